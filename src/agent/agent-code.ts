@@ -1,0 +1,125 @@
+/**
+ * The agent: about 200 bytes of position-independent machine code that executes a program, an array of system calls
+ * which TypeScript has assembled (see program.ts for the format of an op).
+ *
+ * All state is in registers: r15 is the program counter (the address of the current op), r14 the current op's flags.
+ * No stack is used, so the child of a clone op goes on with no stack of its own, and the stack pointer of a task that
+ * the agent visits is never touched. FPU state is never touched either.
+ */
+import { Assembler, REGISTER, type Register } from './assembler.ts';
+
+/** Layout of one op, in bytes. */
+export const OP_BYTES = 64;
+export const OP_FLAGS = 0; // u32: bits 0-5 indirect arguments, 6 must, 7 expect; bits 8-15 the kind
+export const OP_NR = 4; // u32: system call number
+export const OP_ARGS = 8; // u64[6]
+export const OP_RESULT = 56; // i64
+
+/** Argument i is the address of a word that holds the value. */
+export const OP_INDIRECT = (i: number) => 1 << i;
+/** A result of −4095…−1 stops the program (int3) at this op. */
+export const OP_MUST = 0x40;
+/** A result other than args[5] stops the program at this op. */
+export const OP_EXPECT = 0x80;
+
+/** Kinds of op. */
+export const KIND = {
+  /** System call `nr` with args. */
+  syscall: 0,
+  /** int3: the tracer takes over. Never in a task that must survive its tracer. */
+  stop: 1,
+  /** *(u64 *)args[0] = args[1]. */
+  store64: 2,
+  /** *(u32 *)args[0] = args[1]. */
+  store32: 3,
+  /** A system call that makes a child; the child goes on at the program args[5]. */
+  clone: 4,
+  /** Go on at the program args[0]. */
+  jump: 5,
+  /** Leave the agent: jump to the machine code at args[0]. */
+  leave: 6,
+} as const;
+
+const ARGUMENTS: readonly Register[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
+
+function assembleAgent(): Uint8Array {
+  const a = new Assembler();
+  a.label('loop').load32('r14', 'r15', OP_FLAGS);
+  ARGUMENTS.forEach((register, i) => {
+    a.load(register, 'r15', OP_ARGS + 8 * i);
+    a.bytes(0x41, 0xf6, 0xc6, OP_INDIRECT(i)); // test r14b, 1 << i
+    a.jump('z', `direct${i}`).load(register, register, 0).label(`direct${i}`);
+  });
+  a.bytes(0x41, 0x0f, 0xb6, 0x47, 0x01); // movzx eax, byte [r15 + 1]: the kind
+  const dispatch = (kind: number, label: string) => a.bytes(0x3c, kind).jump('z', label); // cmp al, kind; je label
+  dispatch(KIND.syscall, 'syscall');
+  dispatch(KIND.clone, 'clone');
+  dispatch(KIND.store64, 'store64');
+  dispatch(KIND.store32, 'store32');
+  dispatch(KIND.jump, 'jump');
+  dispatch(KIND.leave, 'leave');
+
+  a.label('stop').trap().jump('always', 'again'); // KIND.stop, and everything unknown
+  a.label('store64').store('rdi', 0, 'rsi').jump('always', 'next');
+  a.label('store32').store32('rdi', 0, 'rsi').jump('always', 'next');
+  a.label('jump').move('r15', 'rdi').jump('always', 'again');
+  a.label('leave').bytes(0xff, 0xe7); // jmp rdi
+
+  a.label('clone').load32('rax', 'r15', OP_NR).syscall();
+  a.bytes(0x48, 0x85, 0xc0).jump('nz', 'result'); // test rax, rax: the child sees 0
+  a.move('r15', 'r9').jump('always', 'again');
+
+  a.label('syscall').load32('rax', 'r15', OP_NR).syscall();
+  a.label('result').store('r15', OP_RESULT, 'rax');
+  a.bytes(0x41, 0xf6, 0xc6, OP_MUST).jump('z', 'checked'); // test r14b, OP_MUST
+  a.bytes(0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff).jump('ae', 'stop'); // cmp rax, -4095 (unsigned)
+  a.label('checked').bytes(0x41, 0xf6, 0xc6, OP_EXPECT).jump('z', 'next'); // test r14b, OP_EXPECT
+  a.compareMemory('rax', 'r15', OP_ARGS + 8 * 5).jump('nz', 'stop');
+  a.label('next').bytes(0x49, 0x83, 0xc7, OP_BYTES); // add r15, OP_BYTES
+  a.label('again').bytes(0xe9); // jmp loop, 32-bit distance
+  const distance = -(a.length + 4);
+  a.bytes(distance & 0xff, (distance >> 8) & 0xff, (distance >> 16) & 0xff, (distance >> 24) & 0xff);
+  return a.assemble();
+}
+
+let code: Uint8Array | undefined;
+
+/** The agent's machine code. Its entry is its first byte; r15 must hold the address of the first op. */
+export function agentCode(): Uint8Array {
+  code ??= assembleAgent();
+  return code;
+}
+
+/** The general registers of a task, as in struct user_regs_struct. */
+export type GeneralRegisters = Readonly<Record<Register | 'rip' | 'eflags', bigint>>;
+
+/** Room for one `resumeCode`, in bytes. */
+export const RESUME_BYTES = 256;
+
+export interface ResumeOptions {
+  /** Address of a system call's saved signal mask (8 bytes) that the code puts back first. */
+  readonly maskAddress?: number;
+  /** Address of 8 writable bytes: a stack for the flags. Without it the flags stay as they are. */
+  readonly scratch?: number;
+}
+
+const SIG_SETMASK = 2;
+const NR_RT_SIGPROCMASK = 14;
+const SIGSET_BYTES = 8;
+
+/** Code that puts the signal mask, all general registers and the flags back and goes on where the task was. */
+export function resumeCode(registers: GeneralRegisters, options: ResumeOptions): Uint8Array {
+  const a = new Assembler();
+  if (options.maskAddress !== undefined) {
+    const call = { rdi: SIG_SETMASK, rsi: options.maskAddress, rdx: 0, r10: SIGSET_BYTES, rax: NR_RT_SIGPROCMASK };
+    for (const [name, value] of Object.entries(call)) a.immediate(name as Register, BigInt(value));
+    a.syscall();
+  }
+  if (options.scratch !== undefined) a.immediate('rsp', BigInt(options.scratch)).bytes(0x9d); // popfq
+  for (const name of Object.keys(REGISTER) as Register[]) {
+    if (name !== 'rsp') a.immediate(name, registers[name]);
+  }
+  a.immediate('rsp', registers.rsp); // mov leaves the flags alone
+  a.bytes(0xff, 0x25, 0, 0, 0, 0).quad(registers.rip); // jmp [rip + 0]
+  return a.assemble();
+}

@@ -1,0 +1,245 @@
+/**
+ * Programs for the agent: system calls in order, with references to earlier results, strings and buffers, laid out in
+ * one block of memory for a known address in the task.
+ *
+ *     const p = new Program('pipes of task 12');
+ *     const fd = p.must(SYS.openat, AT_FDCWD, p.string('/etc/passwd'), O_RDONLY);
+ *     p.must(SYS.lseek, fd, 4096, SEEK_SET);
+ *     p.stop();
+ *     const bytes = p.assemble(address);
+ *
+ * Layout of the block: the ops, then the data. Nothing here touches the kernel.
+ */
+import { assert } from '../base/errors.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
+
+/** The result of an earlier op, to be passed by value. */
+export interface Result {
+  readonly kind: 'result';
+  readonly op: number;
+}
+
+/** A place in the program's data, to be passed by address. */
+export interface Place {
+  readonly kind: 'place';
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** The word stored at a place when the op runs. */
+export interface Word {
+  readonly kind: 'word';
+  readonly place: Place;
+}
+
+/** The address of another op (the target of a jump or the start of a child). */
+export interface Label {
+  readonly kind: 'label';
+  op: number;
+}
+
+/** The address of machine code, known only when the program gets its place. */
+interface Code {
+  readonly kind: 'code';
+  address: number;
+}
+
+export type ProgramArg = number | bigint | Result | Place | Word | Label | Code;
+
+interface Op {
+  readonly kind: number;
+  readonly nr: number;
+  readonly flags: number;
+  readonly args: readonly ProgramArg[];
+  readonly because: string;
+}
+
+/** What to do when a system call fails. */
+const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
+
+const ALIGN = 8;
+
+export class Program {
+  readonly #ops: Op[] = [];
+  readonly #strings = new Map<string, Place>();
+  #data: Uint8Array = new Uint8Array(1024);
+  #dataBytes = 0;
+
+  /** How many ops there are so far. */
+  get length(): number {
+    return this.#ops.length;
+  }
+
+  /** Ops and data, in bytes. */
+  get byteLength(): number {
+    return this.#ops.length * OP_BYTES + this.#dataBytes;
+  }
+
+  /** A system call whose failure the controller looks at afterwards. */
+  call(nr: number, ...args: ProgramArg[]): Result {
+    return this.#add(KIND.syscall, nr, CHECKS.call, args, '');
+  }
+
+  /** A system call that has to succeed; `because` says what it is for, in an error. */
+  must(because: string, nr: number, ...args: ProgramArg[]): Result {
+    return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
+  }
+
+  /** A system call (of up to five arguments) that has to return `value`. */
+  expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
+    assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
+    return this.#add(KIND.syscall, nr, CHECKS.expect, [...args, ...new Array(5 - args.length).fill(0), value], because);
+  }
+
+  /** clone3 with `cloneArgs`; the child goes on at `child`. */
+  clone(because: string, nr: number, cloneArgs: Place, size: number, child: Label): Result {
+    return this.#add(KIND.clone, nr, CHECKS.must, [cloneArgs, size, 0, 0, 0, child], because);
+  }
+
+  store64(target: ProgramArg, value: ProgramArg): void {
+    this.#add(KIND.store64, 0, 0, [target, value], '');
+  }
+
+  store32(target: ProgramArg, value: ProgramArg): void {
+    this.#add(KIND.store32, 0, 0, [target, value], '');
+  }
+
+  /** int3: the controller takes over. Only for tasks that are being built. */
+  stop(): void {
+    this.#add(KIND.stop, 0, 0, [], '');
+  }
+
+  jump(target: Label | number): void {
+    this.#add(KIND.jump, 0, 0, [target], '');
+  }
+
+  /** Leaves the agent for machine code whose address is set later, by `setLeave`. */
+  leave(): void {
+    this.#add(KIND.leave, 0, 0, [this.#leave], '');
+  }
+
+  readonly #leave: Code = { kind: 'code', address: 0 };
+
+  setLeave(address: number): void {
+    this.#leave.address = address;
+  }
+
+  /** A label to be placed later by `place`. */
+  label(): Label {
+    return { kind: 'label', op: -1 };
+  }
+
+  /** The next op is where `label` points. */
+  place(label: Label): void {
+    label.op = this.#ops.length;
+  }
+
+  /** A NUL-terminated byte string; equal strings share a place. */
+  string(text: string): Place {
+    let place = this.#strings.get(text);
+    if (place === undefined) {
+      place = this.data(Buffer.from(`${text}\0`, 'latin1'));
+      this.#strings.set(text, place);
+    }
+    return place;
+  }
+
+  /** Bytes that the task can read and write. */
+  data(bytes: Uint8Array): Place {
+    const place = this.reserve(bytes.length);
+    this.#data.set(bytes, place.offset);
+    return place;
+  }
+
+  /** 64-bit words that the task can read and write. */
+  words(...values: (number | bigint)[]): Place {
+    return this.data(new Uint8Array(BigUint64Array.from(values, (v) => BigInt.asUintN(64, BigInt(v))).buffer));
+  }
+
+  /** Zeroed room for a result. */
+  reserve(bytes: number): Place {
+    const offset = this.#dataBytes;
+    this.#dataBytes += (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    if (this.#dataBytes > this.#data.length) {
+      const grown = new Uint8Array(Math.max(this.#dataBytes, this.#data.length * 2));
+      grown.set(this.#data.subarray(0, offset));
+      this.#data = grown;
+    }
+    return { kind: 'place', offset, bytes };
+  }
+
+  /** A place `offset` bytes into another one. */
+  at(place: Place, offset: number): Place {
+    return { kind: 'place', offset: place.offset + offset, bytes: place.bytes - offset };
+  }
+
+  /** The word at a place, read when the op runs. */
+  wordAt(place: Place): Word {
+    return { kind: 'word', place };
+  }
+
+  /** The finished block for memory at `address` of the task. */
+  assemble(address: number): Uint8Array {
+    const block = new Uint8Array(this.byteLength);
+    const view = new DataView(block.buffer);
+    const dataStart = this.#ops.length * OP_BYTES;
+    block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
+    this.#ops.forEach((op, index) => {
+      const at = index * OP_BYTES;
+      let flags = op.flags | (op.kind << 8);
+      op.args.forEach((arg, i) => {
+        view.setBigUint64(at + OP_ARGS + 8 * i, this.#value(arg, address, dataStart), true);
+        if (typeof arg === 'object' && (arg.kind === 'result' || arg.kind === 'word')) flags |= OP_INDIRECT(i);
+      });
+      view.setUint32(at + OP_FLAGS, flags, true);
+      view.setUint32(at + OP_NR, op.nr, true);
+    });
+    return block;
+  }
+
+  /** Byte offset of an op's result in the block. */
+  resultOffset(result: Result): number {
+    return result.op * OP_BYTES + OP_RESULT;
+  }
+
+  /** Byte offset of a place in the block. */
+  placeOffset(place: Place): number {
+    return this.#ops.length * OP_BYTES + place.offset;
+  }
+
+  /** Byte offset of a label in the block. */
+  labelOffset(label: Label): number {
+    assert(label.op >= 0, 'the label was placed');
+    return label.op * OP_BYTES;
+  }
+
+  /** What op number `index` is, for an error. */
+  describe(index: number): { nr: number; because: string } {
+    const op = this.#ops[index];
+    assert(op !== undefined, `the program has op ${index}`);
+    return { nr: op.nr, because: op.because };
+  }
+
+  #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string): Result {
+    assert(args.length <= 6, 'an op has at most six arguments');
+    this.#ops.push({ kind, nr, flags, args, because });
+    return { kind: 'result', op: this.#ops.length - 1 };
+  }
+
+  #value(arg: ProgramArg, address: number, dataStart: number): bigint {
+    if (typeof arg === 'bigint') return BigInt.asUintN(64, arg);
+    if (typeof arg === 'number') return BigInt.asUintN(64, BigInt(arg));
+    switch (arg.kind) {
+      case 'result':
+        return BigInt(address + this.resultOffset(arg));
+      case 'place':
+        return BigInt(address + dataStart + arg.offset);
+      case 'word':
+        return BigInt(address + dataStart + arg.place.offset);
+      case 'code':
+        return BigInt(arg.address);
+      case 'label':
+        return BigInt(address + this.labelOffset(arg));
+    }
+  }
+}

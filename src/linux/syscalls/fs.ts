@@ -1,0 +1,189 @@
+/** Files: thin bindings of open, read, write and their family (man 2 open, read, pread, statx, readlinkat). */
+
+import { ERRNO } from '../abi/errno.ts';
+import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from '../abi/fcntl.ts';
+import { SYS } from '../abi/syscall-numbers.ts';
+import { type Arg, byteString, check, cString, syscall } from '../kernel.ts';
+
+/** open(2) with O_CLOEXEC; returns −errno on failure. */
+export function tryOpen(path: string, flags: number, mode = 0): number {
+  return syscall(SYS.openat, AT_FDCWD, cString(path), flags | O_CLOEXEC, mode);
+}
+
+/** open(2) with O_CLOEXEC. Throws SyscallError naming the path. */
+export function open(path: string, flags: number, mode = 0): number {
+  return check('open', tryOpen(path, flags, mode), path);
+}
+
+export function close(fd: number): void {
+  syscall(SYS.close, fd);
+}
+
+let buffer = new Uint8Array(256 * 1024);
+
+/** All of a file's bytes from the current position, or −errno. The bytes are a copy. */
+export function tryReadAll(fd: number): Uint8Array | number {
+  let used = 0;
+  for (;;) {
+    const got = syscall(SYS.read, fd, buffer.subarray(used), buffer.length - used);
+    if (got < 0) return got;
+    if (got === 0) return buffer.slice(0, used);
+    used += got;
+    if (used === buffer.length) {
+      const grown = new Uint8Array(buffer.length * 2);
+      grown.set(buffer);
+      buffer = grown;
+    }
+  }
+}
+
+/** A whole file as bytes, or −errno. */
+export function tryReadFileBytes(path: string): Uint8Array | number {
+  const fd = tryOpen(path, O_RDONLY);
+  if (fd < 0) return fd;
+  const bytes = tryReadAll(fd);
+  close(fd);
+  return bytes;
+}
+
+/** A whole file as a byte string, or −errno. */
+export function tryReadFile(path: string): string | number {
+  const bytes = tryReadFileBytes(path);
+  return typeof bytes === 'number' ? bytes : byteString(bytes);
+}
+
+/** A whole file as a byte string. Throws SyscallError naming the path. */
+export function readFile(path: string): string {
+  const text = tryReadFile(path);
+  return typeof text === 'number' ? (check('read', text, path), '') : text;
+}
+
+/** Writes all of `bytes` to the file at `path`, which must exist; returns 0 or −errno. */
+export function tryWriteFile(path: string, text: string, flags: number): number {
+  const fd = tryOpen(path, flags);
+  if (fd < 0) return fd;
+  const bytes = Buffer.from(text, 'latin1');
+  const result = bytes.length === 0 ? 0 : syscall(SYS.write, fd, bytes, bytes.length);
+  close(fd);
+  return result < 0 ? result : 0;
+}
+
+/** pread64(2): fills `bytes` from `offset`; returns how many arrived. Throws SyscallError. */
+export function pread(fd: number, bytes: Uint8Array, offset: number): number {
+  return check('pread64', syscall(SYS.pread64, fd, bytes, bytes.length, offset));
+}
+
+/** pwrite64(2); returns the number of bytes written, or −errno. */
+export function tryPwrite(fd: number, bytes: Uint8Array, offset: number | bigint): number {
+  return syscall(SYS.pwrite64, fd, bytes, bytes.length, offset);
+}
+
+const PATH_MAX = 4096;
+const path = new Uint8Array(PATH_MAX + 1);
+
+/** readlink(2) as a byte string, or −errno. */
+export function tryReadlink(name: string): string | number {
+  const length = syscall(SYS.readlinkat, AT_FDCWD, cString(name), path, path.length);
+  return length < 0 ? length : byteString(path.subarray(0, length));
+}
+
+/** readlink(2). Throws SyscallError naming the path. */
+export function readlink(name: string): string {
+  const target = tryReadlink(name);
+  return typeof target === 'number' ? (check('readlink', target, name), '') : target;
+}
+
+/** What stat(2) says (struct stat of x86-64). Times in seconds and nanoseconds; device numbers as the kernel's dev_t. */
+export interface Stat {
+  readonly st_dev: number;
+  readonly st_ino: number;
+  readonly st_nlink: number;
+  readonly st_mode: number;
+  readonly st_uid: number;
+  readonly st_gid: number;
+  readonly st_rdev: number;
+  readonly st_size: number;
+  readonly st_blocks: number;
+  readonly st_atime: { sec: number; nsec: number };
+  readonly st_mtime: { sec: number; nsec: number };
+}
+
+const stat = new Uint8Array(144);
+const view = new DataView(stat.buffer);
+
+function parseStat(): Stat {
+  const u64 = (at: number) => Number(view.getBigUint64(at, true));
+  const u32 = (at: number) => view.getUint32(at, true);
+  const time = (at: number) => ({ sec: u64(at), nsec: u64(at + 8) });
+  return {
+    st_dev: u64(0), st_ino: u64(8), st_nlink: u64(16), st_mode: u32(24), st_uid: u32(28), st_gid: u32(32),
+    st_rdev: u64(40), st_size: u64(48), st_blocks: u64(64), st_atime: time(72), st_mtime: time(88),
+  }; // biome-ignore format: a table
+}
+
+/** stat(2), following links; or −errno. */
+export function tryStat(name: string): Stat | number {
+  const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, 0);
+  return result < 0 ? result : parseStat();
+}
+
+/** lstat(2), not following links; or −errno. */
+export function tryLstat(name: string): Stat | number {
+  const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, AT_SYMLINK_NOFOLLOW);
+  return result < 0 ? result : parseStat();
+}
+
+/** fstat(2). Throws SyscallError. */
+export function fstat(fd: number): Stat {
+  check('fstat', syscall(SYS.fstat, fd, stat));
+  return parseStat();
+}
+
+const statfsBuffer = new Uint8Array(120);
+
+/** f_type of fstatfs(2). Throws SyscallError. */
+export function fstatfsType(fd: number): number {
+  check('fstatfs', syscall(SYS.fstatfs, fd, statfsBuffer));
+  return Number(new DataView(statfsBuffer.buffer).getBigUint64(0, true));
+}
+
+/** Splits a dev_t as stat(2) gives it (new_encode_dev on x86-64: include/linux/kdev_t.h). */
+export const major = (dev: number) => (Math.floor(dev / 256) & 0xfff) | (Math.floor(dev / 2 ** 32) & ~0xfff);
+export const minor = (dev: number) => (dev & 0xff) | (Math.floor(dev / 4096) & ~0xff);
+
+/** The kernel's internal dev_t (MKDEV: 12 bits major, 20 bits minor), as the image format keeps it. */
+export const kernelDevice = (dev: number) => major(dev) * 2 ** 20 + minor(dev);
+
+const entries = new Uint8Array(64 * 1024);
+
+/** Names in a directory without . and .., in the kernel's order; or −errno. */
+export function tryListDirectory(name: string): string[] | number {
+  const fd = tryOpen(name, O_RDONLY);
+  if (fd < 0) return fd;
+  const names: string[] = [];
+  const u16 = new DataView(entries.buffer);
+  let got = syscall(SYS.getdents64, fd, entries, entries.length);
+  while (got > 0) {
+    for (let at = 0; at < got; at += u16.getUint16(at + 16, true)) {
+      const end = entries.indexOf(0, at + 19);
+      const entry = byteString(entries.subarray(at + 19, end));
+      if (entry !== '.' && entry !== '..') names.push(entry);
+    }
+    got = syscall(SYS.getdents64, fd, entries, entries.length);
+  }
+  close(fd);
+  return got < 0 ? got : names;
+}
+
+/** True when −errno says that the object is not there (any more). */
+export const isGone = (result: number) => result === -ERRNO.ENOENT || result === -ERRNO.ESRCH;
+
+/** ioctl(2); returns the result or −errno. */
+export function ioctl(fd: number, request: number, arg: Arg = 0): number {
+  return syscall(SYS.ioctl, fd, request, arg);
+}
+
+/** fcntl(2); returns the result or −errno. */
+export function fcntl(fd: number, command: number, arg: Arg = 0): number {
+  return syscall(SYS.fcntl, fd, command, arg);
+}

@@ -1,0 +1,82 @@
+/**
+ * Stopping and waiting for single threads with ptrace (man 2 ptrace, "Stopped states").
+ *
+ * A tracee's death is no error here but a value: 'gone'.
+ */
+import { ERRNO } from '../linux/abi/errno.ts';
+import { PTRACE_CONT, PTRACE_DETACH, PTRACE_EVENT_STOP, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../linux/abi/ptrace.ts';
+import { SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU } from '../linux/abi/signal.ts';
+import { ptraceEvent, WIFSTOPPED, WSTOPSIG } from '../linux/abi/wait.ts';
+import { check } from '../linux/kernel.ts';
+import { ptrace, tryWait } from '../linux/syscalls/process.ts';
+
+/** Why a thread stopped. */
+export type Stop =
+  /** PTRACE_INTERRUPT or the start of a new tracee: nothing pending. */
+  | { readonly kind: 'trap' }
+  /** Job control: the whole process is stopped by this signal. */
+  | { readonly kind: 'group-stop'; readonly signal: number }
+  /** A signal is about to be delivered; continuing without it loses it. */
+  | { readonly kind: 'signal'; readonly signal: number }
+  /** PTRACE_EVENT_* other than STOP. */
+  | { readonly kind: 'event'; readonly event: number }
+  | 'gone';
+
+const STOPPING_SIGNALS: readonly number[] = [SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU];
+
+/** What a wait status says. */
+export function classify(status: number): Stop {
+  if (!WIFSTOPPED(status)) return 'gone';
+  const [event, signal] = [ptraceEvent(status), WSTOPSIG(status)];
+  if (event === PTRACE_EVENT_STOP) {
+    return STOPPING_SIGNALS.includes(signal) ? { kind: 'group-stop', signal } : { kind: 'trap' };
+  }
+  return event !== 0 ? { kind: 'event', event } : { kind: 'signal', signal };
+}
+
+/** Waits for the next stop of one thread. */
+export function waitForStop(tid: number): Stop {
+  const waited = tryWait(tid);
+  if (waited === undefined || waited === -ERRNO.ECHILD) return 'gone';
+  if (typeof waited !== 'number') return classify(waited.status);
+  check('wait4', waited, `${tid}`);
+  return 'gone';
+}
+
+/** PTRACE_SEIZE; 'gone' when the thread is dead. Throws SyscallError (EPERM: somebody else traces it, or may not). */
+export function seize(tid: number, options: number): 'seized' | 'gone' {
+  const result = ptrace(PTRACE_SEIZE, tid, 0, options);
+  if (result === -ERRNO.ESRCH) return 'gone';
+  check('ptrace', result, `SEIZE, ${tid}`);
+  return 'seized';
+}
+
+/** PTRACE_INTERRUPT: the thread will stop soon. */
+export function interrupt(tid: number): void {
+  ptrace(PTRACE_INTERRUPT, tid);
+}
+
+/** PTRACE_CONT, delivering `signal` (0: none). False when the thread is gone. */
+export function resume(tid: number, signal = 0): boolean {
+  return ptrace(PTRACE_CONT, tid, 0, signal) === 0;
+}
+
+/** PTRACE_DETACH, delivering `signal` (0: none). */
+export function detach(tid: number, signal = 0): void {
+  ptrace(PTRACE_DETACH, tid, 0, signal);
+}
+
+/**
+ * Waits until an interrupted thread has stopped without a signal in hand. Signals that arrive first are delivered: the
+ * thread runs on with them until the trap, which stays pending (kernel/signal.c, JOBCTL_TRAP_STOP).
+ */
+export function waitForTrap(tid: number): Exclude<Stop, { kind: 'signal' | 'event' }> {
+  for (;;) {
+    const stop = waitForStop(tid);
+    if (stop === 'gone' || stop.kind === 'trap' || stop.kind === 'group-stop') return stop;
+    if (!resume(tid, stop.kind === 'signal' ? stop.signal : 0)) return 'gone';
+    interrupt(tid);
+  }
+}
+
+export { SIGTRAP };
