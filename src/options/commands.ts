@@ -1,0 +1,91 @@
+/** The commands of criu: what the parser, the help and the man page know about them. */
+
+export type CommandName =
+  | 'dump'
+  | 'pre-dump'
+  | 'restore'
+  | 'check'
+  | 'cpuinfo'
+  | 'page-server'
+  | 'lazy-pages'
+  | 'service'
+  | 'swrk'
+  | 'dedup'
+  | 'crit'
+  | 'exec'
+  | 'show';
+
+export interface CommandSpec {
+  readonly name: CommandName;
+  /** What follows the word `criu` in the usage; undefined hides the command there. */
+  readonly usage: string | undefined;
+  /** One line. */
+  readonly summary: string;
+  /** 'later' commands are refused by name, after their command line has been checked. */
+  readonly capability: 'built' | 'later';
+}
+
+export const COMMANDS: readonly CommandSpec[] = [
+  {
+    name: 'dump',
+    usage: 'dump -t PID [OPTION...]',
+    summary: 'save a process and all its descendants as images',
+    capability: 'built',
+  },
+  {
+    name: 'pre-dump',
+    usage: 'pre-dump -t PID [OPTION...]',
+    summary: 'save memory ahead of a dump while the tasks go on running',
+    capability: 'later',
+  },
+  {
+    name: 'restore',
+    usage: 'restore [OPTION...]',
+    summary: 'create the processes again from images',
+    capability: 'built',
+  },
+  {
+    name: 'check',
+    usage: 'check [--feature NAME] [OPTION...]',
+    summary: 'tell whether this kernel has what criu needs',
+    capability: 'built',
+  },
+  {
+    name: 'cpuinfo',
+    usage: 'cpuinfo dump|check [OPTION...]',
+    summary: 'write the features of this CPU as an image, or compare them with one',
+    capability: 'built',
+  },
+  {
+    name: 'page-server',
+    usage: 'page-server [OPTION...]',
+    summary: 'receive memory pages over the network',
+    capability: 'later',
+  },
+  {
+    name: 'lazy-pages',
+    usage: 'lazy-pages -D DIR [OPTION...]',
+    summary: 'give restored tasks their memory when they touch it',
+    capability: 'later',
+  },
+  {
+    name: 'service',
+    usage: 'service [OPTION...]',
+    summary: 'answer requests (RPC) on a socket',
+    capability: 'later',
+  },
+  {
+    name: 'dedup',
+    usage: 'dedup [OPTION...]',
+    summary: 'remove from older images the pages that newer ones hold again',
+    capability: 'later',
+  },
+  { name: 'crit', usage: 'crit ...', summary: 'show and edit images', capability: 'later' },
+  { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'later' },
+  { name: 'exec', usage: undefined, summary: 'given up; Compel does it', capability: 'built' },
+  { name: 'show', usage: undefined, summary: 'given up; crit does it', capability: 'built' },
+];
+
+export function findCommand(word: string): CommandSpec | undefined {
+  return COMMANDS.find((command) => command.name === word);
+}

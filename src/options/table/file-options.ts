@@ -1,0 +1,315 @@
+/** Rows of the option table: files, external resources, mounts. */
+
+import type { CriuOptions, ExternalResource } from '../criu-options.ts';
+import type { Given, OptionSpec } from '../option-spec.ts';
+import {
+  badExternal,
+  invalidArgument,
+  parseAutoMountFlags,
+  parseExternal,
+  parseInheritFd,
+  parsePair,
+  parseSize,
+  parseSocketInodes,
+  ValueError,
+} from '../values.ts';
+
+const TREE = ['dump', 'pre-dump', 'restore'] as const;
+const DUMP_RESTORE = ['dump', 'restore'] as const;
+
+export const FILE_OPTIONS = [
+  {
+    long: 'evasive-devices',
+    argument: 'negatable',
+    sets: 'evasiveDevices',
+    group: 'files',
+    commands: TREE,
+    rpc: 'evasive_devices',
+    capability: 'built',
+    help: 'Use any path to a device when the path by which it was opened is gone.',
+  },
+  {
+    long: 'link-remap',
+    argument: 'negatable',
+    sets: 'linkRemap',
+    group: 'files',
+    commands: TREE,
+    rpc: 'link_remap',
+    capability: 'built',
+    help: 'Allow to give a deleted file that has other names a temporary name beside the old one.',
+  },
+  {
+    long: 'ghost-limit',
+    argument: 'required',
+    metavar: 'SIZE',
+    sets: 'ghostLimitBytes',
+    group: 'files',
+    commands: ['dump'],
+    rpc: 'ghost_limit',
+    capability: 'built',
+    help: 'Up to this size deleted files are kept in the images; K, M and G may follow. 1M when not given.',
+    apply: (options, { value = '', spelling }) => {
+      options.ghostLimitBytes = parseSize(value, spelling);
+    },
+  },
+  {
+    long: 'ghost-fiemap',
+    argument: 'negatable',
+    sets: 'ghostFiemap',
+    group: 'files',
+    commands: ['dump'],
+    rpc: null,
+    capability: 'built',
+    help: 'Find the holes of deleted files with fiemap (on when not given).',
+  },
+  {
+    long: 'file-locks',
+    short: 'l',
+    argument: 'negatable',
+    sets: 'fileLocks',
+    group: 'files',
+    commands: TREE,
+    rpc: 'file_locks',
+    capability: 'later',
+    help: 'Keep file locks. Only safe when nobody outside the tree holds or waits for the same locks.',
+  },
+  {
+    long: 'file-validation',
+    argument: 'required',
+    metavar: 'METHOD',
+    sets: 'fileValidation',
+    group: 'files',
+    commands: DUMP_RESTORE,
+    rpc: null,
+    capability: 'built',
+    help: 'How to tell that a file is still the same: filesize, or buildid (when not given) for programs and libraries.',
+    apply: (options, { value = '' }) => {
+      if (value !== 'filesize' && value !== 'buildid') {
+        throw new ValueError(`Unknown file validation method \`${value}' selected`, true);
+      }
+      options.fileValidation = value;
+    },
+  },
+  {
+    long: 'skip-file-rwx-check',
+    argument: 'negatable',
+    sets: 'skipFileRwxCheck',
+    group: 'files',
+    commands: ['restore'],
+    rpc: 'skip_file_rwx_check',
+    capability: 'built',
+    help: 'Restore although the permissions of a file have changed.',
+  },
+  {
+    long: 'force-irmap',
+    argument: 'negatable',
+    sets: 'forceIrmap',
+    group: 'files',
+    commands: ['dump', 'pre-dump'],
+    rpc: 'force_irmap',
+    capability: 'later',
+    help: 'Find the paths of inotify and fanotify watches by searching, not by file handle.',
+  },
+  {
+    long: 'irmap-scan-path',
+    argument: 'required',
+    metavar: 'PATH',
+    repeated: true,
+    sets: 'irmapScanPaths',
+    group: 'files',
+    commands: ['dump', 'pre-dump'],
+    rpc: 'irmap_scan_paths',
+    capability: 'later',
+    help: 'Search PATH first for what is watched. May be repeated.',
+  },
+  {
+    long: 'root',
+    short: 'r',
+    argument: 'required',
+    metavar: 'PATH',
+    sets: 'root',
+    group: 'files',
+    commands: ['restore'],
+    rpc: 'root',
+    capability: 'built',
+    help: 'The new root folder of the restored tree; it must be a mount point.',
+  },
+
+  {
+    long: 'external',
+    argument: 'required',
+    metavar: 'TYPE[ID]:VALUE',
+    repeated: true,
+    sets: 'external',
+    group: 'external',
+    commands: TREE,
+    rpc: 'external',
+    capability: 'built',
+    laterWhen: laterExternal,
+    help:
+      'Something at the border of the tree that is not saved, or where to find it again. On dump: file[MNT:INODE], ' +
+      'tty[RDEV:DEV], unix[INODE], dev[MAJOR/MINOR]:NAME, mnt[MOUNTPOINT]:NAME, mnt[]:FLAGS, net[INODE]:NAME, ' +
+      'pid[INODE]:NAME. On restore: mnt[NAME]:PATH, mnt[], dev[NAME]:PATH, veth[IN]:OUT@BRIDGE, macvlan[IN]:OUT, ' +
+      'netdev[IN]:OUT. May be repeated.',
+    apply: applyExternal,
+  },
+  {
+    long: 'inherit-fd',
+    argument: 'required',
+    metavar: 'fd[FD]:KEY',
+    repeated: true,
+    sets: 'inheritFds',
+    group: 'external',
+    commands: ['restore'],
+    rpc: 'inherit_fd',
+    capability: 'built',
+    laterWhen: ({ spelling, value = '' }) => (/:(socket:\[|\/memfd:)/.test(value) ? `${spelling} ${value}` : undefined),
+    help:
+      'Use the open descriptor FD of criu for KEY: tty[RDEV:DEV], pipe:[INODE], socket:[INODE], file[MNT:INODE], ' +
+      '/memfd:NAME, or a path without the leading slash. May be repeated.',
+    apply: (options, { value = '' }) => {
+      options.inheritFds.push(parseInheritFd(value));
+    },
+  },
+  {
+    long: 'ext-unix-sk',
+    short: 'x',
+    argument: 'optional',
+    metavar: 'INODE,...',
+    sets: 'externalUnixSockets',
+    group: 'external',
+    commands: TREE,
+    rpc: 'ext_unix_sk',
+    capability: 'later',
+    isOld: true,
+    help: 'Allow UNIX sockets whose peer is outside the tree; use --external unix[INODE].',
+    apply: (options, { value }) => {
+      if (value !== undefined) options.externalUnixInodes.push(...parseSocketInodes(value));
+      options.externalUnixSockets = true;
+    },
+  },
+  {
+    long: 'ext-mount-map',
+    short: 'M',
+    argument: 'required',
+    metavar: 'KEY:VALUE|auto',
+    repeated: true,
+    sets: 'external',
+    group: 'external',
+    commands: TREE,
+    rpc: 'ext_mnt',
+    capability: 'later',
+    isOld: true,
+    help: 'Use --external mnt[KEY]:VALUE; "auto" is --external mnt[].',
+    apply: (options, { value = '', spelling }) => {
+      if (value === 'auto') {
+        options.externalMountsAuto = true;
+        return;
+      }
+      const [key, target] = parsePair(value, ':', spelling);
+      addResource(options, 'mnt', key, target);
+    },
+  },
+  {
+    long: 'enable-external-sharing',
+    argument: 'none',
+    sets: 'externalSharing',
+    group: 'external',
+    commands: TREE,
+    rpc: 'ext_sharing',
+    capability: 'later',
+    isOld: true,
+    help: 'Use --external mnt[]:s.',
+  },
+  {
+    long: 'enable-external-masters',
+    argument: 'none',
+    sets: 'externalMasters',
+    group: 'external',
+    commands: TREE,
+    rpc: 'ext_masters',
+    capability: 'later',
+    isOld: true,
+    help: 'Use --external mnt[]:m.',
+  },
+  {
+    long: 'veth-pair',
+    argument: 'required',
+    metavar: 'IN=OUT',
+    repeated: true,
+    sets: 'external',
+    group: 'external',
+    commands: ['restore'],
+    rpc: 'veths',
+    capability: 'later',
+    isOld: true,
+    help: 'Use --external veth[IN]:OUT.',
+    apply: (options, { value = '', spelling }) => {
+      const [inside, outside] = parsePair(value, '=', spelling);
+      addResource(options, 'veth', inside, outside);
+    },
+  },
+
+  {
+    long: 'skip-mnt',
+    argument: 'required',
+    metavar: 'PATH',
+    repeated: true,
+    sets: 'skipMounts',
+    group: 'namespaces',
+    commands: TREE,
+    rpc: 'skip_mnt',
+    capability: 'later',
+    help: 'Leave out the mount at PATH. May be repeated.',
+  },
+  {
+    long: 'enable-fs',
+    argument: 'required',
+    metavar: 'LIST',
+    sets: 'enableFilesystems',
+    group: 'namespaces',
+    commands: TREE,
+    rpc: 'enable_fs',
+    capability: 'later',
+    help: 'File systems, or "all", to mount again by source and options although criu does not know them.',
+    apply: (options, { value = '', spelling }) => {
+      const names = value.split(',').filter((name) => name !== '');
+      if (names.length === 0) throw invalidArgument(spelling, value);
+      options.enableFilesystems.push(...names);
+    },
+  },
+  {
+    long: 'mntns-compat-mode',
+    argument: 'negatable',
+    sets: 'mntnsCompatMode',
+    group: 'namespaces',
+    commands: ['restore'],
+    rpc: 'mntns_compat_mode',
+    capability: 'later',
+    help: 'Build the mount tree the way that old kernels need.',
+  },
+] as const satisfies readonly OptionSpec[];
+
+/** The kinds CRIU knows; others are kept for plugins. */
+const LATER_TYPES: readonly string[] = ['tty', 'unix', 'mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
+
+function laterExternal({ spelling, value = '' }: Given): string | undefined {
+  return LATER_TYPES.includes(parseExternal(value).type) ? `${spelling} ${value}` : undefined;
+}
+
+function applyExternal(options: CriuOptions, { value = '' }: Given): void {
+  const resource = parseExternal(value);
+  if (resource.type === 'mnt' && resource.id === '') {
+    const { masters, sharing } = parseAutoMountFlags(resource);
+    options.externalMountsAuto = true;
+    options.externalMasters ||= masters;
+    options.externalSharing ||= sharing;
+    return;
+  }
+  if (resource.type === 'file' && !/^[0-9a-f]+:[0-9a-f]+$/i.test(resource.id ?? '')) throw badExternal(value);
+  options.external.push(resource);
+}
+
+function addResource(options: CriuOptions, type: string, id: string, value: string): void {
+  options.external.push({ key: `${type}[${id}]:${value}`, type, id, value } satisfies ExternalResource);
+}
