@@ -1,0 +1,37 @@
+/**
+ * Builds dist/criu, one executable with the runtime inside.
+ *
+ * A program that runs as root must not take orders from the folder it is started in, so reading of .env, bunfig.toml,
+ * tsconfig.json and package.json at run time is switched off.
+ */
+
+import { mkdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+const repository = resolve(import.meta.dir, '..');
+
+/** Compiles `entry` to `outfile`; throws with the compiler's messages. */
+export async function buildExecutable(entry: string, outfile: string): Promise<void> {
+  const result = await Bun.build({
+    entrypoints: [entry],
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    bytecode: true,
+    format: 'esm',
+    target: 'bun',
+    compile: {
+      outfile,
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+  });
+  if (!result.success) throw new AggregateError(result.logs, `cannot build ${entry}`);
+}
+
+if (import.meta.main) {
+  const outfile = join(repository, 'dist', 'criu');
+  mkdirSync(join(repository, 'dist'), { recursive: true });
+  await buildExecutable(join(repository, 'src', 'cli', 'main.ts'), outfile);
+  console.log(`${outfile}: ${Math.round(statSync(outfile).size / 1024 / 1024)} MiB`);
+}
