@@ -1,0 +1,300 @@
+/**
+ * An image directory on disk: the only file of src/image that does I/O. Paths are byte strings (one char a byte).
+ *
+ * Reading takes regular files only, for the directory may come from somebody else: a symlink or a FIFO in the place of
+ * an image is refused. Writing records every file it makes, so that a failed dump can remove them all.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { CriuError } from '../base/errors.ts';
+import { ImageError } from './image-error.ts';
+import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
+
+/** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
+const IMAGE_BYTES_MAX = 1024 ** 3;
+/** A list image is written out whenever so much of it is ready. */
+const FLUSH_BYTES = 1 << 18;
+/** Owner only: images hold memory and keys of the dumped tasks. */
+const IMAGE_MODE = 0o600;
+
+/** Name of the symbolic link to the images of the dump before this one. */
+const PARENT_LINK = 'parent';
+
+type ImageId = number | string;
+
+export class ImageDir {
+  /** Absolute, a byte string, without a slash at the end. */
+  readonly path: string;
+  private readonly created = new Set<string>();
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Opens an existing directory. Throws a CriuError when it is not one. */
+  static open(path: string): ImageDir {
+    const trimmed = path.replace(/(?<=.)\/+$/, '');
+    const action = 'cannot open the image directory';
+    const remedy = 'make the directory or name another one with --images-dir';
+    const stat = attempt(path, action, () => lstatSync(toBuffer(`${trimmed}/.`)), remedy);
+    if (!stat.isDirectory()) throw new CriuError({ object: path, action, why: 'this is not a directory', remedy });
+    return new ImageDir(trimmed);
+  }
+
+  /** The directory of the dump before this one, or undefined when this dump has no parent. */
+  openParent(): ImageDir | undefined {
+    const link = `${this.path}/${PARENT_LINK}`;
+    let target: string;
+    try {
+      target = readlinkSync(toBuffer(link), { encoding: 'latin1' });
+    } catch (error) {
+      if (errnoCode(error) === 'ENOENT') return undefined;
+      throw fileError(link, 'cannot read the link to the parent images', error);
+    }
+    return ImageDir.open(target.startsWith('/') ? target : `${this.path}/${target}`);
+  }
+
+  /** Path of an image file, or of any other file in the directory. */
+  imagePath(kind: ImageKindName, id?: ImageId): string {
+    return this.rawPath(imageFileName(kind, id));
+  }
+
+  rawPath(name: string): string {
+    return `${this.path}/${name}`;
+  }
+
+  /** Names of all files in the directory, as byte strings. */
+  names(): string[] {
+    const action = 'cannot list the image directory';
+    return attempt(this.path, action, () => readdirSync(toBuffer(this.path), { encoding: 'latin1' }));
+  }
+
+  has(kind: ImageKindName, id?: ImageId): boolean {
+    return this.fileSize(kind, id) !== undefined;
+  }
+
+  /** Size of an image file in bytes; undefined when there is none. For pages images, which are not read as a whole. */
+  fileSize(kind: ImageKindName, id?: ImageId): number | undefined {
+    const path = this.imagePath(kind, id);
+    try {
+      return lstatSync(toBuffer(path)).size;
+    } catch (error) {
+      if (errnoCode(error) === 'ENOENT') return undefined;
+      throw fileError(path, 'cannot read the image', error);
+    }
+  }
+
+  /** Reads an image that must be there. */
+  read<K extends ImageKindName>(kind: K, id?: ImageId): ContentOf<K> {
+    const content = this.tryRead(kind, id);
+    if (content === undefined) throw this.missing(kind, id);
+    return content;
+  }
+
+  /** Reads an image; undefined when there is no such file. */
+  tryRead<K extends ImageKindName>(kind: K, id?: ImageId): ContentOf<K> | undefined {
+    const name = imageFileName(kind, id);
+    const bytes = this.tryReadBytes(name);
+    return bytes === undefined ? undefined : parseImage(kind, bytes, name);
+  }
+
+  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. */
+  readOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> {
+    const element = this.tryReadOne(kind, id);
+    if (element === undefined) throw this.missing(kind, id);
+    return element;
+  }
+
+  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> | undefined {
+    const content = this.tryRead(kind, id) as ElementOf<K>[] | undefined;
+    if (content === undefined) return undefined;
+    const [element] = content;
+    if (element === undefined || content.length > 1) {
+      throw new ImageError(
+        { file: imageFileName(kind, id) },
+        '',
+        `one entry is expected, but ${content.length} are there`,
+      );
+    }
+    return element;
+  }
+
+  /** The bytes of a file; undefined when it is not there. */
+  tryReadBytes(name: string): Uint8Array | undefined {
+    const path = this.rawPath(name);
+    const action = 'cannot read the image';
+    let fd: number;
+    try {
+      // Not blocking: a FIFO would wait for a writer.
+      fd = openSync(toBuffer(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (errnoCode(error) === 'ENOENT') return undefined;
+      if (errnoCode(error) === 'ELOOP') throw new CriuError({ object: path, action, why: 'this is a symbolic link' });
+      throw fileError(path, action, error);
+    }
+    try {
+      return readAll(fd, path);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Writes an image as a whole, replacing an older one. */
+  write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
+    const name = imageFileName(kind, id);
+    const bytes = serializeImage(kind, content, name);
+    const path = this.rawPath(name);
+    const fd = this.createFile(name);
+    try {
+      writeAll(fd, bytes, path);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Begins an image that is written element by element. The caller closes it. */
+  createWriter<K extends ListKindName>(kind: K, id?: ImageId): ImageFileWriter<K> {
+    const name = imageFileName(kind, id);
+    return new ImageFileWriter(new ImageWriter(kind, name), this.createFile(name), this.rawPath(name));
+  }
+
+  /** Creates a file of any content, truncated when it exists. The caller closes the descriptor. */
+  createFile(name: string): number {
+    const path = this.rawPath(name);
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+    const fd = attempt(path, 'cannot create the image', () => openSync(toBuffer(path), flags, IMAGE_MODE));
+    this.created.add(name);
+    return fd;
+  }
+
+  /** Records a file that somebody else made in this directory for us, so that `discard` removes it. */
+  recordCreated(name: string): void {
+    this.created.add(name);
+  }
+
+  /** Removes every file written through this object: a failed dump must not look like a good one. */
+  discard(): void {
+    for (const name of this.created) {
+      try {
+        unlinkSync(toBuffer(this.rawPath(name)));
+      } catch (error) {
+        if (errnoCode(error) !== 'ENOENT') throw fileError(this.rawPath(name), 'cannot remove the image', error);
+      }
+      this.created.delete(name);
+    }
+  }
+
+  private missing(kind: ImageKindName, id: ImageId | undefined): CriuError {
+    return new CriuError({
+      object: this.imagePath(kind, id),
+      action: 'there is no such image',
+      why: MEANINGS[kind] ?? 'the dump did not finish or files are missing from the directory',
+    });
+  }
+}
+
+/** What is lost when the image of this kind is not there; only kinds that a restore cannot do without. */
+const MEANINGS: { readonly [K in ImageKindName]?: string } = {
+  inventory: 'this is not a directory of images, or the dump did not finish',
+  pstree: 'the process tree is not known',
+  core: 'the state of this task is not known',
+  mm: 'the memory layout of this task is not known',
+  pagemap: 'the memory of this task is not there',
+  pages: 'the memory content is not there',
+  ids: 'it is not known what this task shares with others',
+  fdinfo: 'the file descriptors of this task are not known',
+  files: 'the open files are not known',
+  'ghost-file': 'the content of a deleted file is not there',
+};
+
+/** A list image that is being written. */
+export class ImageFileWriter<K extends ListKindName> {
+  private readonly writer: ImageWriter<K>;
+  private readonly fd: number;
+  private readonly path: string;
+
+  constructor(writer: ImageWriter<K>, fd: number, path: string) {
+    this.writer = writer;
+    this.fd = fd;
+    this.path = path;
+  }
+
+  add(element: ElementOf<K>): void {
+    this.writer.add(element);
+    if (this.writer.pendingBytes >= FLUSH_BYTES) this.flush();
+  }
+
+  close(): void {
+    try {
+      this.flush();
+    } finally {
+      closeSync(this.fd);
+    }
+  }
+
+  private flush(): void {
+    writeAll(this.fd, this.writer.take(), this.path);
+  }
+}
+
+function readAll(fd: number, path: string): Uint8Array {
+  const action = 'cannot read the image';
+  const stat = attempt(path, action, () => fstatSync(fd));
+  if (!stat.isFile()) throw new CriuError({ object: path, action, why: 'this is not a regular file' });
+  if (stat.size > IMAGE_BYTES_MAX) {
+    throw new CriuError({
+      object: path,
+      action,
+      why: `${stat.size} bytes are too many, the limit is ${IMAGE_BYTES_MAX}`,
+    });
+  }
+  const bytes = new Uint8Array(stat.size);
+  let filled = 0;
+  while (filled < bytes.length) {
+    const count = attempt(path, action, () => readSync(fd, bytes, filled, bytes.length - filled, null));
+    if (count === 0) break;
+    filled += count;
+  }
+  return bytes.subarray(0, filled);
+}
+
+function writeAll(fd: number, bytes: Uint8Array, path: string): void {
+  let done = 0;
+  while (done < bytes.length) {
+    done += attempt(path, 'cannot write the image', () => writeSync(fd, bytes, done, bytes.length - done));
+  }
+}
+
+/** node:fs takes paths that are not UTF-8 as buffers only. */
+function toBuffer(path: string): Buffer {
+  return Buffer.from(path, 'latin1');
+}
+
+function attempt<T>(path: string, action: string, run: () => T, remedy?: string): T {
+  try {
+    return run();
+  } catch (error) {
+    throw fileError(path, action, error, remedy);
+  }
+}
+
+function fileError(path: string, action: string, error: unknown, remedy?: string): CriuError {
+  // Node's own text repeats the path and the call; the name of the error number says it all.
+  const why = errnoCode(error) ?? String(error);
+  return new CriuError({ object: path, action, why, cause: undefined, ...(remedy === undefined ? {} : { remedy }) });
+}
+
+function errnoCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

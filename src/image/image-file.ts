@@ -1,0 +1,292 @@
+/**
+ * Image files as bytes: magic words, entry framing (a 32-bit size before each message) and raw payloads. Pure; files are
+ * opened by image-dir.ts. Everything read is bounded by the bytes that are there.
+ */
+import { decodeFrom, encodeTo } from './codec.ts';
+import { GhostChunkEntry } from './gen/ghost-file.ts';
+import { IpcMsg } from './gen/ipc-msg.ts';
+import { PagemapHead } from './gen/pagemap.ts';
+import { ImageError } from './image-error.ts';
+import {
+  type ContentOf,
+  type ElementOf,
+  type GhostFile,
+  IMAGE_KINDS,
+  IMG_COMMON_MAGIC,
+  IMG_SERVICE_MAGIC,
+  type ImageKind,
+  type ImageKindName,
+  type IpcMessageQueue,
+  type ListKindName,
+  type Pagemap,
+  type RawKind,
+  type WithPayload,
+} from './image-kinds.ts';
+import type { MessageType } from './message-type.ts';
+import { WireReader } from './wire-reader.ts';
+import { WireWriter } from './wire-writer.ts';
+
+type FramedKind = Exclude<ImageKind, RawKind>;
+
+/** Alignment of the text of System V messages. */
+const IPC_MSG_ALIGNMENT = 8;
+
+/**
+ * Parses a whole image. `fileName` is for error texts only. Accepts version 1 images (without the common magic) too.
+ * Payloads and `bytes` fields are views into `bytes`. Throws an ImageError.
+ */
+export function parseImage<K extends ImageKindName>(kind: K, bytes: Uint8Array, fileName: string): ContentOf<K> {
+  const spec: ImageKind = IMAGE_KINDS[kind];
+  if (spec.layout === 'raw') return bytes as ContentOf<K>;
+  const cursor = new EntryCursor(bytes, fileName);
+  cursor.magic(spec);
+  return parseContent(spec, cursor) as ContentOf<K>;
+}
+
+function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
+  switch (spec.layout) {
+    case 'entries':
+      return cursor.all(() => cursor.message(spec.type));
+    case 'payload':
+      return cursor.all(() => {
+        const message = cursor.message(spec.type);
+        return { message, payload: cursor.payload(spec.payloadLength(message), spec.alignment) };
+      });
+    case 'pagemap': {
+      const head = cursor.message(PagemapHead);
+      return { head, entries: cursor.all(() => cursor.message(spec.type)) } satisfies Pagemap;
+    }
+    case 'ghost-file':
+      return parseGhostFile(spec.type, cursor);
+    case 'ipc-msg':
+      return cursor.all(() => parseQueue(spec.type, cursor));
+  }
+}
+
+function parseGhostFile(type: MessageType<GhostFile['message']>, cursor: EntryCursor): GhostFile {
+  const message = cursor.message(type);
+  if (message.chunks !== true) return { message, payload: cursor.rest() };
+  const chunks = cursor.all(() => {
+    const chunk = cursor.message(GhostChunkEntry);
+    return { message: chunk, payload: cursor.payload(chunk.len, 1) };
+  });
+  return { message, chunks };
+}
+
+function parseQueue(type: MessageType<IpcMessageQueue['message']>, cursor: EntryCursor): IpcMessageQueue {
+  const message = cursor.message(type);
+  const messages: WithPayload<IpcMsg>[] = [];
+  for (let index = 0; index < message.qnum; index++) {
+    const ipcMsg = cursor.message(IpcMsg);
+    messages.push({ message: ipcMsg, payload: cursor.payload(ipcMsg.msize, IPC_MSG_ALIGNMENT) });
+  }
+  return { message, messages };
+}
+
+/** Walks through an image; keeps the number of the entry for error texts. */
+class EntryCursor {
+  private readonly bytes: Uint8Array;
+  private readonly reader: WireReader;
+  private readonly place: { file: string; entry: number | undefined };
+  private position = 0;
+
+  constructor(bytes: Uint8Array, file: string) {
+    this.bytes = bytes;
+    this.place = { file, entry: undefined };
+    this.reader = new WireReader(bytes, this.place);
+  }
+
+  magic(spec: FramedKind): void {
+    if (this.bytes.length === 0) this.fail('the file is empty');
+    const first = this.word('the file is too short for an image');
+    const isFramed = first === IMG_COMMON_MAGIC || first === IMG_SERVICE_MAGIC;
+    const magic = isFramed ? this.word('the file is too short for an image') : first;
+    if (magic === spec.magic) return;
+    const other = kindNameOfMagic(magic);
+    if (other === undefined) this.fail(`this is not a ${spec.magicName} image: its magic is 0x${magic.toString(16)}`);
+    this.fail(`this is a ${other} image, but a ${spec.magicName} image is expected`);
+  }
+
+  all<T>(parse: () => T): T[] {
+    const list: T[] = [];
+    while (this.position < this.bytes.length) list.push(parse());
+    return list;
+  }
+
+  message<T>(type: MessageType<T>): T {
+    this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
+    const size = this.word('the file ends inside the size of the entry');
+    const end = this.take(size, 'the entry');
+    this.reader.limit(end - size, end);
+    return decodeFrom(type, this.reader);
+  }
+
+  payload(length: number, alignment: number): Uint8Array {
+    const padded = Math.ceil(length / alignment) * alignment;
+    const end = this.take(padded, 'the data after the entry');
+    return this.bytes.subarray(end - padded, end - padded + length);
+  }
+
+  rest(): Uint8Array {
+    const start = this.position;
+    this.position = this.bytes.length;
+    return this.bytes.subarray(start);
+  }
+
+  private word(problem: string): number {
+    const { bytes, position } = this;
+    if (bytes.length - position < 4) this.fail(problem);
+    this.position += 4;
+    const byte = (index: number) => bytes[position + index] as number;
+    return (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
+  }
+
+  private take(length: number, what: string): number {
+    const left = this.bytes.length - this.position;
+    if (length > left) this.fail(`the file is truncated: ${what} has ${length} bytes, but only ${left} are left`);
+    this.position += length;
+    return this.position;
+  }
+
+  private fail(problem: string): never {
+    throw new ImageError({ ...this.place }, '', problem);
+  }
+}
+
+function kindNameOfMagic(magic: number): string | undefined {
+  return findKind(magic)?.magicName;
+}
+
+function findKind(magic: number): FramedKind | undefined {
+  for (const kind of Object.values<ImageKind>(IMAGE_KINDS)) {
+    if (kind.layout !== 'raw' && kind.magic === magic) return kind;
+  }
+  return undefined;
+}
+
+/**
+ * The kind of an image by its magic, for programs that are given any file (crit); undefined when it has none we know.
+ * Kinds that share a magic (pagemap and pagemap-shmem) have the same layout; the first one is returned.
+ */
+export function detectImageKind(bytes: Uint8Array): Exclude<ImageKindName, RawKindName> | undefined {
+  if (bytes.length < 4) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const first = view.getUint32(0, true);
+  const isFramed = (first === IMG_COMMON_MAGIC || first === IMG_SERVICE_MAGIC) && bytes.length >= 8;
+  const kind = findKind(isFramed ? view.getUint32(4, true) : first);
+  const name = Object.entries<ImageKind>(IMAGE_KINDS).find(([, spec]) => spec === kind)?.[0];
+  return name as Exclude<ImageKindName, RawKindName> | undefined;
+}
+
+type RawKindName = { [K in ImageKindName]: (typeof IMAGE_KINDS)[K] extends RawKind ? K : never }[ImageKindName];
+
+/** The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. */
+export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {
+  const spec: ImageKind = IMAGE_KINDS[kind];
+  if (spec.layout === 'raw') return content as Uint8Array;
+  const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
+  if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
+  else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
+  else for (const element of content as unknown[]) builder.element(element);
+  return builder.take();
+}
+
+/** Builds an image that is a list, element by element; `take` hands over what is ready. */
+export class ImageWriter<K extends ListKindName> {
+  private readonly builder: ImageBuilder;
+
+  constructor(kind: K, fileName?: string) {
+    const spec: FramedKind = IMAGE_KINDS[kind];
+    this.builder = new ImageBuilder(spec, fileName ?? spec.fileName);
+  }
+
+  add(element: ElementOf<K>): void {
+    this.builder.element(element);
+  }
+
+  /** Bytes built and not yet taken. */
+  get pendingBytes(): number {
+    return this.builder.pendingBytes;
+  }
+
+  /** The bytes built since the last call; the first ones begin with the magic. */
+  take(): Uint8Array {
+    return this.builder.take();
+  }
+}
+
+class ImageBuilder {
+  private readonly spec: FramedKind;
+  private readonly fileName: string;
+  private writer = new WireWriter(1024);
+  private entry = 0;
+
+  constructor(spec: FramedKind, fileName: string) {
+    this.spec = spec;
+    this.fileName = fileName;
+    if (spec.magicName !== 'INVENTORY') this.writer.rawUint32(spec.isService ? IMG_SERVICE_MAGIC : IMG_COMMON_MAGIC);
+    this.writer.rawUint32(spec.magic);
+  }
+
+  get pendingBytes(): number {
+    return this.writer.length;
+  }
+
+  take(): Uint8Array {
+    const { written } = this.writer;
+    this.writer = new WireWriter(1024);
+    return written;
+  }
+
+  element(element: unknown): void {
+    const { spec } = this;
+    if (spec.layout === 'entries') this.message(spec.type, element);
+    else if (spec.layout === 'payload') {
+      const { message, payload } = element as WithPayload<unknown>;
+      this.message(spec.type, message);
+      this.payload(payload, spec.payloadLength(message), spec.alignment);
+    } else if (spec.layout === 'ipc-msg') this.queue(spec.type, element as IpcMessageQueue);
+  }
+
+  pagemap({ head, entries }: Pagemap): void {
+    this.message(PagemapHead, head);
+    for (const entry of entries) this.message(this.spec.type, entry);
+  }
+
+  ghostFile({ message, payload, chunks }: GhostFile): void {
+    this.message(this.spec.type, message);
+    if (message.chunks !== true) this.writer.raw(payload ?? new Uint8Array());
+    for (const chunk of chunks ?? []) {
+      this.message(GhostChunkEntry, chunk.message);
+      this.payload(chunk.payload, chunk.message.len, 1);
+    }
+  }
+
+  private queue(type: MessageType<unknown>, { message, messages }: IpcMessageQueue): void {
+    this.message(type, message);
+    if (messages.length !== message.qnum) this.fail(`${messages.length} messages where qnum is ${message.qnum}`);
+    for (const { message: ipcMsg, payload } of messages) {
+      this.message(IpcMsg, ipcMsg);
+      this.payload(payload, ipcMsg.msize, IPC_MSG_ALIGNMENT);
+    }
+  }
+
+  private message<T>(type: MessageType<T>, message: T): void {
+    const { writer } = this;
+    const start = writer.length;
+    writer.rawUint32(0);
+    encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
+    writer.putRawUint32(start, writer.length - start - 4);
+    this.entry++;
+  }
+
+  private payload(payload: Uint8Array, length: number, alignment: number): void {
+    if (payload.length !== length) this.fail(`${payload.length} bytes of data where the entry says ${length}`);
+    this.writer.raw(payload);
+    this.writer.zeros(Math.ceil(length / alignment) * alignment - length);
+  }
+
+  private fail(problem: string): never {
+    throw new ImageError({ file: this.fileName, entry: this.entry - 1 }, '', problem);
+  }
+}

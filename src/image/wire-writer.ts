@@ -1,0 +1,130 @@
+/** Writes the protobuf wire format into a growing buffer; the counterpart of wire-reader.ts. */
+
+const TWO_32 = 0x1_0000_0000;
+
+export class WireWriter {
+  private bytes: Uint8Array;
+  /** Bytes written. */
+  length = 0;
+
+  constructor(capacity = 256) {
+    this.bytes = new Uint8Array(capacity);
+  }
+
+  /** What was written, as a view: valid until the next write. */
+  get written(): Uint8Array {
+    return this.bytes.subarray(0, this.length);
+  }
+
+  /** A 64-bit varint given as unsigned halves. */
+  varint(low: number, high: number): void {
+    this.reserve(10);
+    const { bytes } = this;
+    let { length } = this;
+    while (high !== 0) {
+      bytes[length++] = (low & 0x7f) | 0x80;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
+    }
+    while (low > 0x7f) {
+      bytes[length++] = (low & 0x7f) | 0x80;
+      low >>>= 7;
+    }
+    bytes[length++] = low;
+    this.length = length;
+  }
+
+  uint32(value: number): void {
+    if (value < 0x80) {
+      this.reserve(1);
+      this.bytes[this.length++] = value;
+    } else this.varint(value, 0);
+  }
+
+  /** Negative values are sign-extended to 64 bits, as protobuf asks for int32 and int64. */
+  int32(value: number): void {
+    this.varint(value >>> 0, value < 0 ? 0xffff_ffff : 0);
+  }
+
+  /** An unsigned integer that a number holds exactly. */
+  unsignedNumber(value: number): void {
+    this.varint(value >>> 0, Math.floor(value / TWO_32));
+  }
+
+  bigint(value: bigint): void {
+    this.varint(Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
+  }
+
+  fixed64(value: bigint): void {
+    this.reserve(8);
+    new DataView(this.bytes.buffer).setBigUint64(this.length, BigInt.asUintN(64, value), true);
+    this.length += 8;
+  }
+
+  /** Four bytes, little-endian: sizes and magics of the image framing. */
+  rawUint32(value: number): void {
+    this.reserve(4);
+    this.putRawUint32(this.length, value);
+    this.length += 4;
+  }
+
+  putRawUint32(position: number, value: number): void {
+    const { bytes } = this;
+    bytes[position] = value;
+    bytes[position + 1] = value >>> 8;
+    bytes[position + 2] = value >>> 16;
+    bytes[position + 3] = value >>> 24;
+  }
+
+  raw(data: Uint8Array): void {
+    this.reserve(data.length);
+    this.bytes.set(data, this.length);
+    this.length += data.length;
+  }
+
+  zeros(count: number): void {
+    this.reserve(count);
+    this.bytes.fill(0, this.length, this.length + count);
+    this.length += count;
+  }
+
+  block(data: Uint8Array): void {
+    this.uint32(data.length);
+    this.raw(data);
+  }
+
+  /** Writes a byte string (chars of 0-255) with its length. */
+  byteString(text: string): void {
+    this.uint32(text.length);
+    this.reserve(text.length);
+    for (let index = 0; index < text.length; index++) this.bytes[this.length + index] = text.charCodeAt(index);
+    this.length += text.length;
+  }
+
+  /** Begins a nested message; give the result to `endNested`. */
+  beginNested(): number {
+    this.reserve(1);
+    // Nearly all messages are shorter than 128 bytes: one byte for the length, and a move when that was too little.
+    return ++this.length;
+  }
+
+  endNested(start: number): void {
+    const size = this.length - start;
+    let extra = 0;
+    for (let rest = size >>> 7; rest !== 0; rest >>>= 7) extra++;
+    this.reserve(extra);
+    if (extra > 0) this.bytes.copyWithin(start + extra, start, this.length);
+    const end = this.length + extra;
+    this.length = start - 1;
+    this.uint32(size);
+    this.length = end;
+  }
+
+  private reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+  }
+}
