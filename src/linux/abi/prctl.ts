@@ -58,6 +58,9 @@ export const PR_SET_PTRACER = 0x59616d61;
 export const PR_SET_VMA = 0x53564d41;
 export const PR_GET_AUXV = 0x41555856;
 
+/* PR_SET_PTRACER: every process may trace. */
+export const PR_SET_PTRACER_ANY = -1;
+
 /* PR_SET_MM. */
 export const PR_SET_MM_START_CODE = 1;
 export const PR_SET_MM_END_CODE = 2;
