@@ -1,0 +1,53 @@
+/**
+ * What a dump holds in its hands: the frozen tree, as seen from outside. Everything here was read while the tasks stood
+ * still; nothing in it changes afterwards.
+ */
+import type { Status } from '../proc/status.ts';
+import type { Stat } from '../proc/stat.ts';
+import type { GuestThread } from '../tracee/guest.ts';
+
+/** A stopped thread. Its registers are as they were at the stop (before any restart of an interrupted system call). */
+export interface FrozenThread extends GuestThread {
+  /** As parsed from /proc/PID/task/TID/status and stat. */
+  readonly status: Status;
+  readonly stat: Stat;
+}
+
+/** A task that lives: its threads are all stopped by us. */
+export interface FrozenTask {
+  readonly kind: 'task';
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  /** The thread group leader first. */
+  readonly threads: readonly FrozenThread[];
+  readonly leader: FrozenThread;
+  /** A descriptor of ours for the task (pidfd_open). */
+  readonly pidfd: number;
+  /** Signal of the job-control stop it was in when we came; undefined when it was running. */
+  readonly stopSignal: number | undefined;
+  /** "task 1234 'nginx'", for messages. */
+  readonly label: string;
+}
+
+/** A task that has died and waits for its parent. */
+export interface FrozenZombie {
+  readonly kind: 'zombie';
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  /** Wait status, as /proc/PID/stat field 52 has it. */
+  readonly exitCode: number;
+  readonly comm: string;
+  readonly label: string;
+}
+
+/** Parents before children; the root first. */
+export interface FrozenTree {
+  readonly root: FrozenTask;
+  readonly members: readonly (FrozenTask | FrozenZombie)[];
+  /** Only the living ones. */
+  readonly tasks: readonly FrozenTask[];
+}

@@ -1,0 +1,54 @@
+/** What a restore works on: the images of a tree, checked and put together by task. */
+import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
+import type { FsEntry } from '../image/gen/fs.ts';
+import type { InventoryEntry } from '../image/gen/inventory.ts';
+import type { MmEntry } from '../image/gen/mm.ts';
+import type { Pagemap } from '../image/image-kinds.ts';
+
+export interface RestoreThread {
+  readonly tid: number;
+  readonly core: CoreEntry;
+}
+
+/** A task that is to live. */
+export interface RestoreTask {
+  readonly kind: 'task';
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  readonly core: CoreEntry;
+  readonly ids: TaskKobjIdsEntry;
+  readonly mm: MmEntry;
+  readonly pagemap: Pagemap;
+  readonly fs: FsEntry;
+  /** Descriptors of its table; tasks with equal `ids.files_id` share one table and one array. */
+  readonly fds: readonly FdinfoEntry[];
+  /** The leader first. */
+  readonly threads: readonly RestoreThread[];
+  /** "task 1234 'nginx'", for messages. */
+  readonly label: string;
+}
+
+/** A task that is dead and waits for its parent. */
+export interface RestoreZombie {
+  readonly kind: 'zombie';
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  readonly core: CoreEntry;
+  readonly label: string;
+}
+
+export type RestoreMember = RestoreTask | RestoreZombie;
+
+/** Parents before children; the root first. */
+export interface RestoreTree {
+  readonly inventory: InventoryEntry;
+  readonly root: RestoreTask;
+  readonly members: readonly RestoreMember[];
+  readonly tasks: readonly RestoreTask[];
+  readonly files: ReadonlyMap<number, FileEntry>;
+}

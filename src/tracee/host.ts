@@ -1,0 +1,111 @@
+/**
+ * The agent as the host of a task that is being built: the controller writes programs into the agent's home and runs
+ * them, stage by stage. Programs end in int3, which the tracer sees as SIGTRAP.
+ */
+import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
+import type { Program, Result } from '../agent/program.ts';
+import { assert, CriuError } from '../base/errors.ts';
+import { errnoName } from '../linux/abi/errno.ts';
+import { SIGTRAP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { readMemory, writeMemory } from './memory.ts';
+import { newRegisters, type Registers, readRegisters, register, setRegister, writeRegisters } from './registers.ts';
+import { resume, waitForStop } from './stop.ts';
+
+/** The agent's code is at the start of its home, the program follows on the next multiple of this. */
+const PROGRAM_OFFSET = 512;
+
+/** How much room a home needs for programs of `bytes` bytes. */
+export function homeBytes(bytes: number): number {
+  return (PROGRAM_OFFSET + bytes + 4095) & ~4095;
+}
+
+export class HostTask {
+  readonly pid: number;
+  readonly home: { address: number; bytes: number };
+  #program: Program | undefined;
+  #registers: Registers = newRegisters();
+
+  constructor(pid: number, home: { address: number; bytes: number }) {
+    this.pid = pid;
+    this.home = home;
+  }
+
+  get programAddress(): number {
+    return this.home.address + PROGRAM_OFFSET;
+  }
+
+  /** Runs the stub's built-in program, which maps the home, and puts the agent there. */
+  continueInStub(program: Program): void {
+    this.#program = program;
+    resume(this.pid);
+    this.#waitForTrap(undefined);
+    writeMemory(this.pid, this.home.address, agentCode());
+  }
+
+  /** A child made by a clone op of this task: it has its own copy of the home. It has stopped when this returns. */
+  adopt(pid: number): HostTask {
+    const child = new HostTask(pid, this.home);
+    const stop = waitForStop(pid);
+    assert(stop !== 'gone', `the new task ${pid} stops`);
+    child.#registers = readRegisters(pid);
+    return child;
+  }
+
+  /** Starts a program; `finish` waits for its end. The last op must be a stop. */
+  start(program: Program): void {
+    assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
+    this.#program = program;
+    writeMemory(this.pid, this.programAddress, program.assemble(this.programAddress));
+    setRegister(this.#registers, 'rip', this.home.address);
+    setRegister(this.#registers, 'r15', this.programAddress);
+    setRegister(this.#registers, 'orig_rax', -1n);
+    writeRegisters(this.pid, this.#registers);
+    resume(this.pid);
+  }
+
+  /** Waits for the end of the program. Throws CriuError when an op failed. */
+  finish(): void {
+    this.#waitForTrap(this.programAddress);
+  }
+
+  run(program: Program): void {
+    this.start(program);
+    this.finish();
+  }
+
+  /** What an op of the finished program returned. */
+  result(of: Result): number {
+    assert(this.#program !== undefined, 'a program ran');
+    const bytes = readMemory(this.pid, this.programAddress + this.#program.resultOffset(of), 8);
+    return Number(new DataView(bytes.buffer).getBigInt64(0, true));
+  }
+
+  #waitForTrap(programAddress: number | undefined): void {
+    const stop = waitForStop(this.pid);
+    if (stop === 'gone' || stop.kind !== 'signal' || stop.signal !== SIGTRAP) {
+      const how = stop === 'gone' ? 'died' : stop.kind === 'signal' ? `got signal ${stop.signal}` : stop.kind;
+      throw new CriuError({ object: `task ${this.pid}`, action: `cannot be restored: the task ${how}` });
+    }
+    this.#registers = readRegisters(this.pid);
+    const program = this.#program;
+    if (programAddress === undefined || program === undefined) return;
+    const index = (Number(register(this.#registers, 'r15')) - programAddress) / OP_BYTES;
+    if (index !== program.length - 1) this.#failed(program, index);
+  }
+
+  #failed(program: Program, index: number): never {
+    const { nr, because } = program.describe(index);
+    const result = Number(BigInt.asIntN(64, register(this.#registers, 'rax')));
+    const answer = result < 0 && result >= -4095 ? errnoName(-result) : `unexpected result ${result}`;
+    throw new CriuError({
+      object: `task ${this.pid}`,
+      action: `cannot ${because} (${systemCallName(nr)}: ${answer})`,
+      crErrno: result < 0 && result >= -4095 ? -result : 0,
+    });
+  }
+}
+
+function systemCallName(nr: number): string {
+  return Object.entries(SYS).find(([, value]) => value === nr)?.[0] ?? `system call ${nr}`;
+}
