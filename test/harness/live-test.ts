@@ -1,0 +1,50 @@
+/**
+ * The face of the harness for bun:test: `liveTest` is one round trip as a test, `liveCase` any test that needs the
+ * machine. Both skip, and say why, where they can't run; with CRIU_TEST_NO_SKIP=1 that is a failure.
+ */
+import { afterEach, test } from 'bun:test';
+import { knownOnOriginal, notYet } from '../live/not-yet.ts';
+import { findCompiler } from './build-program.ts';
+import { isOriginal } from './criu-command.ts';
+import { cleanUp, type RoundTripOptions, roundTrip, SkippedByProgram } from './harness.ts';
+
+const testTimeoutMs = 120_000;
+
+afterEach(cleanUp, testTimeoutMs);
+
+/** Why no live test can run here, or undefined. */
+function findObstacle(): string | undefined {
+  if (process.getuid?.() !== 0) return 'checkpointing needs root';
+  if (findCompiler() === undefined) return 'there is no C compiler to build the test programs';
+  return undefined;
+}
+
+/** A test that needs root and a compiler. Its name is the key in the lists of not-yet.ts. */
+export function liveCase(name: string, body: () => Promise<void>): void {
+  const listed = isOriginal ? knownOnOriginal[name] : notYet[name];
+  if (listed !== undefined && process.env['RUN_NOT_YET'] !== '1') {
+    test.skip(`${name} (${listed})`, () => {});
+    return;
+  }
+  const obstacle = findObstacle();
+  if (obstacle !== undefined && process.env['CRIU_TEST_NO_SKIP'] !== '1') {
+    test.skip(`${name} (${obstacle})`, () => {});
+    return;
+  }
+  test(name, () => runCase(name, obstacle, body), testTimeoutMs);
+}
+
+async function runCase(name: string, obstacle: string | undefined, body: () => Promise<void>): Promise<void> {
+  if (obstacle !== undefined) throw new Error(`skipped, but CRIU_TEST_NO_SKIP=1: ${obstacle}`);
+  try {
+    await body();
+  } catch (error) {
+    if (!(error instanceof SkippedByProgram)) throw error;
+    console.log(`skipped: ${name}: ${error.message}`);
+  }
+}
+
+/** One program, dumped and restored three times unless the options say otherwise. */
+export function liveTest(name: string, program: string, options: RoundTripOptions = {}): void {
+  liveCase(name, () => roundTrip(program, options));
+}

@@ -1,0 +1,25 @@
+/**
+ * Memory: every kind of mapping with its content, its holes, its flags and who shares it.
+ * The programs check content; the harness compares maps and VmFlags.
+ */
+import { liveTest } from '../harness/live-test.ts';
+
+liveTest('private anonymous memory, heap, data, bss and stack keep their content', 'mem-private');
+liveTest('private and shared maps of files keep their content', 'mem-file');
+liveTest('maps of deleted files keep their content and stay shared', 'mem-deleted-file');
+liveTest('memory of 64 MiB and a sparse GiB keep their content', 'mem-big');
+liveTest('two thousand mappings come back', 'mem-many-vmas');
+liveTest('mappings keep their madvise flags, locks and names', 'mem-flags');
+liveTest('mlockall holds for later mappings', 'mem-lockall');
+liveTest('guard pages stay guarded', 'mem-guard');
+liveTest('transparent huge pages keep their content', 'mem-thp');
+liveTest('stacks that grow down still grow', 'mem-growsdown');
+liveTest('copy-on-write pages stay shared by parent and children', 'mem-cow');
+liveTest('SysV shared memory in an IPC namespace stays shared', 'mem-shared', {
+  args: ['sysv'],
+  ignore: [/\/ns\/ipc$/],
+});
+for (const kind of ['anon', 'dev-zero', 'posix', 'memfd']) {
+  liveTest(`shared memory (${kind}) stays shared by parent and child`, 'mem-shared', { args: [kind] });
+}
+liveTest('huge pages of the hugetlb pool keep their content', 'mem-hugetlb');

@@ -1,0 +1,41 @@
+/** Registers that hold a pattern while the task is checkpointed, and calls that it is blocked in. */
+import { liveTest } from '../harness/live-test.ts';
+
+liveTest('exe, cmdline, environ, auxv and the vdso survive', 'mm-fields', {
+  env: { CRIU_TEST_VARIABLE: 'some value' },
+});
+
+for (const kind of ['gpr', 'flags', 'sse', 'avx', 'avx512', 'x87', 'bases', 'amx']) {
+  liveTest(`registers (${kind}) keep their values`, 'registers', { args: [kind] });
+}
+
+const calls = [
+  'nanosleep',
+  'clock_nanosleep',
+  'poll-timeout',
+  'poll',
+  'ppoll',
+  'select',
+  'select-timeout',
+  'read-pipe',
+  'futex',
+  'futex-timeout',
+  'pause',
+  'sigsuspend',
+  'epoll_wait',
+  'sigtimedwait',
+  'waitpid',
+];
+/** signal(7) lists these as ending with EINTR after a stop, even without a handler: their thread may have gone on. */
+const mayEnd = new Set(['epoll_wait', 'sigtimedwait']);
+
+for (const call of calls) {
+  const ignore = mayEnd.has(call) ? [/\/fd/, /\/task\//] : [];
+  liveTest(`a blocked ${call} goes on after the restore`, 'interrupted', { args: [call], ignore });
+  liveTest(`a blocked ${call} does not notice a dump with --leave-running`, 'interrupted', {
+    args: [call],
+    ignore,
+    leaveRunning: true,
+    rounds: 1,
+  });
+}

@@ -1,0 +1,32 @@
+/** Threads, trees, signals and timers. */
+import { liveTest } from '../harness/live-test.ts';
+
+liveTest('twenty threads keep all that is their own', 'threads', { args: ['20'] });
+liveTest('a thousand threads keep all that is their own', 'threads', { args: ['1000'], rounds: 2 });
+liveTest('threads keep their CPU affinity and timer slack', 'threads', { args: ['20', 'extra'] });
+liveTest('threads can be joined after the restore', 'threads-clear-tid');
+
+const shapes = {
+  depth: 'a tree of five generations comes back',
+  wide: 'two hundred children come back',
+  zombies: 'zombies keep their exit status or signal',
+  stopped: 'stopped tasks stay stopped',
+  sessions: 'members of a session or group without its leader keep it',
+  subreaper: 'an orphan adopted by a subreaper keeps its parent',
+  names: 'tasks keep the names they gave themselves',
+  orphan: 'sessions and groups inside the tree come back',
+};
+for (const [shape, title] of Object.entries(shapes)) {
+  // What is pending for a zombie will never be delivered.
+  liveTest(title, 'tree', { args: [shape], ignore: shape === 'zombies' ? [/ShdPnd$/] : [] });
+}
+liveTest('a tree of stopped tasks and zombies does not notice a dump with --leave-running', 'tree', {
+  args: ['stopped'],
+  leaveRunning: true,
+});
+
+liveTest('signal actions, masks and pending signals survive', 'signals');
+liveTest('a handler on the alternate stack returns after the restore', 'signals-on-altstack');
+liveTest('interval timers and POSIX timers go on', 'timers');
+liveTest('a POSIX timer keeps its overrun', 'timer-overrun');
+liveTest('monotonic and boot time neither go back nor jump', 'clocks', { beforeRestore: () => Bun.sleep(2000) });
