@@ -1,0 +1,150 @@
+/**
+ * Mappings of a task: from vma_entry to the system calls that make them, at their final addresses.
+ *
+ * A task starts as a stub, or as a copy (fork) of its parent whose mappings are final already. Mappings that are equal
+ * in parent and child are kept: so memory that was shared copy-on-write is shared again. Everything else goes.
+ *
+ * Order of the ops: unmap, map, and after the content is there: protections, mremap of the vdso, madvise, mlock.
+ */
+import type { Program, ProgramArg } from '../../agent/program.ts';
+import { CriuError } from '../../base/errors.ts';
+import type { VmaEntry } from '../../image/gen/vma.ts';
+import {
+  MADV_GUARD_INSTALL,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_LOCKED,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_WRITE,
+} from '../../linux/abi/mman.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { type Range, TASK_SIZE } from './address-space.ts';
+import {
+  VMA_ANON_SHARED,
+  VMA_AREA_AIORING,
+  VMA_AREA_GUARD,
+  VMA_AREA_REGULAR,
+  VMA_AREA_SHSTK,
+  VMA_AREA_SOCKET,
+  VMA_AREA_UPROBES,
+  VMA_AREA_VDSO,
+  VMA_AREA_VSYSCALL,
+  VMA_AREA_VVAR,
+  VMA_FILE_PRIVATE,
+  VMA_FILE_SHARED,
+} from './vma-status.ts';
+
+/** Adds an open of a file by its id; returns the descriptor, which the caller closes. */
+export type OpenForMapping = (program: Program, fileId: number, fdflags: number) => ProgramArg;
+/** Gives a shared anonymous mapping its memory; see shared-memory.ts. */
+export type MapShared = (program: Program, vma: VmaEntry, prot: number) => void;
+
+/** Mappings that the kernel makes by itself and that are not created by mmap. */
+export const isSpecial = (vma: VmaEntry) =>
+  (vma.status & (VMA_AREA_VDSO | VMA_AREA_VVAR | VMA_AREA_VSYSCALL | VMA_AREA_GUARD | VMA_AREA_UPROBES)) !== 0;
+
+/** Mappings that are made with mmap, in order of address. */
+export function ordinaryVmas(vmas: readonly VmaEntry[]): VmaEntry[] {
+  return vmas.filter((vma) => !isSpecial(vma) && (vma.status & VMA_AREA_AIORING) === 0);
+}
+
+/** Mappings whose memory can be shared copy-on-write with a parent that has an equal one. */
+export function isInherited(vma: VmaEntry, parent: VmaEntry | undefined): boolean {
+  return (
+    parent !== undefined &&
+    (vma.status & VMA_ANON_SHARED) === 0 &&
+    vma.start === parent.start &&
+    vma.end === parent.end &&
+    vma.pgoff === parent.pgoff &&
+    vma.shmid === parent.shmid &&
+    vma.prot === parent.prot &&
+    vma.flags === parent.flags &&
+    vma.status === parent.status &&
+    (vma.madv ?? 0) === (parent.madv ?? 0)
+  );
+}
+
+/** Ranges to unmap: everything in user space but `keep`. */
+export function planUnmap(program: Program, keep: readonly Range[]): void {
+  let from = 0;
+  for (const { start, end } of [...keep].sort((a, b) => a.start - b.start)) {
+    if (start > from) program.must('clear the address space', SYS.munmap, from, start - from);
+    from = Math.max(from, end);
+  }
+  if (from < TASK_SIZE) program.must('clear the address space', SYS.munmap, from, TASK_SIZE - from);
+}
+
+/** mmap of each mapping; those in `writable` get PROT_WRITE for now, because content comes. */
+export function planMappings(
+  program: Program,
+  vmas: readonly VmaEntry[],
+  writable: ReadonlySet<VmaEntry>,
+  openForMapping: OpenForMapping,
+  mapShared: MapShared,
+): void {
+  let open: { key: string; fd: ProgramArg } | undefined;
+  const closeFile = () => {
+    if (open !== undefined) program.must('close a mapped file', SYS.close, open.fd);
+    open = undefined;
+  };
+  for (const vma of vmas) {
+    const prot = writable.has(vma) ? vma.prot | PROT_WRITE : vma.prot;
+    const why = `map ${hex(vma.start)}-${hex(vma.end)}`;
+    const bytes = vma.end - vma.start;
+    refuseUnknown(vma);
+    if ((vma.status & VMA_ANON_SHARED) !== 0) {
+      mapShared(program, vma, prot);
+    } else if ((vma.status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) !== 0) {
+      const key = `${vma.shmid}/${vma.fdflags ?? 0}`;
+      if (open?.key !== key) {
+        closeFile();
+        open = { key, fd: openForMapping(program, vma.shmid, vma.fdflags ?? 0) };
+      }
+      program.must(why, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma), open.fd, vma.pgoff);
+    } else {
+      program.must(why, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma) | MAP_ANONYMOUS, -1, 0);
+    }
+  }
+  closeFile();
+}
+
+/** Flags for mmap(2): as stored, at a fixed address; locking comes after the content. */
+export function mmapFlags(vma: VmaEntry): number {
+  const sharing = vma.flags & (MAP_SHARED | MAP_PRIVATE);
+  return (vma.flags & ~(MAP_LOCKED | MAP_SHARED | MAP_PRIVATE)) | (sharing === 0 ? MAP_PRIVATE : sharing) | MAP_FIXED;
+}
+
+function refuseUnknown(vma: VmaEntry): void {
+  if ((vma.status & (VMA_AREA_SOCKET | VMA_AREA_SHSTK)) === 0 && (vma.status & VMA_AREA_REGULAR) !== 0) return;
+  throw new CriuError({
+    object: `mapping ${hex(vma.start)}-${hex(vma.end)}`,
+    action: `cannot be restored: status 0x${vma.status.toString(16)}`,
+    why: 'this kind of mapping is not supported by this criu',
+  });
+}
+
+/** After the content: final protections, guard ranges, madvise flags and locks. */
+export function planFinishMappings(program: Program, vmas: readonly VmaEntry[], writable: ReadonlySet<VmaEntry>): void {
+  for (const vma of vmas) {
+    const bytes = vma.end - vma.start;
+    const range = `${hex(vma.start)}-${hex(vma.end)}`;
+    if ((vma.status & VMA_AREA_GUARD) !== 0) {
+      program.must(`guard ${range}`, SYS.madvise, vma.start, bytes, MADV_GUARD_INSTALL);
+      continue;
+    }
+    if (isSpecial(vma) || (vma.status & VMA_AREA_AIORING) !== 0) continue;
+    if (writable.has(vma)) program.must(`protect ${range}`, SYS.mprotect, vma.start, bytes, vma.prot);
+    for (let advice = 0, bits = BigInt(vma.madv ?? 0); bits !== 0n; advice++, bits >>= 1n) {
+      if ((bits & 1n) !== 0n) program.must(`advise ${range}`, SYS.madvise, vma.start, bytes, advice);
+    }
+    if ((vma.flags & MAP_LOCKED) !== 0) program.must(`lock ${range}`, SYS.mlock2, vma.start, bytes, lockFlags(vma));
+  }
+}
+
+const MLOCK_ONFAULT = 1;
+
+/** A locked mapping that may not be populated (PROT_NONE) is locked on fault: mlock(2) would fail with ENOMEM. */
+const lockFlags = (vma: VmaEntry) => (vma.prot === 0 ? MLOCK_ONFAULT : 0);
+
+export const hex = (value: number) => value.toString(16);

@@ -1,0 +1,115 @@
+/** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
+import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
+import type { PstreeEntry } from '../image/gen/pstree.ts';
+import type { ImageDir } from '../image/image-dir.ts';
+import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
+import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
+
+/** Values of task_core_entry.task_state (criu/include/crtools.h). */
+export const TASK_ALIVE = 0x1;
+export const TASK_DEAD = 0x2;
+export const TASK_STOPPED = 0x3;
+export const TASK_HELPER = 0x4;
+export const TASK_THREAD = 0x5;
+export const TASK_ZOMBIE = 0x6;
+
+/** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
+export function loadTree(images: ImageDir): RestoreTree {
+  const inventory = images.readOne('inventory');
+  if (inventory.img_version !== IMAGES_V1 && inventory.img_version !== IMAGES_V1_1) {
+    throw new CriuError({
+      object: images.imagePath('inventory'),
+      action: `cannot restore images of version ${inventory.img_version}`,
+      why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
+    });
+  }
+  const files = new Map((images.tryRead('files') ?? []).map((file) => [file.id, file]));
+  const tables = new Map<number, readonly FdinfoEntry[]>();
+  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, tables));
+  const [root] = members;
+  if (root === undefined || root.kind !== 'task') {
+    throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
+  }
+  return { inventory, root, members, tasks: members.filter((member) => member.kind === 'task'), files };
+}
+
+/** Parents before children. Throws CriuErrors when the entries are not one tree. */
+function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
+  const children = new Map<number, PstreeEntry[]>();
+  const pids = new Set(entries.map(({ pid }) => pid));
+  const problems: CriuErrorFields[] = [];
+  const roots: PstreeEntry[] = [];
+  const seen = new Set<number>();
+  for (const entry of entries) {
+    if (seen.has(entry.pid)) problems.push({ object: 'pstree.img', action: `has two tasks with pid ${entry.pid}` });
+    seen.add(entry.pid);
+    if (entry.ppid === 0) roots.push(entry);
+    else if (!pids.has(entry.ppid)) {
+      problems.push({ object: 'pstree.img', action: `has no task ${entry.ppid}, the parent of ${entry.pid}` });
+    } else children.set(entry.ppid, [...(children.get(entry.ppid) ?? []), entry]);
+  }
+  if (roots.length !== 1)
+    problems.push({ object: 'pstree.img', action: `has ${roots.length} root tasks instead of one` });
+  const ordered: PstreeEntry[] = [];
+  const queue = [...roots];
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    ordered.push(next);
+    queue.push(...(children.get(next.pid) ?? []));
+  }
+  if (problems.length === 0 && ordered.length !== entries.length) {
+    problems.push({ object: 'pstree.img', action: 'has tasks that are their own ancestors' });
+  }
+  if (problems.length > 0) throw new CriuErrors('the process tree in the images is broken', problems);
+  return ordered;
+}
+
+function loadMember(images: ImageDir, entry: PstreeEntry, tables: Map<number, readonly FdinfoEntry[]>): RestoreMember {
+  const { pid, ppid, pgid, sid } = entry;
+  const core = images.readOne('core', pid);
+  const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
+  checkCore(core, label);
+  const state = core.tc?.task_state;
+  if (state === TASK_DEAD || state === TASK_ZOMBIE) {
+    return { kind: 'zombie', pid, ppid, pgid, sid, core, label } satisfies RestoreZombie;
+  }
+  const ids = core.ids ?? images.readOne('ids', pid);
+  const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
+    const threadCore = tid === pid ? core : images.readOne('core', tid);
+    checkCore(threadCore, `thread ${tid} of ${label}`);
+    return { tid, core: threadCore };
+  });
+  return {
+    kind: 'task',
+    pid,
+    ppid,
+    pgid,
+    sid,
+    core,
+    ids,
+    mm: images.readOne('mm', pid),
+    pagemap: images.read('pagemap', pid),
+    fs: images.readOne('fs', pid),
+    fds: loadTable(images, ids, tables),
+    threads,
+    label,
+  } satisfies RestoreTask;
+}
+
+function loadTable(images: ImageDir, ids: TaskKobjIdsEntry, tables: Map<number, readonly FdinfoEntry[]>) {
+  let table = tables.get(ids.files_id);
+  if (table === undefined) {
+    table = [...images.read('fdinfo', ids.files_id)].sort((a, b) => a.fd - b.fd);
+    tables.set(ids.files_id, table);
+  }
+  return table;
+}
+
+const MARCH_X86_64 = 1;
+
+function checkCore(core: CoreEntry, object: string): void {
+  if (core.mtype !== MARCH_X86_64) {
+    throw new CriuError({ object, action: 'was dumped on another kind of CPU', why: 'these images are not of x86-64' });
+  }
+}
