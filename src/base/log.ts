@@ -7,8 +7,6 @@
  * Lines written before `open` are kept and get the time zero. Texts are byte strings (one char a byte).
  */
 
-import { constants, openSync, writeSync } from 'node:fs';
-
 export type LogLevel = 0 | 1 | 2 | 3 | 4;
 
 export const LOG_MESSAGE = 0;
@@ -23,14 +21,16 @@ const TIMESTAMP_LEVEL = LOG_INFO;
 const BUFFER_CHARS_MAX = 64 * 1024;
 /** Lines kept before `open`; a program that never opens its log must not grow without end. */
 const EARLY_LINES_MAX = 4096;
+/** How often a full pipe is tried again, a millisecond apart. */
+const RETRIES_MAX = 1000;
+/** man 3 errno; the same on every architecture Linux has. */
+const EINTR = 4;
+const EAGAIN = 11;
 /** CRIU's RPC response carries at most this much of the first error. */
 const FIRST_ERROR_CHARS_MAX = 1023;
 
-/** Appending, because restored tasks and scripts may write to the same file. */
-const FILE_FLAGS = constants.O_CREAT | constants.O_TRUNC | constants.O_WRONLY | constants.O_APPEND;
-
-/** Where log lines go: a file (created 0600, truncated, appended to), or a descriptor of this process. */
-export type LogTarget = { readonly path: string } | { readonly fd: number };
+/** write(2): the number of bytes written, or −errno. `base` knows no system calls, so the sink is given one. */
+export type WriteToFd = (fd: number, bytes: Uint8Array) => number;
 
 /** What modules see: bound to a module name by `child`. */
 export interface Logger {
@@ -58,11 +58,16 @@ interface EarlyLine {
 /** The owner of the descriptor and the buffer; one for each process. Not passed to modules: they get `logger`. */
 export class LogSink {
   readonly logger: Logger = new BoundLogger(this, '');
+  readonly #write: WriteToFd;
   #level: LogLevel = LOG_WARN;
   #fd: number | undefined;
   #early: EarlyLine[] = [];
   #buffered = '';
   #firstError: string | undefined;
+
+  constructor(write: WriteToFd) {
+    this.#write = write;
+  }
 
   /** The verbosity; 0 silences everything but messages. Values above 4 mean 4. */
   get level(): LogLevel {
@@ -83,9 +88,12 @@ export class LogSink {
     return this.#firstError;
   }
 
-  /** Starts writing, beginning with the lines kept so far. Throws the error of `open(2)` when the file cannot be made. */
-  open(target: LogTarget): void {
-    this.#fd = 'fd' in target ? target.fd : openSync(Buffer.from(target.path, 'latin1'), FILE_FLAGS, 0o600);
+  /**
+   * Starts writing to `fd`, beginning with the lines kept so far. A file should be opened for appending, because
+   * action scripts may write to it too.
+   */
+  open(fd: number): void {
+    this.#fd = fd;
     const early = this.#early;
     this.#early = [];
     for (const { level, text } of early) {
@@ -113,14 +121,33 @@ export class LogSink {
 
   /** Level 0: straight to stdout. */
   writeMessage(text: string): void {
-    writeAll(1, `${text}\n`);
+    this.#writeAll(1, `${text}\n`);
   }
 
   flush(): void {
     if (this.#fd === undefined || this.#buffered === '') return;
     const text = this.#buffered;
     this.#buffered = '';
-    writeAll(this.#fd, text);
+    this.#writeAll(this.#fd, text);
+  }
+
+  /**
+   * Writes all of it or gives up silently: a log that cannot be written (full disk, reader gone) must not fail a dump.
+   * A full non-blocking pipe is retried, since losing the middle of a log is worse than waiting for its reader.
+   */
+  #writeAll(fd: number, text: string): void {
+    let bytes: Uint8Array = Buffer.from(text, 'latin1');
+    for (let retries = 0; bytes.length > 0 && retries < RETRIES_MAX; ) {
+      const result = this.#write(fd, bytes);
+      if (result > 0) {
+        bytes = bytes.subarray(result);
+      } else if (result === -EAGAIN || result === -EINTR) {
+        retries++;
+        Bun.sleepSync(1);
+      } else {
+        return;
+      }
+    }
   }
 }
 
@@ -183,26 +210,3 @@ export const silentLogger: Logger = {
   debug: () => {},
   flush: () => {},
 };
-
-/**
- * Writes all of it or gives up silently: a log that cannot be written (full disk, reader gone) must not fail a dump.
- * A full non-blocking pipe is retried, since losing the middle of a log is worse than waiting for its reader.
- */
-function writeAll(fd: number, text: string): void {
-  const bytes = Buffer.from(text, 'latin1');
-  let done = 0;
-  let retries = 0;
-  while (done < bytes.length) {
-    try {
-      done += writeSync(fd, bytes, done);
-    } catch (error) {
-      if (!isTryAgain(error) || ++retries > 1000) return;
-      Bun.sleepSync(1);
-    }
-  }
-}
-
-function isTryAgain(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'EAGAIN' || code === 'EINTR';
-}

@@ -1,6 +1,5 @@
 /** `criu --help` and `criu COMMAND --help`, made from the option table. */
 
-import type { Logger } from '../../base/log.ts';
 import { COMMANDS, type CommandName } from '../../options/commands.ts';
 import type { OptionGroup, OptionSpec } from '../../options/option-spec.ts';
 import { OPTION_TABLE } from '../../options/option-table.ts';
@@ -24,11 +23,6 @@ export const GROUP_TITLES: readonly (readonly [OptionGroup, string])[] = [
   ['logging', 'Logging'],
   ['configuration', 'Configuration files'],
 ];
-
-/** The whole help, or only what concerns one command. */
-export function printHelp(log: Logger, topic: CommandName | undefined): void {
-  log.message(topic === undefined ? generalHelp() : commandHelp(topic));
-}
 
 /** Commands only: shown after a mistake in the command line. */
 export function usage(): string {
