@@ -45,6 +45,8 @@ interface Field {
   readonly number: number;
   readonly name: string;
   readonly wireType: number;
+  /** Number and wire type as they are written. */
+  readonly tag: number;
   readonly isRepeated: boolean;
   readonly isPacked: boolean;
   readonly isRequired: boolean;
@@ -52,8 +54,11 @@ interface Field {
   readonly requiredBit: number;
   readonly scalar: Scalar | undefined;
   readonly message: MessageType<unknown> | undefined;
+  /** Of `message`; filled in on first use, for messages may hold themselves. */
+  compiled: Compiled | undefined;
 }
 
+/** A description ready for use. */
 interface Compiled {
   readonly fields: readonly Field[];
   readonly byNumber: readonly (Field | undefined)[];
@@ -94,17 +99,25 @@ function compileField([number, name, type, label, options]: FieldSpec, requiredI
     : typeof type === 'string'
       ? scalarOf(type, options?.number === true)
       : enumScalar(type.enum, type.values);
+  const wireType = scalar?.wireType ?? LENGTH;
   return {
     number,
     name,
-    wireType: scalar?.wireType ?? LENGTH,
+    wireType,
+    tag: (number << 3) | wireType,
     isRepeated: label === 'repeated',
     isPacked: options?.packed === true,
     isRequired: label === 'required',
     requiredBit: requiredIndex < 31 ? 1 << requiredIndex : 0,
     scalar,
     message,
+    compiled: undefined,
   };
+}
+
+function compiledMessage(field: Field): Compiled {
+  field.compiled ??= compile(field.message as MessageType<unknown>);
+  return field.compiled;
 }
 
 /** Whether a field type is a message (else a scalar or an enum). */
@@ -149,7 +162,7 @@ function decodeField(field: Field, reader: WireReader, message: Message): void {
     return;
   }
   const list = field.isRepeated ? (message[name] as unknown[]) : undefined;
-  const type = compile(field.message as MessageType<unknown>);
+  const type = compiledMessage(field);
   const outerEnd = reader.enter(name, list?.length ?? -1);
   // A message field that comes twice is merged, as protobuf asks.
   const previous = list === undefined ? (message[name] as Message | undefined) : undefined;
@@ -189,8 +202,14 @@ function checkRequired(type: Compiled, message: Message, reader: WireReader): vo
 function encodeMessage(type: Compiled, message: Message, writer: WireWriter, path: FieldPath): void {
   for (const field of type.fields) {
     const value = message[field.name];
+    const { scalar } = field;
     if (value === undefined) {
       if (field.isRequired) path.fail(field.name, 'required field is missing');
+    } else if (scalar !== undefined && !field.isRepeated) {
+      // Most fields of most messages; kept free of calls that are not needed.
+      if (!scalar.accepts(value)) path.fail(field.name, `${display(value)} is not ${scalar.expected}`);
+      writer.uint32(field.tag);
+      scalar.write(writer, value as never);
     } else if (field.isRepeated) encodeRepeated(field, value, writer, path);
     else encodeValue(field, value, -1, writer, path);
   }
@@ -213,7 +232,7 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
 }
 
 function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
-  writer.uint32((field.number << 3) | field.wireType);
+  writer.uint32(field.tag);
   if (field.scalar !== undefined) {
     encodeScalar(field, field.scalar, value, index, writer, path);
     return;
@@ -221,7 +240,7 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
   if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
   path.enter(field.name, index);
   const start = writer.beginNested();
-  encodeMessage(compile(field.message as MessageType<unknown>), value as Message, writer, path);
+  encodeMessage(compiledMessage(field), value as Message, writer, path);
   writer.endNested(start);
   path.leave();
 }

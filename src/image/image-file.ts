@@ -23,7 +23,7 @@ import {
   type WithPayload,
 } from './image-kinds.ts';
 import type { MessageType } from './message-type.ts';
-import { WireReader } from './wire-reader.ts';
+import { readUint32, WireReader } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
 
 type FramedKind = Exclude<ImageKind, RawKind>;
@@ -137,8 +137,7 @@ class EntryCursor {
     const { bytes, position } = this;
     if (bytes.length - position < 4) this.fail(problem);
     this.position += 4;
-    const byte = (index: number) => bytes[position + index] as number;
-    return (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
+    return readUint32(bytes, position);
   }
 
   private take(length: number, what: string): number {

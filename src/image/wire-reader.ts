@@ -38,21 +38,35 @@ export class WireReader {
 
   /** Reads a varint into `low` and `high`. */
   varint(field: string): void {
-    const { bytes } = this;
-    let position = this.position;
+    const { bytes, end } = this;
+    let { position } = this;
     let low = 0;
-    let high = 0;
-    for (let index = 0; index < 10; index++) {
-      if (position >= this.end) this.fail(field, 'the data ends inside a number');
+    // The first four bytes hold 28 bits, which is enough for most values.
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (position >= end) this.fail(field, 'the data ends inside a number');
       const byte = bytes[position++] as number;
-      const bits = byte & 0x7f;
-      if (index < 4) low |= bits << (index * 7);
-      else if (index === 4) {
-        low |= bits << 28;
-        high = bits >> 4;
-      } else if (index < 9) high |= bits << (index * 7 - 32);
-      else if (byte > 1) break;
-      else high |= byte << 31;
+      low |= (byte & 0x7f) << shift;
+      if (byte < 0x80) {
+        this.position = position;
+        this.low = low;
+        this.high = 0;
+        return;
+      }
+    }
+    this.position = position;
+    this.longVarint(field, low);
+  }
+
+  private longVarint(field: string, low: number): void {
+    const { bytes, end } = this;
+    let { position } = this;
+    let high = 0;
+    for (let index = 4; index < 10; index++) {
+      if (position >= end) this.fail(field, 'the data ends inside a number');
+      const byte = bytes[position++] as number;
+      if (index === 9 && byte > 1) break;
+      if (index === 4) low |= byte << 28;
+      high |= index === 4 ? (byte & 0x7f) >> 4 : (byte & 0x7f) << (index * 7 - 32);
       if (byte < 0x80) {
         this.position = position;
         this.low = low >>> 0;
@@ -65,15 +79,9 @@ export class WireReader {
 
   fixed64(field: string): void {
     if (this.end - this.position < 8) this.fail(field, 'the data ends inside a number');
-    this.low = this.fixed32();
-    this.high = this.fixed32();
-  }
-
-  private fixed32(): number {
-    const { bytes, position } = this;
-    this.position = position + 4;
-    const byte = (index: number) => bytes[position + index] as number;
-    return (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
+    this.low = readUint32(this.bytes, this.position);
+    this.high = readUint32(this.bytes, this.position + 4);
+    this.position += 8;
   }
 
   /** Reads a varint that must fit 32 bits, as unsigned number. One byte is the common case. */
@@ -184,6 +192,15 @@ export class WireReader {
   fail(field: string, problem: string): never {
     return this.path.fail(field, problem);
   }
+}
+
+/** Four bytes, little-endian. The caller has checked that they are there. */
+export function readUint32(bytes: Uint8Array, position: number): number {
+  const b0 = bytes[position] as number;
+  const b1 = bytes[position + 1] as number;
+  const b2 = bytes[position + 2] as number;
+  const b3 = bytes[position + 3] as number;
+  return (b0 | (b1 << 8) | (b2 << 16) | (b3 << 24)) >>> 0;
 }
 
 export function wireName(wireType: number): string {
