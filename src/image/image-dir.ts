@@ -45,10 +45,9 @@ export class ImageDir {
   /** Opens an existing directory. Throws a CriuError when it is not one. */
   static open(path: string): ImageDir {
     const trimmed = path.replace(/(?<=.)\/+$/, '');
-    const action = 'cannot open the image directory';
     const remedy = 'make the directory or name another one with --images-dir';
-    const stat = attempt(path, action, () => lstatSync(toBuffer(`${trimmed}/.`)), remedy);
-    if (!stat.isDirectory()) throw new CriuError({ object: path, action, why: 'this is not a directory', remedy });
+    // The last dot makes the kernel refuse anything but a directory.
+    attempt(path, 'cannot open the image directory', () => lstatSync(toBuffer(`${trimmed}/.`)), remedy);
     return new ImageDir(trimmed);
   }
 
