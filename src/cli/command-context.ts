@@ -13,6 +13,8 @@ export interface CommandContext {
   readonly args: readonly string[];
   /** Bound to the command's name. */
   readonly log: Logger;
+  /** The descriptor that log lines go to; output of action scripts goes there too. */
+  readonly logFd: number;
   /** Absolute, byte string; exists. */
   readonly imagesDir: string;
   /** Absolute, byte string; the current directory. */

@@ -9,6 +9,7 @@ import { AssertionError, CriuError, CriuErrors, errorText } from '../base/errors
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
+import { DUMP_FAILED, DUMP_FINISHED, RESTORE_FAILED } from './closing-lines.ts';
 import type { CommandContext, CommandModule } from './command-context.ts';
 import {
   assertInherited,
@@ -26,7 +27,7 @@ import {
 } from './startup.ts';
 
 /** The last line of a failed dump or restore begins so; callers look for it. */
-const FAILED: Partial<Record<CommandName, string>> = { dump: 'Dumping FAILED.', restore: 'Restoring FAILED.' };
+const FAILED: Partial<Record<CommandName, string>> = { dump: DUMP_FAILED, restore: RESTORE_FAILED };
 
 const sink = createLogSink();
 
@@ -45,7 +46,9 @@ export async function runCriu(): Promise<number> {
   try {
     const context = prepare(command, line);
     const module = await loadCommand(command);
-    return await module.run(context);
+    const status = await module.run(context);
+    if (command === 'dump') logEndOfDump(status);
+    return status;
   } catch (error) {
     return reportFailure(error, command, options);
   } finally {
@@ -65,6 +68,12 @@ function parse(): CommandLine {
   return parseCommandLine(commandLineWords(), env, readConfigFile);
 }
 
+/** A post-dump script may end a dump with a status of its own; then the tree runs on and the dump counts as failed. */
+function logEndOfDump(status: number): void {
+  if (status === 0) sink.logger.info(DUMP_FINISHED);
+  else sink.logger.child('dump').error(DUMP_FAILED);
+}
+
 /** Everything up to the command, in CRIU's order: folders first, since the log is relative to the work folder. */
 function prepare(command: CommandName, line: CommandLine): CommandContext {
   const { options } = line;
@@ -78,7 +87,7 @@ function prepare(command: CommandName, line: CommandLine): CommandContext {
   if (command === 'dump' || command === 'restore') assertNoPlugins(options);
   for (const { fd } of options.inheritFds) assertInherited(fd, '--inherit-fd');
   if (options.statusFd !== undefined) assertInherited(options.statusFd, '--status-fd');
-  return { options, args: line.args, log: sink.logger.child(command), imagesDir, workDir };
+  return { options, args: line.args, log: sink.logger.child(command), logFd: sink.fd ?? 2, imagesDir, workDir };
 }
 
 /** A command is loaded only when it is run. */

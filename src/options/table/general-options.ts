@@ -217,7 +217,7 @@ export const GENERAL_OPTIONS = [
     commands: ['restore'],
     rpc: null,
     capability: 'built',
-    help: 'End criu once the tree is restored. Without it criu waits for the root task and repeats its exit status.',
+    help: 'End criu once the tree is restored. Without it criu waits until the root task ends.',
   },
   {
     long: 'restore-sibling',

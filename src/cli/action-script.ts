@@ -1,0 +1,124 @@
+/**
+ * Action scripts: programs of the user that run at certain points (hooks) of a dump or restore.
+ *
+ * A script gets no arguments; the environment says which hook it is (CRTOOLS_SCRIPT_ACTION), where the images are
+ * (CRTOOLS_IMAGE_DIR) and, once known, the pid of the root task (CRTOOLS_INIT_PID). Its stdin is empty and its output
+ * goes to the log, as in CRIU. Several scripts run in the order they were given (CRIU runs the last one first); all of
+ * them run even when one fails.
+ */
+
+import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+
+export type Hook =
+  | 'pre-stream'
+  | 'pre-dump'
+  | 'post-dump'
+  | 'pre-restore'
+  | 'post-restore'
+  | 'network-lock'
+  | 'network-unlock'
+  | 'setup-namespaces'
+  | 'post-setup-namespaces'
+  | 'pre-resume'
+  | 'post-resume'
+  | 'orphan-pts-master'
+  | 'status-ready'
+  | 'query-ext-files';
+
+export interface ScriptRun {
+  /** --action-script, byte strings. */
+  readonly scripts: readonly string[];
+  readonly hook: Hook;
+  readonly imagesDir: string;
+  /** Pid of the root task as criu sees it; undefined before it exists. */
+  readonly initPid?: number | undefined;
+  readonly log: Logger;
+  /** Where output goes; the log's descriptor. */
+  readonly outputFd: number;
+}
+
+/**
+ * Runs all scripts for a hook. Throws CriuError when one fails, or CriuErrors when several do. The exit status of the
+ * error is 1: only post-dump hands the script's own status on, see `postDumpStatus`.
+ */
+export function runActionScripts(run: ScriptRun): void {
+  const failures = runAll(run).map((failure) => failure.fields);
+  const [first] = failures;
+  if (first === undefined) return;
+  if (failures.length === 1) throw new CriuError(first);
+  throw new CriuErrors(`${failures.length} action scripts failed for hook ${run.hook}`, failures);
+}
+
+/**
+ * The post-dump hook of a dump that has succeeded: a script that fails means "do not kill the tree". Returns 0, or the
+ * status with which criu must end after letting the tree run on; the failures are in the log.
+ */
+export function postDumpStatus(run: Omit<ScriptRun, 'hook'>): number {
+  const failures = runAll({ ...run, hook: 'post-dump' });
+  for (const { fields } of failures) run.log.error(new CriuError(fields).message);
+  return failures[0]?.status ?? 0;
+}
+
+interface Failure {
+  /** As a shell counts: 128 + N after signal N, 127 when the script cannot be started. */
+  readonly status: number;
+  readonly fields: CriuErrorFields;
+}
+
+function runAll(run: ScriptRun): Failure[] {
+  const { scripts, hook, log } = run;
+  log.debug(`Running ${hook} scripts`);
+  if (scripts.length === 0) return [];
+  log.flush();
+  const failures: Failure[] = [];
+  for (const script of scripts) {
+    log.debug(`\t[${script}]`);
+    const failure = tryRunScript(script, run);
+    if (failure !== undefined) failures.push(failure);
+  }
+  return failures;
+}
+
+function tryRunScript(script: string, { hook, imagesDir, initPid, outputFd }: ScriptRun): Failure | undefined {
+  const env = {
+    ...process.env,
+    CRTOOLS_SCRIPT_ACTION: hook,
+    CRTOOLS_IMAGE_DIR: decode(imagesDir),
+    CRTOOLS_INIT_PID: initPid === undefined ? undefined : String(initPid),
+  };
+  let result: Bun.SyncSubprocess;
+  try {
+    result = Bun.spawnSync([decode(script)], {
+      env,
+      stdin: 'ignore',
+      stdout: outputFd,
+      stderr: outputFd,
+    });
+  } catch (error) {
+    const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    return failed(script, hook, 127, `cannot be started for hook ${hook}: ${why}`);
+  }
+  if (result.signalCode !== undefined && result.signalCode !== null) {
+    const number = SIGNALS.indexOf(String(result.signalCode));
+    return failed(script, hook, 128 + Math.max(number, 0), `was killed by ${result.signalCode} in hook ${hook}`);
+  }
+  const { exitCode } = result;
+  return exitCode === 0 ? undefined : failed(script, hook, exitCode, `exited with ${exitCode} in hook ${hook}`);
+}
+
+function failed(script: string, hook: Hook, status: number, what: string): Failure {
+  const remedy = hook === 'pre-resume' ? { remedy: 'a pre-resume script must not fail' } : {};
+  return { status, fields: { object: `Script ${script}`, action: what, ...remedy } };
+}
+
+/** man 7 signal, x86-64 and aarch64; index is the number. Only the ones that end a script. */
+const SIGNALS: readonly string[] = [
+  ...['', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1'],
+  ...['SIGSEGV', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM'],
+];
+
+/** The runtime takes text, not bytes; a name that is not UTF-8 cannot be started by it. */
+function decode(path: string): string {
+  return Buffer.from(path, 'latin1').toString('utf8');
+}
