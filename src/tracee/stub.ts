@@ -1,14 +1,15 @@
 /**
  * A stub: a process with a chosen pid that holds nothing but the agent. Restored tasks are stubs that turn into the task.
  *
- * The stub is a tiny static ELF file in a memfd, started by machine code that does clone3(CLONE_VM | CLONE_VFORK, set_tid),
- * PTRACE_TRACEME and execveat: the Bun process itself is never forked. Until it is complete a stub is under
+ * The stub is a tiny static ELF file in a memfd, started by a child that shares our memory and executes an agent program:
+ * PTRACE_TRACEME and execveat. The Bun process itself is never forked. Until it is complete a stub is under
  * PTRACE_O_EXITKILL, so a restore that fails, or is killed, leaves no process behind.
  */
 import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
-import { Program } from '../agent/program.ts';
+import { Program, type ProgramArg, type Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
+import { AT_EMPTY_PATH, AT_FDCWD, O_WRONLY } from '../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
@@ -19,12 +20,14 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
-import { PTRACE_O_EXITKILL, PTRACE_SETOPTIONS } from '../linux/abi/ptrace.ts';
-import { CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
-import { SIG_SETMASK, SIGCHLD } from '../linux/abi/signal.ts';
+import { PTRACE_O_EXITKILL, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
+import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
+import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, callable, check, cString, placeCode, syscall } from '../linux/kernel.ts';
+import { check, cString, syscall } from '../linux/kernel.ts';
+import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { ptrace } from '../linux/syscalls/process.ts';
+import { OwnProgram } from './clone-agent.ts';
 import { HostTask } from './host.ts';
 import { waitForStop } from './stop.ts';
 
@@ -76,44 +79,6 @@ function stubFile(program: Program): Uint8Array {
 const PT_LOAD = 1;
 const PT_GNU_STACK = 0x6474e551;
 
-/** C function(clone_args, size, memfd, "", argv, envp): clone3, and in the child PTRACE_TRACEME, execveat, exit. */
-const SPAWN = [
-  0x53, // push rbx
-  0x41, 0x54, 0x41, 0x55, 0x41, 0x56, // push r12; push r13; push r14
-  0x49, 0x89, 0xd4, // mov r12, rdx       memfd
-  0x49, 0x89, 0xcd, // mov r13, rcx       ""
-  0x4d, 0x89, 0xc6, // mov r14, r8        argv
-  0x4c, 0x89, 0xcb, // mov rbx, r9        envp
-  0xb8, 0xb3, 0x01, 0x00, 0x00, // mov eax, 435 (clone3)
-  0x0f, 0x05, // syscall
-  0x48, 0x85, 0xc0, // test rax, rax
-  0x74, 0x08, // jz child
-  0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5b, // pop r14; pop r13; pop r12; pop rbx
-  0xc3, // ret
-  // child:
-  0x31, 0xff, 0x31, 0xf6, 0x31, 0xd2, 0x45, 0x31, 0xd2, // edi = esi = edx = r10d = 0: PTRACE_TRACEME
-  0xb8, 0x65, 0x00, 0x00, 0x00, 0x0f, 0x05, // mov eax, 101 (ptrace); syscall
-  0x44, 0x89, 0xe7, // mov edi, r12d
-  0x4c, 0x89, 0xee, // mov rsi, r13
-  0x4c, 0x89, 0xf2, // mov rdx, r14
-  0x49, 0x89, 0xda, // mov r10, rbx
-  0x41, 0xb8, 0x00, 0x10, 0x00, 0x00, // mov r8d, AT_EMPTY_PATH
-  0xb8, 0x42, 0x01, 0x00, 0x00, 0x0f, 0x05, // mov eax, 322 (execveat); syscall
-  0xbf, 0x7f, 0x00, 0x00, 0x00, // mov edi, 127
-  0xb8, 0x3c, 0x00, 0x00, 0x00, 0x0f, 0x05, // mov eax, 60 (exit); syscall
-]; // biome-ignore format: one instruction a line
-
-let spawnThunk: ReturnType<typeof callable> | undefined;
-
-/** Size of struct clone_args up to cgroup (CLONE_ARGS_SIZE_VER2, include/uapi/linux/sched.h). */
-export const CLONE_ARGS_BYTES = 88;
-
-/** struct clone_args as words. `setTid` is the address of an array of pid_t. */
-export function cloneArgs(flags: number, exitSignal: number, setTid: number | bigint, setTidCount: number): bigint[] {
-  const words = [flags, 0, 0, 0, exitSignal, 0, 0, 0, setTid, setTidCount, 0];
-  return words.map((word) => BigInt(word));
-}
-
 export interface StubOptions {
   /** The pid it gets. */
   readonly pid: number;
@@ -121,6 +86,8 @@ export interface StubOptions {
   readonly sibling: boolean;
   /** Where the agent goes to live, and how much room it gets there. Free in the stub and in the task it will become. */
   readonly home: { address: number; bytes: number };
+  /** Text for /proc/PID/timens_offsets: the stub lives in a new time namespace. */
+  readonly clockOffsets?: string | undefined;
 }
 
 /**
@@ -158,34 +125,54 @@ function makeMemfd(file: Uint8Array): number {
   return fd;
 }
 
-function startProcess(memfd: number, { pid, sibling }: StubOptions): void {
-  const setTid = Int32Array.of(pid);
-  const flags = CLONE_VM | CLONE_VFORK | (sibling ? CLONE_PARENT : 0);
-  const args = BigUint64Array.from(cloneArgs(flags, sibling ? 0 : SIGCHLD, addressOf(setTid), 1));
-  const argv = new BigUint64Array(2);
-  const name = cString('criu-stub');
-  argv[0] = BigInt(addressOf(name));
-  const envp = new BigUint64Array(1);
-  const empty = cString('');
-  spawnThunk ??= callable(placeCode(SPAWN));
-  const old = new BigUint64Array(1);
-  // No handler of ours may run in the child, which shares our memory until it executes the stub.
-  syscall(SYS.rt_sigprocmask, SIG_SETMASK, BigUint64Array.of(0xffff_ffff_ffff_ffffn), old, 8);
-  const result = Number(
-    spawnThunk(addressOf(args), CLONE_ARGS_BYTES, memfd, addressOf(empty), addressOf(argv), addressOf(envp), 0),
-  );
-  syscall(SYS.rt_sigprocmask, SIG_SETMASK, old, 0, 8);
+/**
+ * The child shares our memory until it executes the stub. It enters its time namespace by execveat (fs/exec.c,
+ * exec_task_namespaces(), Linux 6.1): the offsets have to be written before anybody lives there.
+ */
+function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions): void {
+  const p = new Program();
+  const ops: [what: string, result: Result][] = [];
+  const add = (what: string, nr: number, ...args: ProgramArg[]) => {
+    const result = p.call(nr, ...args);
+    ops.push([what, result]);
+    return result;
+  };
+  add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
+  if (clockOffsets !== undefined) {
+    const text = Buffer.from(clockOffsets, 'latin1');
+    add('unshare(CLONE_NEWTIME)', SYS.unshare, CLONE_NEWTIME);
+    const fd = add('open timens_offsets', SYS.openat, AT_FDCWD, p.string('/proc/self/timens_offsets'), O_WRONLY);
+    add('write timens_offsets', SYS.write, fd, p.data(text), text.length);
+    p.call(SYS.close, fd);
+  }
+  const argv = p.words(0, 0);
+  p.store64(argv, p.string('criu-stub'));
+  add('execveat', SYS.execveat, memfd, p.string(''), argv, p.words(0), AT_EMPTY_PATH);
+  p.call(SYS.exit, EXEC_FAILED);
+  const setTid = p.data(new Uint8Array(Int32Array.of(pid).buffer));
+  const own = new OwnProgram(p);
+  const result = own.clone({
+    flags: CLONE_VM | CLONE_VFORK | (sibling ? CLONE_PARENT : 0),
+    exitSignal: sibling ? 0 : SIGCHLD,
+    setTid: own.addressOf(setTid),
+    setTidCount: 1,
+  });
   if (result === -ERRNO.EEXIST) throw pidTaken(pid);
   check('clone3', result, `set_tid ${pid}`);
   assert(result === pid, 'clone3 returns the pid that was asked for');
+  for (const [what, op] of ops) check(what, own.result(op));
 }
+
+const EXEC_FAILED = 127;
 
 /** The error for a pid that somebody else has. */
 export function pidTaken(pid: number): CriuError {
+  const comm = tryReadFile(`/proc/${pid}/comm`);
+  const holder = typeof comm === 'string' ? ` by '${comm.trimEnd()}'` : '';
   return new CriuError({
     object: `task ${pid}`,
-    action: `cannot be created: pid ${pid} is in use`,
-    remedy: 'end the process that has it, or restore in a new pid namespace',
+    action: `cannot be created: pid ${pid} is in use${holder}`,
+    remedy: 'end that process, or restore in a new pid namespace',
     crErrno: ERRNO.EEXIST,
   });
 }
