@@ -18,5 +18,10 @@ export const knownOnOriginal: Readonly<Record<string, string>> = {
   'a tree of stopped tasks and zombies does not notice a dump with --leave-running': 'a second SIGSTOP is left pending',
   'signal actions, masks and pending signals survive': 'an ignored SIGTRAP is set back to its default',
   'a POSIX timer keeps its overrun': 'the count of expirations is lost',
+  'personality, I/O priority, core dump filter and MDWE survive': 'most of them are lost',
+  'a pipe in packet mode keeps its packets': 'refused',
+  'an eventfd stays a semaphore': 'the mode is lost',
+  'a file whose name was deleted and linked again survives': 'it asks for --link-remap',
+  'a deleted file above the limit is refused, naming --ghost-limit': 'the option is not named',
   'mlockall holds for later mappings': 'MCL_FUTURE is lost',
 };

@@ -1,0 +1,60 @@
+/** Files, pipes and other descriptors: where they stand, what is in them, who shares them. */
+
+import { expect } from 'bun:test';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { explain } from '../harness/criu-command.ts';
+import { dump, makeImagesDir, startProgram } from '../harness/harness.ts';
+import { liveCase, liveTest } from '../harness/live-test.ts';
+import { isAlive, readTree } from '../harness/processes.ts';
+
+liveTest('open files keep position, flags and number', 'files-regular');
+liveTest('shared descriptions and tables stay shared', 'files-shared');
+liveTest('pipes keep their data, size and ends', 'pipes');
+liveTest('a pipe in packet mode keeps its packets', 'pipes', { args: ['packets'] });
+liveTest('a file whose name was deleted and linked again survives', 'relinked');
+// A deleted file's name may get a new suffix in /proc, and O_TMPFILE can't be set again; the program compares what counts.
+const deletedNames = [/\/fd\/\d+$/, /\/fdinfo\/7$/];
+liveTest('deleted files keep content, mode and sharing', 'ghost', { ignore: deletedNames });
+liveTest('a deleted file of 3 MiB needs and takes --ghost-limit', 'ghost', {
+  args: ['3072'],
+  dumpArgs: ['--ghost-limit', '8M'],
+  ignore: deletedNames,
+});
+liveTest('a file with another hard link survives with --link-remap', 'link-remap', {
+  dumpArgs: ['--link-remap'],
+  ignore: deletedNames,
+});
+liveTest('eventfd, timerfd, signalfd, epoll and inotify survive', 'events', { ignore: [/\/fdinfo\//] });
+liveTest('an eventfd stays a semaphore', 'events', { args: ['semaphore'], ignore: [/\/fdinfo\//] });
+liveTest('an AIO ring survives', 'aio');
+liveTest('file locks survive with --file-locks', 'file-locks', {
+  dumpArgs: ['--file-locks'],
+  restoreArgs: ['--file-locks'],
+});
+
+liveCase('a deleted file above the limit is refused, naming --ghost-limit', async () => {
+  const specimen = await startProgram('ghost', { args: ['3072'] });
+  const imagesDir = makeImagesDir(specimen, 'images');
+  const result = await dump(specimen, imagesDir);
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('ghost-limit');
+  expect(existsSync(join(imagesDir, 'inventory.img'))).toBe(false);
+  for (const pid of readTree(specimen.pid)) if (!isAlive(pid)) throw new Error(`${pid} ended\n${explain(result)}`);
+});
+
+liveCase('a file with another hard link is refused without --link-remap, naming it', async () => {
+  const specimen = await startProgram('link-remap');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('link-remap');
+  expect(isAlive(specimen.pid)).toBe(true);
+});
+
+liveCase('file locks are refused without --file-locks, naming it', async () => {
+  const specimen = await startProgram('file-locks');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('file-locks');
+  expect(isAlive(specimen.pid)).toBe(true);
+});
