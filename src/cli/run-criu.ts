@@ -43,14 +43,15 @@ export async function runCriu(): Promise<number> {
   if (command === 'version') return await showVersion();
   if (command === 'help') return await showHelp(line.topic);
   sink.setLevel(options.logLevel);
+  let context: CommandContext | undefined;
   try {
-    const context = prepare(command, line);
+    context = prepare(command, line);
     const module = await loadCommand(command);
     const status = await module.run(context);
     if (command === 'dump') logEndOfDump(status);
     return status;
   } catch (error) {
-    return reportFailure(error, command, options);
+    return reportFailure(error, command, options, context !== undefined);
   } finally {
     sink.flush();
   }
@@ -137,11 +138,11 @@ async function reportMistake(error: unknown): Promise<number> {
  * Each failure on a line of its own; the last line says in CRIU's words what failed and repeats the cause. When the log
  * is a file, that line goes to stderr as well: often nobody will ever see the file.
  */
-function reportFailure(error: unknown, command: CommandName, options: CriuOptions): number {
+function reportFailure(error: unknown, command: CommandName, options: CriuOptions, hasBegun: boolean): number {
   openFallback();
   const log = sink.logger.child(command);
   if (error instanceof CriuErrors) for (const line of error.lines.slice(1)) log.error(line);
-  const failed = FAILED[command];
+  const failed = hasBegun ? FAILED[command] : undefined;
   const last = failed === undefined ? describe(error) : `${failed} ${describe(error)}`;
   log.error(last);
   if (!(error instanceof CriuError) && error instanceof Error && error.stack !== undefined) log.debug(error.stack);

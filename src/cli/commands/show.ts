@@ -5,7 +5,7 @@ import { CriuError } from '../../base/errors.ts';
 /** Always throws. */
 export function run(): never {
   throw new CriuError({
-    action: 'The "show" action is deprecated by the CRIT utility.',
+    action: 'The "show" action is deprecated by the CRIT utility',
     remedy: 'to view an image use the "crit decode -i $name --pretty" command',
     exitCode: 255,
   });

@@ -179,6 +179,20 @@ export const GENERAL_OPTIONS = [
     },
   },
   {
+    long: 'leave-stopped',
+    short: 's',
+    argument: 'none',
+    sets: 'finalState',
+    group: 'tree',
+    commands: DUMP_RESTORE,
+    rpc: 'leave_stopped',
+    capability: 'built',
+    help: 'Leave the tasks stopped afterwards instead of killing (dump) or resuming (restore) them.',
+    apply: (options) => {
+      options.finalState = 'stopped';
+    },
+  },
+  {
     long: 'leave-running',
     short: 'R',
     argument: 'none',
@@ -192,20 +206,6 @@ export const GENERAL_OPTIONS = [
       'make the images useless, so keep a snapshot of the files, taken by a post-dump script.',
     apply: (options) => {
       options.finalState = 'alive';
-    },
-  },
-  {
-    long: 'leave-stopped',
-    short: 's',
-    argument: 'none',
-    sets: 'finalState',
-    group: 'tree',
-    commands: DUMP_RESTORE,
-    rpc: 'leave_stopped',
-    capability: 'built',
-    help: 'Leave the tasks stopped afterwards instead of killing (dump) or resuming (restore) them.',
-    apply: (options) => {
-      options.finalState = 'stopped';
     },
   },
   {
