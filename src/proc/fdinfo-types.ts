@@ -36,7 +36,10 @@ export interface TimerfdInfo {
   readonly ticks: bigint;
   /** TFD_TIMER_*. */
   readonly settimeFlags: number;
-  /** Time left, zero when disarmed; relative even for absolute timers. */
+  /**
+   * Time left, relative even for absolute timers. Zero when disarmed, but also for a periodic timer that expired and
+   * was not read since: the kernel arms it again on read(2) or timerfd_gettime(2). Then `ticks` is not 0.
+   */
   readonly value: TimerfdTime;
   readonly interval: TimerfdTime;
 }
