@@ -15,6 +15,7 @@ export interface SmapsEntry extends MapsEntry {
   privateDirtyKb: number;
   anonymousKb: number;
   swapKb: number;
+  /** Share of this task, as pssKb; whether the area is locked, says the flag `lo`. */
   lockedKb: number;
   anonHugePagesKb: number;
   /** Page size of the area: 4, or that of hugetlb. */
@@ -121,51 +122,46 @@ function isCounterLine(text: string, position: number): boolean {
   return code >= 65 && code <= 90;
 }
 
-/** Tells the keys apart by length first: most lines are of no interest, and comparing is dear in a loop this hot. */
+/** Looks at the first letter before it compares: most lines are of no interest, and this loop is hot. */
 function scanCounter(scanner: MapsScanner, entry: SmapsEntry, flagSets: Map<string, ReadonlySet<string>>): void {
   const { text, position: start } = scanner;
   const newline = text.indexOf('\n', start);
-  const end = newline < 0 ? text.length : newline;
-  const colon = text.indexOf(':', start);
-  if (colon < 0 || colon > end) throw scanner.fail(start, 'a key with a colon');
-  scanner.position = end + 1;
-  const value = () => scanKb(scanner, start, colon + 1, end);
-  switch (colon - start) {
-    case 3:
-      if (text.startsWith('Rss', start)) entry.rssKb = value();
-      else if (text.startsWith('Pss', start)) entry.pssKb = value();
+  scanner.position = newline < 0 ? text.length : newline + 1;
+  switch (text.charCodeAt(start)) {
+    case 65: // A
+      if (text.startsWith('Anonymous:', start)) entry.anonymousKb = scanKb(scanner, start, 10);
+      else if (text.startsWith('AnonHugePages:', start)) entry.anonHugePagesKb = scanKb(scanner, start, 14);
       return;
-    case 4:
-      if (text.startsWith('Swap', start)) entry.swapKb = value();
+    case 75: // K
+      if (text.startsWith('KernelPageSize:', start)) entry.kernelPageSizeKb = scanKb(scanner, start, 15);
       return;
-    case 6:
-      if (text.startsWith('Locked', start)) entry.lockedKb = value();
+    case 76: // L
+      if (text.startsWith('Locked:', start)) entry.lockedKb = scanKb(scanner, start, 7);
       return;
-    case 7:
-      if (text.startsWith('VmFlags', start)) entry.vmFlags = flagSet(text.slice(colon + 1, end), flagSets);
+    case 80: // P
+      if (text.startsWith('Pss:', start)) entry.pssKb = scanKb(scanner, start, 4);
+      else if (text.startsWith('Private_Dirty:', start)) entry.privateDirtyKb = scanKb(scanner, start, 14);
+      else if (text.startsWith('ProtectionKey:', start)) entry.protectionKey = scanKb(scanner, start, 14);
       return;
-    case 9:
-      if (text.startsWith('Anonymous', start)) entry.anonymousKb = value();
+    case 82: // R
+      if (text.startsWith('Rss:', start)) entry.rssKb = scanKb(scanner, start, 4);
       return;
-    case 12:
-      if (text.startsWith('Shared_Dirty', start)) entry.sharedDirtyKb = value();
+    case 83: // S
+      if (text.startsWith('Shared_Dirty:', start)) entry.sharedDirtyKb = scanKb(scanner, start, 13);
+      else if (text.startsWith('Swap:', start)) entry.swapKb = scanKb(scanner, start, 5);
       return;
-    case 13:
-      if (text.startsWith('Private_Dirty', start)) entry.privateDirtyKb = value();
-      else if (text.startsWith('AnonHugePages', start)) entry.anonHugePagesKb = value();
-      else if (text.startsWith('ProtectionKey', start)) entry.protectionKey = value();
-      return;
-    case 14:
-      if (text.startsWith('KernelPageSize', start)) entry.kernelPageSizeKb = value();
+    case 86: // V
+      if (text.startsWith('VmFlags:', start))
+        entry.vmFlags = flagSet(text.slice(start + 8, newline < 0 ? undefined : newline), flagSets);
       return;
     default:
   }
 }
 
 /** The decimal number after the blanks; the unit after it is always kB. */
-function scanKb(scanner: MapsScanner, lineStart: number, from: number, end: number): number {
-  const { text } = scanner;
-  let index = from;
+function scanKb(scanner: MapsScanner, lineStart: number, keyLength: number): number {
+  const { text, position: end } = scanner;
+  let index = lineStart + keyLength;
   while (index < end && text.charCodeAt(index) === 32) index++;
   const first = index;
   let value = 0;

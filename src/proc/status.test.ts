@@ -119,10 +119,10 @@ test('errors name file and line', () => {
     'a hexadecimal mask expected in line 41, found "SigBlk:\\x09g"',
   );
   expect(fail(text.replace(/^VmRSS:.*/m, 'VmRSS:\t 5 MB'))).toThrow(
-    'a number of kB expected in line 25, found "VmRSS:\\x09 5 MB"',
+    'a number of kB expected in line 23, found "VmRSS:\\x09 5 MB"',
   );
   expect(fail(text.replace(/^SigQ:.*/m, 'SigQ:\t5'))).toThrow(
-    'queued signals/limit expected in line 37, found "SigQ:\\x095"',
+    'queued signals/limit expected in line 38, found "SigQ:\\x095"',
   );
 });
 
