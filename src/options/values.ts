@@ -110,7 +110,7 @@ export function parseInheritFd(text: string): InheritFd {
 
 /** `TYPE[ID]:VALUE`. A key without brackets is kept as it is: plugins may look it up. */
 export function parseExternal(text: string): ExternalResource {
-  const match = /^([^[\]:]+)\[([^\]]*)\](?::(.*))?$/s.exec(text);
+  const match = /^([^[\]:]+)\[(.*?)\](?::(.*))?$/s.exec(text);
   if (match === null) {
     if (text === '' || text.includes('[')) throw badExternal(text);
     return { key: text, type: text, id: undefined, value: undefined };
