@@ -48,7 +48,7 @@ describe('mistakes', () => {
     ['\nroot a b # c', "unexpected 'b # c' after the value; put values with blanks in double quotes"],
     ['\nroot "a" b', "unexpected 'b' after the value; put values with blanks in double quotes"],
     ['\n--tree 5', "'--tree': options are written without the leading dashes in a configuration file"],
-    ['\ntree=5', "'tree=5': the value stands after a blank, not after \"=\""],
+    ['\ntree=5', '\'tree=5\': the value stands after a blank, not after "="'],
     ['\n\0', 'the line has a zero byte: this is not a text file'],
   ];
   test.each(mistakes)('%j', (text, message) => {

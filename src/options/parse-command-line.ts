@@ -225,11 +225,16 @@ function refuseWhatComesLater(command: CommandSpec, args: readonly string[], sta
   for (const given of state.given) {
     const { spec } = given;
     const isConcerned = spec.commands === 'all' || spec.commands.includes(command.name);
-    if (!given.isOn || !isConcerned) continue;
+    if (!given.isOn || !isConcerned || isTakenBack(spec, state.options)) continue;
     if (spec.capability === 'later') throw notSupportedYet(given.spelling);
     const refused = spec.laterWhen?.(given);
     if (refused !== undefined) throw notSupportedYet(refused);
   }
+}
+
+/** Whether a later --no-OPTION has switched a flag off again. */
+function isTakenBack(spec: OptionSpec, options: CriuOptions): boolean {
+  return spec.apply === undefined && spec.argument !== 'required' && !options[spec.sets];
 }
 
 function notSupportedYet(what: string): CriuError {

@@ -96,14 +96,17 @@ describe('external', () => {
   test('is TYPE[ID]:VALUE', () => {
     expect(parseExternal('file[1f:2a]')).toEqual({ key: 'file[1f:2a]', type: 'file', id: '1f:2a', value: undefined });
     expect(parseExternal('mnt[/a b]:x:y')).toEqual({ key: 'mnt[/a b]:x:y', type: 'mnt', id: '/a b', value: 'x:y' });
-    expect(parseExternal('veth[eth0]:v@br')).toEqual({ key: 'veth[eth0]:v@br', type: 'veth', id: 'eth0', value: 'v@br' });
+    expect(parseExternal('veth[eth0]:v@br')).toEqual({
+      key: 'veth[eth0]:v@br',
+      type: 'veth',
+      id: 'eth0',
+      value: 'v@br',
+    });
     expect(parseExternal('foo')).toEqual({ key: 'foo', type: 'foo', id: undefined, value: undefined });
   });
   test('half a bracket is refused', () => {
     for (const bad of ['', 'mnt[', 'mnt[x', '[x]', 'mnt[x]y']) {
-      expect(() => parseExternal(bad)).toThrow(
-        `Could not add external resource when initializing config: ${bad}`,
-      );
+      expect(() => parseExternal(bad)).toThrow(`Could not add external resource when initializing config: ${bad}`);
     }
   });
   test('mnt[] takes the flags m and s', () => {
