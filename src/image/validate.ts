@@ -1,0 +1,155 @@
+/**
+ * Checks of a whole set of images before anything is restored: that what one image refers to is in another, and that
+ * memory images make sense. Each image by itself has been checked when it was decoded. Finds all problems at once.
+ */
+import type { CriuErrorFields } from '../base/errors.ts';
+import type { CoreEntry } from './gen/core.ts';
+import { type FdinfoEntry, FdTypes, type FileEntry } from './gen/fdinfo.ts';
+import type { FsEntry } from './gen/fs.ts';
+import type { MmEntry } from './gen/mm.ts';
+import type { Pagemap } from './image-kinds.ts';
+import { findPagemapProblems, findVmaProblems } from './validate-memory.ts';
+import { VMA_EXT_PLUGIN, VMA_FILE_PRIVATE, VMA_FILE_SHARED } from './vma-status.ts';
+
+/** The images of one living task. */
+export interface TaskImages {
+  readonly pid: number;
+  readonly mm: MmEntry;
+  readonly pagemap: Pagemap;
+  readonly fs: FsEntry;
+  readonly ids: { readonly files_id: number };
+  readonly fds: readonly FdinfoEntry[];
+  /** The leader first. */
+  readonly threads: readonly { readonly tid: number; readonly core: CoreEntry }[];
+}
+
+export interface ImageSet {
+  /** Living tasks. */
+  readonly tasks: readonly TaskImages[];
+  readonly files: ReadonlyMap<number, FileEntry>;
+}
+
+export interface ImageSetFacts {
+  /** Whether the directory has a link to the images of the dump before. */
+  readonly hasParent: boolean;
+  /** Size of `pages-<pagesId>.img`; undefined when it is not there. */
+  readonly pagesBytes: (pagesId: number) => number | undefined;
+}
+
+/** All problems of a set of images; empty when it can be restored as far as one can see from the images. */
+export function findImageProblems(images: ImageSet, facts: ImageSetFacts): CriuErrorFields[] {
+  const problems = findFileProblems(images.files);
+  const tables = new Set<number>();
+  for (const task of images.tasks) {
+    problems.push(...findReferenceProblems(task, images.files), ...findMemoryProblems(task, facts));
+    // Tasks that share a table share its image.
+    if (!tables.has(task.ids.files_id)) problems.push(...findTableProblems(task, images.files));
+    tables.add(task.ids.files_id);
+  }
+  problems.push(...findThreadProblems(images.tasks));
+  return problems;
+}
+
+/** The field of file_entry that holds a file of this type. */
+const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
+  [FdTypes.REG]: 'reg',
+  [FdTypes.PIPE]: 'pipe',
+  [FdTypes.FIFO]: 'fifo',
+  [FdTypes.INETSK]: 'isk',
+  [FdTypes.UNIXSK]: 'usk',
+  [FdTypes.EVENTFD]: 'efd',
+  [FdTypes.EVENTPOLL]: 'epfd',
+  [FdTypes.INOTIFY]: 'ify',
+  [FdTypes.SIGNALFD]: 'sgfd',
+  [FdTypes.PACKETSK]: 'psk',
+  [FdTypes.TTY]: 'tty',
+  [FdTypes.FANOTIFY]: 'ffy',
+  [FdTypes.NETLINKSK]: 'nlsk',
+  [FdTypes.NS]: 'nsf',
+  [FdTypes.TUNF]: 'tunf',
+  [FdTypes.EXT]: 'ext',
+  [FdTypes.TIMERFD]: 'tfd',
+  [FdTypes.MEMFD]: 'memfd',
+  [FdTypes.BPFMAP]: 'bpf',
+  [FdTypes.PIDFD]: 'pidfd',
+};
+
+/** Each entry of files.img must hold what its type says. */
+function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+  const problems: CriuErrorFields[] = [];
+  for (const file of files.values()) {
+    const field = FIELD_OF_TYPE[file.type];
+    const object = `files.img: file ${file.id}`;
+    if (field === undefined) problems.push({ object, action: `the type ${typeText(file.type)} is not one of a file` });
+    else if (file[field] === undefined) {
+      problems.push({ object, action: `it is of type ${typeText(file.type)}, but the field ${field} is missing` });
+    }
+  }
+  return problems;
+}
+
+/** The descriptors of a table refer to files of the same type, and none comes twice. */
+function findTableProblems({ fds, ids }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+  const problems: CriuErrorFields[] = [];
+  const seen = new Set<number>();
+  for (const { fd, id, type } of fds) {
+    const object = `fdinfo-${ids.files_id}.img: fd ${fd}`;
+    const file = files.get(id);
+    if (seen.has(fd)) problems.push({ object, action: 'it is in the table twice' });
+    seen.add(fd);
+    if (file === undefined) problems.push(missingFile(object, id));
+    else if (file.type !== type) {
+      const types = `${typeText(type)}, but file ${id} is ${typeText(file.type)}`;
+      problems.push({ object, action: `its type is ${types}` });
+    }
+  }
+  return problems;
+}
+
+/** Executable, mapped files, working and root directory must be in files.img. */
+function findReferenceProblems({ pid, mm, fs }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+  const problems: CriuErrorFields[] = [];
+  const check = (object: string, id: number) => {
+    if (!files.has(id)) problems.push(missingFile(object, id));
+  };
+  check(`mm-${pid}.img: exe_file_id`, mm.exe_file_id);
+  check(`fs-${pid}.img: cwd_id`, fs.cwd_id);
+  check(`fs-${pid}.img: root_id`, fs.root_id);
+  for (const { start, shmid, status } of mm.vmas) {
+    const isFile = (status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) !== 0 && (status & VMA_EXT_PLUGIN) === 0;
+    if (isFile) check(`mm-${pid}.img: the mapping at ${BigInt(start).toString(16)}`, shmid);
+  }
+  return problems;
+}
+
+function findMemoryProblems({ pid, mm, pagemap }: TaskImages, facts: ImageSetFacts): CriuErrorFields[] {
+  const pagesBytes = facts.pagesBytes(pagemap.head.pages_id);
+  return [
+    ...findVmaProblems(`mm-${pid}.img`, mm.vmas),
+    ...findPagemapProblems(`pagemap-${pid}.img`, pagemap, { pagesBytes, hasParent: facts.hasParent, vmas: mm.vmas }),
+  ];
+}
+
+/** Thread ids are unique in the whole tree; leaders have the state of the task, every thread its own. */
+function findThreadProblems(tasks: readonly TaskImages[]): CriuErrorFields[] {
+  const problems: CriuErrorFields[] = [];
+  const seen = new Set<number>();
+  for (const task of tasks) {
+    for (const [index, { tid, core }] of task.threads.entries()) {
+      const object = `core-${tid}.img`;
+      if (seen.has(tid)) problems.push({ object: 'pstree.img', action: `the thread ${tid} is in the tree twice` });
+      seen.add(tid);
+      if (index === 0 && core.tc === undefined) problems.push({ object, action: 'the field tc is missing' });
+      if (core.thread_core === undefined) problems.push({ object, action: 'the field thread_core is missing' });
+    }
+  }
+  return problems;
+}
+
+function missingFile(object: string, id: number): CriuErrorFields {
+  return { object, action: `it refers to file ${id}, which is not in files.img` };
+}
+
+function typeText(type: number): string {
+  return Object.entries(FdTypes).find(([, value]) => value === type)?.[0] ?? String(type);
+}
