@@ -7,7 +7,7 @@
 import { CriuError } from '../base/errors.ts';
 import { LOG_INFO, type Logger, LogSink } from '../base/log.ts';
 import { errnoName } from '../linux/abi/errno.ts';
-import { O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from '../linux/abi/fcntl.ts';
+import { O_APPEND, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, tryListDirectory, tryLstat, tryOpen, tryReadFile, tryReadlink } from '../linux/syscalls/fs.ts';
@@ -73,14 +73,12 @@ export function assertInherited(fd: number, option: string): void {
 }
 
 /**
- * Whether our caller left this descriptor open. Those the runtime opened for itself are close-on-exec; inherited ones
- * cannot be (proc_pid_fdinfo(5): flags are octal).
+ * Whether our caller left this descriptor open. The runtime marks inherited ones close-on-exec at its start, so that
+ * flag tells nothing; what it opened for itself are an epoll and an eventfd, and nobody hands these to criu.
  */
 export function isInherited(fd: number): boolean {
-  const text = tryReadFile(`/proc/self/fdinfo/${fd}`);
-  if (typeof text === 'number') return false;
-  const flags = /^flags:\s*([0-7]+)/m.exec(text)?.[1] ?? '0';
-  return fd <= 2 || (Number.parseInt(flags, 8) & O_CLOEXEC) === 0;
+  const target = tryReadlink(`/proc/self/fd/${fd}`);
+  return typeof target === 'string' && target !== 'anon_inode:[eventpoll]' && target !== 'anon_inode:[eventfd]';
 }
 
 /** The current directory as a byte string. Throws CriuError when it has been removed or cannot be known. */
