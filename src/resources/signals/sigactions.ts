@@ -1,0 +1,119 @@
+/**
+ * What a process does on each signal: rt_sigaction(2), one answer for each of the 62 signals that can have one. Threads
+ * share them. The image keeps them in signal order, without SIGKILL and SIGSTOP.
+ *
+ * Lost: nothing.
+ */
+import type { Place, Program } from '../../agent/program.ts';
+import { CriuError } from '../../base/errors.ts';
+import type { SaEntry } from '../../image/gen/sa.ts';
+import {
+  _NSIG,
+  KERNEL_SIGACTION,
+  KERNEL_SIGACTION_BYTES,
+  SIG_DFL,
+  SIG_IGN,
+  SIGCHLD,
+  SIGKILL,
+  SIGSET_BYTES,
+  SIGSTOP,
+  signalName,
+} from '../../linux/abi/signal.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import type { VisitResult } from '../../tracee/guest.ts';
+import { putU64, u64 } from '../task/words.ts';
+
+/** The signals in image order. */
+export const SETTABLE_SIGNALS: readonly number[] = Array.from({ length: _NSIG }, (_, i) => i + 1).filter(
+  (signal) => signal !== SIGKILL && signal !== SIGSTOP,
+);
+
+export interface SigactionsToken {
+  readonly actions: Place;
+}
+
+/** Asks for all actions. */
+export function inspectSigactions(program: Program): SigactionsToken {
+  const actions = program.reserve(SETTABLE_SIGNALS.length * KERNEL_SIGACTION_BYTES);
+  SETTABLE_SIGNALS.forEach((signal, i) => {
+    program.call(SYS.rt_sigaction, signal, 0, program.at(actions, i * KERNEL_SIGACTION_BYTES), SIGSET_BYTES);
+  });
+  return { actions };
+}
+
+/** The entries of `task_core_entry.sigactions`. */
+export function describeSigactions(token: SigactionsToken, result: VisitResult): SaEntry[] {
+  const bytes = result.bytes(token.actions);
+  return SETTABLE_SIGNALS.map((_, i) => {
+    const at = i * KERNEL_SIGACTION_BYTES;
+    return {
+      sigaction: u64(bytes, at + KERNEL_SIGACTION.handler),
+      flags: u64(bytes, at + KERNEL_SIGACTION.flags),
+      restorer: u64(bytes, at + KERNEL_SIGACTION.restorer),
+      mask: u64(bytes, at + KERNEL_SIGACTION.mask),
+      compat_sigaction: false,
+    };
+  });
+}
+
+/**
+ * Sets all actions, and before that throws away what was queued while the task was built: SIGCHLD of zombies, SIGHUP and
+ * SIGCONT of groups that lost their leader. Ignoring a signal removes it from all queues of the process, blocked or not
+ * (kernel/signal.c, do_sigaction).
+ *
+ * Preconditions: all signals are blocked; the task's zombies are dead; no restored signal is queued yet.
+ */
+export function planSigactions(program: Program, entries: readonly SaEntry[]): void {
+  if (entries.length !== SETTABLE_SIGNALS.length) {
+    throw new CriuError({
+      object: 'core image',
+      action: `has ${entries.length} signal actions instead of ${SETTABLE_SIGNALS.length}`,
+      why: 'the image is damaged or older than criu 2.11',
+    });
+  }
+  const ignore = program.data(sigactionBytes(IGNORE));
+  const byDefault = program.data(sigactionBytes(DEFAULT));
+  for (const signal of SETTABLE_SIGNALS) {
+    // By default SIGCHLD is ignored too, but children that end later become zombies.
+    const silence = signal === SIGCHLD ? byDefault : ignore;
+    program.must(`clear ${signalName(signal)}`, SYS.rt_sigaction, signal, silence, 0, SIGSET_BYTES);
+  }
+  const places = new Map<string, Place>();
+  entries.forEach((entry, i) => {
+    const signal = SETTABLE_SIGNALS[i] ?? 0;
+    const because = `set the action of ${signalName(signal)}`;
+    program.must(because, SYS.rt_sigaction, signal, placeOf(program, places, signal, entry), 0, SIGSET_BYTES);
+  });
+}
+
+/** Most actions are equal: one place for each different one. */
+function placeOf(program: Program, places: Map<string, Place>, signal: number, entry: SaEntry): Place {
+  if (entry.compat_sigaction === true) {
+    throw new CriuError({
+      object: `action of ${signalName(signal)}`,
+      action: 'cannot be restored',
+      why: 'it was set by a 32-bit program, and 32-bit programs are not supported',
+    });
+  }
+  const key = `${entry.sigaction} ${entry.flags} ${entry.restorer} ${entry.mask}`;
+  let place = places.get(key);
+  if (place === undefined) {
+    place = program.data(sigactionBytes(entry));
+    places.set(key, place);
+  }
+  return place;
+}
+
+type Action = Pick<SaEntry, 'sigaction' | 'flags' | 'restorer' | 'mask'>;
+
+const IGNORE: Action = { sigaction: BigInt(SIG_IGN), flags: 0n, restorer: 0n, mask: 0n };
+const DEFAULT: Action = { sigaction: BigInt(SIG_DFL), flags: 0n, restorer: 0n, mask: 0n };
+
+function sigactionBytes(action: Action): Uint8Array {
+  const bytes = new Uint8Array(KERNEL_SIGACTION_BYTES);
+  putU64(bytes, KERNEL_SIGACTION.handler, action.sigaction);
+  putU64(bytes, KERNEL_SIGACTION.flags, action.flags);
+  putU64(bytes, KERNEL_SIGACTION.restorer, action.restorer);
+  putU64(bytes, KERNEL_SIGACTION.mask, action.mask);
+  return bytes;
+}

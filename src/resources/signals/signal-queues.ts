@@ -1,0 +1,81 @@
+/**
+ * Signals that were sent but not yet taken: one queue for each thread, one for the process. Each signal is a siginfo_t
+ * of 128 bytes, kept as the kernel gave it (man 2 ptrace, PTRACE_PEEKSIGINFO).
+ *
+ * A thread may send itself a siginfo with any si_code, also those that only the kernel makes for others
+ * (kernel/signal.c, do_rt_sigqueueinfo and do_rt_tgsigqueueinfo), so the queues are rebuilt by their owners.
+ *
+ * Lost: a pending signal of a POSIX timer is no longer tied to its timer, so its overrun count stays as it is.
+ */
+import type { Program } from '../../agent/program.ts';
+import type { SiginfoEntry, SignalQueueEntry } from '../../image/gen/siginfo.ts';
+import { PTRACE_PEEKSIGINFO, PTRACE_PEEKSIGINFO_ARGS, PTRACE_PEEKSIGINFO_SHARED } from '../../linux/abi/ptrace.ts';
+import { SIGINFO_BYTES, SIGKILL, SIGSTOP, signalName } from '../../linux/abi/signal.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { addressOf, check } from '../../linux/kernel.ts';
+import { ptrace } from '../../linux/syscalls/process.ts';
+import { i32, putU32, putU64 } from '../task/words.ts';
+
+/** How many signals are read at once. */
+const BATCH = 32;
+
+export type Queue = 'thread' | 'process';
+
+/**
+ * Copies a queue of a stopped thread without taking anything from it.
+ * @param hasPending what SigPnd or ShdPnd of /proc says: without a bit there the queue is empty and not read
+ */
+export function readSignalQueue(tid: number, queue: Queue, hasPending: boolean): SignalQueueEntry {
+  const signals: SiginfoEntry[] = [];
+  if (!hasPending) return { signals };
+  const buffer = new Uint8Array(BATCH * SIGINFO_BYTES);
+  for (;;) {
+    const got = peek(tid, queue, signals.length, buffer);
+    for (let i = 0; i < got; i++) {
+      signals.push({ siginfo: buffer.slice(i * SIGINFO_BYTES, (i + 1) * SIGINFO_BYTES) });
+    }
+    if (got < BATCH) return { signals };
+  }
+}
+
+function peek(tid: number, queue: Queue, from: number, buffer: Uint8Array): number {
+  const args = new Uint8Array(PTRACE_PEEKSIGINFO_ARGS.bytes);
+  putU64(args, PTRACE_PEEKSIGINFO_ARGS.off, from);
+  putU32(args, PTRACE_PEEKSIGINFO_ARGS.flags, queue === 'process' ? PTRACE_PEEKSIGINFO_SHARED : 0);
+  putU32(args, PTRACE_PEEKSIGINFO_ARGS.nr, BATCH);
+  return check('ptrace', ptrace(PTRACE_PEEKSIGINFO, tid, addressOf(args), buffer), `PEEKSIGINFO, ${tid}`);
+}
+
+/** Number of the signal in a siginfo_t. */
+export function signalOf(entry: SiginfoEntry): number {
+  return i32(entry.siginfo, 0);
+}
+
+/**
+ * Queues signals in the thread that runs the program.
+ *
+ * Preconditions: all signals are blocked; the actions are set, since ignoring a signal empties its queue; for the
+ * queue of the process the thread is the leader; RLIMIT_SIGPENDING is not lowered yet.
+ * SIGSTOP can't be blocked: it would stop the task at once. See `stopsToSend`.
+ */
+export function planSignalQueue(
+  program: Program,
+  entry: SignalQueueEntry | undefined,
+  to: { pid: number; tid: number; queue: Queue },
+): void {
+  for (const signal of entry?.signals ?? []) {
+    const number = signalOf(signal);
+    if (isUnblockable(number)) continue;
+    const info = program.data(signal.siginfo);
+    const because = `queue ${signalName(number)} for the ${to.queue}`;
+    if (to.queue === 'process') program.must(because, SYS.rt_sigqueueinfo, to.pid, number, info);
+    else program.must(because, SYS.rt_tgsigqueueinfo, to.pid, to.tid, number, info);
+  }
+}
+
+/** Signals of a queue that the controller has to send just before it lets the task go. */
+export function stopsToSend(entry: SignalQueueEntry | undefined): number[] {
+  return (entry?.signals ?? []).map(signalOf).filter(isUnblockable);
+}
+
+const isUnblockable = (signal: number) => signal === SIGSTOP || signal === SIGKILL;

@@ -1,0 +1,196 @@
+/**
+ * A thread, and the process it belongs to, as the core image has them: what to ask before an agent runs, what to ask
+ * inside, and the image fields that come out.
+ *
+ * Order for a thread: `readThread` (from outside, before any agent runs in the task), `inspectThread` (questions for the
+ * agent), run, `describeThread`. For a process the same with `readTask`, `inspectTask`, `describeTask`, in the program
+ * of the leader.
+ */
+import type { Program } from '../../agent/program.ts';
+import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
+import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
+import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
+import type { PosixTimer } from '../../proc/timers.ts';
+import type { VisitResult } from '../../tracee/guest.ts';
+import { register } from '../../tracee/registers.ts';
+import { type CredsToken, describeCreds, inspectCreds } from '../creds/creds.ts';
+import { type LsmLabels, readLsmLabels } from '../creds/lsm.ts';
+import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/rlimits.ts';
+import { type RseqState, readRseq } from '../rseq/rseq.ts';
+import { describeThreadAreas, inspectThreadAreas, type ThreadAreasToken } from '../rseq/thread-areas.ts';
+import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts';
+import { describeSigactions, inspectSigactions, type SigactionsToken } from '../signals/sigactions.ts';
+import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken } from '../signals/sigaltstack.ts';
+import { readSignalQueue } from '../signals/signal-queues.ts';
+import { describeItimers, type ItimersToken, inspectItimers } from '../timers/itimers.ts';
+import {
+  describePosixTimers,
+  inspectPosixTimers,
+  type PosixTimersToken,
+  readPosixTimers,
+} from '../timers/posix-timers.ts';
+import { type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
+import {
+  describeProcessFlags,
+  inspectProcessFlags,
+  type ProcessFlags,
+  type ProcessFlagsToken,
+} from './process-flags.ts';
+import { describeThreadFlags, inspectThreadFlags, type ThreadFlagsToken } from './thread-flags.ts';
+
+/** What is read of a stopped thread from outside. */
+export interface ThreadFacts {
+  /**
+   * When `rseq.abortAddress` is there, the thread was inside a restartable sequence: both its image and its own
+   * registers have to get this program counter, before an agent runs in it.
+   */
+  readonly rseq: RseqState;
+  readonly pending: SignalQueueEntry;
+  readonly lsm: LsmLabels;
+}
+
+export function readThread(thread: FrozenThread): ThreadFacts {
+  const { pid, tid, registers, status } = thread;
+  return {
+    rseq: readRseq(pid, tid, register(registers, 'rip')),
+    pending: readSignalQueue(tid, 'thread', status.sigPnd !== 0n),
+    lsm: readLsmLabels(pid, tid),
+  };
+}
+
+export interface ThreadToken {
+  readonly areas: ThreadAreasToken;
+  readonly stack: SigaltstackToken;
+  readonly sched: SchedToken;
+  readonly creds: CredsToken;
+  readonly flags: ThreadFlagsToken;
+}
+
+/** Questions to one thread, asked by itself. */
+export function inspectThread(program: Program, thread: FrozenThread): ThreadToken {
+  return {
+    areas: inspectThreadAreas(program),
+    stack: inspectSigaltstack(program),
+    sched: inspectSched(program),
+    creds: inspectCreds(program, thread.status.groups.length),
+    flags: inspectThreadFlags(program),
+  };
+}
+
+export interface DescribedThread {
+  /** Without cg_set, seccomp_mode and seccomp_filter, which are numbered over the whole tree. */
+  readonly threadCore: ThreadCoreEntry;
+  /** For thread_info. */
+  readonly clearTidAddr: bigint;
+  /** The leader's goes to task_core_entry. */
+  readonly personality: number;
+}
+
+export function describeThread(
+  token: ThreadToken,
+  result: VisitResult,
+  thread: FrozenThread,
+  facts: ThreadFacts,
+): DescribedThread {
+  const areas = describeThreadAreas(token.areas, result);
+  const flags = describeThreadFlags(token.flags, result);
+  const isLeader = thread.pid === thread.tid;
+  const threadCore: ThreadCoreEntry = {
+    futex_rla: areas.futex_rla,
+    futex_rla_len: areas.futex_rla_len,
+    ...describeSched(token.sched, result, thread.stat),
+    // The leader's mask is in task_core_entry.
+    ...(isLeader ? {} : { blk_sigset: thread.signalMask }),
+    sas: describeSigaltstack(token.stack, result),
+    ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
+    signals_p: facts.pending,
+    creds: describeCreds(token.creds, result, thread.status, facts.lsm),
+    comm: thread.stat.comm,
+    ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
+  };
+  return { threadCore, clearTidAddr: areas.clearTidAddr, personality: flags.personality };
+}
+
+/** What is read of a stopped process from outside. */
+export interface TaskFacts {
+  readonly pending: SignalQueueEntry;
+  readonly posixTimers: readonly PosixTimer[];
+  readonly attributes: ProcAttributes;
+}
+
+export function readTask(task: FrozenTask): TaskFacts {
+  const { pid, leader } = task;
+  return {
+    pending: readSignalQueue(pid, 'process', leader.status.shdPnd !== 0n),
+    posixTimers: readPosixTimers(pid),
+    attributes: readProcAttributes(pid),
+  };
+}
+
+export interface TaskToken {
+  readonly sigactions: SigactionsToken;
+  readonly itimers: ItimersToken;
+  readonly posixTimers: PosixTimersToken;
+  readonly rlimits: RlimitsToken;
+  readonly flags: ProcessFlagsToken;
+}
+
+/** Questions to a process, asked by its leader. */
+export function inspectTask(program: Program, facts: TaskFacts): TaskToken {
+  return {
+    sigactions: inspectSigactions(program),
+    itimers: inspectItimers(program),
+    posixTimers: inspectPosixTimers(program, facts.posixTimers),
+    rlimits: inspectRlimits(program),
+    flags: inspectProcessFlags(program),
+  };
+}
+
+export interface DescribedTask {
+  readonly tc: TaskCoreEntry;
+  /** Parts of mm_entry. */
+  readonly mm: Pick<ProcessFlags, 'dumpable' | 'isThpDisabled'>;
+}
+
+/** task_state values of the image. */
+export const TASK_ALIVE = 1;
+export const TASK_DEAD = 2;
+export const TASK_STOPPED = 3;
+
+export function describeTask(
+  token: TaskToken,
+  result: VisitResult,
+  task: FrozenTask,
+  facts: TaskFacts,
+  leader: DescribedThread,
+): DescribedTask {
+  const flags = describeProcessFlags(token.flags, result);
+  const { stat, signalMask } = task.leader;
+  const tc: TaskCoreEntry = {
+    task_state: task.stopSignal === undefined ? TASK_ALIVE : TASK_STOPPED,
+    exit_code: 0,
+    personality: leader.personality,
+    flags: stat.flags,
+    blk_sigset: signalMask,
+    comm: stat.comm,
+    timers: {
+      ...describeItimers(token.itimers, result),
+      posix: describePosixTimers(token.posixTimers, result, (tid) => virtualTid(task, tid)),
+    },
+    rlimits: describeRlimits(token.rlimits, result),
+    signals_s: facts.pending,
+    ...(facts.attributes.loginuid === undefined ? {} : { loginuid: facts.attributes.loginuid }),
+    oom_score_adj: facts.attributes.oomScoreAdj,
+    sigactions: describeSigactions(token.sigactions, result),
+    child_subreaper: flags.isSubreaper,
+    ...(task.stopSignal === undefined ? {} : { stop_signo: task.stopSignal }),
+    ...(flags.membarrierRegistrations === 0 ? {} : { membarrier_registration_mask: flags.membarrierRegistrations }),
+  };
+  return { tc, mm: flags };
+}
+
+/** The number of a thread in its own pid namespace. */
+function virtualTid(task: FrozenTask, tid: number): number {
+  const thread = task.threads.find((candidate) => candidate.tid === tid);
+  return thread?.status.nsPid.at(-1) ?? tid;
+}
