@@ -1,0 +1,307 @@
+/**
+ * Collects everything that is open in a frozen tree: descriptors of all tasks, and on demand what is behind exe, cwd,
+ * root and file mappings. What cannot be dumped is collected too, so that the user learns all of it at once.
+ */
+import { CriuError, type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
+import type { Logger } from '../../../base/log.ts';
+import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
+import type { FdinfoEntry, FileEntry } from '../../../image/gen/fdinfo.ts';
+import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
+import type { ImageDir } from '../../../image/image-dir.ts';
+import type { ElementOf } from '../../../image/image-kinds.ts';
+import { errnoName } from '../../../linux/abi/errno.ts';
+import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
+import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
+import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import type { MapsEntry } from '../../../proc/maps.ts';
+import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
+import { FILE_KINDS } from '../registry.ts';
+import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { FileIds } from './file-ids.ts';
+import { InspectedFile } from './open-file.ts';
+
+/** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
+export interface MappedFile {
+  readonly fileId: number;
+  readonly fdflags: number;
+}
+
+/** Reads all descriptors of all tables. `filesIds` has the files_id of each task by pid. */
+export function collectFiles(
+  tree: FrozenTree,
+  filesIds: ReadonlyMap<number, number>,
+  options: DumpFilesOptions,
+  log: Logger,
+): FilesDump {
+  const dump = new FilesDump(options, log);
+  dump.collect(tree, filesIds);
+  return dump;
+}
+
+export class FilesDump implements KindDump {
+  readonly options: DumpFilesOptions;
+  /** What cannot be dumped, and why; everything else here is complete only when this is empty. */
+  readonly problems: CriuErrorFields[] = [];
+  /** Descriptors by files_id. */
+  readonly fdinfo = new Map<number, FdinfoEntry[]>();
+  /** Entries of files.img. */
+  readonly files: FileEntry[] = [];
+  readonly #log: Logger;
+  readonly #ids = new FileIds();
+  readonly #remaps: RemapFilePathEntry[] = [];
+  readonly #data = new Map<DataImage, unknown[]>();
+  readonly #images: ((images: ImageDir) => void)[] = [];
+  readonly #seen = new Set<string>();
+  readonly #states = new Map<string, unknown>();
+  readonly #undo: (() => void)[] = [];
+  /** Ids of files by what they are, for exe, cwd, root and mappings. */
+  readonly #byPath = new Map<string, number>();
+  readonly #byMapping = new Map<string, number>();
+  readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
+  readonly #completions: (() => void)[] = [];
+
+  constructor(options: DumpFilesOptions, log: Logger) {
+    this.options = options;
+    this.#log = log;
+  }
+
+  /** Reads all descriptors; each table once. */
+  collect(tree: FrozenTree, filesIds: ReadonlyMap<number, number>): void {
+    for (const task of tree.tasks) {
+      const filesId = filesIds.get(task.pid) ?? 0;
+      let entries = this.fdinfo.get(filesId);
+      if (entries === undefined) {
+        entries = this.#collectTable(task);
+        this.fdinfo.set(filesId, entries);
+      }
+      this.#fdTables.set(task.pid, { entries: new Map(entries.map((entry) => [entry.fd, entry])) });
+    }
+    for (const complete of this.#completions) complete();
+  }
+
+  /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
+  registerLink(task: FrozenTask, name: 'exe' | 'cwd' | 'root'): number | undefined {
+    const path = `/proc/${task.pid}/${name}`;
+    const localFd = tryOpen(path, O_PATH);
+    if (localFd < 0) {
+      const action = `cannot be dumped: ${path} cannot be opened (${errnoName(-localFd)})`;
+      return this.#fail({ object: `${name} of ${task.label}`, action });
+    }
+    return this.#registerPath(task, localFd, name);
+  }
+
+  /** The file behind a mapping (not shared memory of the kernel). Undefined when there is a problem with it. */
+  registerMapping(task: FrozenTask, vma: MapsEntry): MappedFile | undefined {
+    const range = `${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    const path = `/proc/${task.pid}/map_files/${range}`;
+    const fdflags = this.#mappingFlags(path);
+    const key = `${vma.device.major}:${vma.device.minor} ${vma.inode} ${vma.rawPath}`;
+    let fileId = this.#byMapping.get(key);
+    if (fileId === undefined) {
+      const localFd = tryOpen(path, O_PATH);
+      if (localFd < 0) {
+        const action = `cannot be dumped: ${path} cannot be opened (${errnoName(-localFd)})`;
+        const remedy = 'run criu with CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN';
+        return this.#fail({ object: `mapping ${range} of ${task.label} (${vma.rawPath})`, action, remedy });
+      }
+      fileId = this.#registerPath(task, localFd, `mapping ${range}`);
+      if (fileId === undefined) return undefined;
+      this.#byMapping.set(key, fileId);
+    }
+    return { fileId, fdflags };
+  }
+
+  /** The mode bits of a link in map_files tell how the file was opened (fs/proc/base.c proc_map_files_instantiate()). */
+  #mappingFlags(path: string): number {
+    const link = tryLstat(path);
+    if (typeof link === 'number') return O_RDONLY;
+    const mode = link.st_mode & 0o600;
+    return mode === 0o600 ? O_RDWR : mode === 0o200 ? O_WRONLY : O_RDONLY;
+  }
+
+  /** Writes files.img, fdinfo images and what the kinds have. The tree must still be frozen. */
+  write(images: ImageDir): void {
+    for (const [filesId, entries] of this.fdinfo) images.write('fdinfo', filesId, entries);
+    images.write('files', undefined, this.files);
+    if (this.#remaps.length > 0) images.write('remap-fpath', undefined, this.#remaps);
+    for (const image of ['pipes-data', 'fifo-data', 'sk-queues'] as const) {
+      const elements = this.#data.get(image);
+      if (elements !== undefined) images.write(image, undefined, elements as never);
+    }
+    for (const write of this.#images) write(images);
+  }
+
+  /** Undoes what was done outside the image directory: for a dump that failed, or left the tree running. */
+  rollback(): void {
+    for (const undo of this.#undo.splice(0).reverse()) undo();
+  }
+
+  // What kinds may use.
+
+  nextFileId(): number {
+    return this.#ids.next();
+  }
+
+  addEntry(entry: FileEntry): void {
+    this.files.push(entry);
+  }
+
+  addRemap(remap: RemapFilePathEntry): void {
+    this.#remaps.push(remap);
+  }
+
+  addData<K extends DataImage>(image: K, element: ElementOf<K>): void {
+    const elements = this.#data.get(image) ?? [];
+    elements.push(element);
+    this.#data.set(image, elements);
+  }
+
+  addImage(write: (images: ImageDir) => void): void {
+    this.#images.push(write);
+  }
+
+  isFirst(key: string): boolean {
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    return true;
+  }
+
+  idOf(task: FrozenTask, fd: number): number | undefined {
+    return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
+  }
+
+  state<T>(key: string, make: () => T): T {
+    if (!this.#states.has(key)) this.#states.set(key, make());
+    return this.#states.get(key) as T;
+  }
+
+  warn(text: string): void {
+    this.#log.warn(text);
+  }
+
+  addProblem(problem: CriuErrorFields): void {
+    this.problems.push(problem);
+  }
+
+  onRollback(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  #fail(problem: CriuErrorFields): undefined {
+    this.problems.push(problem);
+    return undefined;
+  }
+
+  #collectTable(task: FrozenTask): FdinfoEntry[] {
+    const folder = `/proc/${task.pid}/fd`;
+    const names = tryListDirectory(folder);
+    if (typeof names === 'number') {
+      throw new CriuError({
+        object: task.label,
+        action: `cannot list ${folder} (${errnoName(-names)})`,
+        crErrno: -names,
+      });
+    }
+    const entries: FdinfoEntry[] = [];
+    const fds = names.map(Number).sort((a, b) => a - b);
+    for (const fd of fds) {
+      const entry = this.#collectDescriptor(task, fd);
+      if (entry !== undefined) entries.push(entry);
+    }
+    return entries;
+  }
+
+  #collectDescriptor(task: FrozenTask, fd: number): FdinfoEntry | undefined {
+    const localFd = tryPidfdGetfd(task.pidfd, fd);
+    if (localFd < 0) {
+      const object = `fd ${fd} of ${task.label}`;
+      return this.#fail({
+        object,
+        action: `cannot be fetched (pidfd_getfd: ${errnoName(-localFd)})`,
+        crErrno: -localFd,
+      });
+    }
+    try {
+      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd));
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
+    } finally {
+      close(localFd);
+    }
+  }
+
+  #dumpDescriptor(file: InspectedFile): FdinfoEntry | undefined {
+    const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    if (kind === undefined) return this.#fail(unknownKind(file));
+    const { id, isNew } = this.#ids.identify(file);
+    const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
+    if (isNew) this.#dumpDescription(kind, file, entry);
+    return entry;
+  }
+
+  #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry): void {
+    const result = kind.dump(file, fdinfo.id, this);
+    if ('unsupported' in result) {
+      this.#fail(blocker(file, result));
+      return;
+    }
+    this.files.push(result);
+    if (kind === regularFile) this.#remember(file, fdinfo.id);
+    const { task } = file;
+    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, fdinfo, task, this));
+  }
+
+  /** Registers a path that is open as `localFd`, which is closed. */
+  #registerPath(task: FrozenTask, localFd: number, role: string): number | undefined {
+    try {
+      const file = InspectedFile.ofPath(task, localFd, role);
+      const known = this.#byPath.get(pathKey(file));
+      if (known !== undefined) return known;
+      if (file.isKernelShmem || !regularFile.recognise(file)) return this.#fail(unknownKind(file));
+      const id = this.#ids.next();
+      const result = dumpRegularFile(file, id, this);
+      if ('unsupported' in result) return this.#fail(blocker(file, result));
+      this.files.push(result);
+      this.#remember(file, id);
+      return id;
+    } finally {
+      close(localFd);
+    }
+  }
+
+  /** Nodes of devices are not shared: opening one may have effects. */
+  #remember(file: OpenFile, id: number): void {
+    const type = file.stat.st_mode & S_IFMT;
+    if (type === S_IFCHR || type === S_IFBLK) return;
+    const key = pathKey(file);
+    if (!this.#byPath.has(key)) this.#byPath.set(key, id);
+  }
+}
+
+const pathKey = ({ stat, mntId, link }: OpenFile) => `${stat.st_dev}:${stat.st_ino}:${mntId}:${link}`;
+
+function blocker(
+  file: OpenFile,
+  { unsupported, remedy, action }: { unsupported: string; remedy?: string; action?: string },
+) {
+  const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
+  return remedy === undefined ? fields : { ...fields, remedy };
+}
+
+function unknownKind(file: OpenFile): CriuErrorFields {
+  return { object: file.object, action: 'cannot be dumped', why: `${describeType(file)} are not supported yet` };
+}
+
+function describeType({ stat, link }: OpenFile): string {
+  switch (stat.st_mode & S_IFMT) {
+    case 0o140000:
+      return 'sockets';
+    case S_IFCHR:
+      return 'devices and terminals of this kind';
+    default:
+      return link.startsWith('anon_inode:')
+        ? `files of kind ${link.slice('anon_inode:'.length)}`
+        : 'files of this kind';
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * A descriptor table that is going to be filled: every number is known while planning, because the kernel always takes
+ * the lowest free one (man 2 open: "the lowest-numbered file descriptor not currently open"; fs/file.c alloc_fd()).
+ *
+ * The plan starts with an empty table. Nobody else may open or close descriptors of the table between the steps, unless
+ * everything opened is closed again. Where a step returns a number, the agent checks it against the plan.
+ */
+import { assert } from '../../../base/errors.ts';
+import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { Step, StepArg } from '../step.ts';
+
+/** A number that a description is to have in the end. */
+export interface Slot {
+  readonly fd: number;
+  readonly isCloexec: boolean;
+}
+
+/** A description that is in the table, and where it is to be. */
+export interface Placement {
+  /** The number it has now. */
+  readonly from: number;
+  /** Whether that descriptor has FD_CLOEXEC. */
+  readonly isCloexec: boolean;
+  /** The numbers it is to have; none parks it. */
+  readonly slots: readonly Slot[];
+}
+
+export class FdTablePlan {
+  /** Where parked descriptors start: above all final numbers. */
+  readonly parkingStart: number;
+  readonly #used = new Set<number>();
+  #lowestFree = 0;
+  #highest = -1;
+  #steps: Step[] = [];
+
+  /** @param highestFinal the highest number that the table is to have in the end; −1 when it stays empty */
+  constructor(highestFinal: number) {
+    this.parkingStart = highestFinal + 1;
+  }
+
+  /** The steps planned since the last call. */
+  take(): Step[] {
+    const steps = this.#steps;
+    this.#steps = [];
+    return steps;
+  }
+
+  /** How many descriptors RLIMIT_NOFILE must allow for everything planned so far. */
+  get neededLimit(): number {
+    return this.#highest + 1;
+  }
+
+  /** Whether something is at number `fd`. */
+  has(fd: number): boolean {
+    return this.#used.has(fd);
+  }
+
+  /** A step that neither takes nor frees a number. */
+  do(because: string, nr: number, ...args: StepArg[]): void {
+    this.#steps.push({ nr, args, because });
+  }
+
+  /** The same, where the result is known. */
+  doExpecting(because: string, expected: number, nr: number, ...args: StepArg[]): void {
+    this.#steps.push({ nr, args, because, expected });
+  }
+
+  /** A step that returns a new descriptor; returns its number. */
+  open(because: string, nr: number, ...args: StepArg[]): number {
+    const fd = this.#take();
+    this.#steps.push({ nr, args, because, expected: fd });
+    return fd;
+  }
+
+  /** A step (pipe2, socketpair) that makes two descriptors and returns 0. The caller passes room for their numbers. */
+  openPair(because: string, nr: number, ...args: StepArg[]): [number, number] {
+    this.#steps.push({ nr, args, because, expected: 0 });
+    return [this.#take(), this.#take()];
+  }
+
+  close(fd: number): void {
+    assert(this.#used.delete(fd), `descriptor ${fd} is in the table`);
+    if (fd < this.#lowestFree) this.#lowestFree = fd;
+    this.#steps.push({ nr: SYS.close, args: [fd], because: `close descriptor ${fd}`, expected: 0 });
+  }
+
+  /** dup3 onto number `to`, which is free. */
+  dup(from: number, { fd, isCloexec }: Slot): void {
+    assert(!this.#used.has(fd), `descriptor ${fd} is free`);
+    this.#use(fd);
+    const args = [from, fd, isCloexec ? O_CLOEXEC : 0];
+    this.#steps.push({ nr: SYS.dup3, args, because: `give descriptor ${fd} its number`, expected: fd });
+  }
+
+  /** Gives a descriptor another number. Costs nothing when it has it already. */
+  move(from: number, isCloexec: boolean, to: Slot): void {
+    if (from !== to.fd) {
+      this.dup(from, to);
+      this.close(from);
+    } else if (isCloexec !== to.isCloexec) {
+      this.do(`set FD_CLOEXEC of descriptor ${from}`, SYS.fcntl, from, F_SETFD, to.isCloexec ? FD_CLOEXEC : 0);
+    }
+  }
+
+  /** Moves a descriptor above all final numbers; returns where it is. */
+  park(from: number): number {
+    let fd = this.parkingStart;
+    while (this.#used.has(fd)) fd++;
+    if (from >= this.parkingStart && from < fd) return from;
+    this.#use(fd);
+    const args = [from, F_DUPFD_CLOEXEC, this.parkingStart];
+    this.#steps.push({ nr: SYS.fcntl, args, because: 'put a descriptor out of the way', expected: fd });
+    this.close(from);
+    return fd;
+  }
+
+  /**
+   * Brings descriptions from the numbers they were made with to their final ones, whatever the order: a number that
+   * another one still sits on is vacated first. Returns, for each, the number by which it can be reached now.
+   */
+  place(placements: readonly Placement[]): number[] {
+    const [only] = placements;
+    if (only !== undefined && placements.length === 1) return [this.#settle(only.from, only.isCloexec, only.slots)];
+    const homes = new Array<number>(placements.length).fill(-1);
+    const pending = placements.map((placement, index) => ({ ...placement, index }));
+    while (pending.length > 0) {
+      const taken = new Set(pending.map(({ from }) => from));
+      const isFree = (slot: Slot, from: number) => slot.fd === from || !taken.has(slot.fd);
+      const next = pending.findIndex(({ slots, from }) => slots.every((slot) => isFree(slot, from)));
+      if (next < 0) this.#vacate(pending);
+      for (const { from, isCloexec, slots, index } of next < 0 ? [] : pending.splice(next, 1)) {
+        homes[index] = this.#settle(from, isCloexec, slots);
+      }
+    }
+    return homes;
+  }
+
+  /** Puts the first one that sits on a number of another one out of the way. */
+  #vacate(pending: { from: number; isCloexec: boolean }[]): void {
+    const [first] = pending;
+    assert(first !== undefined, 'there is a descriptor to vacate');
+    first.from = this.park(first.from);
+    first.isCloexec = true;
+  }
+
+  #settle(from: number, isCloexec: boolean, slots: readonly Slot[]): number {
+    const own = slots.find((slot) => slot.fd === from) ?? slots[0];
+    if (own === undefined) return this.park(from);
+    for (const slot of slots) if (slot !== own) this.dup(from, slot);
+    this.move(from, isCloexec, own);
+    return own.fd;
+  }
+
+  #take(): number {
+    while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
+    const fd = this.#lowestFree;
+    this.#use(fd);
+    return fd;
+  }
+
+  #use(fd: number): void {
+    this.#used.add(fd);
+    if (fd > this.#highest) this.#highest = fd;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Numbers for open file descriptions: equal ones of all tasks get one number. The kernel compares them (kcmp, man 2
+ * kcmp) and orders those that differ, so a binary search finds equals among many descriptions of one inode.
+ */
+import { KCMP_FILE, kcmp } from '../../../linux/syscalls/process.ts';
+import type { OpenFile } from '../file-kind.ts';
+
+/** A description that is known, by one of its descriptors. */
+interface Known {
+  readonly pid: number;
+  readonly fd: number;
+  readonly id: number;
+}
+
+export class FileIds {
+  readonly #byInode = new Map<string, Known[]>();
+  #next = 1;
+
+  /** A number for something that is no description. */
+  next(): number {
+    return this.#next++;
+  }
+
+  /** The number of a description, and whether this is the first time it is seen. */
+  identify({ task, fd, stat, flags }: OpenFile): { id: number; isNew: boolean } {
+    const key = `${stat.st_dev}:${stat.st_ino}:${flags}`;
+    const known = this.#byInode.get(key);
+    if (known === undefined) {
+      const id = this.next();
+      this.#byInode.set(key, [{ pid: task.pid, fd, id }]);
+      return { id, isNew: true };
+    }
+    let low = 0;
+    for (let high = known.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      const other = known[middle];
+      if (other === undefined) break;
+      const order = kcmp(task.pid, other.pid, KCMP_FILE, fd, other.fd);
+      if (order === 0) return { id: other.id, isNew: false };
+      if (order === 1) high = middle;
+      else low = middle + 1;
+    }
+    const id = this.next();
+    known.splice(low, 0, { pid: task.pid, fd, id });
+    return { id, isNew: true };
+  }
+}

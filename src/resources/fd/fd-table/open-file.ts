@@ -1,0 +1,126 @@
+/** Reading what the kernel says about one open file of a frozen task. */
+import { assert } from '../../../base/errors.ts';
+import type { FrozenTask } from '../../../dump/frozen-tree.ts';
+import type { FownEntry } from '../../../image/gen/fown.ts';
+import { F_GETOWN_EX, F_GETOWNER_UIDS, F_GETSIG, O_CLOEXEC, O_PATH } from '../../../linux/abi/fcntl.ts';
+import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
+import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { check, cString, syscall } from '../../../linux/kernel.ts';
+import { close, fcntl, fstat, fstatfsType, readFile, readlink, type Stat } from '../../../linux/syscalls/fs.ts';
+import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
+import type { OpenFile } from '../file-kind.ts';
+
+/** What /proc/PID/fdinfo says of every file. */
+interface Position {
+  readonly pos: bigint;
+  readonly flags: number;
+  readonly mntId: number;
+}
+
+export class InspectedFile implements OpenFile {
+  readonly task: FrozenTask;
+  readonly fd: number;
+  readonly localFd: number;
+  readonly stat: Stat;
+  readonly link: string;
+  readonly flags: number;
+  readonly pos: bigint;
+  readonly mntId: number;
+  readonly fown: FownEntry;
+  /** FD_CLOEXEC of the descriptor. */
+  readonly isCloexec: boolean;
+  readonly #role: string;
+  readonly #fdinfoText: string;
+  #fdinfo: Fdinfo | undefined;
+  #fsType: number | undefined;
+
+  private constructor(task: FrozenTask, fd: number, localFd: number, role: string, fdinfoText: string) {
+    const { pos, flags, mntId } = parsePosition(fdinfoText);
+    this.task = task;
+    this.fd = fd;
+    this.localFd = localFd;
+    this.stat = fstat(localFd);
+    this.link = readlink(`/proc/self/fd/${localFd}`);
+    this.isCloexec = (flags & O_CLOEXEC) !== 0;
+    this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
+    this.pos = fd < 0 ? 0n : pos;
+    this.mntId = mntId;
+    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? noOwner() : readOwner(localFd);
+    this.#role = role;
+    this.#fdinfoText = fdinfoText;
+  }
+
+  /** Descriptor `fd` of the task; `localFd` is a duplicate of it in our own table. */
+  static ofDescriptor(task: FrozenTask, fd: number, localFd: number): InspectedFile {
+    return new InspectedFile(task, fd, localFd, `fd ${fd}`, readFile(`/proc/${task.pid}/fdinfo/${fd}`));
+  }
+
+  /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
+  static ofPath(task: FrozenTask, localFd: number, role: string): InspectedFile {
+    return new InspectedFile(task, -1, localFd, role, readFile(`/proc/self/fdinfo/${localFd}`));
+  }
+
+  get fsType(): number {
+    this.#fsType ??= fstatfsType(this.localFd);
+    return this.#fsType;
+  }
+
+  get fdinfo(): Fdinfo {
+    this.#fdinfo ??= parseFdinfo(this.#fdinfoText, `/proc/${this.task.pid}/fdinfo/${this.fd}`);
+    return this.#fdinfo;
+  }
+
+  get isKernelShmem(): boolean {
+    if (this.stat.st_nlink !== 0 || !this.link.startsWith('/')) return false;
+    return (
+      this.stat.st_dev === kernelShmemDevice() || (this.link.startsWith('/memfd:') && this.fsType === HUGETLBFS_MAGIC)
+    );
+  }
+
+  get object(): string {
+    return `${this.#role} of ${this.task.label} (${this.link})`;
+  }
+}
+
+const PLAIN = /^pos:\t(\d+)\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n/;
+
+/** The first lines are the same for all files, so most texts need no more than this. */
+function parsePosition(text: string): Position {
+  const match = PLAIN.exec(text);
+  if (match !== null) {
+    const [, pos = '', flags = '', mntId = ''] = match;
+    return { pos: BigInt(pos), flags: Number.parseInt(flags, 8), mntId: Number(mntId) };
+  }
+  const { pos, flags, mntId } = parseFdinfo(text);
+  return { pos, flags, mntId: mntId ?? -1 };
+}
+
+export const noOwner = (): FownEntry => ({ uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 });
+
+const ownerEx = new Int32Array(2);
+const ownerUids = new Uint32Array(2);
+
+function readOwner(fd: number): FownEntry {
+  const signum = fcntl(fd, F_GETSIG);
+  check('fcntl', fcntl(fd, F_GETOWN_EX, ownerEx), 'F_GETOWN_EX');
+  const [pid_type = 0, pid = 0] = ownerEx;
+  const fown = { ...noOwner(), signum: Math.max(signum, 0) };
+  if (pid === 0) return fown;
+  check('fcntl', fcntl(fd, F_GETOWNER_UIDS, ownerUids), 'F_GETOWNER_UIDS');
+  const [uid = 0, euid = 0] = ownerUids;
+  return { ...fown, uid, euid, pid_type, pid };
+}
+
+let shmemDevice: number | undefined;
+
+/** The device number of the kernel's own tmpfs (mm/shmem.c shm_mnt), where memfds are. */
+function kernelShmemDevice(): number {
+  if (shmemDevice === undefined) {
+    const fd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-device'), MFD_CLOEXEC));
+    shmemDevice = fstat(fd).st_dev;
+    close(fd);
+  }
+  assert(shmemDevice !== undefined, 'the device of memfds is known');
+  return shmemDevice;
+}

@@ -1,0 +1,388 @@
+/**
+ * Plans how the descriptors of a tree are restored.
+ *
+ * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
+ * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
+ * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
+ */
+import type { Program, ProgramArg } from '../../../agent/program.ts';
+import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
+import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
+import type { FownEntry } from '../../../image/gen/fown.ts';
+import type { ImageDir } from '../../../image/image-dir.ts';
+import { AT_FDCWD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { FileStage, FilesPlan } from '../../../restore/context.ts';
+import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
+import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
+import { FILE_KINDS } from '../registry.ts';
+import { inheritKey } from '../regular-file/check.ts';
+import { NameHolders } from '../regular-file/name-holders.ts';
+import { openFlags } from '../regular-file/regular-file.ts';
+import { remapOf } from '../regular-file/remap-restore.ts';
+import { addSteps, type Step, type StepArg } from '../step.ts';
+import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
+import { planOwner } from './owner.ts';
+
+export interface PlanFilesInput {
+  readonly tree: RestoreTree;
+  readonly images: ImageDir;
+  readonly options: RestoreFilesOptions;
+  /** The pid of criu as the tasks see it. */
+  readonly controllerPid: number;
+  readonly system: RestoreSystem;
+}
+
+const STAGES: readonly FileStage[] = ['create', 'share', 'finish'];
+
+/** A descriptor table: one task's, or that of several tasks with the same files_id. */
+interface Table {
+  /** Its place in tree order. */
+  readonly order: number;
+  readonly owner: RestoreTask;
+  readonly plan: FdTablePlan;
+  readonly steps: Record<FileStage, Step[]>;
+}
+
+/** An open file description that some descriptor refers to. */
+interface Description {
+  readonly entry: FileEntry;
+  readonly kind: FileKind;
+  readonly slots: Map<Table, Slot[]>;
+  home: Table | undefined;
+  /** Its number at home: a final one, or where it is parked. */
+  homeFd: number;
+}
+
+/**
+ * Plans everything that is open. Throws CriuErrors with all that speaks against it: files that are missing or differ,
+ * kinds that cannot be restored, damaged images. The kernel is asked through `system` only.
+ */
+export function planFiles(input: PlanFilesInput): PlannedFiles {
+  return new FilesPlanner(input).plan();
+}
+
+/** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
+export class PlannedFiles implements FilesPlan {
+  readonly stages: readonly FileStage[];
+  readonly #tables: ReadonlyMap<number, Table>;
+  readonly #context: RestoreContext;
+  readonly #holders: NameHolders;
+
+  constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
+    this.#tables = tables;
+    this.#context = context;
+    this.#holders = holders;
+    this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
+  }
+
+  /** Makes deleted files again, for tasks to open. To be called once, before any op is added to a program. */
+  prepare(): void {
+    this.#holders.prepare(this.#context);
+  }
+
+  /** Adds the steps of a stage; tasks that share another one's table get none. */
+  addOps(stage: FileStage, pid: number, program: Program): void {
+    const table = this.#tables.get(pid);
+    if (table !== undefined) addSteps(program, table.steps[stage]);
+  }
+
+  /** How much room (bytes) the steps of all stages of a task take in a program, at most. */
+  programBytes(pid: number): number {
+    const steps = this.#tables.get(pid)?.steps;
+    return steps === undefined ? 0 : STAGES.reduce((sum, stage) => sum + bytesOf(steps[stage]), 0);
+  }
+
+  /** The RLIMIT_NOFILE that a task needs while it is restored; it may be higher than the one it gets in the end. */
+  neededLimit(pid: number): number {
+    return this.#tables.get(pid)?.plan.neededLimit ?? 0;
+  }
+
+  openForMapping(program: Program, _pid: number, fileId: number, fdflags: number): ProgramArg {
+    const reg = this.#context.tree.files.get(fileId)?.reg;
+    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    const path = this.#context.pathOf(fileId);
+    const because = `open ${reg.name} for a mapping`;
+    const text = typeof path === 'object' && 'path' in path ? path.path() : reg.name;
+    return program.must(because, SYS.openat, AT_FDCWD, program.string(text), openFlags(fdflags) | O_CLOEXEC);
+  }
+
+  /** After a successful restore: removes the names that --link-remap made at the dump. */
+  commit(): void {
+    this.#holders.commit();
+  }
+
+  [Symbol.dispose](): void {
+    this.#holders[Symbol.dispose]();
+  }
+}
+
+const OP_BYTES_MAX = 64;
+
+function bytesOf(steps: readonly Step[]): number {
+  let bytes = 0;
+  for (const { args } of steps) {
+    bytes += OP_BYTES_MAX;
+    for (const arg of args) {
+      if (typeof arg !== 'object') continue;
+      if ('text' in arg) bytes += arg.text.length + 8;
+      else if ('bytes' in arg) bytes += arg.bytes.length + 8;
+      else bytes += 64;
+    }
+  }
+  return bytes;
+}
+
+class FilesPlanner {
+  readonly #input: PlanFilesInput;
+  readonly #problems: CriuErrorFields[] = [];
+  readonly #byPid = new Map<number, Table>();
+  readonly #tables: Table[] = [];
+  readonly #descriptions = new Map<number, Description>();
+  readonly #kinds = new Map(FILE_KINDS.map((kind) => [kind.type as number, kind]));
+  readonly #holders: NameHolders;
+  readonly #context: RestoreContext;
+
+  constructor(input: PlanFilesInput) {
+    this.#input = input;
+    this.#holders = new NameHolders(input.controllerPid);
+    this.#context = this.#makeContext();
+  }
+
+  plan(): PlannedFiles {
+    this.#checkEntries();
+    this.#collect();
+    if (this.#problems.length > 0) throw new CriuErrors('open files cannot be restored', this.#problems);
+    this.#chooseHomes();
+    for (const table of this.#tables) this.#planCreate(table);
+    for (const table of this.#tables) this.#planShare(table);
+    for (const table of this.#tables) this.#planFinish(table);
+    return new PlannedFiles(this.#byPid, this.#context, this.#holders);
+  }
+
+  #makeContext(): RestoreContext {
+    const { tree, images, options, system, controllerPid } = this.#input;
+    const states = new Map<string, unknown>();
+    const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
+    return {
+      tree,
+      images,
+      options,
+      system,
+      controllerPid,
+      inherited: (key) => inherited.get(key),
+      pathOf: (fileId) => this.#pathOf(fileId),
+      state<T>(key: string, make: () => T): T {
+        if (!states.has(key)) states.set(key, make());
+        return states.get(key) as T;
+      },
+    };
+  }
+
+  #pathOf(fileId: number): StepArg {
+    const reg = this.#input.tree.files.get(fileId)?.reg;
+    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    const inherited = reg.ext === true ? this.#context.inherited(inheritKey(reg)) : undefined;
+    if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
+    if (remapOf(fileId, this.#context).kind === 'none') return { text: reg.name };
+    return { path: () => this.#holders.pathOf(fileId) };
+  }
+
+  /** Each file on its own. */
+  #checkEntries(): void {
+    for (const entry of this.#input.tree.files.values()) {
+      const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
+      if (problems !== undefined) this.#problems.push(...problems);
+    }
+  }
+
+  /** Who uses what. */
+  #collect(): void {
+    const { tree } = this.#input;
+    const byFilesId = new Map<number, Table>();
+    for (const task of tree.tasks) {
+      const known = byFilesId.get(task.ids.files_id);
+      if (known !== undefined) continue;
+      const highest = task.fds.reduce((max, { fd }) => Math.max(max, fd), -1);
+      const table: Table = {
+        order: this.#tables.length,
+        owner: task,
+        plan: new FdTablePlan(highest),
+        steps: { create: [], share: [], finish: [] },
+      };
+      byFilesId.set(task.ids.files_id, table);
+      this.#tables.push(table);
+      this.#byPid.set(task.pid, table);
+      const seen = new Set<number>();
+      for (const fdinfo of task.fds) this.#addDescriptor(table, fdinfo, seen);
+    }
+  }
+
+  #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, seen: Set<number>): void {
+    const object = `fd ${fd} of ${table.owner.label}`;
+    const entry = this.#input.tree.files.get(id);
+    const kind = this.#kinds.get(type);
+    if (entry === undefined || entry.type !== type || seen.has(fd) || fd > FD_MAX) {
+      const why = seen.has(fd) ? 'it is twice in the image' : `file ${id} of that kind is not in files.img`;
+      this.#problems.push({ object, action: 'cannot be restored', why: fd > FD_MAX ? 'there is no such number' : why });
+      return;
+    }
+    if (kind === undefined) {
+      const why = `files of kind ${kindName(type)} are not supported yet`;
+      this.#problems.push({ object, action: 'cannot be restored', why });
+      return;
+    }
+    seen.add(fd);
+    let description = this.#descriptions.get(id);
+    if (description === undefined) {
+      description = { entry, kind, slots: new Map(), home: undefined, homeFd: -1 };
+      this.#descriptions.set(id, description);
+    }
+    const slot = { fd, isCloexec: (flags & FD_CLOEXEC) !== 0 };
+    const slots = description.slots.get(table);
+    if (slots === undefined) description.slots.set(table, [slot]);
+    else slots.push(slot);
+  }
+
+  /** Groups by home, each with its members. */
+  readonly #groups = new Map<Table, Description[][]>();
+
+  #chooseHomes(): void {
+    const groups = new Map<string, Description[]>();
+    for (const [id, description] of this.#descriptions) {
+      const key = `${description.entry.type} ${description.kind.groupKey?.(description.entry) ?? `id ${id}`}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [description]);
+      else group.push(description);
+    }
+    for (const group of groups.values()) {
+      const tables = group.flatMap(({ slots }) => [...slots.keys()]);
+      const home = tables.reduce((first, table) => (table.order < first.order ? table : first));
+      for (const description of group) description.home = home;
+      const list = this.#groups.get(home);
+      if (list === undefined) this.#groups.set(home, [group]);
+      else list.push(group);
+    }
+  }
+
+  #planCreate(table: Table): void {
+    const { plan } = table;
+    const groups = (this.#groups.get(table) ?? []).map((group) => ({ group, lowest: lowestSlot(group, table) }));
+    groups.sort((a, b) => a.lowest - b.lowest);
+    const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
+    for (const { group } of groups) this.#createGroup(group, table, pulls);
+    pulls.close();
+    table.steps.create.push(...plan.take());
+  }
+
+  #createGroup(group: readonly Description[], table: Table, pulls: PeerDescriptors): void {
+    const first = group[0];
+    assert(first !== undefined, 'a group has a member');
+    const byId = new Map(group.map((description) => [description.entry.id, description]));
+    const made = new Map<number, { fd: number; isCloexec: boolean }>();
+    const home = this.#home(table, pulls, {
+      cloexec: (id) => (wantsCloexec(byId.get(id)?.slots.get(table)) ? O_CLOEXEC : 0),
+      made: (id, fd, isCloexec) => made.set(id, { fd, isCloexec }),
+    });
+    first.kind.create(
+      group.map(({ entry }) => entry),
+      home,
+    );
+    const placements: Placement[] = group.map(({ entry, slots }) => {
+      const now = made.get(entry.id);
+      assert(now !== undefined, `file ${entry.id} was made`);
+      return { from: now.fd, isCloexec: now.isCloexec, slots: slots.get(table) ?? [] };
+    });
+    const fds = table.plan.place(placements);
+    group.forEach((description, i) => {
+      description.homeFd = fds[i] ?? -1;
+    });
+  }
+
+  #home(table: Table, pulls: PeerDescriptors, made: Pick<RestoreHome, 'cloexec' | 'made'>): RestoreHome {
+    return {
+      task: table.owner,
+      table: table.plan,
+      context: this.#context,
+      pull: (fd) => pulls.fetch(fd),
+      ...made,
+    };
+  }
+
+  /** Fetches what was made elsewhere, in ascending order of the numbers wanted. */
+  #planShare(table: Table): void {
+    const foreign = [...this.#descriptions.values()].filter(({ home, slots }) => home !== table && slots.has(table));
+    foreign.sort((a, b) => lowestSlot([a], table) - lowestSlot([b], table));
+    const peers = new Map<Table, PeerDescriptors>();
+    for (const { home, homeFd, slots } of foreign) {
+      assert(home !== undefined, 'every description has a home');
+      const peer = peers.get(home) ?? new PeerDescriptors(table.plan, home.owner.pid, home.owner.label);
+      peers.set(home, peer);
+      const from = peer.fetch(homeFd);
+      table.plan.place([{ from, isCloexec: true, slots: slots.get(table) ?? [] }]);
+    }
+    for (const peer of peers.values()) peer.close();
+    table.steps.share.push(...table.plan.take());
+  }
+
+  #planFinish(table: Table): void {
+    const { plan } = table;
+    const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
+    const none = { cloexec: () => 0, made: () => assert(false, 'nothing is made in the last stage') };
+    const home = this.#home(table, pulls, none);
+    for (const { entry, kind, homeFd } of (this.#groups.get(table) ?? []).flat()) {
+      kind.finish?.(entry, homeFd, home);
+      const fown = kind.fown(entry, this.#input.tree);
+      if (fown !== undefined) this.#planOwner(plan, homeFd, fown, entry);
+      if (homeFd >= plan.parkingStart) plan.close(homeFd);
+    }
+    pulls.close();
+    table.steps.finish.push(...plan.take());
+  }
+
+  #planOwner(plan: FdTablePlan, fd: number, fown: FownEntry, entry: FileEntry): void {
+    planOwner(plan, fd, fown, entry.reg?.flags ?? 0);
+  }
+}
+
+const FD_MAX = 0x7fff_fffe;
+
+function lowestSlot(group: readonly Description[], table: Table): number {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const { slots } of group) for (const { fd } of slots.get(table) ?? []) lowest = Math.min(lowest, fd);
+  return lowest;
+}
+
+/** The flag of the descriptor that the description is made with: the lowest, which it mostly gets at once. */
+function wantsCloexec(slots: readonly Slot[] | undefined): boolean {
+  return slots?.[0]?.isCloexec ?? true;
+}
+
+/** Fetching descriptors of another process. Its pidfd is opened at the first one and parked. */
+class PeerDescriptors {
+  readonly #plan: FdTablePlan;
+  readonly #pid: number;
+  readonly #label: string;
+  #pidfd: number | undefined;
+
+  constructor(plan: FdTablePlan, pid: number, label: string) {
+    this.#plan = plan;
+    this.#pid = pid;
+    this.#label = label;
+  }
+
+  fetch(fd: number): number {
+    const plan = this.#plan;
+    this.#pidfd ??= plan.park(plan.open(`refer to ${this.#label}`, SYS.pidfd_open, this.#pid, 0));
+    return plan.open(`fetch descriptor ${fd} of ${this.#label}`, SYS.pidfd_getfd, this.#pidfd, fd, 0);
+  }
+
+  close(): void {
+    if (this.#pidfd !== undefined) this.#plan.close(this.#pidfd);
+    this.#pidfd = undefined;
+  }
+}
+
+function kindName(type: number): string {
+  return Object.entries(FdTypes).find(([, value]) => value === type)?.[0] ?? String(type);
+}

@@ -1,0 +1,17 @@
+/** What planning may ask the kernel, for real. */
+import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
+import { close, tryLstat, tryOpen, tryStat } from '../../../linux/syscalls/fs.ts';
+import { tryPread } from '../../../linux/syscalls/names.ts';
+import type { RestoreSystem } from '../file-kind.ts';
+
+export const restoreSystem: RestoreSystem = {
+  stat: (path, isFollowing) => (isFollowing ? tryStat(path) : tryLstat(path)),
+  head(path, bytes) {
+    const fd = tryOpen(path, O_RDONLY);
+    if (fd < 0) return fd;
+    const buffer = new Uint8Array(bytes);
+    const got = tryPread(fd, buffer, 0);
+    close(fd);
+    return got < 0 ? got : buffer.subarray(0, got);
+  },
+};

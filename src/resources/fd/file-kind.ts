@@ -1,0 +1,160 @@
+/**
+ * What a kind of open file has to provide: recognising it in a dump, its image entry, and the steps that make it again.
+ *
+ * Everything generic is elsewhere: numbers of descriptors, sharing between tasks, owner and signal of a file (fown),
+ * passing descriptors on, writing of files.img and fdinfo. Adding a kind is one folder and one line in registry.ts.
+ */
+import type { CriuErrorFields } from '../../base/errors.ts';
+import type { FrozenTask } from '../../dump/frozen-tree.ts';
+import type { FdinfoEntry, FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+import type { FownEntry } from '../../image/gen/fown.ts';
+import type { RemapFilePathEntry } from '../../image/gen/remap-file-path.ts';
+import type { ImageDir } from '../../image/image-dir.ts';
+import type { ElementOf } from '../../image/image-kinds.ts';
+import type { Stat } from '../../linux/syscalls/fs.ts';
+import type { Fdinfo } from '../../proc/fdinfo.ts';
+import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
+import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
+import type { StepArg } from './step.ts';
+
+/** What the kernel says about an open file of a frozen task. */
+export interface OpenFile {
+  readonly task: FrozenTask;
+  /** Its number in the task; −1 for exe, cwd, root and mappings. */
+  readonly fd: number;
+  /** The same open file description as a descriptor of ours (for mappings and the like: O_PATH). Not to be closed. */
+  readonly localFd: number;
+  readonly stat: Stat;
+  /** What /proc/PID/fd/N points to, as the kernel prints it. */
+  readonly link: string;
+  /** O_* without O_CLOEXEC; 0 for exe, cwd, root and mappings. */
+  readonly flags: number;
+  readonly pos: bigint;
+  readonly mntId: number;
+  readonly fown: FownEntry;
+  /** f_type of fstatfs(2); asked when first needed. */
+  readonly fsType: number;
+  /** Parsed when first needed. Only for descriptors. */
+  readonly fdinfo: Fdinfo;
+  /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
+  readonly isKernelShmem: boolean;
+  /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */
+  readonly object: string;
+}
+
+/** Why a file cannot be dumped. */
+export interface Unsupported {
+  readonly unsupported: string;
+  readonly remedy?: string;
+  /** How it failed, when that is not "cannot be dumped". */
+  readonly action?: string;
+}
+
+export type DumpResult = FileEntry | Unsupported;
+
+export interface DumpFilesOptions {
+  /** --link-remap. */
+  readonly linkRemap: boolean;
+  /** --ghost-limit. */
+  readonly ghostLimitBytes: number;
+  /** --evasive-devices. */
+  readonly evasiveDevices: boolean;
+  /** --file-validation. */
+  readonly fileValidation: 'filesize' | 'buildid';
+  /** `--external` keys of the form file[MNT:INO]. */
+  readonly externalFiles: ReadonlySet<string>;
+  /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
+  readonly hasOwnMounts: boolean;
+  /** Prefix that makes a path of this task one of ours (`/proc/PID/root`); empty when they are the same. */
+  readonly pathPrefix?: (task: FrozenTask) => string;
+}
+
+/** Images with raw data after each entry that kinds may add to. */
+export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues';
+
+/** What a kind may use while it dumps a file. */
+export interface KindDump {
+  readonly options: DumpFilesOptions;
+  /** A number for another entry of files.img. */
+  nextFileId(): number;
+  addEntry(entry: FileEntry): void;
+  addRemap(remap: RemapFilePathEntry): void;
+  addData<K extends DataImage>(image: K, element: ElementOf<K>): void;
+  /** Something else to be written to the image directory. */
+  addImage(write: (images: ImageDir) => void): void;
+  /** True for the first call with this key in the dump: for state that several descriptions share. */
+  isFirst(key: string): boolean;
+  /** Id of a description by its number in a task; for `complete` only, when all are known. */
+  idOf(task: FrozenTask, fd: number): number | undefined;
+  /** A state of the kind for the whole dump, made when first asked for. */
+  state<T>(key: string, make: () => T): T;
+  warn(text: string): void;
+  addProblem(problem: CriuErrorFields): void;
+  /** When the dump turns out to fail: undoes what was done outside the image directory. */
+  onRollback(undo: () => void): void;
+}
+
+/** What a restore can learn before any process exists. Injected, so that planning is pure. */
+export interface RestoreSystem {
+  /** stat(2) or, for O_NOFOLLOW, lstat(2). Undefined when there is no such file; −errno on other failures. */
+  stat(path: string, isFollowing: boolean): Stat | number;
+  /** The first bytes of a file (at most `bytes`), or −errno. */
+  head(path: string, bytes: number): Uint8Array | number;
+}
+
+export interface RestoreFilesOptions {
+  /** `--inherit-fd`: descriptors of the controller by key. */
+  readonly inheritFds: readonly { readonly fd: number; readonly key: string }[];
+  readonly skipFileRwxCheck: boolean;
+  readonly evasiveDevices: boolean;
+  readonly fileValidation: 'filesize' | 'buildid';
+}
+
+/** What holds for a restore as a whole. */
+export interface RestoreContext {
+  readonly tree: RestoreTree;
+  readonly images: ImageDir;
+  readonly options: RestoreFilesOptions;
+  readonly system: RestoreSystem;
+  readonly controllerPid: number;
+  /** The controller's descriptor for an `--inherit-fd` key. */
+  inherited(key: string): number | undefined;
+  /** The argument for openat(2) that reaches a file of files.img, also one that has no name any more. */
+  pathOf(fileId: number): StepArg;
+  /** A state of the kind for the whole restore, made when first asked for. */
+  state<T>(key: string, make: () => T): T;
+}
+
+/** The task that makes a description, and its table. */
+export interface RestoreHome {
+  readonly task: RestoreTask;
+  readonly table: FdTablePlan;
+  readonly context: RestoreContext;
+  /** O_CLOEXEC when the description's first descriptor wants it, else 0: to be passed to the call that makes it. */
+  cloexec(fileId: number): number;
+  /** Says that description `fileId` now exists as descriptor `fd` of the table. */
+  made(fileId: number, fd: number, isCloexec: boolean): void;
+  /** Fetches a descriptor of the controller; returns its number in the table. It has FD_CLOEXEC. */
+  pull(controllerFd: number): number;
+}
+
+export interface FileKind {
+  readonly type: FdTypes;
+  /** Pure. For any file exactly one kind says yes. */
+  recognise(file: OpenFile): boolean;
+  /** The entry for files.img, or why there can't be one. Called once per open file description. */
+  dump(file: OpenFile, id: number, dump: KindDump): DumpResult;
+  /** After all descriptions are known; may change `entry` (epoll: which files are watched). */
+  complete?(entry: FileEntry, file: FdinfoEntry, task: FrozenTask, dump: KindDump): void;
+
+  /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
+  groupKey?(entry: FileEntry): string;
+  /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
+  check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
+  /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */
+  create(entries: readonly FileEntry[], home: RestoreHome): void;
+  /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */
+  finish?(entry: FileEntry, fd: number, home: RestoreHome): void;
+  /** Owner and signal of the description; undefined when the kind keeps none. */
+  fown(entry: FileEntry, tree: RestoreTree): FownEntry | undefined;
+}

@@ -1,0 +1,102 @@
+/**
+ * The bytes in a pipe or FIFO, and its size.
+ *
+ * At dump they are read without taking them out: tee(2) copies the buffers into a pipe of ours. One entry holds all
+ * bytes. In packet mode (O_DIRECT, man 2 pipe) there is one entry for each packet, in order; CRIU refuses such pipes.
+ */
+import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
+import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_DIRECT, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { close, fcntl } from '../../../linux/syscalls/fs.ts';
+import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscalls/pipe.ts';
+import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
+
+type Image = 'pipes-data' | 'fifo-data';
+
+/** Longest packet: a page (man 2 pipe, O_DIRECT). */
+const PIPE_BUF = 4096;
+
+/** The number of a pipe in the image: 32 bits of its inode number. */
+export function pipeId(file: OpenFile): number {
+  return Number(BigInt.asUintN(32, BigInt(file.stat.st_ino)));
+}
+
+/** Saves size and content of the pipe behind `file`, a readable end, once. */
+export function dumpPipeData(image: Image, file: OpenFile, dump: KindDump): Unsupported | undefined {
+  const pipe_id = pipeId(file);
+  if (!dump.isFirst(`${image} ${pipe_id}`)) return undefined;
+  const size = fcntl(file.localFd, F_GETPIPE_SZ);
+  if (size < 0) return { unsupported: `its size cannot be read (${errnoName(-size)})` };
+  const packets = readPipe(file.localFd, size, (file.flags & O_DIRECT) !== 0);
+  if (!Array.isArray(packets)) return packets;
+  const entries = packets.length === 0 ? [new Uint8Array(0)] : packets;
+  for (const payload of entries) dump.addData(image, { message: { pipe_id, bytes: payload.length, size }, payload });
+  return undefined;
+}
+
+function readPipe(fd: number, size: number, hasPackets: boolean): Uint8Array[] | Unsupported {
+  const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
+  try {
+    const result = fcntl(writer, F_SETPIPE_SZ, size);
+    if (result < 0) {
+      return {
+        unsupported: `its content cannot be read without a pipe of ${size} bytes (${errnoName(-result)})`,
+        remedy: 'raise /proc/sys/fs/pipe-max-size or pipe-user-pages-soft',
+      };
+    }
+    const bytes = tryTee(fd, writer, size, SPLICE_F_NONBLOCK);
+    if (bytes < 0 && bytes !== -ERRNO.EAGAIN)
+      return { unsupported: `its content cannot be read (${errnoName(-bytes)})` };
+    return bytes <= 0 ? [] : readCopies(reader, bytes, hasPackets);
+  } finally {
+    close(reader);
+    close(writer);
+  }
+}
+
+/** A read returns one packet, where buffers are packets; copies made by tee keep that mark (fs/splice.c link_pipe()). */
+function readCopies(fd: number, bytes: number, hasPackets: boolean): Uint8Array[] {
+  const buffer = new Uint8Array(hasPackets ? PIPE_BUF : bytes);
+  const packets: Uint8Array[] = [];
+  for (let left = bytes; left > 0; ) {
+    const got = tryRead(fd, buffer);
+    if (got <= 0) break;
+    packets.push(buffer.slice(0, got));
+    left -= got;
+  }
+  return hasPackets ? packets : [concat(packets)];
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  return parts.length === 1 ? (parts[0] ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(parts));
+}
+
+/** What was in a pipe. */
+export interface PipeContent {
+  readonly size: number | undefined;
+  readonly packets: readonly Uint8Array[];
+}
+
+/** The content of pipe `id`; undefined when the image has none. */
+export function pipeContent(image: Image, id: number, context: RestoreContext): PipeContent | undefined {
+  const all = context.state(image, () => {
+    const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
+    for (const { message, payload } of context.images.tryRead(image) ?? []) {
+      const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
+      if (payload.length > 0) content.packets.push(payload);
+      contents.set(message.pipe_id, content);
+    }
+    return contents;
+  });
+  return all.get(id);
+}
+
+/** Sets the size and writes the content into a pipe through `fd`. */
+export function planPipeContent(table: FdTablePlan, fd: number, what: string, content: PipeContent | undefined): void {
+  if (content === undefined) return;
+  if (content.size !== undefined) table.do(`set the size of ${what}`, SYS.fcntl, fd, F_SETPIPE_SZ, content.size);
+  for (const bytes of content.packets) {
+    table.doExpecting(`fill ${what}`, bytes.length, SYS.write, fd, { bytes }, bytes.length);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Is the file that a restore is going to open the one that was open at the dump? Compares kind, permissions, size and
+ * build id with what the dump saw. All of it happens before any process exists.
+ */
+import type { CriuErrorFields } from '../../../base/errors.ts';
+import type { RegFileEntry } from '../../../image/gen/regfile.ts';
+import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
+import { O_NOFOLLOW, S_IFMT } from '../../../linux/abi/fcntl.ts';
+import type { Stat } from '../../../linux/syscalls/fs.ts';
+import type { RestoreContext } from '../file-kind.ts';
+import { readBuildId } from './build-id.ts';
+import { remapOf } from './remap-restore.ts';
+
+const RWX = 0o777;
+
+/** The `--inherit-fd` key of a file: its path without the slash at the front, or the external name. */
+export function inheritKey(reg: RegFileEntry): string {
+  if (reg.ext === true) return reg.name;
+  return reg.name === '/' ? '.' : reg.name.slice(1);
+}
+
+/** What speaks against restoring this file. */
+export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): CriuErrorFields[] {
+  const remap = remapOf(reg.id, context);
+  if (remap.problem !== undefined) return [remap.problem];
+  const isInherited = context.inherited(inheritKey(reg)) !== undefined;
+  if (reg.ext === true && !isInherited) return [notInherited(reg)];
+  // A file of another mount namespace can't be seen from here, one that is made anew needs no check.
+  const isElsewhere = reg.mnt_id !== undefined && reg.mnt_id !== -1;
+  if (isInherited || isElsewhere || remap.kind === 'ghost') return [];
+  const path = remap.kind === 'linked' ? remap.path : reg.name;
+  const stat = context.system.stat(path, (reg.flags & O_NOFOLLOW) === 0);
+  if (typeof stat === 'number') return [missing(path, -stat)];
+  return compare(reg, path, stat, context);
+}
+
+function notInherited(reg: RegFileEntry): CriuErrorFields {
+  return {
+    object: reg.name,
+    action: 'cannot be restored',
+    why: 'this file was declared external at the dump, and no descriptor was given for it',
+    remedy: `add --inherit-fd fd[N]:${reg.name}`,
+  };
+}
+
+function missing(path: string, errno: number): CriuErrorFields {
+  const why = errno === ERRNO.ENOENT ? 'the file is not there' : errnoName(errno);
+  return { object: path, action: 'cannot be opened', why, remedy: 'restore the file as it was at the dump' };
+}
+
+function compare(reg: RegFileEntry, path: string, stat: Stat, context: RestoreContext): CriuErrorFields[] {
+  const { options } = context;
+  const problems: CriuErrorFields[] = [];
+  const mask = options.skipFileRwxCheck ? ~RWX : ~0;
+  if (reg.mode !== undefined && (reg.mode & mask) !== (stat.st_mode & mask))
+    problems.push(badMode(reg.mode, path, stat));
+  if (reg.size !== undefined && reg.size !== stat.st_size) {
+    problems.push({
+      object: path,
+      action: `has bad size ${stat.st_size} (expect ${reg.size})`,
+      why: 'the file was changed since the dump',
+      remedy: 'restore the file as it was at the dump',
+    });
+  } else if (reg.build_id.length > 0 && options.fileValidation === 'buildid') {
+    problems.push(...compareBuildId(reg, path, stat, context));
+  }
+  return problems;
+}
+
+function badMode(expected: number, path: string, { st_mode }: Stat): CriuErrorFields {
+  const action = `has bad mode 0${st_mode.toString(8)} (expect 0${expected.toString(8)})`;
+  if ((st_mode & S_IFMT) !== (expected & S_IFMT)) {
+    return { object: path, action, why: 'it is another kind of file than at the dump' };
+  }
+  return {
+    object: path,
+    action,
+    why: 'its permissions were changed since the dump',
+    remedy: 'change them back, or skip this check with --skip-file-rwx-check',
+  };
+}
+
+const hex = (words: readonly number[]) => Buffer.from(Uint32Array.from(words).buffer).toString('hex');
+
+/** A file whose build id cannot be read, or is gone, passes: its size is right. */
+function compareBuildId(reg: RegFileEntry, path: string, stat: Stat, { system }: RestoreContext): CriuErrorFields[] {
+  const found = readBuildId(stat.st_size, (bytes) => {
+    const head = system.head(path, bytes);
+    return typeof head === 'number' ? new Uint8Array(0) : head;
+  });
+  if (found.length === 0 || hex(found) === hex(reg.build_id)) return [];
+  return [
+    {
+      object: path,
+      action: `has bad build-ID ${hex(found)} (expect ${hex(reg.build_id)})`,
+      why: 'the file was replaced by another build since the dump',
+      remedy: 'restore the file as it was, or compare sizes only with --file-validation filesize',
+    },
+  ];
+}

@@ -1,0 +1,137 @@
+/**
+ * Files with a path: regular files, directories, device nodes by their name, symbolic links opened with O_PATH; also
+ * what is behind exe, cwd, root and file mappings.
+ *
+ * Saved: path, flags, position, owner; for validation the mode, and for regular files size and build id. The content
+ * is not saved: the file must be there at restore, and unchanged. Files without a name are handled in remap-dump.ts and remap-restore.ts.
+ */
+import type { FileEntry } from '../../../image/gen/fdinfo.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import type { RegFileEntry } from '../../../image/gen/regfile.ts';
+import {
+  __O_TMPFILE,
+  AT_FDCWD,
+  FASYNC,
+  O_ACCMODE,
+  O_APPEND,
+  O_PATH,
+  O_TMPFILE,
+  O_WRONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  SEEK_SET,
+} from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { major, minor } from '../../../linux/syscalls/fs.ts';
+import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome } from '../file-kind.ts';
+import { checkRegularFile, inheritKey } from './check.ts';
+import { readLocalBuildId } from './local-build-id.ts';
+import { nameForImage } from './remap-dump.ts';
+
+/** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
+const NO_POSITION = 0xffff_ffff_ffff_ffffn;
+const MEM_MAJOR = 1;
+const KMSG_MINOR = 11;
+const MISC_MAJOR = 10;
+const AUTOFS_MINOR = 235;
+
+export const regularFile: FileKind = {
+  type: FdTypes.REG,
+
+  recognise(file) {
+    if (file.isKernelShmem || !file.link.startsWith('/')) return false;
+    switch (file.stat.st_mode & S_IFMT) {
+      case S_IFREG:
+      case S_IFDIR:
+      case S_IFLNK:
+      case S_IFBLK:
+        return true;
+      case S_IFCHR:
+        return (file.flags & O_PATH) !== 0 || isPlainDevice(file.stat.st_rdev);
+      default:
+        // A FIFO or socket opened with O_PATH is nothing but its name.
+        return (file.flags & O_PATH) !== 0;
+    }
+  },
+
+  dump: (file, id, dump) => dumpRegularFile(file, id, dump),
+
+  check: (entry, context) => (entry.reg === undefined ? [] : checkRegularFile(entry.reg, context)),
+
+  create([entry], home) {
+    if (entry?.reg !== undefined) createRegularFile(entry.reg, home);
+  },
+
+  fown: (entry) => entry.reg?.fown,
+};
+
+/** Devices without a state of their own: memory devices such as /dev/null, and /dev/autofs. */
+function isPlainDevice(device: number): boolean {
+  return major(device) === MEM_MAJOR || (major(device) === MISC_MAJOR && minor(device) === AUTOFS_MINOR);
+}
+
+/** Also used by kinds that keep a path in an entry of this form (FIFO). Such an entry is added with `dump.addEntry`. */
+export function dumpRegularFile(file: OpenFile, id: number, dump: KindDump): DumpResult {
+  const { stat } = file;
+  const fields = { id, flags: file.flags, pos: position(file), fown: file.fown, mode: stat.st_mode };
+  const external = `file[${file.mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
+  let reg: RegFileEntry;
+  if (dump.options.externalFiles.has(external)) {
+    reg = { ...fields, name: external, ext: true, build_id: [] };
+  } else {
+    const name = nameForImage(file, id, dump);
+    if (typeof name !== 'string') return name;
+    reg = { ...fields, name, build_id: [] };
+    if (dump.options.hasOwnMounts && file.mntId >= 0) reg.mnt_id = file.mntId;
+  }
+  if ((stat.st_mode & S_IFMT) === S_IFREG && !isLog(file.flags)) {
+    reg.size = stat.st_size;
+    if (dump.options.fileValidation === 'buildid') reg.build_id = readLocalBuildId(file);
+  }
+  return { type: FdTypes.REG, id, reg };
+}
+
+/** A file that is only appended to may grow until it is restored, so its size says nothing. */
+function isLog(flags: number): boolean {
+  return (flags & O_ACCMODE) === O_WRONLY && (flags & O_APPEND) !== 0;
+}
+
+function position({ stat, flags, pos }: OpenFile): bigint {
+  const isKmsg = (stat.st_mode & S_IFMT) === S_IFCHR && major(stat.st_rdev) === MEM_MAJOR;
+  // The kernel refuses to seek in a write-only /dev/kmsg.
+  if (isKmsg && minor(stat.st_rdev) === KMSG_MINOR && (flags & O_ACCMODE) === O_WRONLY && pos === 0n) {
+    return NO_POSITION;
+  }
+  return BigInt.asUintN(64, pos);
+}
+
+/** The flags for opening a file again. What can't be given to open(2) is set later. */
+export function openFlags(flags: number): number {
+  // An unnamed temporary file exists again when it is opened.
+  const named = (flags & __O_TMPFILE) !== 0 ? flags & ~O_TMPFILE : flags;
+  return named & ~FASYNC;
+}
+
+function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
+  const { table, context } = home;
+  const inherited = context.inherited(inheritKey(reg));
+  if (inherited !== undefined && reg.ext !== true) {
+    home.made(reg.id, home.pull(inherited), true);
+    return;
+  }
+  const cloexec = home.cloexec(reg.id);
+  const flags = openFlags(reg.flags) | cloexec;
+  const fd = table.open(`open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
+  const hasPosition = (reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION;
+  if (hasPosition) table.do(`set the position in ${reg.name}`, SYS.lseek, fd, reg.pos, SEEK_SET);
+  home.made(reg.id, fd, cloexec !== 0);
+}
+
+/** Whether an entry is a regular file entry; narrows. */
+export function isRegular(entry: FileEntry | undefined): entry is FileEntry & { reg: RegFileEntry } {
+  return entry?.reg !== undefined;
+}

@@ -1,0 +1,126 @@
+/**
+ * The name under which a file goes into the image, and what has to be done when it has none any more:
+ *
+ * - ghost: no name is left (st_nlink is 0). The content is saved, up to --ghost-limit.
+ * - linked: other names exist, but the one it was opened by is gone. With --link-remap a hard link
+ *   `link_remap.N` is made beside it, which is removed again at restore.
+ *
+ * In /proc the kernel marks such names with " (deleted)" (fs/d_path.c), but a file can also be called so.
+ */
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import type { FownEntry } from '../../../image/gen/fown.ts';
+import { RemapType } from '../../../image/gen/remap-file-path.ts';
+import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
+import {
+  DEVPTS_SUPER_MAGIC,
+  NFS_SUPER_MAGIC,
+  OVERLAYFS_SUPER_MAGIC,
+  PROC_SUPER_MAGIC,
+} from '../../../linux/abi/statfs.ts';
+import { type Stat, tryLstat, tryStat } from '../../../linux/syscalls/fs.ts';
+import { tryLinkFd, tryUnlink } from '../../../linux/syscalls/names.ts';
+import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { dumpGhost } from './ghost-dump.ts';
+
+const DELETED = ' (deleted)';
+const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+
+/** The name for the entry of file `id`, or why the file cannot be dumped. Adds a remap where one is needed. */
+export function nameForImage(file: OpenFile, id: number, dump: KindDump): string | Unsupported {
+  const { link, stat } = file;
+  if (!link.startsWith('/')) return { unsupported: `its path "${link}" cannot be reached from the root directory` };
+  const isLink = (stat.st_mode & S_IFMT) === S_IFLNK;
+  const prefix = dump.options.pathPrefix?.(file.task) ?? '';
+  const found = stat.st_nlink === 0 ? -ERRNO.ENOENT : (isLink ? tryLstat : tryStat)(prefix + link);
+  if (typeof found === 'number') return nameOfLostFile(file, -found, id, dump);
+  if (isSillyRename(file)) return remapToLink(file, link, id, dump);
+  if (found.st_ino === stat.st_ino && found.st_dev === stat.st_dev) return link;
+  return nameOfReplacedFile(file, found, dump);
+}
+
+/** There is nothing at the path. */
+function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDump): string | Unsupported {
+  if (errno !== ERRNO.ENOENT && errno !== ERRNO.ENOTDIR) {
+    return { unsupported: `its path cannot be looked up (${errnoName(errno)})` };
+  }
+  const { stat, fsType } = file;
+  const name = stripDeleted(file.link);
+  if (fsType === DEVPTS_SUPER_MAGIC) return name;
+  if (fsType === PROC_SUPER_MAGIC) {
+    return { unsupported: 'it is a file of /proc of a process that has ended' };
+  }
+  // Nobody can make hard links of a directory, so one without its name has none.
+  const isGhost = stat.st_nlink === 0 || (stat.st_mode & S_IFMT) === S_IFDIR;
+  return isGhost ? remapToGhost(file, name, id, dump) : remapToLink(file, name, id, dump);
+}
+
+function stripDeleted(link: string): string {
+  return link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
+}
+
+/** Something else is at the path. */
+function nameOfReplacedFile(file: OpenFile, found: Stat, dump: KindDump): string | Unsupported {
+  const type = file.stat.st_mode & S_IFMT;
+  const isDevice = type === S_IFCHR || type === S_IFBLK;
+  if (isDevice && dump.options.evasiveDevices && found.st_rdev === file.stat.st_rdev) return file.link;
+  const unsupported = 'another file has its path now, or something is mounted over it';
+  return isDevice && found.st_rdev === file.stat.st_rdev
+    ? { unsupported, remedy: 'accept any node of the same device with --evasive-devices' }
+    : { unsupported, remedy: 'move the other file away, or unmount what hides it' };
+}
+
+/** NFS renames files that are removed while open to .nfs and 24 hexadecimal digits; the name goes when they are closed. */
+function isSillyRename(file: OpenFile): boolean {
+  return /\/\.nfs[0-9a-fA-F]{24}$/.test(file.link) && file.fsType === NFS_SUPER_MAGIC;
+}
+
+function remapToGhost(file: OpenFile, name: string, id: number, dump: KindDump): string | Unsupported {
+  const type = file.stat.st_mode & S_IFMT;
+  if (type === S_IFLNK || type === S_IFSOCK) {
+    return {
+      unsupported: `it was deleted, and deleted ${type === S_IFLNK ? 'symbolic links' : 'sockets'} are not kept`,
+    };
+  }
+  const ghost = dumpGhost(file, dump);
+  if (typeof ghost !== 'number') return ghost;
+  dump.addRemap({ orig_id: id, remap_id: ghost, remap_type: RemapType.GHOST });
+  return name;
+}
+
+function remapToLink(file: OpenFile, name: string, id: number, dump: KindDump): string | Unsupported {
+  if (!dump.options.linkRemap) {
+    return {
+      unsupported: 'its name was removed, while other names (hard links) of it exist',
+      remedy: 'allow criu to make a hard link beside it with --link-remap',
+    };
+  }
+  const linkId = dump.nextFileId();
+  const prefix = dump.options.pathPrefix?.(file.task) ?? '';
+  const linked = makeLink(file, prefix, name, linkId);
+  if (typeof linked === 'number') {
+    // On overlayfs a removed file of a lower layer has no inode that could be linked (fs/overlayfs/dir.c ovl_link()).
+    if (linked === -ERRNO.ENOENT && file.fsType === OVERLAYFS_SUPER_MAGIC) return remapToGhost(file, name, id, dump);
+    return { unsupported: `no hard link link_remap.${linkId} can be made beside it (${errnoName(-linked)})` };
+  }
+  dump.onRollback(() => tryUnlink(prefix + linked));
+  dump.addEntry({
+    type: FdTypes.REG,
+    id: linkId,
+    reg: { id: linkId, flags: 0, pos: 0n, fown: NO_OWNER, name: linked, build_id: [] },
+  });
+  dump.addRemap({ orig_id: id, remap_id: linkId, remap_type: RemapType.LINKED });
+  return name;
+}
+
+/** Links the file into its folder, or the next one above that still exists; returns the path or −errno. */
+function makeLink(file: OpenFile, prefix: string, name: string, linkId: number): string | number {
+  for (let folder = parentOf(name); ; folder = parentOf(folder)) {
+    const path = `${folder}/link_remap.${linkId}`;
+    const result = tryLinkFd(file.localFd, prefix + path);
+    if (result === 0) return path;
+    if (result !== -ERRNO.ENOENT || folder === '') return result;
+  }
+}
+
+const parentOf = (path: string) => path.slice(0, Math.max(path.lastIndexOf('/'), 0));

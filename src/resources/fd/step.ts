@@ -1,0 +1,43 @@
+/**
+ * Steps of a restore: system calls of one task as plain data, each with its reason, so that a plan can be printed and
+ * tested without a kernel. `addSteps` turns them into ops of an agent program.
+ */
+import type { Program, ProgramArg } from '../../agent/program.ts';
+import { assert } from '../../base/errors.ts';
+
+/** An argument of a step. */
+export type StepArg =
+  | number
+  | bigint
+  /** A NUL-terminated byte string. */
+  | { readonly text: string }
+  /** Bytes that the task can read and write. */
+  | { readonly bytes: Uint8Array }
+  /** The name under which the controller's descriptor `holder()` can be opened; known when the steps are added. */
+  | { readonly path: () => string };
+
+/** One system call that has to succeed, and to return `expected` when that is known. */
+export interface Step {
+  readonly nr: number;
+  readonly args: readonly StepArg[];
+  readonly because: string;
+  readonly expected?: number | undefined;
+}
+
+/** Adds the steps to a program, in order. */
+export function addSteps(program: Program, steps: readonly Step[]): void {
+  for (const { nr, args, because, expected } of steps) {
+    const words = args.map((arg) => toProgramArg(program, arg));
+    if (expected === undefined) program.must(because, nr, ...words);
+    else program.expect(because, expected, nr, ...words);
+  }
+}
+
+function toProgramArg(program: Program, arg: StepArg): ProgramArg {
+  if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
+  if ('text' in arg) return program.string(arg.text);
+  if ('bytes' in arg) return program.data(arg.bytes);
+  const path = arg.path();
+  assert(path !== '', 'the path of a step is known when it is added to a program');
+  return program.string(path);
+}
