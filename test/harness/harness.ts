@@ -71,6 +71,11 @@ export function makeFolder(prefix: string): string {
   return dir;
 }
 
+/** Has `cleanUp` kill a process that a test started by itself. */
+export function trackProcess(pid: number): void {
+  started.add(pid);
+}
+
 /** Kills and removes all that the harness started or made, and all that its dumps and restores left below it. */
 export async function cleanUp(): Promise<void> {
   await killAll([...started, ...readOwnDescendants()]);

@@ -23,5 +23,13 @@ export const knownOnOriginal: Readonly<Record<string, string>> = {
   'an eventfd stays a semaphore': 'the mode is lost',
   'a file whose name was deleted and linked again survives': 'it asks for --link-remap',
   'a deleted file above the limit is refused, naming --ghost-limit': 'the option is not named',
+  'eventfd, timerfd, signalfd, epoll and inotify survive': 'now and then a periodic timerfd fires no more',
+  'a shell job is refused without --shell-job, naming it, and runs on': 'the option is not named',
+  'each missing image is refused by name': 'it dies by SIGSEGV',
+  'each truncated image is refused': 'it loops, and fills the disk with its log',
+  'images with random damage never hang a restore and never leave a half-made process': 'it dies by SIGABRT',
+  'objects that no checkpoint can hold are refused, all at once, by task and descriptor':
+    'only the first, without its fd',
+  'the application runs on when criu is killed at any moment of a dump': 'some of the time it dies',
   'mlockall holds for later mappings': 'MCL_FUTURE is lost',
 };

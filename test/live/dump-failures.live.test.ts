@@ -1,0 +1,150 @@
+/**
+ * Dumps that must fail. Each time: the exit code is not zero, the message says what is wrong, no inventory.img is left
+ * (so nobody takes the folder for a checkpoint), and the program runs on as if nothing had happened.
+ */
+import { expect } from 'bun:test';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CriuResult, criuBinary, explain, readResult, spawnCriu } from '../harness/criu-command.ts';
+import { checkRound, dump, expectSamePicture, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
+import { liveCase } from '../harness/live-test.ts';
+import { mountPrivateTmpfs } from '../harness/private-mount.ts';
+import { readProcSnapshot } from '../harness/proc-snapshot.ts';
+import { isAlive, readTree } from '../harness/processes.ts';
+
+/** Dumps into `imagesDir`, expects a failure, and that the program is as before and checks itself. */
+async function expectRefusal(specimen: Specimen, imagesDir: string, args: readonly string[] = []): Promise<CriuResult> {
+  const tree = readTree(specimen.pid);
+  const before = readProcSnapshot(tree);
+  const result = await dump(specimen, imagesDir, args);
+  if (result.exitCode === 0 || result.exitCode === null) throw new Error(`the dump did not fail\n${explain(result)}`);
+  expectSamePicture(before, readProcSnapshot(tree), []);
+  for (const pid of tree) expect(isAlive(pid)).toBe(true);
+  await checkRound(specimen, 1);
+  expect(existsSync(join(imagesDir, 'inventory.img'))).toBe(false);
+  return result;
+}
+
+const errorLines = (result: CriuResult): string[] => result.log.split('\n').filter((line) => line.includes('Error ('));
+
+liveCase('objects that no checkpoint can hold are refused, all at once, by task and descriptor', async () => {
+  const specimen = await startProgram('unsupported');
+  const [parent, child] = readTree(specimen.pid);
+  const result = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+  const errors = errorLines(result);
+  const ring = errors.find((line) => line.includes('io_uring')) ?? explain(result);
+  expect(ring).toMatch(/\bfd 41\b/);
+  expect(ring).toContain(String(parent));
+  const faults = errors.find((line) => line.includes('userfaultfd')) ?? explain(result);
+  expect(faults).toMatch(/\bfd 42\b/);
+  expect(faults).toContain(String(child));
+});
+
+liveCase('a dump of an unsupported object fails and the program runs on', async () => {
+  const specimen = await startProgram('unsupported');
+  await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+});
+
+liveCase('a full disk fails the dump and names the reason', async () => {
+  const specimen = await startProgram('mem-big');
+  const { path } = await mountPrivateTmpfs('size=4m');
+  const imagesDir = join(path, 'images');
+  await Bun.$`mkdir ${imagesDir}`.quiet();
+  const result = await expectRefusal(specimen, imagesDir);
+  expect(`${result.log}${result.output}`).toMatch(/ENOSPC|No space left/);
+});
+
+liveCase('a read-only folder fails the dump and names the folder', async () => {
+  const specimen = await startProgram('static-counter');
+  const { path } = await mountPrivateTmpfs('ro,size=1m');
+  const outside = makeImagesDir(specimen, 'outside');
+  const tree = readTree(specimen.pid);
+  const before = readProcSnapshot(tree);
+  const args = ['dump', '-t', String(specimen.pid), '-D', path, '-v4', '-o', join(outside, 'dump.log')];
+  const run = { args, imagesDir: outside, logName: 'dump.log', logDir: outside };
+  const child = spawnCriu(run);
+  await child.exited;
+  const result = readResult(run, child);
+  expect(result.exitCode).not.toBe(0);
+  expect(`${result.log}${result.output}`).toMatch(/EROFS|Read-only file system/);
+  expectSamePicture(before, readProcSnapshot(tree), []);
+  await checkRound(specimen, 1);
+});
+
+liveCase('a pid that does not exist is refused', async () => {
+  const specimen = await startProgram('static-counter');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  const result = await dump({ ...specimen, pid: 4194303 }, imagesDir);
+  expect(result.exitCode).not.toBe(0);
+  expect(`${result.log}${result.output}`).toContain('4194303');
+});
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  liveCase(`${signal} during a dump ends it and the program runs on`, async () => {
+    const specimen = await startProgram('sweep');
+    for (const delayMs of [2, 5, 10, 15, 20, 30, 45, 60]) await interrupt(specimen, signal, delayMs);
+  });
+}
+
+/** Sends the signal after a delay. A dump that was already through is not a failure of the test: it is --leave-running. */
+async function interrupt(specimen: Specimen, signal: 'SIGINT' | 'SIGTERM', delayMs: number): Promise<void> {
+  const imagesDir = makeImagesDir(specimen, `images-${delayMs}`);
+  const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
+  const run = { args, imagesDir, logName: 'dump.log' };
+  const tree = readTree(specimen.pid);
+  const child = spawnCriu(run);
+  await Bun.sleep(delayMs);
+  child.kill(signal);
+  await child.exited;
+  const result = readResult(run, child);
+  await expectRunsOn(specimen, tree, explain(result));
+  if (result.exitCode !== 0) expect(existsSync(join(imagesDir, 'inventory.img'))).toBe(false);
+}
+
+/** Every thread of test/programs/sweep.c counts on, and none of them is traced. */
+async function expectRunsOn(specimen: Specimen, tree: readonly number[], context: string): Promise<void> {
+  const read = (): BigUint64Array =>
+    new BigUint64Array(readFileSync(join(specimen.dir, 'counters')).buffer.slice(0, 800));
+  const before = read();
+  let waiting = 100;
+  for (let waitedMs = 0; waitedMs < 3000 && waiting > 0; waitedMs += 10) {
+    await Bun.sleep(10);
+    waiting = read().filter((value, index) => value === before[index]).length;
+  }
+  const dead = tree.filter((pid) => !isAlive(pid));
+  if (waiting > 0 || dead.length > 0) throw new Error(`${waiting} threads stand still, ended: ${dead}\n${context}`);
+}
+
+liveCase('a task that can not be stopped fails the dump after --timeout', async () => {
+  const specimen = await startProgram('unstoppable');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  const start = performance.now();
+  const result = await dump(specimen, imagesDir, ['--timeout', '2']);
+  const tookMs = performance.now() - start;
+  expect(result.exitCode).not.toBe(0);
+  expect(tookMs).toBeGreaterThan(1500);
+  expect(tookMs).toBeLessThan(15_000);
+  await checkRound(specimen, 1);
+  expect(readdirSync(imagesDir)).not.toContain('inventory.img');
+});
+
+liveCase('wrong command lines are refused with one clear line', async () => {
+  const specimen = await startProgram('static-counter');
+  const cases: [string[], RegExp][] = [
+    [['dump', '-t', '0', '-D', specimen.dir], /invalid argument for -t/i],
+    [['dump', '-D', specimen.dir], /-t|tree|pid not specified/],
+    [['dump', '-t', String(specimen.pid), '-D', '/no/such/folder'], /\/no\/such\/folder|image dir/],
+    [['restore', '-d', '-D', specimen.dir], /inventory/],
+    [['no-such-command'], /unknown command/i],
+  ];
+  for (const [args, wanted] of cases) {
+    const child = Bun.spawnSync([criuBinary, ...args], { cwd: specimen.dir, stdout: 'pipe', stderr: 'pipe' });
+    const output = `${child.stdout}${child.stderr}`;
+    expect([args.join(' '), child.exitCode === 0, wanted.test(output) || output]).toEqual([
+      args.join(' '),
+      false,
+      true,
+    ]);
+  }
+  await checkRound(specimen, 1);
+});

@@ -1,0 +1,143 @@
+/**
+ * Kills criu with SIGKILL at random moments of a dump and counts how often the application runs on. The application is
+ * test/programs/sweep.c: five tasks of twenty threads that check themselves all the time. Dumps are made with
+ * --leave-running, so the application may never end, whenever the kill comes.
+ *
+ * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N]`
+ */
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setCriuBinary, spawnCriu } from '../harness/criu-command.ts';
+import { cleanUp, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
+import { isAlive, killAll, readTree } from '../harness/processes.ts';
+
+const taskCount = 5;
+const threadsPerTask = 20;
+
+export interface SweepResult {
+  readonly kills: number;
+  readonly survived: number;
+  /** Kills that came while criu was at work (the others came after its end). */
+  readonly hits: number;
+  /** Kills after which a task had more mappings than before. */
+  readonly leftMappings: number;
+  /** One line for each application that was lost. */
+  readonly losses: readonly string[];
+  readonly dumpMs: number;
+}
+
+/** Does `kills` dumps and kills each at a random moment between its start and a bit after its usual end. */
+export async function killSweep(kills: number, seed: number): Promise<SweepResult> {
+  let specimen = await startProgram('sweep');
+  const dumpMs = await measureDump(specimen);
+  const losses: string[] = [];
+  let hits = 0;
+  let leftMappings = 0;
+  for (let turn = 0; turn < kills; turn++) {
+    const tree = readTree(specimen.pid);
+    const mappings = countMappings(tree);
+    const afterMs = dumpMs * 1.05 * random(seed, turn);
+    const wasRunning = await dumpAndKill(specimen, afterMs);
+    if (wasRunning) hits++;
+    const loss = await findLoss(specimen, tree);
+    if (loss === undefined) {
+      if (countMappings(tree) > mappings) leftMappings++;
+      continue;
+    }
+    losses.push(`killed after ${afterMs.toFixed(1)} ms: ${loss}`);
+    await killAll(tree);
+    specimen = await startProgram('sweep');
+  }
+  return { kills, survived: kills - losses.length, hits, leftMappings, losses, dumpMs };
+}
+
+/** The median of five dumps that are left alone. */
+async function measureDump(specimen: Specimen): Promise<number> {
+  const timesMs: number[] = [];
+  for (let turn = 0; turn < 5; turn++) {
+    const start = performance.now();
+    const child = startDump(specimen);
+    if ((await child.exited) !== 0) throw new Error('the dump that is to be killed does not even work');
+    timesMs.push(performance.now() - start);
+  }
+  return timesMs.sort((a, b) => a - b)[2] ?? 0;
+}
+
+function startDump(specimen: Specimen): ReturnType<typeof spawnCriu> {
+  const imagesDir = makeImagesDir(specimen, 'images');
+  rmSync(imagesDir, { recursive: true });
+  makeImagesDir(specimen, 'images');
+  const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
+  return spawnCriu({ args, imagesDir, logName: 'dump.log' });
+}
+
+/** True when criu was still running when the kill came. */
+async function dumpAndKill(specimen: Specimen, afterMs: number): Promise<boolean> {
+  const start = performance.now();
+  const child = startDump(specimen);
+  if (afterMs > 2) await Bun.sleep(afterMs - 2);
+  // A timer is too coarse for the last stretch.
+  while (performance.now() - start < afterMs) {}
+  child.kill('SIGKILL');
+  await child.exited;
+  return child.signalCode === 'SIGKILL';
+}
+
+/** What is wrong with the application, or undefined when every thread of it counts on. */
+async function findLoss(specimen: Specimen, tree: readonly number[]): Promise<string | undefined> {
+  const before = readCounters(specimen);
+  let waiting = taskCount * threadsPerTask;
+  for (let waitedMs = 0; waitedMs < 3000 && waiting > 0; waitedMs += 5) {
+    await Bun.sleep(5);
+    if (tree.some((pid) => !isAlive(pid))) break;
+    waiting = readCounters(specimen).filter((value, index) => value === before[index]).length;
+  }
+  const ended = tree.filter((pid) => !isAlive(pid));
+  if (ended.length > 0) return `ended: ${ended.length} of ${tree.length} tasks`;
+  if (waiting > 0) return `${waiting} threads stand still`;
+  const threads = tree.map((pid) => readdirSync(`/proc/${pid}/task`).length);
+  return threads.every((count) => count === threadsPerTask) ? undefined : `threads per task are ${threads}`;
+}
+
+function readCounters(specimen: Specimen): BigUint64Array {
+  const bytes = readFileSync(join(specimen.dir, 'counters'));
+  return new BigUint64Array(new Uint8Array(bytes).buffer);
+}
+
+function countMappings(tree: readonly number[]): number {
+  return tree.reduce((sum, pid) => sum + readFileSync(`/proc/${pid}/maps`, 'latin1').split('\n').length, 0);
+}
+
+/** A number in 0..1 that depends on the seed and the turn only. */
+function random(seed: number, turn: number): number {
+  return Number(Bun.hash.xxHash64(`${seed} ${turn}`) % 1_000_000n) / 1_000_000;
+}
+
+/** The result in words. */
+export function describeSweep(result: SweepResult): string {
+  return [
+    `${result.survived} of ${result.kills} applications survived`,
+    `${result.hits} kills came during the dump (${result.dumpMs.toFixed(1)} ms)`,
+    `${result.leftMappings} times a mapping was left behind`,
+    ...result.losses.slice(0, 10),
+  ].join('\n');
+}
+
+if (import.meta.main) {
+  const option = (name: string): string | undefined => {
+    const at = process.argv.indexOf(name);
+    return at < 0 ? undefined : process.argv[at + 1];
+  };
+  const criu = option('--criu');
+  if (criu !== undefined) setCriuBinary(criu);
+  try {
+    const result = await killSweep(
+      Number(option('--kills') ?? process.env['KILLS'] ?? 200),
+      Number(option('--seed') ?? 1),
+    );
+    console.log(describeSweep(result));
+    process.exitCode = result.losses.length === 0 ? 0 : 1;
+  } finally {
+    await cleanUp();
+  }
+}
