@@ -37,8 +37,15 @@ export function absolutePath(path: string, base: string): string {
  * is worth the time to read them from /proc.
  */
 export function commandLineWords(): string[] {
-  const words = process.argv.slice(2);
-  if (!words.some((word) => word.includes('\uFFFD'))) return words.map(toByteString);
+  const words: string[] = [];
+  let isLossy = false;
+  // Plain loops here and in the parser: the first use of each array method costs the runtime up to 0.2 ms.
+  for (let index = 2; index < process.argv.length; index++) {
+    const word = process.argv[index] ?? '';
+    isLossy ||= word.includes('\uFFFD');
+    words.push(toByteString(word));
+  }
+  if (!isLossy) return words;
   const text = tryReadFile('/proc/self/cmdline');
   if (typeof text === 'number') throw new CriuError({ action: `cannot read /proc/self/cmdline: ${errnoName(-text)}` });
   const all = text.split('\0').slice(0, -1);
@@ -120,9 +127,9 @@ export function openLog(sink: LogSink, options: CriuOptions): void {
   else sink.open(logFile === '-' ? 1 : openLogFile(logFile));
   if (!sink.isEnabled(LOG_INFO)) return;
   sink.logger.info(`Version: ${VERSION} (gitid ${GIT_ID})`);
-  const [host, system, release, version] = ['hostname', 'ostype', 'osrelease', 'version'].map(readKernelString);
+  const system = `${readKernelString('hostname')} ${readKernelString('ostype')} ${readKernelString('osrelease')}`;
   const machine = process.arch === 'x64' ? 'x86_64' : process.arch;
-  sink.logger.info(`Running on ${host} ${system} ${release} ${version} ${machine}`);
+  sink.logger.info(`Running on ${system} ${readKernelString('version')} ${machine}`);
 }
 
 function openLogFile(path: string): number {

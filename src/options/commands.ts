@@ -87,5 +87,6 @@ export const COMMANDS: readonly CommandSpec[] = [
 ];
 
 export function findCommand(word: string): CommandSpec | undefined {
-  return COMMANDS.find((command) => command.name === word);
+  for (const command of COMMANDS) if (command.name === word) return command;
+  return undefined;
 }

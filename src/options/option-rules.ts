@@ -2,7 +2,7 @@
 
 import { CriuError } from '../base/errors.ts';
 import type { CommandName } from './commands.ts';
-import type { CriuOptions } from './criu-options.ts';
+import type { CriuOptions, JoinNamespaceType } from './criu-options.ts';
 
 /** A line for the log, kept until it is open. */
 export interface Note {
@@ -33,7 +33,7 @@ export function refuseContradictions(command: CommandName, options: CriuOptions,
   if (options.mntnsCompatMode && command !== 'restore') {
     throw new CriuError({ action: 'Option --mntns-compat-mode is only valid on restore' });
   }
-  if (options.emptyNamespaces.includes('net') && options.joinNamespaces.some(({ type }) => type === 'net')) {
+  if (options.emptyNamespaces.length > 0 && joins(options, 'net')) {
     throw new CriuError({ action: 'namespace flags conflict: --join-ns and --empty-ns both name net' });
   }
   if (options.inheritFds.length > 0 && command !== 'restore') {
@@ -43,6 +43,11 @@ export function refuseContradictions(command: CommandName, options: CriuOptions,
     throw new CriuError({ action: 'pid not specified', remedy: 'name the root of the tree with -t PID' });
   }
   if (command === 'pre-dump' && options.lazyPages) throw new CriuError({ action: 'Cannot pre-dump with --lazy-pages' });
+}
+
+function joins(options: CriuOptions, wanted: JoinNamespaceType): boolean {
+  for (const { type } of options.joinNamespaces) if (type === wanted) return true;
+  return false;
 }
 
 function isDaemon(command: CommandName): boolean {
@@ -75,7 +80,7 @@ export function notesOf(command: CommandName, options: CriuOptions, isGiven: (lo
   if (options.psSocket !== undefined && (options.address !== undefined || options.port !== 0)) {
     warn('Using --address or --port in combination with --ps-socket is obsolete');
   }
-  if (options.joinNamespaces.some(({ type }) => type === 'user')) {
+  if (joins(options, 'user')) {
     warn('join-ns with user-namespace is not fully tested and dangerous');
   }
   if (options.tcpEstablished) info('Will dump/restore TCP connections');

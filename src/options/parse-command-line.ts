@@ -7,7 +7,7 @@
  */
 
 import { CriuError } from '../base/errors.ts';
-import { COMMANDS, type CommandName, type CommandSpec, findCommand } from './commands.ts';
+import { type CommandName, type CommandSpec, findCommand } from './commands.ts';
 import { ConfigLineError, parseConfigFile } from './config-file.ts';
 import { type CriuOptions, defaultOptions } from './criu-options.ts';
 import { type GivenOption, type LongOption, type OptionSet, parseGetopt, type ShortOption } from './getopt.ts';
@@ -89,9 +89,11 @@ const nothing = { topic: undefined, args: [], notes: [] } as const;
 
 /** Help wins over everything, also over mistakes elsewhere and over broken configuration files. */
 function asksForHelp(words: readonly string[]): boolean {
-  const end = words.indexOf('--');
-  const options = end < 0 ? words : words.slice(0, end);
-  return options.includes('--help') || options.includes('-h');
+  for (const word of words) {
+    if (word === '--') return false;
+    if (word === '--help' || word === '-h') return true;
+  }
+  return false;
 }
 
 function helpFor(words: readonly string[]): CommandLine {
@@ -137,7 +139,8 @@ function apply(spec: OptionSpec, given: Given, options: CriuOptions): void {
 }
 
 function isGiven(state: State, long: string): boolean {
-  return state.given.some(({ spec }) => spec.long === long);
+  for (const { spec } of state.given) if (spec.long === long) return true;
+  return false;
 }
 
 function readConfigFiles(
@@ -147,8 +150,12 @@ function readConfigFiles(
   set: OptionSet<OptionId>,
   state: State,
 ): void {
-  const named = cli.findLast(({ id }) => id.spec.long === 'config')?.value;
-  const wantsDefaults = named === undefined && !cli.some(({ id }) => id.spec.long === 'no-default-config');
+  let named: string | undefined;
+  let wantsDefaults = true;
+  for (const { id, value } of cli) {
+    if (id.spec.long === 'config') named = value;
+    if (id.spec.long === 'config' || id.spec.long === 'no-default-config') wantsDefaults = false;
+  }
   const home = env.HOME;
   if (wantsDefaults) {
     readConfigFile('/etc/criu/default.conf', readFile, set, state);
@@ -239,9 +246,4 @@ function isTakenBack(spec: OptionSpec, options: CriuOptions): boolean {
 
 function notSupportedYet(what: string): CriuError {
   return new CriuError({ action: `${what} is not supported yet by this criu` });
-}
-
-/** All commands that the usage shows. */
-export function visibleCommands(): readonly CommandSpec[] {
-  return COMMANDS.filter(({ usage }) => usage !== undefined);
 }
