@@ -3,7 +3,16 @@
 import type { GhostFileEntry } from '../../../image/gen/ghost-file.ts';
 import type { GhostFile } from '../../../image/image-kinds.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
-import { O_RDONLY, S_IFBLK, S_IFCHR, S_IFMT, S_IFREG, SEEK_DATA, SEEK_HOLE } from '../../../linux/abi/fcntl.ts';
+import {
+  O_NOATIME,
+  O_RDONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFMT,
+  S_IFREG,
+  SEEK_DATA,
+  SEEK_HOLE,
+} from '../../../linux/abi/fcntl.ts';
 import { close, kernelDevice, type Stat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { tryLseek, tryPread } from '../../../linux/syscalls/names.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
@@ -39,7 +48,7 @@ export function dumpGhost(file: OpenFile, dump: KindDump): number | Unsupported 
 function readGhost(file: OpenFile): GhostFile | Unsupported {
   const message = describeGhost(file.stat);
   if ((file.stat.st_mode & S_IFMT) !== S_IFREG) return { message };
-  const fd = tryOpen(`/proc/self/fd/${file.localFd}`, O_RDONLY);
+  const fd = openQuietly(`/proc/self/fd/${file.localFd}`);
   if (fd < 0) return { unsupported: `it was deleted and its content cannot be read (${errnoName(-fd)})` };
   try {
     if (message.chunks !== true) return { message, payload: readRange(fd, 0, file.stat.st_size) };
@@ -51,6 +60,12 @@ function readGhost(file: OpenFile): GhostFile | Unsupported {
   } finally {
     close(fd);
   }
+}
+
+/** Reading shall not change the access time that is saved. */
+function openQuietly(path: string): number {
+  const fd = tryOpen(path, O_RDONLY | O_NOATIME);
+  return fd === -ERRNO.EPERM ? tryOpen(path, O_RDONLY) : fd;
 }
 
 /** The entry for a ghost with these attributes. */
