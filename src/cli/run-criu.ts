@@ -5,7 +5,7 @@
  * Start-up time is a budget: only parser, log and the door to the kernel are imported here, commands when they are run.
  */
 
-import { AssertionError, CriuError, CriuErrors, errorText } from '../base/errors.ts';
+import { AssertionError, CriuError, CriuErrors, errorText, SyscallError } from '../base/errors.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
@@ -160,9 +160,9 @@ function openFallback(): void {
   if (sink.fd === undefined) sink.open(2);
 }
 
-/** What is not a CriuError is a mistake of ours, and says so. */
+/** A system call whose failure nobody expected is told as it is; anything else is a mistake of ours, and says so. */
 function describe(error: unknown): string {
-  return error instanceof CriuError || error instanceof AssertionError
-    ? error.message
-    : `bug in criu: ${errorText(error)}`;
+  if (error instanceof CriuError || error instanceof AssertionError) return error.message;
+  if (error instanceof SyscallError) return `unexpected failure of ${error.message}`;
+  return `bug in criu: ${errorText(error)}`;
 }
