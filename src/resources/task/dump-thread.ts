@@ -19,6 +19,7 @@ import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/r
 import { type RseqState, readRseq } from '../rseq/rseq.ts';
 import { describeThreadAreas, inspectThreadAreas, type ThreadAreasToken } from '../rseq/thread-areas.ts';
 import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts';
+import { readSeccomp, type ThreadSeccomp } from '../seccomp/seccomp.ts';
 import { describeSigactions, inspectSigactions, type SigactionsToken } from '../signals/sigactions.ts';
 import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken } from '../signals/sigaltstack.ts';
 import { readSignalQueue } from '../signals/signal-queues.ts';
@@ -47,6 +48,8 @@ export interface ThreadFacts {
   readonly rseq: RseqState;
   readonly pending: SignalQueueEntry;
   readonly lsm: LsmLabels;
+  /** For `SeccompFilters`, which numbers the filters of the whole tree. */
+  readonly seccomp: ThreadSeccomp;
 }
 
 export function readThread(thread: FrozenThread): ThreadFacts {
@@ -55,6 +58,7 @@ export function readThread(thread: FrozenThread): ThreadFacts {
     rseq: readRseq(pid, tid, register(registers, 'rip')),
     pending: readSignalQueue(tid, 'thread', status.sigPnd !== 0n),
     lsm: readLsmLabels(pid, tid),
+    seccomp: readSeccomp(tid, status.seccomp),
   };
 }
 

@@ -1,36 +1,40 @@
 /**
  * A thread, and the process it belongs to, from the core image into a task that is being built.
  *
- * Three programs, in this order; all signals are blocked in all threads throughout:
+ * Four pieces of program, in this order. All signals are blocked in all threads throughout.
  *
- * 1. `planTaskEarly`, by the leader, while it is the only thread and its memory is there, its zombies have died:
+ * 1. `planTaskEarly`, by the leader, while it is the only thread. Its memory is there, and its zombies have died.
  *    - membarrier registrations: with one thread the kernel doesn't wait for a grace period;
  *    - the audit id: the program opens criu's /proc;
  *    - signal actions: ignoring a signal empties all its queues, so this is before any signal is queued.
- * 2. `planThread`, by each other thread.
- * 3. `planTaskLate`, by the leader, when all other threads have ended theirs:
+ * 2. `planThread`, by each thread, also the leader. Nothing here takes a capability away.
+ * 3. `planConfinement`, by each thread but the leader. A thread without seccomp may go straight on to this. One that
+ *    `hasSeccomp` must be traced with PTRACE_O_SUSPEND_SECCOMP before.
+ *    - the name first: a filter is expected after it;
+ *    - seccomp filters before the credentials: installing needs CAP_SYS_ADMIN or no_new_privs;
+ *    - parent-death signal after the credentials, whose change resets it.
+ * 4. `planTaskLate`, by the leader, when all other threads have ended theirs (and, if the leader `hasSeccomp`, all are
+ *    traced with PTRACE_O_SUSPEND_SECCOMP: its filters may be meant for all of them).
  *    - POSIX timers are made when the threads that they notify exist, and with criu's capabilities;
  *    - signals of the process are queued before RLIMIT_SIGPENDING is lowered;
  *    - resource limits after everything that needs descriptors, memory or priority, but with CAP_SYS_RESOURCE;
- *    - the leader's own `planThread`, which gives up capabilities;
+ *    - the leader's own `planConfinement`;
+ *    - dumpable when the credentials of all threads are there, since each change of them resets it;
  *    - flags of the process, then timers are armed, interval timers as late as possible.
  *
- * Inside `planThread`:
- *    - scheduling needs CAP_SYS_NICE: before the credentials;
- *    - signals are queued before RLIMIT_SIGPENDING is lowered (planTaskLate) and before a filter could forbid it;
- *    - credentials near the end: everything above may need capabilities;
- *    - personality after all mappings exist (READ_IMPLIES_EXEC);
- *    - dumpable and parent-death signal after the credentials, whose change resets both;
- *    - seccomp is not here: see `planSeccomp`.
+ * Inside `planThread`: struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
+ * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
-import { type CredsNow, planCreds } from '../creds/restore-creds.ts';
+import type { SeccompEntry } from '../../image/gen/seccomp.ts';
+import { type CredsNow, planCreds, planNoNewPrivs } from '../creds/restore-creds.ts';
 import { planRlimits, type RlimitsNow } from '../rlimits/rlimits.ts';
 import { planRseq } from '../rseq/rseq.ts';
 import { planThreadAreas } from '../rseq/thread-areas.ts';
 import { planSched } from '../sched/sched.ts';
+import { hasSeccomp, planSeccomp } from '../seccomp/restore-seccomp.ts';
 import { planSigactions } from '../signals/sigactions.ts';
 import { planSigaltstack } from '../signals/sigaltstack.ts';
 import { planSignalQueue } from '../signals/signal-queues.ts';
@@ -50,7 +54,7 @@ export interface TaskNow {
   readonly supportsTimerIds: boolean;
 }
 
-/** Step 1: see the head of this file. */
+/** Piece 1: see the head of this file. */
 export function planTaskEarly(program: Program, tc: TaskCoreEntry, now: Pick<TaskNow, 'loginuid'>): void {
   planMembarrier(program, tc.membarrier_registration_mask ?? 0);
   planLoginuid(program, tc.loginuid, now.loginuid);
@@ -62,15 +66,13 @@ export interface ThreadPlan {
   readonly pid: number;
   readonly tid: number;
   readonly threadCore: ThreadCoreEntry;
+  /** thread_info.clear_tid_addr. */
   readonly clearTidAddr: bigint;
-  /** Of the process: all threads have the same name and personality as the leader where theirs are not known. */
+  /** Of the leader: name and personality of threads whose own are not in the image. */
   readonly tc: Pick<TaskCoreEntry, 'comm' | 'personality'>;
-  /** mm_entry.dumpable. */
-  readonly dumpable: number | undefined;
-  readonly creds: CredsNow;
 }
 
-/** Step 2, and part of step 3: see the head of this file. */
+/** Piece 2: see the head of this file. */
 export function planThread(program: Program, thread: ThreadPlan): void {
   const { pid, tid, threadCore, clearTidAddr, tc } = thread;
   planThreadAreas(program, { ...threadCore, clearTidAddr });
@@ -80,20 +82,39 @@ export function planThread(program: Program, thread: ThreadPlan): void {
   planSched(program, threadCore);
   planSignalQueue(program, threadCore.signals_p, { pid, tid, queue: 'thread' });
   planPersonality(program, tc.personality);
-  if (threadCore.creds !== undefined) planCreds(program, threadCore.creds, thread.creds);
-  planDumpable(program, thread.dumpable);
+}
+
+/** Piece 3: see the head of this file. `filters` is the content of seccomp.img. */
+export function planConfinement(
+  program: Program,
+  threadCore: ThreadCoreEntry,
+  now: CredsNow,
+  filters: SeccompEntry | undefined,
+): void {
+  const { creds } = threadCore;
+  if (hasSeccomp(threadCore)) {
+    if (creds !== undefined) planNoNewPrivs(program, creds);
+    planSeccomp(program, threadCore, filters);
+  }
+  if (creds !== undefined) planCreds(program, creds, now);
   planPdeathSig(program, threadCore.pdeath_sig);
 }
 
 /** A process that gets its state back. */
-export interface TaskPlan extends Omit<ThreadPlan, 'tc' | 'tid' | 'creds'> {
+export interface TaskPlan {
+  readonly pid: number;
   readonly tc: TaskCoreEntry;
+  /** The leader's. */
+  readonly threadCore: ThreadCoreEntry;
+  /** mm_entry.dumpable. */
+  readonly dumpable: number | undefined;
   /** mm_entry.thp_disabled. */
   readonly isThpDisabled: boolean;
+  readonly filters: SeccompEntry | undefined;
   readonly now: TaskNow;
 }
 
-/** Step 3: see the head of this file. Returns warnings. */
+/** Piece 4: see the head of this file. Returns warnings. */
 export function planTaskLate(program: Program, task: TaskPlan): string[] {
   const { pid, tc, now } = task;
   const { timers } = tc;
@@ -101,7 +122,7 @@ export function planTaskLate(program: Program, task: TaskPlan): string[] {
   planPosixTimersCreate(program, timers.posix, now);
   planSignalQueue(program, tc.signals_s, { pid, tid: pid, queue: 'process' });
   const warnings = planRlimits(program, tc.rlimits, now.rlimits);
-  planThread(program, { ...task, tid: pid, creds: now.creds });
+  planConfinement(program, task.threadCore, now.creds, task.filters);
   planProcessFlags(program, {
     isSubreaper: tc.child_subreaper ?? false,
     isThpDisabled: task.isThpDisabled,
@@ -109,6 +130,7 @@ export function planTaskLate(program: Program, task: TaskPlan): string[] {
     mdwe: 0,
     isMemoryMerged: false,
   });
+  planDumpable(program, task.dumpable);
   planPosixTimersArm(program, timers.posix);
   planItimers(program, timers);
   return warnings;
