@@ -12,6 +12,7 @@ import type { ElementOf } from '../../../image/image-kinds.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
+import { Folder } from '../../../linux/syscalls/folder.ts';
 import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
@@ -204,14 +205,15 @@ export class FilesDump implements KindDump {
     }
     const entries: FdinfoEntry[] = [];
     const fds = names.map(Number).sort((a, b) => a - b);
+    using fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
     for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd);
+      const entry = this.#collectDescriptor(task, fd, fdinfo);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number): FdinfoEntry | undefined {
+  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder): FdinfoEntry | undefined {
     const localFd = tryPidfdGetfd(task.pidfd, fd);
     if (localFd < 0) {
       const object = `fd ${fd} of ${task.label}`;
@@ -222,7 +224,7 @@ export class FilesDump implements KindDump {
       });
     }
     try {
-      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd));
+      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo));
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });

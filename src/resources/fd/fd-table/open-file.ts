@@ -1,13 +1,15 @@
 /** Reading what the kernel says about one open file of a frozen task. */
-import { assert } from '../../../base/errors.ts';
+import { assert, SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
+import { errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETOWN_EX, F_GETOWNER_UIDS, F_GETSIG, O_CLOEXEC, O_PATH } from '../../../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
 import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
-import { close, fcntl, fstat, fstatfsType, readFile, readlink, type Stat } from '../../../linux/syscalls/fs.ts';
+import { close, fcntl, fstat, fstatfsType, readFile, type Stat } from '../../../linux/syscalls/fs.ts';
+import { Folder } from '../../../linux/syscalls/folder.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
@@ -41,7 +43,7 @@ export class InspectedFile implements OpenFile {
     this.fd = fd;
     this.localFd = localFd;
     this.stat = fstat(localFd);
-    this.link = readlink(`/proc/self/fd/${localFd}`);
+    this.link = readLink(localFd);
     this.isCloexec = (flags & O_CLOEXEC) !== 0;
     this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
     this.pos = fd < 0 ? 0n : pos;
@@ -51,9 +53,14 @@ export class InspectedFile implements OpenFile {
     this.#fdinfoText = fdinfoText;
   }
 
-  /** Descriptor `fd` of the task; `localFd` is a duplicate of it in our own table. */
-  static ofDescriptor(task: FrozenTask, fd: number, localFd: number): InspectedFile {
-    return new InspectedFile(task, fd, localFd, `fd ${fd}`, readFile(`/proc/${task.pid}/fdinfo/${fd}`));
+  /**
+   * Descriptor `fd` of the task; `localFd` is a duplicate of it in our own table, `fdinfo` its /proc/PID/fdinfo.
+   * Throws SyscallError.
+   */
+  static ofDescriptor(task: FrozenTask, fd: number, localFd: number, fdinfo: Folder): InspectedFile {
+    const text = fdinfo.tryReadText(fd);
+    if (typeof text === 'number') throw failed('read', text, `/proc/${task.pid}/fdinfo/${fd}`);
+    return new InspectedFile(task, fd, localFd, `fd ${fd}`, text);
   }
 
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
@@ -81,6 +88,19 @@ export class InspectedFile implements OpenFile {
   get object(): string {
     return `${this.#role} of ${this.task.label} (${this.link})`;
   }
+}
+
+let ownFds: Folder | undefined;
+
+function readLink(localFd: number): string {
+  ownFds ??= new Folder('/proc/self/fd');
+  const link = ownFds.tryReadlink(localFd);
+  if (typeof link === 'number') throw failed('readlink', link, `/proc/self/fd/${localFd}`);
+  return link;
+}
+
+function failed(name: string, result: number, path: string): SyscallError {
+  return new SyscallError(name, -result, errnoName(-result), path);
 }
 
 const PLAIN = /^pos:\t(\d+)\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n/;
