@@ -10,7 +10,7 @@
 import type { Program } from '../../agent/program.ts';
 import type { SiginfoEntry, SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import { PTRACE_PEEKSIGINFO, PTRACE_PEEKSIGINFO_ARGS, PTRACE_PEEKSIGINFO_SHARED } from '../../linux/abi/ptrace.ts';
-import { SIGINFO_BYTES, SIGKILL, SIGSTOP, signalName } from '../../linux/abi/signal.ts';
+import { SIGCONT, SIGINFO_BYTES, SIGKILL, SIGSTOP, signalName } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, check } from '../../linux/kernel.ts';
 import { ptrace } from '../../linux/syscalls/process.ts';
@@ -56,7 +56,10 @@ export function signalOf(entry: SiginfoEntry): number {
  *
  * Preconditions: all signals are blocked; the actions are set, since ignoring a signal empties its queue; for the
  * queue of the process the thread is the leader; RLIMIT_SIGPENDING is not lowered yet.
- * SIGSTOP can't be blocked: it would stop the task at once. See `stopsToSend`.
+ * Some are left out: see `signalsToSend`.
+ *
+ * Afterwards the program has to end by SIGSTOP: with the SIGTRAP of an int3 the kernel would also deliver a SIGSEGV and
+ * the like that the processor caused, even blocked (kernel/signal.c, dequeue_synchronous_signal).
  */
 export function planSignalQueue(
   program: Program,
@@ -65,7 +68,7 @@ export function planSignalQueue(
 ): void {
   for (const signal of entry?.signals ?? []) {
     const number = signalOf(signal);
-    if (isUnblockable(number)) continue;
+    if (isSentLast(number)) continue;
     const info = program.data(signal.siginfo);
     const because = `queue ${signalName(number)} for the ${to.queue}`;
     if (to.queue === 'process') program.must(because, SYS.rt_sigqueueinfo, to.pid, number, info);
@@ -73,9 +76,12 @@ export function planSignalQueue(
   }
 }
 
-/** Signals of a queue that the controller has to send just before it lets the task go. */
-export function stopsToSend(entry: SignalQueueEntry | undefined): number[] {
-  return (entry?.signals ?? []).map(signalOf).filter(isUnblockable);
+/**
+ * Signals of a queue that the controller has to send just before it lets the task go: SIGSTOP can't be blocked and would
+ * stop the task at once, and every stop throws SIGCONT away (kernel/signal.c, prepare_signal). Who sent them is lost.
+ */
+export function signalsToSend(entry: SignalQueueEntry | undefined): number[] {
+  return (entry?.signals ?? []).map(signalOf).filter(isSentLast);
 }
 
-const isUnblockable = (signal: number) => signal === SIGSTOP || signal === SIGKILL;
+const isSentLast = (signal: number) => signal === SIGSTOP || signal === SIGKILL || signal === SIGCONT;

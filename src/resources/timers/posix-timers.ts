@@ -4,8 +4,8 @@
  *
  * Lost: TIMER_ABSTIME (the time that is left is kept, so a later jump of the clock no longer moves the timer), and the
  * overrun count so far. A timer whose target thread has ended never does anything; it becomes a SIGEV_NONE timer.
- * A timer on CLOCK_THREAD_CPUTIME_ID belongs to the thread that made it, which the kernel doesn't tell: it becomes one
- * of the leader, as CRIU does it.
+ * A timer on CLOCK_THREAD_CPUTIME_ID (the kernel calls it −2) belongs to the thread that made it, which the kernel doesn't
+ * tell: it becomes one of the leader, as CRIU does it. CLOCK_PROCESS_CPUTIME_ID shows up as −6.
  */
 import type { Place, Program, Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
@@ -26,11 +26,11 @@ const PR_TIMER_CREATE_RESTORE_IDS_ON = 1;
 /** Above this a kernel before 6.15 would need too many calls to get to the id. */
 const LAST_COUNTED_ID = 20_000;
 
-/** The timers of a process; none when the kernel has no such file (before 3.10, or without CONFIG_CHECKPOINT_RESTORE). */
+/** The timers of a process, by id; none when the kernel has no such file (before 3.10, or without CONFIG_CHECKPOINT_RESTORE). */
 export function readPosixTimers(pid: number): PosixTimer[] {
   const file = `/proc/${pid}/timers`;
   const text = tryReadFile(file);
-  if (typeof text === 'string') return parseTimers(text, file);
+  if (typeof text === 'string') return parseTimers(text, file).toSorted((a, b) => a.id - b.id);
   if (isGone(text)) return [];
   throw new CriuError({ object: `task ${pid}`, action: `cannot read ${file} (errno ${-text})` });
 }
