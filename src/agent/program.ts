@@ -52,7 +52,12 @@ interface Op {
   readonly flags: number;
   readonly args: readonly ProgramArg[];
   readonly because: string;
+  /** It has to succeed, whether the agent checks that itself or not. */
+  readonly isMust: boolean;
 }
+
+const NR_TGKILL = 234;
+const SIGSTOP = 19;
 
 /** What to do when a system call fails. */
 const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
@@ -96,6 +101,11 @@ export class Program {
     return this.#add(KIND.clone, nr, CHECKS.must, [cloneArgs, size, 0, 0, 0, child], because);
   }
 
+  /** clone3 of a child that the tracer stops before its first instruction, and which gets a program of its own. */
+  fork(nr: number, cloneArgs: Place, size: number): Result {
+    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, 0], '');
+  }
+
   store64(target: ProgramArg, value: ProgramArg): void {
     this.#add(KIND.store64, 0, 0, [target, value], '');
   }
@@ -106,7 +116,46 @@ export class Program {
 
   /** int3: the controller takes over. Only for tasks that are being built. */
   stop(): void {
-    this.#add(KIND.stop, 0, 0, [], '');
+    this.#end = this.#add(KIND.stop, 0, 0, [], '').op;
+  }
+
+  /**
+   * Stops by SIGSTOP instead of int3, which would reset the task's own action for SIGTRAP when that is to ignore it
+   * (kernel/signal.c, force_sig_info_to_task).
+   */
+  stopBySignal(pid: number, tid = pid): void {
+    // The signal is delivered on the way out of the system call: the op has not been left yet.
+    this.#end = this.must('stop', NR_TGKILL, pid, tid, SIGSTOP).op;
+  }
+
+  #end = -1;
+
+  /** True when the program ends in a stop (it may go on with parts for threads). */
+  get isStopped(): boolean {
+    return this.#end >= 0;
+  }
+
+  /** True when op number `index` is the stop at the end. */
+  endsAt(index: number): boolean {
+    return index === this.#end;
+  }
+
+  #isUnchecked = false;
+
+  /** Ops added by `add` do not stop when they fail, since nobody traces the thread; see `failures`. */
+  unchecked(add: () => void): void {
+    this.#isUnchecked = true;
+    add();
+    this.#isUnchecked = false;
+  }
+
+  /** Ops that should have succeeded and did not, in a block that has been run. */
+  failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
+    const view = new DataView(block.buffer, block.byteOffset);
+    return this.#ops.flatMap(({ isMust, nr, because }, index) => {
+      const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
+      return isMust && result < 0 && result >= -4095 ? [{ index, nr, because, result }] : [];
+    });
   }
 
   jump(target: Label | number): void {
@@ -222,7 +271,8 @@ export class Program {
 
   #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string): Result {
     assert(args.length <= 6, 'an op has at most six arguments');
-    this.#ops.push({ kind, nr, flags, args, because });
+    const isMust = (flags & OP_MUST) !== 0;
+    this.#ops.push({ kind, nr, flags: this.#isUnchecked ? 0 : flags, args, because, isMust });
     return { kind: 'result', op: this.#ops.length - 1 };
   }
 

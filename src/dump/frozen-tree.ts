@@ -2,8 +2,9 @@
  * What a dump holds in its hands: the frozen tree, as seen from outside. Everything here was read while the tasks stood
  * still; nothing in it changes afterwards.
  */
-import type { Status } from '../proc/status.ts';
+
 import type { Stat } from '../proc/stat.ts';
+import type { Status } from '../proc/status.ts';
 import type { GuestThread } from '../tracee/guest.ts';
 
 /** A stopped thread. Its registers are as they were at the stop (before any restart of an interrupted system call). */

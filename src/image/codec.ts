@@ -6,7 +6,6 @@
  * fit, wire types must match. Unknown fields are kept under the symbol `UNKNOWN_FIELDS` and written back by `encode`, so
  * that an image of a newer criu survives a round trip. `bytes` fields are views into the decoded array.
  */
-import { assert } from '../base/errors.ts';
 import { FieldPath, type ImagePlace } from './image-error.ts';
 import type { EnumType, FieldSpec, FieldType, MessageType } from './message-type.ts';
 import { enumScalar, type Scalar, scalarOf } from './scalars.ts';
@@ -78,7 +77,7 @@ function compile(type: MessageType<unknown>): Compiled {
   const fields = specs.map((spec) => compileField(spec, spec[3] === 'required' ? requiredCount++ : 31));
   const byNumber: (Field | undefined)[] = [];
   for (const field of fields) {
-    assert(field.number < 1024, 'field numbers are small enough for a table');
+    // Extension fields have high numbers: the array gets a hole, which the engine keeps as a sparse array.
     byNumber[field.number] = field;
   }
   const compiled: Compiled = {

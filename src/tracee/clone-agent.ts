@@ -6,6 +6,7 @@
  */
 import { agentCode, OP_RESULT } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
+import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM } from '../linux/abi/sched.ts';
 import { SIG_SETMASK } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, callable, placeCode, syscall } from '../linux/kernel.ts';
@@ -38,6 +39,9 @@ export interface CloneArgs {
   /** Address of the word that is cleared, and woken as a futex, when the child ends (CLONE_CHILD_CLEARTID). */
   readonly childTid?: number;
 }
+
+/** What a thread shares with the others of its task (nptl does the same). */
+export const THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
 /** struct clone_args as words. */
 export function cloneArgs({ flags, exitSignal, setTid = 0, setTidCount = 0, childTid = 0 }: CloneArgs): bigint[] {

@@ -6,7 +6,7 @@ import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
-import { SIGTRAP } from '../linux/abi/signal.ts';
+import { SIGSTOP, SIGTRAP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { readMemory, writeMemory } from './memory.ts';
 import { newRegisters, type Registers, readRegisters, register, setRegister, writeRegisters } from './registers.ts';
@@ -83,7 +83,7 @@ export class HostTask {
 
   #waitForTrap(programAddress: number | undefined): void {
     const stop = waitForStop(this.pid);
-    if (stop === 'gone' || stop.kind !== 'signal' || stop.signal !== SIGTRAP) {
+    if (stop === 'gone' || stop.kind !== 'signal' || (stop.signal !== SIGTRAP && stop.signal !== SIGSTOP)) {
       const how = stop === 'gone' ? 'died' : stop.kind === 'signal' ? `got signal ${stop.signal}` : stop.kind;
       throw new CriuError({ object: `task ${this.pid}`, action: `cannot be restored: the task ${how}` });
     }
@@ -91,7 +91,7 @@ export class HostTask {
     const program = this.#program;
     if (programAddress === undefined || program === undefined) return;
     const index = (Number(register(this.#registers, 'r15')) - programAddress) / OP_BYTES;
-    if (index !== program.length - 1) this.#failed(program, index);
+    if (!program.endsAt(index)) this.#failed(program, index);
   }
 
   #failed(program: Program, index: number): never {

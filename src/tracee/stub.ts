@@ -20,7 +20,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
-import { PTRACE_O_EXITKILL, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
+import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
 import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
 import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -110,10 +110,16 @@ export function spawnStub(options: StubOptions): HostTask {
   }
   const stop = waitForStop(options.pid);
   assert(stop !== 'gone', `the stub ${options.pid} stops after execveat`);
-  check('ptrace', ptrace(PTRACE_SETOPTIONS, options.pid, 0, PTRACE_O_EXITKILL), `SETOPTIONS, ${options.pid}`);
+  setOptions(options.pid);
   const task = new HostTask(options.pid, options.home);
   task.continueInStub(program);
   return task;
+}
+
+/** Children inherit both options. Without CAP_SYS_ADMIN filters can't be suspended, nor can there be any to install. */
+function setOptions(pid: number): void {
+  if (ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) === 0) return;
+  check('ptrace', ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL), `SETOPTIONS, ${pid}`);
 }
 
 function makeMemfd(file: Uint8Array): number {

@@ -1,9 +1,93 @@
 /** `criu restore`: translates the options into a call of the module that does the work. */
 
 import { CriuError } from '../../base/errors.ts';
+import { ImageDir } from '../../image/image-dir.ts';
+import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
+import { getpid, tryWait } from '../../linux/syscalls/process.ts';
+import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
+import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
+import { loadTree } from '../../restore/load-tree.ts';
+import { restoreTree } from '../../restore/restore.ts';
+import { runActionScripts } from '../action-script.ts';
+import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
+import { formatRestoreStats } from '../stats.ts';
+import { reportReady, writePidfile } from '../status-files.ts';
 
 /** Throws CriuError when it cannot be done. */
-export function run(_context: CommandContext): number {
-  throw new CriuError({ action: 'restore is not supported yet by this criu' });
+export function run(context: CommandContext): number {
+  const { options, log, imagesDir } = context;
+  const started = Bun.nanoseconds();
+  const images = ImageDir.open(imagesDir);
+  const tree = loadTree(images);
+  const hook = (name: 'pre-restore' | 'post-restore' | 'pre-resume' | 'post-resume') =>
+    runActionScripts({
+      scripts: options.actionScripts,
+      hook: name,
+      imagesDir,
+      initPid: name === 'pre-restore' ? undefined : tree.root.pid,
+      log,
+      outputFd: context.logFd,
+    });
+  using files = planFiles({
+    tree,
+    images,
+    options,
+    controllerPid: getpid(),
+    system: restoreSystem,
+  });
+  hook('pre-restore');
+  files.prepare();
+  const statistics = restoreTree(
+    tree,
+    images,
+    files,
+    {
+      sibling: options.restoreSibling,
+      leaveStopped: options.finalState === 'stopped',
+      beforeResume: () => {
+        if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
+        hook('post-restore');
+        hook('pre-resume');
+      },
+    },
+    log,
+  );
+  files.commit();
+  const stats = {
+    pagesCompared: statistics.pagesCompared,
+    pagesSkippedCow: statistics.pagesShared,
+    pagesRestored: statistics.pagesWritten,
+    forkingTimeUs: statistics.forkingUs,
+    restoreTimeUs: Math.round((Bun.nanoseconds() - started) / 1000),
+  };
+  images.write('stats', 'restore', [
+    {
+      restore: {
+        pages_compared: stats.pagesCompared,
+        pages_skipped_cow: stats.pagesSkippedCow,
+        pages_restored: stats.pagesRestored,
+        forking_time: stats.forkingTimeUs,
+        restore_time: stats.restoreTimeUs,
+      },
+    },
+  ]);
+  if (options.displayStats) for (const line of formatRestoreStats(stats)) log.message(line);
+  hook('post-resume');
+  log.info(RESTORE_FINISHED);
+  if (options.statusFd !== undefined) reportReady(options.statusFd);
+  log.flush();
+  return options.detached ? 0 : waitForRoot(tree.root.pid);
+}
+
+/** In the foreground criu is the parent of the root task: it ends when that ends, with its status. */
+function waitForRoot(pid: number): number {
+  for (;;) {
+    const waited = tryWait(pid);
+    if (waited === undefined || typeof waited === 'number') {
+      throw new CriuError({ object: `task ${pid}`, action: 'cannot be waited for' });
+    }
+    if (WIFSTOPPED(waited.status)) continue;
+    return WIFEXITED(waited.status) ? WEXITSTATUS(waited.status) : 1;
+  }
 }

@@ -170,11 +170,24 @@ export const UserDescT: MessageType<UserDescT> = {
   ],
 };
 
+export interface X86XstateComponentExt {
+  bit: number;
+  content: Uint8Array;
+}
+export const X86XstateComponentExt: MessageType<X86XstateComponentExt> = {
+  name: 'x86_xstate_component_ext',
+  fields: () => [
+    [1, 'bit', 'uint32', 'required'],
+    [2, 'content', 'bytes', 'required'],
+  ],
+};
+
 export interface ThreadInfoX86 {
   clear_tid_addr: bigint;
   gpregs: UserX86RegsEntry;
   fpregs: UserX86FpregsEntry;
   tls: UserDescT[];
+  xstate_ext: X86XstateComponentExt[];
 }
 export const ThreadInfoX86: MessageType<ThreadInfoX86> = {
   name: 'thread_info_x86',
@@ -183,5 +196,6 @@ export const ThreadInfoX86: MessageType<ThreadInfoX86> = {
     [2, 'gpregs', UserX86RegsEntry, 'required', { hex: true }],
     [3, 'fpregs', UserX86FpregsEntry, 'required'],
     [4, 'tls', UserDescT, 'repeated'],
+    [20000, 'xstate_ext', X86XstateComponentExt, 'repeated'],
   ],
 };

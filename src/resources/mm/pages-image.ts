@@ -1,7 +1,7 @@
 /** The pages of a task in its images: runs of pages and where their bytes are in the pages file. Pure. */
 import { CriuError } from '../../base/errors.ts';
 import type { Pagemap } from '../../image/image-kinds.ts';
-import { PAGE, PE_PARENT, PE_PRESENT } from './vma-status.ts';
+import { PAGE_BYTES, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../image/pagemap.ts';
 
 /** Consecutive pages with content. */
 export interface PageRun {
@@ -17,9 +17,8 @@ export function pageRuns(pagemap: Pagemap, name: string): PageRun[] {
   let offset = 0;
   const runs: PageRun[] = [];
   for (const entry of pagemap.entries) {
-    const pages = entry.nr_pages ?? entry.compat_nr_pages;
-    const bytes = pages * PAGE;
-    const flags = entry.flags ?? (entry.in_parent === true ? PE_PARENT : PE_PRESENT);
+    const bytes = pagemapEntryPages(entry) * PAGE_BYTES;
+    const flags = pagemapEntryFlags(entry);
     if ((flags & PE_PARENT) !== 0) {
       throw new CriuError({
         object: name,

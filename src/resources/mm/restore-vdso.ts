@@ -5,11 +5,11 @@
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
+import { VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
 import { MREMAP_FIXED, MREMAP_MAYMOVE } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { MapsEntry } from '../../proc/maps.ts';
 import type { Range } from './address-space.ts';
-import { VMA_AREA_VDSO, VMA_AREA_VVAR } from './vma-status.ts';
 
 /** One piece of the group and where it is now. */
 export interface VdsoPiece extends Range {

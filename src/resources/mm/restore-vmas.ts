@@ -10,17 +10,6 @@ import type { Program, ProgramArg } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import {
-  MADV_GUARD_INSTALL,
-  MAP_ANONYMOUS,
-  MAP_FIXED,
-  MAP_LOCKED,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  PROT_WRITE,
-} from '../../linux/abi/mman.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { type Range, TASK_SIZE } from './address-space.ts';
-import {
   VMA_ANON_SHARED,
   VMA_AREA_AIORING,
   VMA_AREA_GUARD,
@@ -33,7 +22,18 @@ import {
   VMA_AREA_VVAR,
   VMA_FILE_PRIVATE,
   VMA_FILE_SHARED,
-} from './vma-status.ts';
+} from '../../image/vma-status.ts';
+import {
+  MADV_GUARD_INSTALL,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_LOCKED,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_WRITE,
+} from '../../linux/abi/mman.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { type Range, TASK_SIZE } from './address-space.ts';
 
 /** Adds an open of a file by its id; returns the descriptor, which the caller closes. */
 export type OpenForMapping = (program: Program, fileId: number, fdflags: number) => ProgramArg;
@@ -53,7 +53,6 @@ export function ordinaryVmas(vmas: readonly VmaEntry[]): VmaEntry[] {
 export function isInherited(vma: VmaEntry, parent: VmaEntry | undefined): boolean {
   return (
     parent !== undefined &&
-    (vma.status & VMA_ANON_SHARED) === 0 &&
     vma.start === parent.start &&
     vma.end === parent.end &&
     vma.pgoff === parent.pgoff &&

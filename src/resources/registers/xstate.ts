@@ -48,7 +48,8 @@ function component(bit: number): Component {
 /** The image's view of an XSAVE area as PTRACE_GETREGSET gives it, and the raw bytes of components it has no field for. */
 export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; extended: Map<number, Uint8Array> } {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
-  const words = (offset: number, count: number) => Array.from({ length: count }, (_, i) => view.getUint32(offset + 4 * i, true));
+  const words = (offset: number, count: number) =>
+    Array.from({ length: count }, (_, i) => view.getUint32(offset + 4 * i, true));
   const bv = area.length > XSTATE_BV ? view.getBigUint64(XSTATE_BV, true) : 3n;
   const entry: UserX86FpregsEntry = {
     cwd: view.getUint16(0, true),
@@ -98,7 +99,11 @@ function describeXsave(view: DataView, bv: bigint): UserX86XsaveEntry {
 }
 
 /** An XSAVE area of `bytes` bytes (what PTRACE_SETREGSET of this kernel wants) with the image's content. */
-export function assembleXstate(entry: UserX86FpregsEntry, extended: ReadonlyMap<number, Uint8Array>, bytes: number): Uint8Array {
+export function assembleXstate(
+  entry: UserX86FpregsEntry,
+  extended: ReadonlyMap<number, Uint8Array>,
+  bytes: number,
+): Uint8Array {
   const area = new Uint8Array(bytes);
   const view = new DataView(area.buffer);
   view.setUint16(0, entry.cwd, true);

@@ -1,0 +1,148 @@
+/**
+ * Mappings of a task: from /proc/PID/smaps to vma_entry, or why one cannot be dumped. Pure.
+ *
+ * What is lost: nothing that smaps shows, except protection keys in use, which are refused.
+ */
+import type { CriuErrorFields } from '../../base/errors.ts';
+import type { VmaEntry } from '../../image/gen/vma.ts';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_ANON_SHARED,
+  VMA_AREA_AIORING,
+  VMA_AREA_HEAP,
+  VMA_AREA_REGULAR,
+  VMA_AREA_SYSVIPC,
+  VMA_AREA_VDSO,
+  VMA_AREA_VSYSCALL,
+  VMA_AREA_VVAR,
+  VMA_FILE_PRIVATE,
+  VMA_FILE_SHARED,
+} from '../../image/vma-status.ts';
+import { O_RDWR } from '../../linux/abi/fcntl.ts';
+import * as MM from '../../linux/abi/mman.ts';
+import type { SmapsEntry } from '../../proc/smaps.ts';
+
+/** A mapping and its image. `needsFile`: `entry.shmid` becomes the id of the mapped file. */
+export interface DescribedVma {
+  readonly seen: SmapsEntry;
+  readonly entry: VmaEntry;
+  readonly needsFile: boolean;
+}
+
+/** madvise(2) advice that VmFlags shows, by its code. */
+const ADVICE: readonly [code: string, advice: number][] = [
+  ['rr', MM.MADV_RANDOM],
+  ['sr', MM.MADV_SEQUENTIAL],
+  ['dc', MM.MADV_DONTFORK],
+  ['mg', MM.MADV_MERGEABLE],
+  ['hg', MM.MADV_HUGEPAGE],
+  ['nh', MM.MADV_NOHUGEPAGE],
+  ['dd', MM.MADV_DONTDUMP],
+  ['wf', MM.MADV_WIPEONFORK],
+];
+
+const FLAGS: readonly [code: string, flag: number][] = [
+  ['gd', MM.MAP_GROWSDOWN],
+  ['lo', MM.MAP_LOCKED],
+  ['nr', MM.MAP_NORESERVE],
+  ['ht', MM.MAP_HUGETLB],
+];
+
+/** Describes all mappings of a task; problems name the mapping. `label` is the task for people. */
+export function describeVmas(
+  maps: readonly SmapsEntry[],
+  label: string,
+): { vmas: DescribedVma[]; problems: CriuErrorFields[] } {
+  const vmas: DescribedVma[] = [];
+  const problems: CriuErrorFields[] = [];
+  for (const seen of maps) {
+    const problem = refuse(seen);
+    if (problem !== undefined) {
+      problems.push({ object: `${label}: mapping ${nameOf(seen)}`, action: 'cannot be dumped', ...problem });
+      continue;
+    }
+    const last = vmas.at(-1);
+    // [vvar] and [vvar_vclock] (Linux 6.13) are one group in the image format.
+    if (isVvar(seen) && last !== undefined && isVvar(last.seen) && last.entry.end === seen.start) {
+      last.entry.end = seen.end;
+      continue;
+    }
+    vmas.push(describe(seen));
+  }
+  return { vmas, problems };
+}
+
+const isVvar = ({ path }: SmapsEntry) => path.startsWith('[vvar');
+const nameOf = ({ start, end, rawPath }: SmapsEntry) => `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
+
+type Refusal = Pick<CriuErrorFields, 'why' | 'remedy'>;
+
+function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
+  if (isKernelProvided(path)) return undefined;
+  if (path === '[uprobes]') return { why: 'uprobes are active in the task', remedy: 'remove the uprobes first' };
+  if (path.startsWith('[shadow_stack]') || vmFlags.has('ss')) {
+    return { why: 'shadow stacks are not supported', remedy: 'run it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off' };
+  }
+  if (path.startsWith('anon_inode:[io_uring]')) {
+    return {
+      why: 'io_uring rings cannot be read out of the kernel',
+      remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
+    };
+  }
+  if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
+  if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
+  if (path.startsWith('/memfd:')) return { why: 'memfd mappings are not supported yet by this criu' };
+  if (path.startsWith('/SYSV')) return { why: 'System V shared memory is not supported yet by this criu' };
+  if (vmFlags.has('ht')) return { why: 'huge pages of hugetlbfs are not supported yet by this criu' };
+  if (path === '/[aio]') return { why: 'rings of asynchronous I/O are not supported yet by this criu' };
+  if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
+  if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
+    return { why: 'it is registered with a userfaultfd' };
+  if (vmFlags.has('sl')) return { why: 'it is sealed (mseal), and the image format cannot say so' };
+  if (isShared && path.startsWith('/dev/') && path !== '/dev/zero' && !path.startsWith('/dev/shm/')) {
+    return { why: 'it is a mapped device' };
+  }
+  return undefined;
+}
+
+const isKernelProvided = (path: string) => path === '[vdso]' || path === '[vsyscall]' || path.startsWith('[vvar');
+
+function describe(seen: SmapsEntry): DescribedVma {
+  const { start, end, vmFlags, isShared, path } = seen;
+  const kind = kindOf(seen);
+  const sharing = isShared ? MM.MAP_SHARED : MM.MAP_PRIVATE;
+  const flags = FLAGS.reduce(
+    (all, [code, flag]) => (vmFlags.has(code) ? all | flag : all),
+    sharing | (kind.isAnonymous ? MM.MAP_ANONYMOUS : 0),
+  );
+  const madv = ADVICE.reduce((all, [code, advice]) => (vmFlags.has(code) ? all | (1n << BigInt(advice)) : all), 0n);
+  const entry: VmaEntry = {
+    start,
+    end,
+    pgoff: kind.isAnonymous && !isShared ? 0 : seen.offset,
+    shmid: kind.isAnonymous && isShared ? seen.inode : 0,
+    prot: seen.prot,
+    flags,
+    status: kind.status,
+    fd: -1,
+  };
+  if (madv !== 0n) entry.madv = madv;
+  if (!kind.isAnonymous) entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
+  return { seen, entry, needsFile: !kind.isAnonymous && path !== '' };
+}
+
+function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnonymous: boolean } {
+  if (path === '[vdso]') return { status: VMA_AREA_REGULAR | VMA_AREA_VDSO | VMA_ANON_PRIVATE, isAnonymous: true };
+  if (path === '[vsyscall]') return { status: VMA_AREA_VSYSCALL | VMA_ANON_PRIVATE, isAnonymous: true };
+  if (path.startsWith('[vvar'))
+    return { status: VMA_AREA_REGULAR | VMA_ANON_PRIVATE | VMA_AREA_VVAR, isAnonymous: true };
+  if (path === '/[aio]') return { status: VMA_AREA_REGULAR | VMA_AREA_AIORING | VMA_ANON_SHARED, isAnonymous: true };
+  if (isShared && path.startsWith('/SYSV'))
+    return { status: VMA_AREA_REGULAR | VMA_AREA_SYSVIPC | VMA_ANON_SHARED, isAnonymous: true };
+  if (isShared && path === '/dev/zero') return { status: VMA_AREA_REGULAR | VMA_ANON_SHARED, isAnonymous: true };
+  if (inode === 0) {
+    const heap = path === '[heap]' ? VMA_AREA_HEAP : 0;
+    return { status: VMA_AREA_REGULAR | heap | VMA_ANON_PRIVATE, isAnonymous: true };
+  }
+  return { status: VMA_AREA_REGULAR | (isShared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE), isAnonymous: false };
+}

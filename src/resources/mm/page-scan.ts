@@ -1,0 +1,92 @@
+/**
+ * Which pages of a task have content of their own: PAGEMAP_SCAN over the whole address space (Linux 6.7,
+ * Documentation/admin-guide/mm/pagemap.rst). Private anonymous pages, and private file pages that were written to; not
+ * zero pages, not pages of files and shared memory. Guard pages (6.15) come out of the same scan.
+ */
+import { ERRNO } from '../../linux/abi/errno.ts';
+import { O_RDONLY } from '../../linux/abi/fcntl.ts';
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_GUARD,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PAGEMAP_SCAN,
+  PM_SCAN_ARG,
+} from '../../linux/abi/pagemap.ts';
+import { addressOf, check } from '../../linux/kernel.ts';
+import { close, ioctl, open } from '../../linux/syscalls/fs.ts';
+import { type Range, TASK_SIZE } from './address-space.ts';
+
+export interface ScannedPages {
+  /** Pages with content, in order of address. */
+  readonly content: Range[];
+  /** Ranges of guard pages. */
+  readonly guards: Range[];
+}
+
+const REGION_WORDS = 3;
+const REGIONS = 4096;
+const regions = new BigUint64Array(REGIONS * REGION_WORDS);
+let knowsGuards = true;
+
+/** Scans a stopped task. Throws SyscallError (ENOTTY: the kernel is older than 6.7). */
+export function scanPages(pid: number): ScannedPages {
+  const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
+  try {
+    return scan(fd, { start: 0, end: TASK_SIZE }, PAGE_IS_PFNZERO | PAGE_IS_FILE);
+  } finally {
+    close(fd);
+  }
+}
+
+/** Pages of a shared mapping that have content: in memory or in swap. For the pages of one mapping of ours or theirs. */
+export function scanShared(pid: number, range: Range): Range[] {
+  const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
+  try {
+    return scan(fd, range, PAGE_IS_PFNZERO).content;
+  } finally {
+    close(fd);
+  }
+}
+
+function scan(fd: number, { start, end }: Range, unwanted: number): ScannedPages {
+  const arg = new BigUint64Array(PM_SCAN_ARG.bytes / 8);
+  const set = (offset: number, value: number) => {
+    arg[offset / 8] = BigInt(value);
+  };
+  const guard = () => (knowsGuards ? PAGE_IS_GUARD : 0);
+  set(PM_SCAN_ARG.size, PM_SCAN_ARG.bytes);
+  set(PM_SCAN_ARG.end, end);
+  set(PM_SCAN_ARG.vec, addressOf(regions));
+  set(PM_SCAN_ARG.vec_len, REGIONS);
+  set(PM_SCAN_ARG.category_inverted, unwanted);
+  set(PM_SCAN_ARG.category_mask, unwanted);
+  const result: ScannedPages = { content: [], guards: [] };
+  let from = start;
+  while (from < end) {
+    set(PM_SCAN_ARG.start, from);
+    set(PM_SCAN_ARG.category_anyof_mask, PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard());
+    set(PM_SCAN_ARG.return_mask, guard());
+    const count = ioctl(fd, PAGEMAP_SCAN, arg);
+    if (count === -ERRNO.EINVAL && knowsGuards) {
+      knowsGuards = false; // before Linux 6.16
+      continue;
+    }
+    check('ioctl', count, 'PAGEMAP_SCAN');
+    for (let i = 0; i < count; i++) addRegion(result, i * REGION_WORDS);
+    const walked = Number(arg[PM_SCAN_ARG.walk_end / 8] ?? 0n);
+    if (walked <= from) break;
+    from = walked;
+  }
+  return result;
+}
+
+function addRegion({ content, guards }: ScannedPages, at: number): void {
+  const start = Number(regions[at] ?? 0n);
+  const end = Number(regions[at + 1] ?? 0n);
+  const list = ((regions[at + 2] ?? 0n) & BigInt(PAGE_IS_GUARD)) !== 0n ? guards : content;
+  const last = list.at(-1);
+  if (last !== undefined && last.end === start) list[list.length - 1] = { start: last.start, end };
+  else list.push({ start, end });
+}

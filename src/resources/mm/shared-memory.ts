@@ -1,0 +1,101 @@
+/**
+ * Shared anonymous memory: each object (vma_entry.shmid) is made once, by criu itself, filled from its pages, and mapped
+ * by the tasks through a descriptor that they fetch with pidfd_getfd. It is an ordinary MAP_SHARED | MAP_ANONYMOUS
+ * mapping of ours, so in the tasks it has the same name and nature as before.
+ */
+import type { Program } from '../../agent/program.ts';
+import { CriuError } from '../../base/errors.ts';
+import type { VmaEntry } from '../../image/gen/vma.ts';
+import type { ImageDir } from '../../image/image-dir.ts';
+import { VMA_ANON_SHARED, VMA_AREA_SYSVIPC } from '../../image/vma-status.ts';
+import { O_RDWR } from '../../linux/abi/fcntl.ts';
+import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { close, open } from '../../linux/syscalls/fs.ts';
+import { memoryAt, mmap, munmap } from '../../linux/syscalls/mm.ts';
+import { MappedFile } from './fill-memory.ts';
+import { pageRuns } from './pages-image.ts';
+import { hex, mmapFlags } from './restore-vmas.ts';
+
+interface SharedObject {
+  readonly address: number;
+  readonly bytes: number;
+  readonly fd: number;
+}
+
+export class SharedMemory {
+  readonly #objects = new Map<number, SharedObject>();
+  readonly #ownPid: number;
+  #pagesWritten = 0;
+
+  constructor(ownPid: number) {
+    this.#ownPid = ownPid;
+  }
+
+  get pagesWritten(): number {
+    return this.#pagesWritten;
+  }
+
+  /** Makes and fills all objects that the mappings name. */
+  create(vmas: Iterable<VmaEntry>, images: ImageDir): void {
+    const sizes = new Map<number, number>();
+    for (const vma of vmas) {
+      if ((vma.status & VMA_ANON_SHARED) === 0 || (vma.status & VMA_AREA_SYSVIPC) !== 0) continue;
+      sizes.set(vma.shmid, Math.max(sizes.get(vma.shmid) ?? 0, vma.pgoff + vma.end - vma.start));
+    }
+    for (const [shmid, bytes] of sizes) this.#objects.set(shmid, this.#make(shmid, bytes, images));
+  }
+
+  #make(shmid: number, bytes: number, images: ImageDir): SharedObject {
+    const address = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const fd = open(`/proc/self/map_files/${hex(address)}-${hex(address + bytes)}`, O_RDWR);
+    this.#fill(shmid, address, bytes, images);
+    return { address, bytes, fd };
+  }
+
+  #fill(shmid: number, address: number, bytes: number, images: ImageDir): void {
+    const pagemap = images.tryRead('pagemap-shmem', shmid);
+    if (pagemap === undefined) return;
+    const name = `pagemap-shmem-${shmid}.img`;
+    using pages = new MappedFile(images.imagePath('pages', pagemap.head.pages_id));
+    const memory = memoryAt(address, bytes);
+    for (const run of pageRuns(pagemap, name)) {
+      if (run.address + run.bytes > bytes || run.offset + run.bytes > pages.bytes) {
+        throw new CriuError({ object: name, action: `has pages beyond the end of the shared memory (${bytes} bytes)` });
+      }
+      memory.set(pages.view(run.offset, run.bytes), run.address);
+      this.#pagesWritten += run.bytes / 4096;
+    }
+  }
+
+  /** Adds the ops that map a part of an object into a task. */
+  planMap(program: Program, vma: VmaEntry, prot: number): void {
+    const object = this.#objects.get(vma.shmid);
+    if (object === undefined) {
+      throw new CriuError({ object: `mapping ${hex(vma.start)}-${hex(vma.end)}`, action: 'has no shared memory' });
+    }
+    const pidfd = program.must('find criu', SYS.pidfd_open, this.#ownPid, 0);
+    const fd = program.must('fetch shared memory', SYS.pidfd_getfd, pidfd, object.fd, 0);
+    const flags = mmapFlags(vma) & ~MAP_ANONYMOUS;
+    program.must(
+      `map ${hex(vma.start)}-${hex(vma.end)}`,
+      SYS.mmap,
+      vma.start,
+      vma.end - vma.start,
+      prot,
+      flags,
+      fd,
+      vma.pgoff,
+    );
+    program.must('close shared memory', SYS.close, fd);
+    program.must('close the pidfd', SYS.close, pidfd);
+  }
+
+  [Symbol.dispose](): void {
+    for (const { address, bytes, fd } of this.#objects.values()) {
+      close(fd);
+      munmap(address, bytes);
+    }
+    this.#objects.clear();
+  }
+}

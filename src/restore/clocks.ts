@@ -1,0 +1,37 @@
+/**
+ * The clocks of restored tasks: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on where they were at the dump, by a time
+ * namespace with offsets (man 7 time_namespaces).
+ */
+import type { TimensEntry } from '../image/gen/timens.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
+import { check, syscall } from '../linux/kernel.ts';
+
+const NS = 1_000_000_000n;
+const time = new BigInt64Array(2);
+
+/** A clock of our own, in nanoseconds. */
+export function readClock(clock: number): bigint {
+  check('clock_gettime', syscall(SYS.clock_gettime, clock, new BigUint64Array(time.buffer)), `${clock}`);
+  return (time[0] ?? 0n) * NS + (time[1] ?? 0n);
+}
+
+/** Offsets of a time namespace, in nanoseconds. */
+export interface ClockOffsets {
+  readonly monotonic: bigint;
+  readonly boottime: bigint;
+}
+
+/**
+ * The text for /proc/PID/timens_offsets that makes the clocks go on from the image's values. Offsets count from the
+ * initial time namespace, so those of our own are taken off.
+ */
+export function clockOffsets(entry: TimensEntry, own: ClockOffsets): string {
+  const line = (clock: number, { tv_sec, tv_nsec }: TimensEntry['monotonic'], ownOffset: bigint) => {
+    const wanted = BigInt(tv_sec) * NS + BigInt(tv_nsec);
+    const offset = wanted - (readClock(clock) - ownOffset);
+    const seconds = offset / NS - (offset % NS < 0n ? 1n : 0n);
+    return `${clock} ${seconds} ${offset - seconds * NS}\n`;
+  };
+  return line(CLOCK_MONOTONIC, entry.monotonic, own.monotonic) + line(CLOCK_BOOTTIME, entry.boottime, own.boottime);
+}

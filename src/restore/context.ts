@@ -1,0 +1,50 @@
+/** What all parts of a restore share: the tree, the images, and the places and plans made before any process exists. */
+import type { Program, ProgramArg } from '../agent/program.ts';
+import type { Logger } from '../base/log.ts';
+import type { SeccompEntry } from '../image/gen/seccomp.ts';
+import type { ImageDir } from '../image/image-dir.ts';
+import type { Range } from '../resources/mm/address-space.ts';
+import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
+import type { SharedMemory } from '../resources/mm/shared-memory.ts';
+import type { TaskNow } from '../resources/task/restore-thread.ts';
+import type { HostTask } from '../tracee/host.ts';
+import type { FinalProgram } from './final-program.ts';
+import type { RestoreMember, RestoreTree, RestoreZombie } from './restore-tree.ts';
+
+/** Files are restored in up to three steps, with all tasks in step: created, handed to others, finished. */
+export type FileStage = 'create' | 'share' | 'finish';
+
+/** The plan of everything that is open or mapped. */
+export interface FilesPlan {
+  /** Stages that have any ops at all. */
+  readonly stages: readonly FileStage[];
+  addOps(stage: FileStage, pid: number, program: Program): void;
+  /** Upper bound of the room that all stages of a task take in programs. */
+  programBytes(pid: number): number;
+  /** Adds the open of a mapped file by a task; returns the descriptor, which the caller closes. */
+  openForMapping(program: Program, pid: number, fileId: number, fdflags: number): ProgramArg;
+}
+
+export interface RestoreContext {
+  readonly tree: RestoreTree;
+  readonly images: ImageDir;
+  readonly log: Logger;
+  readonly files: FilesPlan;
+  readonly sharedMemory: SharedMemory;
+  /** Where the vdso waits while address spaces are built; directly before `home`. */
+  readonly parking: Range;
+  /** Where the agent lives in every task. */
+  readonly home: { readonly address: number; readonly bytes: number };
+  /** The vdso group while it is parked. */
+  readonly parkedVdso: readonly VdsoPiece[];
+  /** What new tasks have before they get their own state. */
+  readonly taskNow: TaskNow;
+  /** The content of seccomp.img. */
+  readonly filters: SeccompEntry | undefined;
+  /** Final programs, in the order of the tasks; filled by the stages. */
+  readonly finals: FinalProgram[];
+  /** True when the task has to join a process group that somebody else leads. */
+  joinsGroup(member: RestoreMember): boolean;
+  /** Tasks that exist only to die, once their parents are complete. */
+  readonly zombies: { readonly zombie: RestoreZombie; readonly host: HostTask }[];
+}

@@ -1,0 +1,66 @@
+/**
+ * The last steps of a restore: every thread gets the registers it had, the agent disappears, and the tasks run.
+ *
+ * Until here all tasks are under PTRACE_O_EXITKILL: if criu dies, nothing is left of them.
+ */
+import { assert, CriuError } from '../base/errors.ts';
+import type { CoreEntry } from '../image/gen/core.ts';
+import { NT_X86_XSTATE, PTRACE_GETREGSET, PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
+import { SIGTRAP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { check } from '../linux/kernel.ts';
+import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
+import { registersFromImage } from '../resources/registers/registers.ts';
+import { assembleXstate } from '../resources/registers/xstate.ts';
+import { writeSignalMask } from '../tracee/guest.ts';
+import { readMemory } from '../tracee/memory.ts';
+import { readRegisters, register, setRegister, writeRegisters, writeXstate } from '../tracee/registers.ts';
+import { waitForStop } from '../tracee/stop.ts';
+
+const probe = new Uint8Array(64 * 1024);
+let xstateBytes: number | undefined;
+
+/** Size of the XSAVE area that PTRACE_SETREGSET of this kernel takes. */
+function xstateSize(tid: number): number {
+  xstateBytes ??= check('ptrace', ptraceRegset(PTRACE_GETREGSET, tid, NT_X86_XSTATE, probe), `GETREGSET, ${tid}`);
+  return xstateBytes;
+}
+
+/** Gives a stopped thread the registers, FPU state and signal mask of its image. */
+export function writeThreadState(tid: number, core: CoreEntry): void {
+  const info = core.thread_info;
+  if (info === undefined) {
+    throw new CriuError({ object: `core-${tid}.img`, action: 'has no registers', why: 'thread_info is missing' });
+  }
+  const extended = new Map(info.xstate_ext.map(({ bit, content }) => [bit, content]));
+  writeXstate(tid, assembleXstate(info.fpregs, extended, xstateSize(tid)));
+  writeRegisters(tid, registersFromImage(info.gpregs));
+  writeSignalMask(tid, core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n);
+}
+
+const MAX_VDSO_BYTES = 64 * 1024;
+
+/** A `syscall` instruction in the task's vdso. Undefined when it has none. */
+export function findSyscall(pid: number, vdso: { start: number; end: number } | undefined): number | undefined {
+  if (vdso === undefined) return undefined;
+  const code = Buffer.from(readMemory(pid, vdso.start, Math.min(vdso.end - vdso.start, MAX_VDSO_BYTES)));
+  const at = code.indexOf(Buffer.of(0x0f, 0x05));
+  return at < 0 ? undefined : vdso.start + at;
+}
+
+/** Removes the agent's home from a task: munmap by its leader, through a `syscall` instruction outside of it. */
+export function unmapHome(pid: number, syscallAt: number, home: { address: number; bytes: number }): void {
+  const registers = readRegisters(pid);
+  setRegister(registers, 'rip', syscallAt);
+  setRegister(registers, 'rax', SYS.munmap);
+  setRegister(registers, 'rdi', home.address);
+  setRegister(registers, 'rsi', home.bytes);
+  setRegister(registers, 'orig_rax', -1n);
+  writeRegisters(pid, registers);
+  for (let stops = 0; stops < 2; stops++) {
+    check('ptrace', ptrace(PTRACE_SYSCALL, pid), `SYSCALL, ${pid}`);
+    const stop = waitForStop(pid);
+    assert(stop !== 'gone' && stop.kind === 'signal' && stop.signal === SIGTRAP, `task ${pid} stops at munmap`);
+  }
+  check('munmap', Number(BigInt.asIntN(64, register(readRegisters(pid), 'rax'))), `the agent of task ${pid}`);
+}

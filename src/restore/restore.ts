@@ -1,0 +1,149 @@
+/**
+ * Restore: images → checks → plan → stubs → stages → the tree runs.
+ *
+ * Everything that can be refused is refused before a process exists; what fails later leaves no process behind, because
+ * all of them die with their tracer (PTRACE_O_EXITKILL) until they are complete.
+ */
+import type { Logger } from '../base/log.ts';
+import type { ImageDir } from '../image/image-dir.ts';
+import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
+import { SIGKILL } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { syscall } from '../linux/kernel.ts';
+import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
+import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
+import { parseLimits } from '../proc/limits.ts';
+import { parseMaps } from '../proc/maps.ts';
+import { parseLoginuid } from '../proc/small.ts';
+import { parseStatus } from '../proc/status.ts';
+import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { findHole, type Range } from '../resources/mm/address-space.ts';
+import { VDSO_ROOM, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
+import { SharedMemory } from '../resources/mm/shared-memory.ts';
+import type { TaskNow } from '../resources/task/restore-thread.ts';
+import { supportsTimerIds } from '../resources/timers/posix-timers.ts';
+import type { HostTask } from '../tracee/host.ts';
+import { spawnStub } from '../tracee/stub.ts';
+import { TreeBuilder } from './builder.ts';
+import { clockOffsets } from './clocks.ts';
+import type { FilesPlan, RestoreContext } from './context.ts';
+import type { RestoreMember, RestoreTree } from './restore-tree.ts';
+import { letRun, runStages } from './stages.ts';
+
+export interface RestoreOptions {
+  /** The root becomes a sibling of criu instead of a child. */
+  readonly sibling: boolean;
+  /** Leave the tasks stopped. */
+  readonly leaveStopped: boolean;
+  /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
+  readonly beforeResume: () => void;
+}
+
+export interface RestoreStatistics {
+  readonly pagesCompared: number;
+  readonly pagesShared: number;
+  readonly pagesWritten: number;
+  readonly forkingUs: number;
+}
+
+/** Restores the tree; it runs when this returns. Throws CriuError; then no process of it is left. */
+export function restoreTree(
+  tree: RestoreTree,
+  images: ImageDir,
+  files: FilesPlan,
+  options: RestoreOptions,
+  log: Logger,
+): RestoreStatistics {
+  const { parking, home } = findHome(tree, files);
+  using sharedMemory = new SharedMemory(getpid());
+  sharedMemory.create(allVmas(tree), images);
+  // The group's sizes are the same in every process of this kernel.
+  const parkedVdso = parked(vdsoPieces(parseMaps(readFile('/proc/self/maps'))), parking.start);
+  const pids = new Set(tree.members.map(({ pid }) => pid));
+  const joinsGroup = ({ pid, pgid }: RestoreMember) => pgid !== pid && pids.has(pgid);
+  const context: RestoreContext = {
+    tree, images, log, files, sharedMemory, parking, home, parkedVdso, joinsGroup, taskNow: readTaskNow(),
+    filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
+  }; // biome-ignore format: names only
+  using builder = new TreeBuilder(context);
+  const started = Bun.nanoseconds();
+  let root: HostTask | undefined;
+  try {
+    root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
+    const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
+    const tasks = builder.build(root, vdsoPieces(maps));
+    const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
+    runStages(context, tasks);
+    options.beforeResume();
+    letRun(context, tasks, options.leaveStopped);
+    const { compared, shared, written } = builder.statistics;
+    return {
+      pagesCompared: compared,
+      pagesShared: shared,
+      pagesWritten: written + sharedMemory.pagesWritten,
+      forkingUs,
+    };
+  } catch (error) {
+    if (root !== undefined) killAll([...builder.pids].reverse());
+    throw error;
+  }
+}
+
+/** What new tasks inherit from us. */
+function readTaskNow(): TaskNow {
+  const status = parseStatus(readFile('/proc/self/status'));
+  const loginuid = tryReadFile('/proc/self/loginuid');
+  return {
+    creds: { status, securebits: syscall(SYS.prctl, PR_GET_SECUREBITS) },
+    rlimits: { limits: parseLimits(readFile('/proc/self/limits')), capEff: status.capEff },
+    loginuid: typeof loginuid === 'string' ? parseLoginuid(loginuid) : undefined,
+    supportsTimerIds: supportsTimerIds(),
+  };
+}
+
+/** Kills half-built tasks and waits until they are gone. They are ours: children of our tracees, or of us. */
+function killAll(pids: readonly number[]): void {
+  for (const pid of pids) kill(pid, SIGKILL);
+  for (const pid of pids) tryWait(pid);
+}
+
+/** The pieces, one after the other, from `address` on. */
+function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
+  let start = address;
+  return pieces.map(({ name, start: from, end }) => {
+    const piece = { name, start, end: start + end - from };
+    start = piece.end;
+    return piece;
+  });
+}
+
+function allVmas(tree: RestoreTree) {
+  return tree.tasks.flatMap(({ mm }) => mm.vmas);
+}
+
+/** The agent's room in every task: virtual, only what programs need is mapped. */
+const HOME_ROOM = 1 << 30;
+
+function findHome(tree: RestoreTree, files: FilesPlan): { parking: Range; home: { address: number; bytes: number } } {
+  const start = findHole(allVmas(tree), HOME_ROOM + VDSO_ROOM);
+  const home = { address: start + VDSO_ROOM, bytes: homeSize(tree, files) };
+  return { parking: { start, end: home.address }, home };
+}
+
+/** An upper bound of what the programs of a task take, in bytes. */
+function homeSize(tree: RestoreTree, files: FilesPlan): number {
+  const sizes = tree.tasks.map(
+    ({ pid, mm, threads }) => 0x20000 + mm.vmas.length * 1024 + files.programBytes(pid) + threads.length * 8192,
+  );
+  return (Math.max(...sizes) + tree.tasks.length * 1024 + 4095) & ~4095;
+}
+
+function offsets(images: ImageDir, tree: RestoreTree): string | undefined {
+  const root = tree.inventory.root_ids?.time_ns_id;
+  const own = tree.root.ids.time_ns_id;
+  const entry = images.tryRead('timens', own === undefined || own === root ? 0 : own)?.[0];
+  if (entry === undefined) return undefined;
+  const { monotonic, boottime } = parseTimensOffsets(readFile('/proc/self/timens_offsets'));
+  const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
+  return clockOffsets(entry, { monotonic: ns(monotonic), boottime: ns(boottime) });
+}
