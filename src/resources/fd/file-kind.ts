@@ -86,6 +86,8 @@ export interface KindDump {
   isFirst(key: string): boolean;
   /** Id of a description by its number in a task; for `complete` only, when all are known. */
   idOf(task: FrozenTask, fd: number): number | undefined;
+  /** All numbers in a task's table, ascending; for `complete` only. */
+  fdsOf(task: FrozenTask): number[];
   /** A state of the kind for the whole dump, made when first asked for. */
   state<T>(key: string, make: () => T): T;
   warn(text: string): void;
@@ -100,6 +102,8 @@ export interface RestoreSystem {
   stat(path: string, isFollowing: boolean): Stat | number;
   /** The first bytes of a file (at most `bytes`), or −errno. */
   head(path: string, bytes: number): Uint8Array | number;
+  /** CLOCK_REALTIME. */
+  wallClockNs(): bigint;
 }
 
 export interface RestoreFilesOptions {

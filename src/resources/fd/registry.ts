@@ -1,8 +1,13 @@
 /** All kinds of open files. The order does not matter: each file is recognised by one kind only. */
 
+import { eventfd } from './eventfd/eventfd.ts';
+import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
 
-export const FILE_KINDS: readonly FileKind[] = [regularFile, pipe, fifo];
+import { signalfd } from './signalfd/signalfd.ts';
+import { timerfd } from './timerfd/timerfd.ts';
+
+export const FILE_KINDS: readonly FileKind[] = [regularFile, pipe, fifo, eventfd, eventpoll, signalfd, timerfd];

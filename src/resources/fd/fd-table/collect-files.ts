@@ -11,8 +11,8 @@ import type { ImageDir } from '../../../image/image-dir.ts';
 import type { ElementOf } from '../../../image/image-kinds.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
-import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
+import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
@@ -169,6 +169,10 @@ export class FilesDump implements KindDump {
 
   idOf(task: FrozenTask, fd: number): number | undefined {
     return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
+  }
+
+  fdsOf(task: FrozenTask): number[] {
+    return [...(this.#fdTables.get(task.pid)?.entries.keys() ?? [])];
   }
 
   state<T>(key: string, make: () => T): T {

@@ -8,8 +8,8 @@ import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
 import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
-import { close, fcntl, fstat, fstatfsType, readFile, type Stat } from '../../../linux/syscalls/fs.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
+import { close, fcntl, fstat, fstatfsType, readFile, type Stat } from '../../../linux/syscalls/fs.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 

@@ -6,6 +6,7 @@ import type { RestoreSystem } from '../file-kind.ts';
 
 export const restoreSystem: RestoreSystem = {
   stat: (path, isFollowing) => (isFollowing ? tryStat(path) : tryLstat(path)),
+  wallClockNs: () => BigInt(Date.now()) * 1_000_000n,
   head(path, bytes) {
     const fd = tryOpen(path, O_RDONLY);
     if (fd < 0) return fd;
