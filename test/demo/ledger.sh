@@ -1,8 +1,9 @@
 # The program of the demo, for machines with nothing but bash: the same as ledger.c, without threads.
 secret=$RANDOM$RANDOM$RANDOM
 exec {journal}>>"$1"
-# A pipe that nobody writes to: `read` with a time limit naps on it without starting a process.
-exec {nap}<> <(:)
+# A FIFO that nobody writes to: `read` with a time limit naps on it without starting a process.
+mkfifo "$1.nap"
+exec {nap}<>"$1.nap"
 ( ticks=0; while :; do ticks=$((ticks + 1)); echo "$ticks" >"$1.child"; read -rt 0.05 -u "$nap"; done ) &
 child=$!
 memory=()

@@ -2,15 +2,15 @@
  * The face of the harness for bun:test: `liveTest` is one round trip as a test, `liveCase` any test that needs the
  * machine. Both skip, and say why, where they can't run; with CRIU_TEST_NO_SKIP=1 that is a failure.
  */
-import { afterEach, test } from 'bun:test';
+import { test } from 'bun:test';
 import { knownOnOriginal, notYet } from '../live/not-yet.ts';
 import { findCompiler } from './build-program.ts';
 import { isOriginal } from './criu-command.ts';
 import { cleanUp, type RoundTripOptions, roundTrip, SkippedByProgram } from './harness.ts';
 
+/** A case gives up before the test runner does, so that it can still clean up. */
+const caseTimeoutMs = 100_000;
 const testTimeoutMs = 120_000;
-
-afterEach(cleanUp, testTimeoutMs);
 
 /** Why no live test can run here, or undefined. */
 function findObstacle(): string | undefined {
@@ -36,11 +36,16 @@ export function liveCase(name: string, body: () => Promise<void>): void {
 
 async function runCase(name: string, obstacle: string | undefined, body: () => Promise<void>): Promise<void> {
   if (obstacle !== undefined) throw new Error(`skipped, but CRIU_TEST_NO_SKIP=1: ${obstacle}`);
+  const { promise: timedOut, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`gave up after ${caseTimeoutMs} ms`)), caseTimeoutMs);
   try {
-    await body();
+    await Promise.race([body(), timedOut]);
   } catch (error) {
     if (!(error instanceof SkippedByProgram)) throw error;
     console.log(`skipped: ${name}: ${error.message}`);
+  } finally {
+    clearTimeout(timer);
+    await cleanUp();
   }
 }
 

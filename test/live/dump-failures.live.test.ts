@@ -134,7 +134,6 @@ liveCase('wrong command lines are refused with one clear line', async () => {
     [['dump', '-t', '0', '-D', specimen.dir], /invalid argument for -t/i],
     [['dump', '-D', specimen.dir], /-t|tree|pid not specified/],
     [['dump', '-t', String(specimen.pid), '-D', '/no/such/folder'], /\/no\/such\/folder|image dir/],
-    [['restore', '-d', '-D', specimen.dir], /inventory/],
     [['no-such-command'], /unknown command/i],
   ];
   for (const [args, wanted] of cases) {

@@ -15,6 +15,7 @@ liveTest('open files keep position, flags and number', 'files-regular', {
 liveTest('shared descriptions and tables stay shared', 'files-shared');
 liveTest('pipes keep their data, size and ends', 'pipes');
 liveTest('a pipe in packet mode keeps its packets', 'pipes', { args: ['packets'] });
+liveTest('a pipe end opened again for reading and writing survives', 'pipe-rdwr');
 liveTest('a file whose name was deleted and linked again survives', 'relinked');
 // A deleted file's name may get a new suffix in /proc, and O_TMPFILE can't be set again; the program compares what counts.
 const deletedNames = [/\/fd\/\d+$/, /\/fdinfo\/7$/];

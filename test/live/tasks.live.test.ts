@@ -27,6 +27,7 @@ liveTest('a tree of stopped tasks and zombies does not notice a dump with --leav
 
 liveTest('signal actions, masks and pending signals survive', 'signals');
 liveTest('a handler on the alternate stack returns after the restore', 'signals-on-altstack');
-liveTest('interval timers and POSIX timers go on', 'timers');
+// A timer that fires every 20 ms may have a signal on its way at the moment of the picture.
+liveTest('interval timers and POSIX timers go on', 'timers', { ignore: [/(SigPnd|ShdPnd)$/] });
 liveTest('a POSIX timer keeps its overrun', 'timer-overrun');
 liveTest('monotonic and boot time neither go back nor jump', 'clocks', { beforeRestore: () => Bun.sleep(2000) });

@@ -49,8 +49,10 @@ liveCase('a shell job survives three rounds with --shell-job', async () => {
     if (status !== 0) throw new Error(readFileSync(join(imagesDir, 'restore.log'), 'utf8').slice(-3000));
     await checkRound(job, round);
   }
-  const screen = readFileSync(join(shell.dir, 'screen'), 'utf8');
-  expect(screen).toContain('hello from round 1\r\nhello from round 2\r\nhello from round 3\r\n');
+  const wanted = 'hello from round 1\r\nhello from round 2\r\nhello from round 3\r\n';
+  const screen = (): string => readFileSync(join(shell.dir, 'screen'), 'utf8');
+  for (let waitedMs = 0; waitedMs < 2000 && !screen().includes(wanted); waitedMs += 10) await Bun.sleep(10);
+  expect(screen()).toContain(wanted);
 });
 
 liveCase('a shell job is refused without --shell-job, naming it, and runs on', async () => {
