@@ -43,6 +43,10 @@ export interface TaskCoreEntry {
   blk_sigset_extended?: bigint | undefined;
   stop_signo?: number | undefined;
   membarrier_registration_mask?: number | undefined;
+  coredump_filter_ext?: number | undefined;
+  mdwe_ext?: number | undefined;
+  memory_merge_ext?: boolean | undefined;
+  thp_disable_flags_ext?: number | undefined;
 }
 export const TaskCoreEntry: MessageType<TaskCoreEntry> = {
   name: 'task_core_entry',
@@ -66,6 +70,10 @@ export const TaskCoreEntry: MessageType<TaskCoreEntry> = {
     [20, 'blk_sigset_extended', 'uint64', 'optional', { hex: true }],
     [21, 'stop_signo', 'uint32', 'optional'],
     [22, 'membarrier_registration_mask', 'uint32', 'optional', { hex: true }],
+    [20000, 'coredump_filter_ext', 'uint32', 'optional', { hex: true }],
+    [20001, 'mdwe_ext', 'uint32', 'optional', { hex: true }],
+    [20002, 'memory_merge_ext', 'bool', 'optional'],
+    [20003, 'thp_disable_flags_ext', 'uint32', 'optional', { hex: true }],
   ],
 };
 
@@ -115,6 +123,38 @@ export const ThreadSasEntry: MessageType<ThreadSasEntry> = {
   ],
 };
 
+export interface SchedDeadlineExt {
+  flags: bigint;
+  runtime: bigint;
+  deadline: bigint;
+  period: bigint;
+}
+export const SchedDeadlineExt: MessageType<SchedDeadlineExt> = {
+  name: 'sched_deadline_ext',
+  fields: () => [
+    [1, 'flags', 'uint64', 'required', { hex: true }],
+    [2, 'runtime', 'uint64', 'required'],
+    [3, 'deadline', 'uint64', 'required'],
+    [4, 'period', 'uint64', 'required'],
+  ],
+};
+
+export interface SyscallDispatchExt {
+  mode: bigint;
+  selector: bigint;
+  offset: bigint;
+  len: bigint;
+}
+export const SyscallDispatchExt: MessageType<SyscallDispatchExt> = {
+  name: 'syscall_dispatch_ext',
+  fields: () => [
+    [1, 'mode', 'uint64', 'required'],
+    [2, 'selector', 'uint64', 'required', { hex: true }],
+    [3, 'offset', 'uint64', 'required', { hex: true }],
+    [4, 'len', 'uint64', 'required', { hex: true }],
+  ],
+};
+
 export interface ThreadCoreEntry {
   futex_rla: bigint;
   futex_rla_len: number;
@@ -132,6 +172,16 @@ export interface ThreadCoreEntry {
   blk_sigset_extended?: bigint | undefined;
   rseq_entry?: RseqEntry | undefined;
   cg_set?: number | undefined;
+  timerslack_ext?: bigint | undefined;
+  ioprio_ext?: number | undefined;
+  cpu_affinity_ext?: Uint8Array | undefined;
+  personality_ext?: number | undefined;
+  sched_deadline_ext?: SchedDeadlineExt | undefined;
+  syscall_dispatch_ext?: SyscallDispatchExt | undefined;
+  tsc_ext?: number | undefined;
+  mce_kill_ext?: number | undefined;
+  cpuid_fault_ext?: boolean | undefined;
+  speculation_ext?: Uint8Array | undefined;
 }
 export const ThreadCoreEntry: MessageType<ThreadCoreEntry> = {
   name: 'thread_core_entry',
@@ -152,6 +202,16 @@ export const ThreadCoreEntry: MessageType<ThreadCoreEntry> = {
     [14, 'blk_sigset_extended', 'uint64', 'optional'],
     [15, 'rseq_entry', RseqEntry, 'optional'],
     [16, 'cg_set', 'uint32', 'optional'],
+    [20000, 'timerslack_ext', 'uint64', 'optional'],
+    [20001, 'ioprio_ext', 'uint32', 'optional', { hex: true }],
+    [20002, 'cpu_affinity_ext', 'bytes', 'optional'],
+    [20003, 'personality_ext', 'uint32', 'optional', { hex: true }],
+    [20004, 'sched_deadline_ext', SchedDeadlineExt, 'optional'],
+    [20005, 'syscall_dispatch_ext', SyscallDispatchExt, 'optional'],
+    [20006, 'tsc_ext', 'uint32', 'optional'],
+    [20007, 'mce_kill_ext', 'uint32', 'optional'],
+    [20008, 'cpuid_fault_ext', 'bool', 'optional'],
+    [20009, 'speculation_ext', 'bytes', 'optional'],
   ],
 };
 

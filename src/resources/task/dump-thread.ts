@@ -8,7 +8,7 @@
  */
 import type { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
-import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
+import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
@@ -18,6 +18,7 @@ import { type LsmLabels, readLsmLabels } from '../creds/lsm.ts';
 import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/rlimits.ts';
 import { type RseqState, readRseq } from '../rseq/rseq.ts';
 import { describeThreadAreas, inspectThreadAreas, type ThreadAreasToken } from '../rseq/thread-areas.ts';
+import { chosenAffinity } from '../sched/affinity.ts';
 import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts';
 import { readSeccomp, type ThreadSeccomp } from '../seccomp/seccomp.ts';
 import { describeSigactions, inspectSigactions, type SigactionsToken } from '../signals/sigactions.ts';
@@ -30,14 +31,16 @@ import {
   type PosixTimersToken,
   readPosixTimers,
 } from '../timers/posix-timers.ts';
-import { type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
+import { COREDUMP_FILTER_DEFAULT, type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
 import {
   describeProcessFlags,
   inspectProcessFlags,
   type ProcessFlags,
   type ProcessFlagsToken,
 } from './process-flags.ts';
+import { readSyscallDispatch } from './syscall-dispatch.ts';
 import { describeThreadFlags, inspectThreadFlags, type ThreadFlagsToken } from './thread-flags.ts';
+import { describeThreadTuning, inspectThreadTuning, type ThreadTuningToken } from './thread-tuning.ts';
 
 /** What is read of a stopped thread from outside. */
 export interface ThreadFacts {
@@ -50,6 +53,9 @@ export interface ThreadFacts {
   readonly lsm: LsmLabels;
   /** For `SeccompFilters`, which numbers the filters of the whole tree. */
   readonly seccomp: ThreadSeccomp;
+  readonly affinity: Uint8Array | undefined;
+  /** When it is there, it must be off while an agent runs in the thread: see `writeSyscallDispatch`. */
+  readonly dispatch: SyscallDispatchExt | undefined;
 }
 
 export function readThread(thread: FrozenThread): ThreadFacts {
@@ -59,6 +65,8 @@ export function readThread(thread: FrozenThread): ThreadFacts {
     pending: readSignalQueue(tid, 'thread', status.sigPnd !== 0n),
     lsm: readLsmLabels(pid, tid),
     seccomp: readSeccomp(tid, status.seccomp),
+    affinity: chosenAffinity(tid, status.cpusAllowed),
+    dispatch: readSyscallDispatch(tid),
   };
 }
 
@@ -68,6 +76,7 @@ export interface ThreadToken {
   readonly sched: SchedToken;
   readonly creds: CredsToken;
   readonly flags: ThreadFlagsToken;
+  readonly tuning: ThreadTuningToken;
 }
 
 /** Questions to one thread, asked by itself. */
@@ -78,6 +87,7 @@ export function inspectThread(program: Program, thread: FrozenThread): ThreadTok
     sched: inspectSched(program),
     creds: inspectCreds(program, thread.status.groups.length),
     flags: inspectThreadFlags(program),
+    tuning: inspectThreadTuning(program),
   };
 }
 
@@ -86,7 +96,7 @@ export interface DescribedThread {
   readonly threadCore: ThreadCoreEntry;
   /** For thread_info. */
   readonly clearTidAddr: bigint;
-  /** The leader's goes to task_core_entry. */
+  /** The leader's goes to task_core_entry; that of another thread to personality_ext when it is not the same. */
   readonly personality: number;
 }
 
@@ -111,8 +121,16 @@ export function describeThread(
     creds: describeCreds(token.creds, result, thread.status, facts.lsm),
     comm: thread.stat.comm,
     ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
+    ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
+    ...(facts.dispatch === undefined ? {} : { syscall_dispatch_ext: facts.dispatch }),
+    ...describeThreadTuning(token.tuning, result),
   };
   return { threadCore, clearTidAddr: areas.clearTidAddr, personality: flags.personality };
+}
+
+/** Notes the execution domain of a thread that is not its leader's; so for nearly none. */
+export function addPersonality(thread: DescribedThread, leader: DescribedThread): void {
+  if (thread.personality !== leader.personality) thread.threadCore.personality_ext = thread.personality;
 }
 
 /** What is read of a stopped process from outside. */
@@ -189,8 +207,19 @@ export function describeTask(
     child_subreaper: flags.isSubreaper,
     ...(task.stopSignal === undefined ? {} : { stop_signo: task.stopSignal }),
     ...(flags.membarrierRegistrations === 0 ? {} : { membarrier_registration_mask: flags.membarrierRegistrations }),
+    ...taskExtensions(flags, facts.attributes),
   };
   return { tc, mm: flags };
+}
+
+/** What CRIU's format has no field for, as far as it is not the default. */
+function taskExtensions(flags: ProcessFlags, { coredumpFilter }: ProcAttributes): Partial<TaskCoreEntry> {
+  return {
+    ...(coredumpFilter === COREDUMP_FILTER_DEFAULT ? {} : { coredump_filter_ext: coredumpFilter }),
+    ...(flags.mdwe === 0 ? {} : { mdwe_ext: flags.mdwe }),
+    ...(flags.isMemoryMerged ? { memory_merge_ext: true } : {}),
+    ...(flags.thpDisableFlags === 0 ? {} : { thp_disable_flags_ext: flags.thpDisableFlags }),
+  };
 }
 
 /** The number of a thread in its own pid namespace. */

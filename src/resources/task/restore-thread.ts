@@ -22,6 +22,9 @@
  *    - dumpable when the credentials of all threads are there, since each change of them resets it;
  *    - flags of the process, then timers are armed, interval timers as late as possible.
  *
+ * From outside, by the controller: `writeProcAttributes`, and `writeSyscallDispatch` for each thread when no agent will
+ * run in it any more.
+ *
  * Inside `planThread`: struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
  * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
@@ -33,6 +36,7 @@ import { type CredsNow, planCreds, planNoNewPrivs } from '../creds/restore-creds
 import { planRlimits, type RlimitsNow } from '../rlimits/rlimits.ts';
 import { planRseq } from '../rseq/rseq.ts';
 import { planThreadAreas } from '../rseq/thread-areas.ts';
+import { planAffinity } from '../sched/affinity.ts';
 import { planSched } from '../sched/sched.ts';
 import { hasSeccomp, planSeccomp } from '../seccomp/restore-seccomp.ts';
 import { planSigactions } from '../signals/sigactions.ts';
@@ -43,6 +47,7 @@ import { planPosixTimersArm, planPosixTimersCreate } from '../timers/posix-timer
 import { planLoginuid } from './proc-attributes.ts';
 import { planDumpable, planMembarrier, planProcessFlags } from './process-flags.ts';
 import { planName, planPdeathSig, planPersonality } from './thread-flags.ts';
+import { planThreadTuning } from './thread-tuning.ts';
 
 /** What the new task is before, as far as it matters. */
 export interface TaskNow {
@@ -80,8 +85,10 @@ export function planThread(program: Program, thread: ThreadPlan): void {
   if (threadCore.sas !== undefined) planSigaltstack(program, threadCore.sas);
   planName(program, threadCore.comm ?? tc.comm);
   planSched(program, threadCore);
+  planAffinity(program, threadCore.cpu_affinity_ext);
+  planThreadTuning(program, threadCore);
   planSignalQueue(program, threadCore.signals_p, { pid, tid, queue: 'thread' });
-  planPersonality(program, tc.personality);
+  planPersonality(program, threadCore.personality_ext ?? tc.personality);
 }
 
 /** Piece 3: see the head of this file. `filters` is the content of seccomp.img. */
@@ -126,9 +133,9 @@ export function planTaskLate(program: Program, task: TaskPlan): string[] {
   planProcessFlags(program, {
     isSubreaper: tc.child_subreaper ?? false,
     isThpDisabled: task.isThpDisabled,
-    thpDisableFlags: 0,
-    mdwe: 0,
-    isMemoryMerged: false,
+    thpDisableFlags: tc.thp_disable_flags_ext ?? 0,
+    mdwe: tc.mdwe_ext ?? 0,
+    isMemoryMerged: tc.memory_merge_ext ?? false,
   });
   planDumpable(program, task.dumpable);
   planPosixTimersArm(program, timers.posix);

@@ -37,7 +37,9 @@ import {
   readTask,
   readThread,
 } from './dump-thread.ts';
+import { writeProcAttributes } from './proc-attributes.ts';
 import { planTaskEarly, planTaskLate, planThread } from './restore-thread.ts';
+import { readSyscallDispatch, writeSyscallDispatch } from './syscall-dispatch.ts';
 import { putU32 } from './words.ts';
 
 const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
@@ -322,6 +324,49 @@ test('small attributes', () => {
   expect(got.thread.clearTidAddr).toBe(changes.clearTidAddr);
   expect(got.task.tc).toMatchObject(changes.tc);
   expect(got.task.mm).toMatchObject(changes.mm);
+});
+
+describe('what CRIU has no field for', () => {
+  test('of a thread', () => {
+    const threadCore = {
+      timerslack_ext: 123_456n,
+      ioprio_ext: (2 << 13) | 7,
+      cpu_affinity_ext: Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0),
+      personality_ext: 0x0008_0000,
+      tsc_ext: 2,
+      mce_kill_ext: 1,
+    };
+    const { got } = roundTrip({ threadCore });
+    const { personality_ext, ...rest } = threadCore;
+    expect(got.thread.threadCore).toMatchObject(rest);
+    expect(got.thread.personality).toBe(personality_ext);
+  });
+
+  test('deadline scheduling', () => {
+    const times = { runtime: 1_000_000n, deadline: 50_000_000n, period: 100_000_000n };
+    const threadCore = { sched_policy: 6, sched_deadline_ext: { flags: 0n, ...times } };
+    expect(roundTrip({ threadCore }).got.thread.threadCore).toMatchObject(threadCore);
+  });
+
+  test('of a process', () => {
+    const tc = { mdwe_ext: 3, memory_merge_ext: true };
+    expect(roundTrip({ tc }).got.task.tc).toMatchObject(tc);
+  });
+
+  test('of files in /proc', () => {
+    const { pid } = newStub();
+    expect(writeProcAttributes(pid, { oomScoreAdj: 321, coredumpFilter: 0x7f })).toEqual([]);
+    expect(dumpStub(pid).task.tc).toMatchObject({ oom_score_adj: 321, coredump_filter_ext: 0x7f });
+  });
+
+  test('syscall user dispatch', () => {
+    const { pid } = newStub();
+    const entry = { mode: 1n, selector: BigInt(PAGE), offset: 0x1000n, len: 0x2000n };
+    writeSyscallDispatch(pid, entry);
+    expect(readSyscallDispatch(pid)).toEqual(entry);
+    writeSyscallDispatch(pid, undefined);
+    expect(readSyscallDispatch(pid)).toBeUndefined();
+  });
 });
 
 test('resource limits that become lower', () => {
