@@ -171,7 +171,7 @@ export class ImageDir {
   /** Creates a file of any content, truncated when it exists. The caller closes the descriptor. */
   createFile(name: string): number {
     const path = this.rawPath(name);
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
     const fd = attempt(path, 'cannot create the image', () => openSync(toBuffer(path), flags, IMAGE_MODE));
     this.created.add(name);
     return fd;

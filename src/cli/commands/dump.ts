@@ -1,9 +1,84 @@
-/** `criu dump`: translates the options into a call of the module that does the work. */
+/** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
 import { CriuError } from '../../base/errors.ts';
+import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { killTree, stopTree } from '../../dump/end.ts';
+import { Freezer } from '../../dump/freeze.ts';
+import { ImageDir } from '../../image/image-dir.ts';
+import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
+import { formatDumpStats } from '../stats.ts';
+import { reportReady, writePidfile } from '../status-files.ts';
 
-/** Throws CriuError when it cannot be done. */
-export function run(_context: CommandContext): number {
-  throw new CriuError({ action: 'dump is not supported yet by this criu' });
+const DEFAULT_TIMEOUT_SECONDS = 10;
+const us = (from: number, to: number) => Math.round((to - from) / 1000);
+
+/** Throws CriuError when it cannot be done; then the tree runs as before and no image is left that looks complete. */
+export function run(context: CommandContext): number {
+  const { options, log, imagesDir } = context;
+  if (options.treePid <= 0) {
+    throw new CriuError({ action: 'dump needs the root of a process tree', remedy: 'give its pid with --tree PID' });
+  }
+  const images = ImageDir.open(imagesDir);
+  const scripts = { scripts: options.actionScripts, imagesDir, initPid: options.treePid, log, outputFd: context.logFd };
+  runActionScripts({ ...scripts, hook: 'pre-dump' });
+  const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
+  const freezer = new Freezer(log.child('seize'), timeoutMs);
+  const begin = Bun.nanoseconds();
+  try {
+    const tree = freezer.freeze(options.treePid);
+    const frozen = Bun.nanoseconds();
+    const { statistics, undo } = dumpTree(tree, images, dumpOptions(options), log);
+    const status = postDumpStatus(scripts);
+    if (status !== 0 || options.finalState === 'alive') {
+      undo();
+      freezer.release();
+    } else if (options.finalState === 'stopped') stopTree(tree, freezer);
+    else killTree(tree, freezer);
+    const stats = {
+      freezingTimeUs: us(begin, frozen),
+      frozenTimeUs: us(frozen, Bun.nanoseconds()),
+      memdumpTimeUs: statistics.memdumpUs,
+      memwriteTimeUs: statistics.memwriteUs,
+      pagesScanned: statistics.pagesScanned,
+      pagesSkippedParent: 0,
+      pagesWritten: statistics.pagesWritten,
+      pagesLazy: statistics.pagesLazy,
+      shpagesWritten: statistics.sharedPagesWritten,
+    };
+    finish(context, images, stats);
+    return status;
+  } catch (error) {
+    freezer.release();
+    images.discard();
+    throw error;
+  }
+}
+
+function dumpOptions(options: CommandContext['options']): DumpOptions {
+  const { linkRemap, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
+  const externalFiles = new Set(options.external.filter(({ type }) => type === 'file').map(({ key }) => key));
+  return { linkRemap, ghostLimitBytes, evasiveDevices, fileValidation, shellJob, externalFiles, hasOwnMounts: false };
+}
+
+function finish(context: CommandContext, images: ImageDir, stats: Parameters<typeof formatDumpStats>[0]): void {
+  const { options, log } = context;
+  images.write('stats', 'dump', [
+    {
+      dump: {
+        freezing_time: stats.freezingTimeUs,
+        frozen_time: stats.frozenTimeUs,
+        memdump_time: stats.memdumpTimeUs,
+        memwrite_time: stats.memwriteTimeUs,
+        pages_scanned: stats.pagesScanned,
+        pages_skipped_parent: stats.pagesSkippedParent,
+        pages_written: stats.pagesWritten,
+        pages_lazy: stats.pagesLazy,
+        shpages_written: stats.shpagesWritten,
+      },
+    },
+  ]);
+  if (options.displayStats) for (const line of formatDumpStats(stats)) log.message(line);
+  if (options.pidfile !== undefined) writePidfile(options.pidfile, options.treePid);
+  if (options.statusFd !== undefined) reportReady(options.statusFd);
 }

@@ -9,6 +9,7 @@ import {
   VMA_ANON_PRIVATE,
   VMA_ANON_SHARED,
   VMA_AREA_AIORING,
+  VMA_AREA_GUARD,
   VMA_AREA_HEAP,
   VMA_AREA_REGULAR,
   VMA_AREA_SYSVIPC,
@@ -21,6 +22,7 @@ import {
 import { O_RDWR } from '../../linux/abi/fcntl.ts';
 import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
+import type { Range } from './address-space.ts';
 
 /** A mapping and its image. `needsFile`: `entry.shmid` becomes the id of the mapped file. */
 export interface DescribedVma {
@@ -145,4 +147,22 @@ function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnon
     return { status: VMA_AREA_REGULAR | heap | VMA_ANON_PRIVATE, isAnonymous: true };
   }
   return { status: VMA_AREA_REGULAR | (isShared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE), isAnonymous: false };
+}
+
+/** Guard ranges (MADV_GUARD_INSTALL): kept as mappings that overlap the real ones, after all of those. */
+export function guardVmas(guards: readonly Range[]): DescribedVma[] {
+  return guards.map(({ start, end }) => ({
+    seen: { start, end } as SmapsEntry,
+    entry: {
+      start,
+      end,
+      pgoff: 0,
+      shmid: 0,
+      prot: 0,
+      flags: MM.MAP_PRIVATE | MM.MAP_ANONYMOUS,
+      status: VMA_AREA_GUARD | VMA_ANON_PRIVATE,
+      fd: -1,
+    },
+    needsFile: false,
+  }));
 }

@@ -1,0 +1,248 @@
+/**
+ * Dump: freeze → look → refuse, or ask inside → copy memory → write images → kill or let go.
+ *
+ * Until the last image is written the tree can go on as if nothing had happened, and does so when anything fails. The
+ * inventory is written last: a folder without it is no image.
+ */
+import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { ImageDir } from '../image/image-dir.ts';
+import { IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
+import { readFile } from '../linux/syscalls/fs.ts';
+import { parseSmaps } from '../proc/smaps.ts';
+import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
+import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
+import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
+import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
+import { dumpSharedMemory } from '../resources/mm/dump-shared.ts';
+import { type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
+import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
+import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import { readClock } from '../restore/clocks.ts';
+import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
+import { NamespaceNumbers } from './namespace-ids.ts';
+import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+
+export interface DumpOptions extends DumpFilesOptions {
+  readonly shellJob: boolean;
+}
+
+export interface DumpStatistics {
+  pagesScanned: number;
+  pagesWritten: number;
+  pagesLazy: number;
+  sharedPagesWritten: number;
+  memdumpUs: number;
+  memwriteUs: number;
+}
+
+/** A living task while it is dumped. */
+interface DumpedTask {
+  readonly task: FrozenTask;
+  readonly ids: TaskKobjIdsEntry;
+  readonly vmas: DescribedVma[];
+  readonly pages: ScannedPages;
+  readonly exe: number;
+  readonly cwd: number;
+  readonly root: number;
+}
+
+/**
+ * Writes all images of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
+ * `undo` of the result takes back what was changed in the file system for a tree that goes on.
+ */
+export function dumpTree(tree: FrozenTree, images: ImageDir, options: DumpOptions, log: Logger) {
+  const files = new FilesDump(options, log);
+  try {
+    const statistics = writeTree(tree, images, options, files, log);
+    return { statistics, undo: () => files.rollback() };
+  } catch (error) {
+    files.rollback();
+    throw error;
+  }
+}
+
+function writeTree(
+  tree: FrozenTree,
+  images: ImageDir,
+  options: DumpOptions,
+  files: FilesDump,
+  log: Logger,
+): DumpStatistics {
+  const namespaces = new NamespaceNumbers();
+  const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
+  const dumped = lookAt(tree, files, namespaces, problems);
+  if (problems.length + files.problems.length > 0) {
+    throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
+  }
+  const filters = new SeccompFilters();
+  const states = dumped.map(({ task, vmas, ids }) => inspectTaskState(task, vmas, ids, filters));
+  const statistics = writeMemory(dumped, images);
+  log.debug('memory is written');
+  dumped.forEach((one, i) => {
+    const state = states[i];
+    if (state !== undefined) writeTask(one, state, images);
+  });
+  for (const member of tree.members) {
+    if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
+  }
+  files.write(images);
+  images.write('seccomp', undefined, [filters.entry]);
+  writeClocks(tree, images, dumped[0]?.ids, namespaces);
+  writePstree(tree, images);
+  images.write('inventory', undefined, [
+    {
+      img_version: IMAGES_V1_1,
+      fdinfo_per_id: true,
+      root_ids: { ...DUMPER_IDS, ...namespaces.own },
+      ns_per_id: true,
+      root_cg_set: 1,
+      lsmtype: 0,
+      network_lock_method: 0,
+      plugins_entry: { plugins: [] },
+      dump_criu_run_id: crypto.randomUUID(),
+    },
+  ]);
+  return statistics;
+}
+
+/** Reads what can be read from outside, and finds everything that speaks against a dump. */
+function lookAt(
+  tree: FrozenTree,
+  files: FilesDump,
+  namespaces: NamespaceNumbers,
+  problems: CriuErrorFields[],
+): DumpedTask[] {
+  const shared = assignSharedIds(tree);
+  problems.push(...sharingProblems(tree, shared));
+  const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
+  const looked = tree.tasks.map((task) => {
+    const namespace = namespaces.identify(task.pid, task.label);
+    problems.push(...namespace.problems);
+    const smaps = `/proc/${task.pid}/smaps`;
+    const described = describeVmas(parseSmaps(readFile(smaps), smaps), task.label);
+    problems.push(...described.problems);
+    const exe = files.registerLink(task, 'exe') ?? 0;
+    for (const { seen, entry, needsFile } of described.vmas) {
+      if (!needsFile) continue;
+      const file = files.registerMapping(task, seen);
+      if (file !== undefined) Object.assign(entry, { shmid: file.fileId, fdflags: file.fdflags });
+    }
+    const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
+    const pages = scanPages(task.pid);
+    described.vmas.push(...guardVmas(pages.guards));
+    return { task, ids, vmas: described.vmas, pages, exe };
+  });
+  files.collect(tree, filesIds);
+  return looked.map((one) => ({
+    ...one,
+    cwd: files.registerLink(one.task, 'cwd') ?? 0,
+    root: files.registerLink(one.task, 'root') ?? 0,
+  }));
+}
+
+/** Sessions and groups that lead out of the tree are only possible as a shell job. */
+function sessionProblems(tree: FrozenTree, { shellJob }: DumpOptions): CriuErrorFields[] {
+  if (shellJob) return [];
+  const pids = new Set(tree.members.map(({ pid }) => pid));
+  const { pid, sid, pgid, label } = tree.root;
+  if (pids.has(sid) && pids.has(pgid)) return [];
+  const what = pids.has(sid) ? `process group ${pgid}` : `session ${sid}`;
+  return [
+    {
+      object: label,
+      action: `cannot be dumped: its ${what} is not part of the tree`,
+      why: `the leader of its session is another process than ${pid}, such as a shell`,
+      remedy: 'use --shell-job (on restore too), or start the program with setsid',
+    },
+  ];
+}
+
+/** Memory and signal handlers may be shared by the threads of one task only. */
+function sharingProblems(tree: FrozenTree, shared: ReturnType<typeof assignSharedIds>): CriuErrorFields[] {
+  const owners = new Map<string, FrozenTask>();
+  return tree.tasks.flatMap((task) => {
+    const ids = shared.get(task.pid);
+    return (['vm_id', 'sighand_id'] as const).flatMap((field) => {
+      const key = `${field} ${ids?.[field]}`;
+      const owner = owners.get(key);
+      owners.set(key, owner ?? task);
+      if (owner === undefined) return [];
+      const what = field === 'vm_id' ? 'memory (CLONE_VM)' : 'signal handlers (CLONE_SIGHAND)';
+      return [{ object: task.label, action: `cannot be dumped: it shares its ${what} with ${owner.label}` }];
+    });
+  });
+}
+
+function writeMemory(dumped: readonly DumpedTask[], images: ImageDir): DumpStatistics {
+  const started = Bun.nanoseconds();
+  const statistics = {
+    pagesScanned: 0,
+    pagesWritten: 0,
+    pagesLazy: 0,
+    sharedPagesWritten: 0,
+    memdumpUs: 0,
+    memwriteUs: 0,
+  };
+  let id = 1;
+  for (const { task, vmas, pages } of dumped) {
+    const file = new PagesFile(images, id++);
+    const runs = planRuns(vmas, pages.content);
+    const writing = Bun.nanoseconds();
+    file.copy(task.pid, runs);
+    statistics.memwriteUs += Math.round((Bun.nanoseconds() - writing) / 1000);
+    statistics.pagesWritten += file.pages;
+    statistics.pagesLazy += runs.reduce((sum, run) => sum + (run.isLazy ? (run.end - run.start) / 4096 : 0), 0);
+    statistics.pagesScanned += vmas.reduce((sum, { entry }) => sum + (entry.end - entry.start) / 4096, 0);
+    file.close();
+    images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
+  }
+  statistics.sharedPagesWritten = dumpSharedMemory(dumped, images, id);
+  statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
+  return statistics;
+}
+
+function writeTask({ task, ids, vmas, exe, cwd, root }: DumpedTask, state: TaskState, images: ImageDir): void {
+  for (const [tid, core] of state.cores) images.write('core', tid, [core]);
+  images.write('ids', task.pid, [ids]);
+  images.write('mm', task.pid, [describeMm(task, vmas, exe, state)]);
+  images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
+}
+
+/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the tree saw them when it was frozen. */
+function writeClocks(
+  tree: FrozenTree,
+  images: ImageDir,
+  ids: TaskKobjIdsEntry | undefined,
+  { own }: NamespaceNumbers,
+): void {
+  const path = `/proc/${tree.root.pid}/timens_offsets`;
+  const theirs = parseTimensOffsets(readFile(path), path);
+  const ours = parseTimensOffsets(readFile('/proc/self/timens_offsets'));
+  const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
+  const clock = (id: number, name: 'monotonic' | 'boottime') => {
+    const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);
+    return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
+  };
+  const isOwn = ids?.time_ns_id === own.time_ns_id;
+  images.write('timens', isOwn ? 0 : (ids?.time_ns_id ?? 0), [
+    { monotonic: clock(CLOCK_MONOTONIC, 'monotonic'), boottime: clock(CLOCK_BOOTTIME, 'boottime') },
+  ]);
+}
+
+function writePstree(tree: FrozenTree, images: ImageDir): void {
+  images.write(
+    'pstree',
+    undefined,
+    tree.members.map((member) => ({
+      pid: member.pid,
+      ppid: member === tree.root ? 0 : member.ppid,
+      pgid: member.pgid,
+      sid: member.sid,
+      threads: member.kind === 'task' ? member.threads.map(({ tid }) => tid) : [member.pid],
+    })),
+  );
+}

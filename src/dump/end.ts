@@ -1,0 +1,25 @@
+/** What becomes of a tree after a successful dump: killed, or left stopped. */
+import { SIGKILL, SIGSTOP } from '../linux/abi/signal.ts';
+import { WIFSTOPPED } from '../linux/abi/wait.ts';
+import { kill, tryWait } from '../linux/syscalls/process.ts';
+import type { Freezer } from './freeze.ts';
+import type { FrozenTree } from './frozen-tree.ts';
+
+/** Kills all tasks and waits until they are really gone, as far as a tracer can: zombies are left to their parents. */
+export function killTree(tree: FrozenTree, freezer: Freezer): void {
+  for (const { pid } of tree.tasks) kill(pid, SIGKILL);
+  // A thread group leader is reported last, when its other threads are gone.
+  for (const tid of freezer.tids.reverse()) {
+    for (;;) {
+      const waited = tryWait(tid);
+      if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
+    }
+  }
+  freezer.forget();
+}
+
+/** Leaves all tasks stopped as by a job-control stop. */
+export function stopTree(tree: FrozenTree, freezer: Freezer): void {
+  for (const { pid } of tree.tasks) kill(pid, SIGSTOP);
+  freezer.release();
+}

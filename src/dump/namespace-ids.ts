@@ -1,0 +1,61 @@
+/**
+ * Numbers of namespaces (task_kobj_ids_entry): equal numbers mean the same namespace. criu's own come first, so a task
+ * that lives where criu lives has the numbers of the inventory's root_ids.
+ */
+import type { CriuErrorFields } from '../base/errors.ts';
+import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
+import { tryReadlink } from '../linux/syscalls/fs.ts';
+
+/** Fields of the image and links of /proc/PID/ns, in the order in which CRIU numbers them. */
+const KINDS = [
+  ['pid_ns_id', 'pid'],
+  ['net_ns_id', 'net'],
+  ['ipc_ns_id', 'ipc'],
+  ['uts_ns_id', 'uts'],
+  ['time_ns_id', 'time'],
+  ['mnt_ns_id', 'mnt'],
+  ['user_ns_id', 'user'],
+  ['cgroup_ns_id', 'cgroup'],
+] as const;
+
+type NamespaceField = (typeof KINDS)[number][0];
+export type NamespaceIds = Pick<TaskKobjIdsEntry, NamespaceField>;
+
+export class NamespaceNumbers {
+  readonly #numbers = new Map<string, number>();
+  /** criu's own. */
+  readonly own: NamespaceIds;
+
+  constructor() {
+    this.own = this.#idsOf('self');
+  }
+
+  /** The namespaces of a task, and what speaks against dumping it: for now only a time namespace may differ. */
+  identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
+    const ids = this.#idsOf(String(pid));
+    const problems = KINDS.flatMap(([field, name]) => {
+      if (ids[field] === this.own[field] || name === 'time') return [];
+      return [
+        {
+          object: label,
+          action: `cannot be dumped: it is in another ${name} namespace than criu`,
+          why: 'namespaces are not supported yet by this criu',
+          remedy: 'run criu in the same namespaces as the task',
+        },
+      ];
+    });
+    return { ids, problems };
+  }
+
+  #idsOf(pid: string): NamespaceIds {
+    const ids: NamespaceIds = {};
+    for (const [field, name] of KINDS) {
+      const link = tryReadlink(`/proc/${pid}/ns/${name}`);
+      if (typeof link === 'number') continue; // a kernel without this kind
+      const number = this.#numbers.get(link) ?? this.#numbers.size + 1;
+      this.#numbers.set(link, number);
+      ids[field] = number;
+    }
+    return ids;
+  }
+}

@@ -1,0 +1,164 @@
+/** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
+import { Program } from '../agent/program.ts';
+import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { MmEntry } from '../image/gen/mm.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
+import { parseAuxv } from '../proc/auxv.ts';
+import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
+import { describeRegisters } from '../resources/registers/registers.ts';
+import { describeXstate } from '../resources/registers/xstate.ts';
+import { readSeccomp, type SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import {
+  type DescribedTask,
+  describeTask,
+  describeThread,
+  inspectTask,
+  inspectThread,
+  readTask,
+  readThread,
+  TASK_DEAD,
+} from '../resources/task/dump-thread.ts';
+import { Guest } from '../tracee/guest.ts';
+import { readXstate, setRegister } from '../tracee/registers.ts';
+import type { FrozenTask, FrozenZombie } from './frozen-tree.ts';
+
+/** What comes out for one task. */
+export interface TaskState {
+  readonly mm: DescribedTask['mm'];
+  readonly brk: number;
+  /** core images by tid. */
+  readonly cores: ReadonlyMap<number, CoreEntry>;
+}
+
+const MARCH_X86_64 = 1;
+
+/** Asks a task and its threads, by one agent program in each thread. */
+export function inspectTaskState(
+  task: FrozenTask,
+  vmas: readonly DescribedVma[],
+  ids: TaskKobjIdsEntry,
+  filters: SeccompFilters,
+): TaskState {
+  const facts = readTask(task);
+  const asked = task.threads.map((thread) => {
+    const outside = readThread(thread);
+    const { abortAddress } = outside.rseq;
+    if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
+    const xstate = describeXstate(readXstate(thread.tid));
+    const program = new Program();
+    return { thread, outside, xstate, program, token: inspectThread(program, thread) };
+  });
+  const [leader] = asked;
+  if (leader === undefined) throw new RangeError('a task has a thread');
+  const taskToken = inspectTask(leader.program, facts);
+  const brk = leader.program.call(SYS.brk, 0);
+  const results = visit(task, vmas, asked);
+  const described = asked.map(({ token, thread, outside }, i) =>
+    describeThread(token, at(results, i), thread, outside),
+  );
+  const { tc, mm } = describeTask(taskToken, at(results, 0), task, facts, at(described, 0));
+  const seccomp = filters.add(asked.map(({ thread }) => readSeccomp(thread.tid, thread.status.seccomp)));
+  const cores = new Map<number, CoreEntry>();
+  asked.forEach(({ thread, xstate }, i) => {
+    const { threadCore, clearTidAddr } = at(described, i);
+    const isLeader = thread.tid === task.pid;
+    cores.set(thread.tid, {
+      mtype: MARCH_X86_64,
+      thread_info: {
+        clear_tid_addr: clearTidAddr,
+        gpregs: describeRegisters(thread.registers),
+        fpregs: xstate.entry,
+        tls: emptyTls(),
+        xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
+      },
+      ...(isLeader ? { tc } : {}),
+      ...(isLeader ? {} : { ids }),
+      thread_core: { ...threadCore, ...at(seccomp, i) },
+    });
+  });
+  return { mm, brk: at(results, 0).result(brk), cores };
+}
+
+function visit(
+  task: FrozenTask,
+  vmas: readonly DescribedVma[],
+  asked: readonly { thread: FrozenTask['leader']; program: Program }[],
+) {
+  const vdso = vmas.find(({ seen }) => seen.path === '[vdso]')?.seen;
+  using guest = new Guest(task.leader, vdso, task.leader.status.sigCgt);
+  return guest.run(asked.map(({ thread, program }) => ({ thread, program })));
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const value = list[index];
+  if (value === undefined) throw new RangeError(`element ${index} is there`);
+  return value;
+}
+
+const GDT_ENTRY_TLS_MIN = 12;
+
+/** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
+function emptyTls() {
+  return [0, 1, 2].map((i) => ({
+    entry_number: GDT_ENTRY_TLS_MIN + i,
+    base_addr: 0,
+    limit: 0,
+    seg_32bit: false,
+    contents_h: false,
+    contents_l: false,
+    read_exec_only: true,
+    limit_in_pages: false,
+    seg_not_present: true,
+    usable: false,
+  }));
+}
+
+/** The core image of a task that is dead. */
+export function describeZombieCore(zombie: FrozenZombie): CoreEntry {
+  return {
+    mtype: MARCH_X86_64,
+    tc: {
+      task_state: TASK_DEAD,
+      exit_code: zombie.exitCode,
+      personality: 0,
+      flags: 0,
+      blk_sigset: 0n,
+      comm: zombie.comm,
+      sigactions: [],
+    },
+  };
+}
+
+const AT_NULL = 0n;
+
+/** The mm image of a task. */
+export function describeMm(
+  task: FrozenTask,
+  vmas: readonly DescribedVma[],
+  exeFileId: number,
+  state: TaskState,
+): MmEntry {
+  const { stat } = task.leader;
+  const auxv = tryReadFileBytes(`/proc/${task.pid}/auxv`);
+  const pairs = typeof auxv === 'number' ? [] : parseAuxv(auxv);
+  return {
+    mm_start_code: stat.startcode,
+    mm_end_code: stat.endcode,
+    mm_start_data: stat.startData,
+    mm_end_data: stat.endData,
+    mm_start_stack: stat.startstack,
+    mm_start_brk: stat.startBrk,
+    mm_brk: state.brk,
+    mm_arg_start: stat.argStart,
+    mm_arg_end: stat.argEnd,
+    mm_env_start: stat.envStart,
+    mm_env_end: stat.envEnd,
+    exe_file_id: exeFileId,
+    mm_saved_auxv: [...pairs.filter(([type]) => type !== AT_NULL).flat(), AT_NULL, 0n],
+    vmas: vmas.map(({ entry }) => entry),
+    dumpable: state.mm.dumpable,
+    aios: [],
+    thp_disabled: state.mm.isThpDisabled,
+  };
+}
