@@ -21,7 +21,7 @@ export const eventpoll: FileKind = {
   recognise: (file) => file.link === 'anon_inode:[eventpoll]',
 
   dump(file, id) {
-    const tfd = file.fdinfo.epoll.map((target) => describeTarget(id, target));
+    const tfd = file.fdinfo.epoll.map(describeTarget);
     return { type: FdTypes.EVENTPOLL, id, epfd: { id, flags: file.flags, fown: file.fown, tfd } };
   },
 
@@ -49,8 +49,9 @@ export const eventpoll: FileKind = {
   fown: (entry) => entry.epfd?.fown,
 };
 
-function describeTarget(id: number, { tfd, events, data, pos, ino, sdev }: EpollTarget): EventpollTfdEntry {
-  const entry: EventpollTfdEntry = { id, tfd, events, data };
+/** CRIU writes 0 for the id here (it was needed when targets had an image of their own). */
+function describeTarget({ tfd, events, data, pos, ino, sdev }: EpollTarget): EventpollTfdEntry {
+  const entry: EventpollTfdEntry = { id: 0, tfd, events, data };
   if (sdev !== undefined) entry.dev = sdev;
   if (ino !== undefined) entry.inode = ino;
   if (pos !== undefined) entry.pos = BigInt.asUintN(64, pos);

@@ -5,7 +5,7 @@
  * bytes. In packet mode (O_DIRECT, man 2 pipe) there is one entry for each packet, in order; CRIU refuses such pipes.
  */
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
-import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_DIRECT, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
+import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { close, fcntl } from '../../../linux/syscalls/fs.ts';
 import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscalls/pipe.ts';
@@ -13,9 +13,6 @@ import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 
 type Image = 'pipes-data' | 'fifo-data';
-
-/** Longest packet: a page (man 2 pipe, O_DIRECT). */
-const PIPE_BUF = 4096;
 
 /** The number of a pipe in the image: 32 bits of its inode number. */
 export function pipeId(file: OpenFile): number {
@@ -28,14 +25,14 @@ export function dumpPipeData(image: Image, file: OpenFile, dump: KindDump): Unsu
   if (!dump.isFirst(`${image} ${pipe_id}`)) return undefined;
   const size = fcntl(file.localFd, F_GETPIPE_SZ);
   if (size < 0) return { unsupported: `its size cannot be read (${errnoName(-size)})` };
-  const packets = readPipe(file.localFd, size, (file.flags & O_DIRECT) !== 0);
+  const packets = readPipe(file.localFd, size);
   if (!Array.isArray(packets)) return packets;
   const entries = packets.length === 0 ? [new Uint8Array(0)] : packets;
   for (const payload of entries) dump.addData(image, { message: { pipe_id, bytes: payload.length, size }, payload });
   return undefined;
 }
 
-function readPipe(fd: number, size: number, hasPackets: boolean): Uint8Array[] | Unsupported {
+function readPipe(fd: number, size: number): Uint8Array[] | Unsupported {
   const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
   try {
     const result = fcntl(writer, F_SETPIPE_SZ, size);
@@ -48,16 +45,19 @@ function readPipe(fd: number, size: number, hasPackets: boolean): Uint8Array[] |
     const bytes = tryTee(fd, writer, size, SPLICE_F_NONBLOCK);
     if (bytes < 0 && bytes !== -ERRNO.EAGAIN)
       return { unsupported: `its content cannot be read (${errnoName(-bytes)})` };
-    return bytes <= 0 ? [] : readCopies(reader, bytes, hasPackets);
+    return bytes <= 0 ? [] : readCopies(reader, bytes);
   } finally {
     close(reader);
     close(writer);
   }
 }
 
-/** A read returns one packet, where buffers are packets; copies made by tee keep that mark (fs/splice.c link_pipe()). */
-function readCopies(fd: number, bytes: number, hasPackets: boolean): Uint8Array[] {
-  const buffer = new Uint8Array(hasPackets ? PIPE_BUF : bytes);
+/**
+ * A read returns everything up to the end of a packet, or all when there are no packets (fs/pipe.c pipe_read()). Copies
+ * made by tee keep the mark of a packet (fs/splice.c link_pipe()). The reading end does not know of packet mode.
+ */
+function readCopies(fd: number, bytes: number): Uint8Array[] {
+  const buffer = new Uint8Array(bytes);
   const packets: Uint8Array[] = [];
   for (let left = bytes; left > 0; ) {
     const got = tryRead(fd, buffer);
@@ -65,11 +65,7 @@ function readCopies(fd: number, bytes: number, hasPackets: boolean): Uint8Array[
     packets.push(buffer.slice(0, got));
     left -= got;
   }
-  return hasPackets ? packets : [concat(packets)];
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  return parts.length === 1 ? (parts[0] ?? new Uint8Array(0)) : new Uint8Array(Buffer.concat(parts));
+  return packets;
 }
 
 /** What was in a pipe. */

@@ -26,7 +26,7 @@ import { PIPEFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
-import { dumpPipeData, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
+import { dumpPipeData, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
 
 export const pipe: FileKind = {
   type: FdTypes.PIPE,
@@ -71,19 +71,26 @@ function createPipe(entries: readonly PipeEntry[], home: RestoreHome): void {
   const native = (mode: number) =>
     entries.find(({ flags }) => (flags & O_ACCMODE) === mode && (flags & O_LARGEFILE) === 0);
   const ends = [native(O_RDONLY), native(O_WRONLY)] as const;
-  const flags = commonFlags(ends);
+  const content = pipeContent('pipes-data', first.pipe_id, context);
+  const flags = pipeFlags(ends, content);
   const [readEnd, writeEnd] = table.openPair(`make ${name}`, SYS.pipe2, { bytes: new Uint8Array(8) }, flags);
-  planPipeContent(table, writeEnd, name, pipeContent('pipes-data', first.pipe_id, context));
-  for (const entry of entries)
-    if (!ends.includes(entry)) reopen(entry, entry.flags & O_ACCMODE ? writeEnd : readEnd, name, home);
-  finishEnd(ends[0], readEnd, flags, name, home);
+  planPipeContent(table, writeEnd, name, content);
+  for (const entry of entries) {
+    if (!ends.includes(entry)) reopen(entry, (entry.flags & O_ACCMODE) === O_RDONLY ? readEnd : writeEnd, name, home);
+  }
+  // The reading end does not get O_DIRECT (fs/pipe.c create_pipe_files()).
+  finishEnd(ends[0], readEnd, flags & ~O_DIRECT, name, home);
   finishEnd(ends[1], writeEnd, flags, name, home);
 }
 
-/** Flags for pipe2: of both ends, when they agree. Packet mode must be on at the writing end to write packets. */
-function commonFlags([readEnd, writeEnd]: readonly [PipeEntry | undefined, PipeEntry | undefined]): number {
+/** Flags for pipe2, mostly right for both ends. Packets can be written in packet mode only. */
+function pipeFlags(
+  [readEnd, writeEnd]: readonly [PipeEntry | undefined, PipeEntry | undefined],
+  content: PipeContent | undefined,
+): number {
   const status = writeEnd?.flags ?? readEnd?.flags ?? 0;
-  return O_CLOEXEC | (status & (O_NONBLOCK | O_DIRECT));
+  const hasPackets = content !== undefined && content.packets.length > 1;
+  return O_CLOEXEC | (status & (O_NONBLOCK | O_DIRECT)) | (hasPackets ? O_DIRECT : 0);
 }
 
 function finishEnd(entry: PipeEntry | undefined, fd: number, flags: number, name: string, home: RestoreHome): void {
