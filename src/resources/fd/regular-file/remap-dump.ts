@@ -116,10 +116,20 @@ function remapToLink(file: OpenFile, name: string, id: number, dump: KindDump): 
 /** Links the file into its folder, or the next one above that still exists; returns the path or −errno. */
 function makeLink(file: OpenFile, prefix: string, name: string, linkId: number): string | number {
   for (let folder = parentOf(name); ; folder = parentOf(folder)) {
-    const path = `${folder}/link_remap.${linkId}`;
+    const path = linkInto(file, prefix, `${folder}/link_remap.${linkId}`);
+    if (path !== -ERRNO.ENOENT || folder === '') return path;
+  }
+}
+
+/** The exact name does not matter to a restore; one may be left from another dump. */
+const NAMES_MAX = 100;
+
+function linkInto(file: OpenFile, prefix: string, name: string): string | number {
+  for (let n = 0; ; n++) {
+    const path = n === 0 ? name : `${name}.${n}`;
     const result = tryLinkFd(file.localFd, prefix + path);
     if (result === 0) return path;
-    if (result !== -ERRNO.ENOENT || folder === '') return result;
+    if (result !== -ERRNO.EEXIST || n === NAMES_MAX) return result;
   }
 }
 
