@@ -27,11 +27,17 @@ export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): Cr
   if (reg.ext === true && !isInherited) return [notInherited(reg)];
   // A file of another mount namespace can't be seen from here, one that is made anew needs no check.
   const isElsewhere = reg.mnt_id !== undefined && reg.mnt_id !== -1;
-  if (isInherited || isElsewhere || remap.kind === 'ghost') return [];
+  if (isInherited || isElsewhere || remap.kind === 'ghost' || isOfTree(reg.name, context)) return [];
   const path = remap.kind === 'linked' ? remap.path : reg.name;
   const stat = context.system.stat(path, (reg.flags & O_NOFOLLOW) === 0);
   if (typeof stat === 'number') return [missing(path, -stat)];
   return compare(reg, path, stat, context);
+}
+
+/** Files of /proc that come into being with the tasks. */
+function isOfTree(path: string, { tree }: RestoreContext): boolean {
+  const pid = /^\/proc\/(\d+)(?:\/|$)/.exec(path)?.[1];
+  return pid !== undefined && tree.members.some((member) => member.pid === Number(pid));
 }
 
 function notInherited(reg: RegFileEntry): CriuErrorFields {
