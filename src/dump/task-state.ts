@@ -155,7 +155,8 @@ export function describeMm(
     mm_env_start: stat.envStart,
     mm_env_end: stat.envEnd,
     exe_file_id: exeFileId,
-    mm_saved_auxv: [...pairs.filter(([type]) => type !== AT_NULL).flat(), AT_NULL, 0n],
+    // Without the terminator: the kernel adds it, and CRIU takes no more words than it knows pairs.
+    mm_saved_auxv: pairs.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
     aios: [],

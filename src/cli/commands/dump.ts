@@ -8,7 +8,7 @@ import { ImageDir } from '../../image/image-dir.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { formatDumpStats } from '../stats.ts';
-import { reportReady, writePidfile } from '../status-files.ts';
+import { reportReady } from '../status-files.ts';
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
 const us = (from: number, to: number) => Math.round((to - from) / 1000);
@@ -79,6 +79,5 @@ function finish(context: CommandContext, images: ImageDir, stats: Parameters<typ
     },
   ]);
   if (options.displayStats) for (const line of formatDumpStats(stats)) log.message(line);
-  if (options.pidfile !== undefined) writePidfile(options.pidfile, options.treePid);
   if (options.statusFd !== undefined) reportReady(options.statusFd);
 }
