@@ -17,8 +17,8 @@ const shapes = {
   orphan: 'sessions and groups inside the tree come back',
 };
 for (const [shape, title] of Object.entries(shapes)) {
-  // What is pending for a zombie will never be delivered.
-  liveTest(title, 'tree', { args: [shape], ignore: shape === 'zombies' ? [/ShdPnd$/] : [] });
+  // What is pending, blocked or ignored in a zombie has no effect any more.
+  liveTest(title, 'tree', { args: [shape], ignore: shape === 'zombies' ? [/(ShdPnd|SigBlk|SigIgn|SigCgt)$/] : [] });
 }
 liveTest('a tree of stopped tasks and zombies does not notice a dump with --leave-running', 'tree', {
   args: ['stopped'],

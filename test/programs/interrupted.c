@@ -76,7 +76,8 @@ static long block(void) {
   if (is("waitpid")) {
     pid_t child = fork();
     if (child == 0) {
-      while (!access("/proc/self", F_OK) && read(ends[0], &byte, 1) != 1) {}
+      close(ends[1]); /* so that it sees the end of its parent */
+      while (!access("/proc/self", F_OK) && read(ends[0], &byte, 1) < 0) {}
       _exit(7);
     }
     int status = 0;

@@ -43,6 +43,7 @@ static void run_job(const char *command, int number, int slave) {
 
 static void shell(int slave) {
   signal(SIGTTOU, SIG_IGN), signal(SIGTTIN, SIG_IGN), signal(SIGHUP, SIG_IGN);
+  alarm(ST_LIFE_SECONDS);
   for (int number = 1;; number++) {
     char path[PATH_MAX + 32], command[4096] = "";
     snprintf(path, sizeof path, "%s.cmd%d", st_base, number);
@@ -72,6 +73,7 @@ int main(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     shell(slave);
   }
+  alarm(ST_LIFE_SECONDS);
   int screen = MUST(open("screen", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   char text[64];
   snprintf(text, sizeof text, "ready 0 %d", getpid());

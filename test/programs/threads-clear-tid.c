@@ -5,9 +5,10 @@
 #include "selftest.h"
 #include <pthread.h>
 
-static volatile int may_end;
+static volatile int may_end, running;
 
 static void *run(void *argument) {
+  __atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST);
   while (!may_end) usleep(3000);
   return (char *)argument + 1;
 }
@@ -16,8 +17,9 @@ int main(int argc, char **argv) {
   st_init(argc, argv);
   for (intptr_t round = 1;; round++) {
     pthread_t threads[5];
-    may_end = 0;
+    may_end = running = 0;
     for (intptr_t i = 0; i < 5; i++) pthread_create(&threads[i], NULL, run, (void *)(round * 100 + i));
+    WAIT_FOR(running == 5); /* a new thread has all signals blocked for a moment */
     st_next();
     may_end = 1;
     for (intptr_t i = 0; i < 5; i++) {

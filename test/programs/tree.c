@@ -68,8 +68,10 @@ static void check_zombies(void) {
 
 static void stop_child(int index) {
   pid_t pid = children[index] = fork_or_die();
-  if (pid == 0)
-    for (volatile int i = 0;; i++) usleep(3000);
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a stopped task would outlive a test that failed */
+    for (;;) usleep(3000);
+  }
   if (index == 2) return;
   kill(pid, SIGSTOP);
   siginfo_t info;
