@@ -55,6 +55,8 @@ export type DumpResult = FileEntry | Unsupported;
 export interface DumpFilesOptions {
   /** --link-remap. */
   readonly linkRemap: boolean;
+  /** --file-locks. */
+  readonly fileLocks: boolean;
   /** --ghost-limit. */
   readonly ghostLimitBytes: number;
   /** --evasive-devices. */

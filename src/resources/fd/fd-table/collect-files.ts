@@ -16,6 +16,7 @@ import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/sysca
 import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
+import { LockCollector } from '../file-lock/file-lock.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { FileIds } from './file-ids.ts';
@@ -59,11 +60,13 @@ export class FilesDump implements KindDump {
   readonly #byPath = new Map<string, number>();
   readonly #byMapping = new Map<string, number>();
   readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
+  readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
 
   constructor(options: DumpFilesOptions, log: Logger) {
     this.options = options;
     this.#log = log;
+    this.#locks = new LockCollector(options.fileLocks);
   }
 
   /** Reads all descriptors; each table once. */
@@ -72,7 +75,7 @@ export class FilesDump implements KindDump {
       const filesId = filesIds.get(task.pid) ?? 0;
       let entries = this.fdinfo.get(filesId);
       if (entries === undefined) {
-        entries = this.#collectTable(task);
+        entries = this.#collectTable(task, filesId);
         this.fdinfo.set(filesId, entries);
       }
       this.#fdTables.set(task.pid, { entries: new Map(entries.map((entry) => [entry.fd, entry])) });
@@ -125,6 +128,8 @@ export class FilesDump implements KindDump {
     for (const [filesId, entries] of this.fdinfo) images.write('fdinfo', filesId, entries);
     images.write('files', undefined, this.files);
     if (this.#remaps.length > 0) images.write('remap-fpath', undefined, this.#remaps);
+    const locks = this.#locks.entries;
+    if (locks.length > 0) images.write('filelocks', undefined, locks);
     for (const image of ['pipes-data', 'fifo-data', 'sk-queues'] as const) {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
@@ -197,7 +202,7 @@ export class FilesDump implements KindDump {
     return undefined;
   }
 
-  #collectTable(task: FrozenTask): FdinfoEntry[] {
+  #collectTable(task: FrozenTask, filesId: number): FdinfoEntry[] {
     const folder = `/proc/${task.pid}/fd`;
     const names = tryListDirectory(folder);
     if (typeof names === 'number') {
@@ -211,13 +216,13 @@ export class FilesDump implements KindDump {
     const fds = names.map(Number).sort((a, b) => a - b);
     using fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
     for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, fdinfo);
+      const entry = this.#collectDescriptor(task, fd, fdinfo, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder): FdinfoEntry | undefined {
+  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder, filesId: number): FdinfoEntry | undefined {
     const localFd = tryPidfdGetfd(task.pidfd, fd);
     if (localFd < 0) {
       const object = `fd ${fd} of ${task.label}`;
@@ -228,7 +233,7 @@ export class FilesDump implements KindDump {
       });
     }
     try {
-      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo));
+      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo), filesId);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
@@ -237,10 +242,12 @@ export class FilesDump implements KindDump {
     }
   }
 
-  #dumpDescriptor(file: InspectedFile): FdinfoEntry | undefined {
+  #dumpDescriptor(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
     const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
     if (kind === undefined) return this.#fail(unknownKind(file));
     const { id, isNew } = this.#ids.identify(file);
+    const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
+    if (lockProblem !== undefined) this.problems.push(lockProblem);
     const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
     if (isNew) this.#dumpDescription(kind, file, entry);
     return entry;

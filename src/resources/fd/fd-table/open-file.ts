@@ -78,6 +78,11 @@ export class InspectedFile implements OpenFile {
     return this.#fdinfo;
   }
 
+  /** Whether the descriptor holds a file lock. */
+  get hasLocks(): boolean {
+    return this.#fdinfoText.includes('\nlock:');
+  }
+
   get isKernelShmem(): boolean {
     if (this.stat.st_nlink !== 0 || !this.link.startsWith('/')) return false;
     return (

@@ -8,6 +8,7 @@
 import type { Program, ProgramArg } from '../../../agent/program.ts';
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
+import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { AT_FDCWD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
@@ -15,6 +16,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FileStage, FilesPlan } from '../../../restore/context.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
+import { checkLock, planLock } from '../file-lock/file-lock.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritKey } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
@@ -137,6 +139,9 @@ class FilesPlanner {
   readonly #input: PlanFilesInput;
   readonly #problems: CriuErrorFields[] = [];
   readonly #byPid = new Map<number, Table>();
+  /** The same, with the tasks that only share a table. */
+  readonly #sharers = new Map<number, Table>();
+  readonly #locks = new Map<Table, FileLockEntry[]>();
   readonly #tables: Table[] = [];
   readonly #descriptions = new Map<number, Description>();
   readonly #kinds = new Map(FILE_KINDS.map((kind) => [kind.type as number, kind]));
@@ -152,6 +157,7 @@ class FilesPlanner {
   plan(): PlannedFiles {
     this.#checkEntries();
     this.#collect();
+    this.#collectLocks();
     if (this.#problems.length > 0) throw new CriuErrors('open files cannot be restored', this.#problems);
     this.#chooseHomes();
     for (const table of this.#tables) this.#planCreate(table);
@@ -202,7 +208,10 @@ class FilesPlanner {
     const byFilesId = new Map<number, Table>();
     for (const task of tree.tasks) {
       const known = byFilesId.get(task.ids.files_id);
-      if (known !== undefined) continue;
+      if (known !== undefined) {
+        this.#sharers.set(task.pid, known);
+        continue;
+      }
       const highest = task.fds.reduce((max, { fd }) => Math.max(max, fd), -1);
       const table: Table = {
         order: this.#tables.length,
@@ -213,8 +222,21 @@ class FilesPlanner {
       byFilesId.set(task.ids.files_id, table);
       this.#tables.push(table);
       this.#byPid.set(task.pid, table);
+      this.#sharers.set(task.pid, table);
       const seen = new Set<number>();
       for (const fdinfo of task.fds) this.#addDescriptor(table, fdinfo, seen);
+    }
+  }
+
+  #collectLocks(): void {
+    for (const entry of this.#input.images.tryRead('filelocks') ?? []) {
+      const table = this.#sharers.get(entry.pid);
+      const problem = checkLock(entry, table?.owner.fds.some(({ fd }) => fd === entry.fd) ?? false);
+      if (problem !== undefined) this.#problems.push(problem);
+      if (table === undefined) continue;
+      const locks = this.#locks.get(table);
+      if (locks === undefined) this.#locks.set(table, [entry]);
+      else locks.push(entry);
     }
   }
 
@@ -337,6 +359,7 @@ class FilesPlanner {
       if (homeFd >= plan.parkingStart) plan.close(homeFd);
     }
     pulls.close();
+    for (const lock of this.#locks.get(table) ?? []) planLock(plan, lock);
     table.steps.finish.push(...plan.take());
   }
 

@@ -46,6 +46,11 @@ function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDum
   }
   const { stat, fsType } = file;
   const name = stripDeleted(file.link);
+  if (stat.st_nlink > 0 && name !== file.link) {
+    // Another link may have got the old name: then that is the file's name again.
+    const again = tryLstat((dump.options.pathPrefix?.(file.task) ?? '') + name);
+    if (typeof again === 'object' && again.st_ino === stat.st_ino && again.st_dev === stat.st_dev) return name;
+  }
   if (fsType === DEVPTS_SUPER_MAGIC) return name;
   if (fsType === PROC_SUPER_MAGIC) {
     return { unsupported: 'it is a file of /proc of a process that has ended' };
