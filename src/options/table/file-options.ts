@@ -70,7 +70,7 @@ export const FILE_OPTIONS = [
     group: 'files',
     commands: TREE,
     rpc: 'file_locks',
-    capability: 'later',
+    capability: 'built',
     help: 'Keep file locks. Only safe when nobody outside the tree holds or waits for the same locks.',
   },
   {
