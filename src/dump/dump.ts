@@ -20,6 +20,7 @@ import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.
 import { dumpSharedMemory } from '../resources/mm/dump-shared.ts';
 import { type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
+import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
@@ -54,10 +55,16 @@ interface DumpedTask {
  * Writes all images of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
  * `undo` of the result takes back what was changed in the file system for a tree that goes on.
  */
-export function dumpTree(tree: FrozenTree, images: ImageDir, options: DumpOptions, log: Logger) {
+export function dumpTree(
+  tree: FrozenTree,
+  images: ImageDir,
+  prepared: PreparedPages,
+  options: DumpOptions,
+  log: Logger,
+) {
   const files = new FilesDump(options, log);
   try {
-    const statistics = writeTree(tree, images, options, files, log);
+    const statistics = writeTree(tree, images, prepared, options, files, log);
     return { statistics, undo: () => files.rollback() };
   } catch (error) {
     files.rollback();
@@ -68,6 +75,7 @@ export function dumpTree(tree: FrozenTree, images: ImageDir, options: DumpOption
 function writeTree(
   tree: FrozenTree,
   images: ImageDir,
+  prepared: PreparedPages,
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
@@ -80,7 +88,7 @@ function writeTree(
   }
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas, ids }) => inspectTaskState(task, vmas, ids, filters));
-  const statistics = writeMemory(dumped, images);
+  const statistics = writeMemory(dumped, images, prepared);
   log.debug('memory is written');
   dumped.forEach((one, i) => {
     const state = states[i];
@@ -177,7 +185,7 @@ function sharingProblems(tree: FrozenTree, shared: ReturnType<typeof assignShare
   });
 }
 
-function writeMemory(dumped: readonly DumpedTask[], images: ImageDir): DumpStatistics {
+function writeMemory(dumped: readonly DumpedTask[], images: ImageDir, prepared: PreparedPages): DumpStatistics {
   const started = Bun.nanoseconds();
   const statistics = {
     pagesScanned: 0,
@@ -187,9 +195,9 @@ function writeMemory(dumped: readonly DumpedTask[], images: ImageDir): DumpStati
     memdumpUs: 0,
     memwriteUs: 0,
   };
-  let id = 1;
+  let id = prepared.nextId;
   for (const { task, vmas, pages } of dumped) {
-    const file = new PagesFile(images, id++);
+    const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
     const runs = planRuns(vmas, pages.content);
     const writing = Bun.nanoseconds();
     file.copy(task.pid, runs);

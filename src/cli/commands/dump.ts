@@ -5,6 +5,7 @@ import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer } from '../../dump/freeze.ts';
 import { ImageDir } from '../../image/image-dir.ts';
+import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { formatDumpStats } from '../stats.ts';
@@ -24,11 +25,13 @@ export function run(context: CommandContext): number {
   runActionScripts({ ...scripts, hook: 'pre-dump' });
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const freezer = new Freezer(log.child('seize'), timeoutMs);
-  const begin = Bun.nanoseconds();
+  using prepared = new PreparedPages();
   try {
+    prepared.prepare(options.treePid, images);
+    const begin = Bun.nanoseconds();
     const tree = freezer.freeze(options.treePid);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, dumpOptions(options), log);
+    const { statistics, undo } = dumpTree(tree, images, prepared, dumpOptions(options), log);
     const status = postDumpStatus(scripts);
     if (status !== 0 || options.finalState === 'alive') {
       undo();
@@ -56,9 +59,18 @@ export function run(context: CommandContext): number {
 }
 
 function dumpOptions(options: CommandContext['options']): DumpOptions {
-  const { linkRemap, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
+  const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const externalFiles = new Set(options.external.filter(({ type }) => type === 'file').map(({ key }) => key));
-  return { linkRemap, ghostLimitBytes, evasiveDevices, fileValidation, shellJob, externalFiles, hasOwnMounts: false };
+  return {
+    linkRemap,
+    fileLocks,
+    ghostLimitBytes,
+    evasiveDevices,
+    fileValidation,
+    shellJob,
+    externalFiles,
+    hasOwnMounts: false,
+  };
 }
 
 function finish(context: CommandContext, images: ImageDir, stats: Parameters<typeof formatDumpStats>[0]): void {

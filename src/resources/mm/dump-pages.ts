@@ -2,17 +2,20 @@
  * Copies the pages of stopped tasks into pages-N.img: process_vm_readv straight into the mapped image file, so that a
  * frozen page costs one memcpy. Protected pages (PROT_NONE, write-only) are read through /proc/PID/mem.
  */
+import type { Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { PagemapEntry } from '../../image/gen/pagemap.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
 import { VMA_ANON_PRIVATE, VMA_AREA_AIORING, VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
-import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
+import { ERRNO } from '../../linux/abi/errno.ts';
+import { MADV_POPULATE_WRITE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, memoryAt, syscall } from '../../linux/kernel.ts';
 import { close } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { ForcedMemory } from '../../tracee/memory.ts';
+import { Running, threadCount } from '../../tracee/parallel.ts';
 import type { Range } from './address-space.ts';
 import type { DescribedVma } from './dump-vmas.ts';
 
@@ -68,9 +71,12 @@ export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {
 }
 
 const IOV_MAX = 1024;
-const CALL_BYTES_MAX = 1 << 30;
-const local = new BigUint64Array(2);
-const remote = new BigUint64Array(2 * IOV_MAX);
+/** One call moves at most this much: small enough that threads share the work evenly. */
+const CALL_BYTES_MAX = 4 << 20;
+/** From this size on several threads copy. */
+const PARALLEL_BYTES_MIN = 8 << 20;
+/** One madvise populates at most this much. */
+const POPULATE_BYTES = 8 << 20;
 
 /** A pages image that is being written, mapped into our memory. */
 export class PagesFile {
@@ -94,34 +100,46 @@ export class PagesFile {
     this.#unmap();
     this.#bytes = this.#used + bytes;
     const result = syscall(SYS.fallocate, this.#fd, 0, 0, this.#bytes);
-    if (result < 0) check('fallocate', syscall(SYS.ftruncate, this.#fd, this.#bytes), this.#path);
-    if (result === -28) throw noSpace(this.#path, this.#bytes);
+    if (result === -ERRNO.ENOSPC) throw noSpace(this.#path, this.#bytes);
+    if (result < 0) check('ftruncate', syscall(SYS.ftruncate, this.#fd, this.#bytes), this.#path);
     this.#address = mmap(0, this.#bytes, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0);
+  }
+
+  /**
+   * Makes room and brings it into memory on all cores, before the tree is frozen: a frozen page then costs one memcpy.
+   * On a kernel without MADV_POPULATE_WRITE (before 5.14) the pages come when they are written.
+   */
+  prepare(bytes: number): void {
+    this.reserve(bytes);
+    const count = threadCount();
+    const share = Math.ceil(bytes / count / POPULATE_BYTES) * POPULATE_BYTES;
+    const threads: Running[] = [];
+    for (let start = 0; start < bytes; start += share) {
+      threads.push(
+        new Running((program) => {
+          for (let at = start; at < Math.min(start + share, bytes); at += POPULATE_BYTES) {
+            const piece = Math.min(POPULATE_BYTES, bytes - at);
+            program.call(SYS.madvise, this.#address + at, piece, MADV_POPULATE_WRITE);
+          }
+        }),
+      );
+    }
+    for (const thread of threads) thread.join();
   }
 
   /** Copies the runs of a task. */
   copy(pid: number, runs: readonly DumpRun[]): void {
     this.reserve(runs.reduce((sum, { start, end }) => sum + end - start, 0));
-    let from = 0;
-    while (from < runs.length) {
-      if (runs[from]?.isProtected === true) {
-        this.#copyForced(pid, runs[from] ?? { start: 0, end: 0 });
-        from++;
-        continue;
-      }
-      let bytes = 0;
-      let count = 0;
-      for (let i = from; i < runs.length && count < IOV_MAX; i++, count++) {
-        const run = runs[i];
-        if (run === undefined || run.isProtected) break;
-        if (count > 0 && bytes + run.end - run.start > CALL_BYTES_MAX) break;
-        remote[2 * count] = BigInt(run.start);
-        remote[2 * count + 1] = BigInt(run.end - run.start);
-        bytes += run.end - run.start;
-      }
-      this.#read(pid, bytes, count, runs[from]?.start ?? 0);
-      from += count;
+    const calls: ReadCall[] = [];
+    for (const run of runs) {
+      const bytes = run.end - run.start;
+      if (run.isProtected) this.#copyForced(pid, run);
+      else addToCalls(calls, run, this.#address + this.#used);
+      this.#used += bytes;
     }
+    const total = calls.reduce((sum, { bytes }) => sum + bytes, 0);
+    if (total < PARALLEL_BYTES_MIN) for (const call of calls) this.#read(pid, call);
+    else this.#readParallel(pid, calls);
   }
 
   /** Appends bytes of ours. */
@@ -142,31 +160,77 @@ export class PagesFile {
     close(this.#fd);
   }
 
-  #read(pid: number, bytes: number, count: number, where: number): void {
-    let done = 0;
-    local[0] = BigInt(this.#address + this.#used);
-    local[1] = BigInt(bytes);
-    done = syscall(SYS.process_vm_readv, pid, local, 1, remote, count, 0);
-    check('process_vm_readv', done, `task ${pid}, 0x${where.toString(16)}`);
-    if (done !== bytes) {
-      throw new CriuError({
-        object: `task ${pid}`,
-        action: `cannot read its memory: ${done} of ${bytes} bytes from 0x${where.toString(16)} on`,
+  #read(pid: number, { to, bytes, iov }: ReadCall): void {
+    const local = BigUint64Array.of(BigInt(to), BigInt(bytes));
+    const remote = BigUint64Array.from(iov, (word) => BigInt(word));
+    const got = syscall(SYS.process_vm_readv, pid, local, 1, remote, iov.length / 2, 0);
+    checkRead(pid, got, { to, bytes, iov });
+  }
+
+  /** Each thread takes the next call in turn. */
+  #readParallel(pid: number, calls: readonly ReadCall[]): void {
+    const count = threadCount();
+    const shares = Array.from({ length: count }, (_, thread) => calls.filter((_call, i) => i % count === thread));
+    const threads = shares.map((share) => {
+      const results: [ReadCall, Result][] = [];
+      const thread = new Running((program) => {
+        for (const call of share) {
+          const { to, bytes, iov } = call;
+          const [local, remote] = [program.words(to, bytes), program.words(...iov)];
+          results.push([call, program.call(SYS.process_vm_readv, pid, local, 1, remote, iov.length / 2, 0)]);
+        }
       });
+      return { thread, results };
+    });
+    for (const { thread } of threads) thread.join();
+    for (const { thread, results } of threads) {
+      for (const [call, result] of results) checkRead(pid, thread.result(result), call);
     }
-    this.#used += bytes;
   }
 
   #copyForced(pid: number, { start, end }: Range): void {
     using memory = new ForcedMemory(pid);
     memory.read(start, memoryAt(this.#address + this.#used, end - start));
-    this.#used += end - start;
   }
 
   #unmap(): void {
     if (this.#bytes > 0) munmap(this.#address, this.#bytes);
     this.#bytes = 0;
   }
+}
+
+/** One process_vm_readv: remote address and length pairs into one range of ours. */
+interface ReadCall {
+  readonly to: number;
+  bytes: number;
+  readonly iov: number[];
+}
+
+/** Adds a run to the last call, or to new ones. */
+function addToCalls(calls: ReadCall[], { start, end }: Range, to: number): void {
+  for (let at = start; at < end; ) {
+    const target = to + at - start;
+    let call = calls.at(-1);
+    const fits = call !== undefined && call.to + call.bytes === target && call.iov.length < 2 * IOV_MAX;
+    if (call === undefined || !fits || call.bytes >= CALL_BYTES_MAX) {
+      call = { to: target, bytes: 0, iov: [] };
+      calls.push(call);
+    }
+    const bytes = Math.min(end - at, CALL_BYTES_MAX - call.bytes);
+    call.iov.push(at, bytes);
+    call.bytes += bytes;
+    at += bytes;
+  }
+}
+
+function checkRead(pid: number, got: number, { bytes, iov }: ReadCall): void {
+  const where = `0x${(iov[0] ?? 0).toString(16)}`;
+  check('process_vm_readv', got, `task ${pid}, ${where}`);
+  if (got === bytes) return;
+  throw new CriuError({
+    object: `task ${pid}`,
+    action: `cannot read its memory: ${got} of ${bytes} bytes from ${where} on`,
+  });
 }
 
 function noSpace(path: string, bytes: number): CriuError {

@@ -1,0 +1,62 @@
+/**
+ * Room for the pages of big tasks, made before the tree is frozen: what a frozen page then costs is one memcpy. The size
+ * is a guess from the running tree; a task that grows in between gets the rest of its room while it is frozen.
+ */
+import type { ImageDir } from '../../image/image-dir.ts';
+import { tryListDirectory, tryReadFile } from '../../linux/syscalls/fs.ts';
+import { parseChildren } from '../../proc/small.ts';
+import { PagesFile } from './dump-pages.ts';
+
+/** Smaller tasks are not worth while. */
+const PREPARED_BYTES_MIN = 16 << 20;
+
+export class PreparedPages {
+  readonly #files = new Map<number, PagesFile>();
+  #nextId = 1;
+
+  /** The first number for pages files that nobody has yet. */
+  get nextId(): number {
+    return this.#nextId;
+  }
+
+  /** Makes a pages file for each big task below `root`. Throws CriuError when the disk is full. */
+  prepare(root: number, images: ImageDir): void {
+    const pids = [root];
+    for (const pid of pids) {
+      pids.push(...childrenOf(pid));
+      const bytes = anonymousBytes(pid);
+      if (bytes < PREPARED_BYTES_MIN) continue;
+      const file = new PagesFile(images, this.#nextId++);
+      this.#files.set(pid, file);
+      file.prepare(bytes);
+    }
+  }
+
+  /** The file of a task, which the caller closes; undefined when it has none. */
+  take(pid: number): PagesFile | undefined {
+    const file = this.#files.get(pid);
+    this.#files.delete(pid);
+    return file;
+  }
+
+  /** Closes what nobody took. */
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file.close();
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  const tids = tryListDirectory(`/proc/${pid}/task`);
+  if (typeof tids === 'number') return [];
+  return tids.flatMap((tid) => {
+    const text = tryReadFile(`/proc/${pid}/task/${tid}/children`);
+    return typeof text === 'string' ? parseChildren(text) : [];
+  });
+}
+
+/** Anonymous memory of a task in bytes, from its status; 0 when it is gone. */
+function anonymousBytes(pid: number): number {
+  const text = tryReadFile(`/proc/${pid}/status`);
+  const kib = typeof text === 'string' ? /^RssAnon:\s+(\d+) kB$/m.exec(text)?.[1] : undefined;
+  return Number(kib ?? 0) * 1024;
+}
