@@ -4,7 +4,7 @@ import { Program } from '../../agent/program.ts';
 import type { CredsEntry } from '../../image/gen/creds.ts';
 import { parseStatus, type Status } from '../../proc/status.ts';
 import { joinCaps, splitCaps } from './creds.ts';
-import { label } from './lsm.ts';
+import { label, planSelinuxLabel, planThreadLabels } from './lsm.ts';
 import { planCreds } from './restore-creds.ts';
 
 test('capability sets of 64 bits survive as two words', () => {
@@ -26,6 +26,33 @@ describe('labels of security modules', () => {
     expect(label('unconfined\n')).toBeUndefined();
     expect(label('')).toBeUndefined();
     expect(label(-22)).toBeUndefined();
+  });
+});
+
+describe('labels in a new task', () => {
+  const plan = (lsm_profile: string, module: 'none' | 'selinux' | 'apparmor', own?: string) => {
+    const program = new Program();
+    const now = { module, labels: { lsm_profile: own } };
+    planSelinuxLabel(program, { lsm_profile }, now);
+    planThreadLabels(program, { lsm_profile }, now);
+    return Array.from({ length: program.length }, (_, i) => program.describe(i).because);
+  };
+
+  test('are written in the language of the module', () => {
+    expect(plan('t', 'selinux')).toContain('set the security label "t"');
+    expect(plan('t', 'apparmor')).toContain('set the security label "changeprofile t"');
+  });
+
+  test('are inherited from criu', () => {
+    expect(plan('t', 'selinux', 't')).toEqual([]);
+    expect(plan('t', 'none', 't')).toEqual([]);
+  });
+
+  test('need a module', () => {
+    expect(() => plan('t', 'none')).toThrow(
+      'security label "t": cannot be restored: this kernel has neither SELinux nor AppArmor; ' +
+        'restore on a machine like the one of the dump',
+    );
   });
 });
 

@@ -10,14 +10,19 @@
  *    may forbid them.
  * 4. Bounding set and securebits while CAP_SETPCAP is still there.
  * 5. The permitted and effective sets, which may take away everything that was needed so far.
- * 6. no_new_privs.
+ * 6. The security label, which no_new_privs would forbid to change. 7. no_new_privs.
  *
  * What is equal already is left alone, so that an unprivileged restore of an unprivileged task works. A change of
  * credentials resets the parent-death signal and the dumpable flag (kernel/cred.c, commit_creds): both come after.
  */
 import type { Place, Program } from '../../agent/program.ts';
 import type { CredsEntry } from '../../image/gen/creds.ts';
-import { _LINUX_CAPABILITY_VERSION_3, CAP_LAST_CAP, capabilityName } from '../../linux/abi/capability.ts';
+import {
+  _LINUX_CAPABILITY_VERSION_3,
+  CAP_LAST_CAP,
+  CAP_SYS_ADMIN,
+  capabilityName,
+} from '../../linux/abi/capability.ts';
 import {
   PR_CAP_AMBIENT,
   PR_CAP_AMBIENT_CLEAR_ALL,
@@ -31,6 +36,7 @@ import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { Status } from '../../proc/status.ts';
 import { putU32 } from '../task/words.ts';
 import { joinCaps, NO_ID } from './creds.ts';
+import { type LsmNow, planThreadLabels } from './lsm.ts';
 
 /** The credentials that the thread has before, as far as they are known. */
 export interface CredsNow {
@@ -41,6 +47,8 @@ export interface CredsNow {
   readonly status: Status | undefined;
   /** prctl(PR_GET_SECUREBITS). */
   readonly securebits: number;
+  /** Needed when images have security labels. */
+  readonly lsm?: LsmNow | undefined;
 }
 
 /** Sets all credentials of the thread that runs the program. See the head of this file for the order. */
@@ -60,10 +68,16 @@ export function planCreds(program: Program, entry: CredsEntry, now: CredsNow): v
     program.must(`set securebits 0x${entry.secbits.toString(16)}`, SYS.prctl, PR_SET_SECUREBITS, entry.secbits);
   }
   if (!isSame) planCapset(program, target);
+  planThreadLabels(program, entry, now.lsm);
   planNoNewPrivs(program, entry);
 }
 
-/** May be done earlier too: a seccomp filter needs it when there is no CAP_SYS_ADMIN. */
+/** Whether the thread may install seccomp filters without no_new_privs. */
+export function mayFilter({ status }: CredsNow): boolean {
+  return status === undefined || ((status.capEff >> BigInt(CAP_SYS_ADMIN)) & 1n) === 1n;
+}
+
+/** Last of all, but for a seccomp filter that needs it for lack of CAP_SYS_ADMIN. */
 export function planNoNewPrivs(program: Program, entry: CredsEntry): void {
   if ((entry.no_new_privs ?? 0) > 0) program.must('set no_new_privs', SYS.prctl, PR_SET_NO_NEW_PRIVS, 1);
 }

@@ -6,6 +6,7 @@
  * 1. `planTaskEarly`, by the leader, while it is the only thread. Its memory is there, and its zombies have died.
  *    - membarrier registrations: with one thread the kernel doesn't wait for a grace period;
  *    - the audit id: the program opens criu's /proc;
+ *    - the SELinux label: a process with several threads can't change it;
  *    - signal actions: ignoring a signal empties all its queues, so this is before any signal is queued.
  * 2. `planThread`, by each thread, also the leader. Nothing here takes a capability away.
  * 3. `planConfinement`, by each thread but the leader. A thread without seccomp may go straight on to this. One that
@@ -32,7 +33,8 @@ import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SeccompEntry } from '../../image/gen/seccomp.ts';
-import { type CredsNow, planCreds, planNoNewPrivs } from '../creds/restore-creds.ts';
+import { planSelinuxLabel } from '../creds/lsm.ts';
+import { type CredsNow, mayFilter, planCreds, planNoNewPrivs } from '../creds/restore-creds.ts';
 import { planRlimits, type RlimitsNow } from '../rlimits/rlimits.ts';
 import { planRseq } from '../rseq/rseq.ts';
 import { planThreadAreas } from '../rseq/thread-areas.ts';
@@ -60,9 +62,15 @@ export interface TaskNow {
 }
 
 /** Piece 1: see the head of this file. */
-export function planTaskEarly(program: Program, tc: TaskCoreEntry, now: Pick<TaskNow, 'loginuid'>): void {
+export function planTaskEarly(
+  program: Program,
+  tc: TaskCoreEntry,
+  now: Pick<TaskNow, 'loginuid' | 'creds'>,
+  leader: Pick<ThreadCoreEntry, 'creds'> = {},
+): void {
   planMembarrier(program, tc.membarrier_registration_mask ?? 0);
   planLoginuid(program, tc.loginuid, now.loginuid);
+  if (leader.creds !== undefined) planSelinuxLabel(program, leader.creds, now.creds.lsm);
   planSigactions(program, tc.sigactions);
 }
 
@@ -100,7 +108,7 @@ export function planConfinement(
 ): void {
   const { creds } = threadCore;
   if (hasSeccomp(threadCore)) {
-    if (creds !== undefined) planNoNewPrivs(program, creds);
+    if (creds !== undefined && !mayFilter(now)) planNoNewPrivs(program, creds);
     planSeccomp(program, threadCore, filters);
   }
   if (creds !== undefined) planCreds(program, creds, now);

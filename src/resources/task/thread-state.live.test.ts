@@ -121,7 +121,7 @@ function restoreStub(host: HostTask, { thread, task, filters }: State, kernel = 
   const now = { creds, rlimits: { limits, capEff: status.capEff }, loginuid: undefined, supportsTimerIds: kernel };
   const { tc, mm } = task;
   const { threadCore, clearTidAddr } = thread;
-  planTaskEarly(program, tc, now);
+  planTaskEarly(program, tc, now, threadCore);
   planThread(program, { pid, tid: pid, threadCore, clearTidAddr, tc });
   const { dumpable, isThpDisabled } = mm;
   planTaskLate(program, { pid, tc, threadCore, dumpable, isThpDisabled, filters: filters.entry, now });
