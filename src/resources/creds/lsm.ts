@@ -29,8 +29,12 @@ export function readLsmModule(): LsmModule {
   return typeof tryStat('/sys/fs/selinux') !== 'number' ? 'selinux' : 'none';
 }
 
+let module: LsmModule | undefined;
+
 /** Reads the labels of a thread. */
 export function readLsmLabels(pid: number, tid: number): LsmLabels {
+  module ??= readLsmModule();
+  if (module === 'none') return {};
   const profile = label(tryReadFile(`/proc/${pid}/task/${tid}/attr/current`));
   if (profile === undefined) return {};
   const sockcreate = label(tryReadFile(`/proc/${pid}/task/${tid}/attr/sockcreate`));
