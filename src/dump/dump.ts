@@ -7,12 +7,14 @@
 import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
+import { Lsmtype } from '../image/gen/inventory.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { readLsmModule } from '../resources/creds/lsm.ts';
 import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
@@ -39,6 +41,9 @@ export interface DumpStatistics {
   memdumpUs: number;
   memwriteUs: number;
 }
+
+/** Values of lsmtype in the inventory. */
+const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
 interface DumpedTask {
@@ -87,7 +92,7 @@ function writeTree(
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
   const filters = new SeccompFilters();
-  const states = dumped.map(({ task, vmas, ids }) => inspectTaskState(task, vmas, ids, filters));
+  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters));
   const statistics = writeMemory(dumped, images, prepared);
   log.debug('memory is written');
   dumped.forEach((one, i) => {
@@ -108,7 +113,7 @@ function writeTree(
       root_ids: { ...DUMPER_IDS, ...namespaces.own },
       ns_per_id: true,
       root_cg_set: 1,
-      lsmtype: 0,
+      lsmtype: LSM_TYPES[readLsmModule()],
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       dump_criu_run_id: crypto.randomUUID(),

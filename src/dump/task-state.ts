@@ -1,6 +1,6 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import { Program } from '../agent/program.ts';
-import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
@@ -8,8 +8,9 @@ import { parseAuxv } from '../proc/auxv.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
-import { readSeccomp, type SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
+  addPersonality,
   type DescribedTask,
   describeTask,
   describeThread,
@@ -18,10 +19,12 @@ import {
   readTask,
   readThread,
   TASK_DEAD,
+  type ThreadFacts,
 } from '../resources/task/dump-thread.ts';
+import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
-import type { FrozenTask, FrozenZombie } from './frozen-tree.ts';
+import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 
 /** What comes out for one task. */
 export interface TaskState {
@@ -34,12 +37,7 @@ export interface TaskState {
 const MARCH_X86_64 = 1;
 
 /** Asks a task and its threads, by one agent program in each thread. */
-export function inspectTaskState(
-  task: FrozenTask,
-  vmas: readonly DescribedVma[],
-  ids: TaskKobjIdsEntry,
-  filters: SeccompFilters,
-): TaskState {
+export function inspectTaskState(task: FrozenTask, vmas: readonly DescribedVma[], filters: SeccompFilters): TaskState {
   const facts = readTask(task);
   const asked = task.threads.map((thread) => {
     const outside = readThread(thread);
@@ -58,7 +56,8 @@ export function inspectTaskState(
     describeThread(token, at(results, i), thread, outside),
   );
   const { tc, mm } = describeTask(taskToken, at(results, 0), task, facts, at(described, 0));
-  const seccomp = filters.add(asked.map(({ thread }) => readSeccomp(thread.tid, thread.status.seccomp)));
+  for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
+  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
   const cores = new Map<number, CoreEntry>();
   asked.forEach(({ thread, xstate }, i) => {
     const { threadCore, clearTidAddr } = at(described, i);
@@ -73,7 +72,6 @@ export function inspectTaskState(
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
       },
       ...(isLeader ? { tc } : {}),
-      ...(isLeader ? {} : { ids }),
       thread_core: { ...threadCore, ...at(seccomp, i) },
     });
   });
@@ -83,11 +81,18 @@ export function inspectTaskState(
 function visit(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  asked: readonly { thread: FrozenTask['leader']; program: Program }[],
+  asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
 ) {
   const vdso = vmas.find(({ seen }) => seen.path === '[vdso]')?.seen;
   using guest = new Guest(task.leader, vdso, task.leader.status.sigCgt);
-  return guest.run(asked.map(({ thread, program }) => ({ thread, program })));
+  // Dispatched system calls would raise SIGSYS instead of answering the agent.
+  const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
+  for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
+  try {
+    return guest.run(asked.map(({ thread, program }) => ({ thread, program })));
+  } finally {
+    for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
+  }
 }
 
 function at<T>(list: readonly T[], index: number): T {

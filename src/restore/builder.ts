@@ -4,18 +4,21 @@
  * The order for each task, and why:
  * 1. clear the address space, map what the images say     the agent and the parked vdso stay
  * 2. fill the memory                                      before the forks, so that children share it copy-on-write
- * 3. fork the children that keep the session the task was born in, then setsid, then fork the others
+ * 3. fork the children, and become a session or group leader in between: births.ts
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
  */
 import { Program, type Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
-import { ERRNO } from '../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { MADV_DONTNEED } from '../linux/abi/mman.ts';
+import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { CLONE_FILES, CLONE_FS, CLONE_PTRACE } from '../linux/abi/sched.ts';
 import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { __WALL } from '../linux/abi/wait.ts';
+import { tryWait } from '../linux/syscalls/process.ts';
 import { fillMemory, MappedFile } from '../resources/mm/fill-memory.ts';
 import { type MemoryPlan, planMemory, type TaskMemory } from '../resources/mm/memory-plan.ts';
 import { pageRuns } from '../resources/mm/pages-image.ts';
@@ -39,7 +42,6 @@ export interface BuiltTask {
 export class TreeBuilder {
   readonly #context: RestoreContext;
   readonly #built: BuiltTask[] = [];
-  readonly #children = new Map<number, RestoreMember[]>();
   readonly #pages = new Map<number, MappedFile>();
   readonly #pids: number[] = [];
   #pagesCompared = 0;
@@ -48,11 +50,6 @@ export class TreeBuilder {
 
   constructor(context: RestoreContext) {
     this.#context = context;
-    for (const member of context.tree.members) {
-      const siblings = this.#children.get(member.ppid);
-      if (siblings === undefined) this.#children.set(member.ppid, [member]);
-      else siblings.push(member);
-    }
   }
 
   /** Every process made so far, parents first. */
@@ -81,12 +78,7 @@ export class TreeBuilder {
     for (const file of this.#pages.values()) file[Symbol.dispose]();
   }
 
-  #buildTask(
-    task: RestoreTask,
-    host: HostTask,
-    program: Program,
-    parent: { memory: TaskMemory; pages: MappedFile } | undefined,
-  ): void {
+  #buildTask(task: RestoreTask, host: HostTask, program: Program, parent: InheritedMemory | undefined): void {
     const pages = this.#pagesOf(task);
     const memory = { vmas: task.mm.vmas, runs: pageRuns(task.pagemap, `pagemap-${task.pid}.img`) };
     const plan = planMemory(memory, parent?.memory, (own, theirs) => this.#equal(pages, own, parent?.pages, theirs));
@@ -154,45 +146,111 @@ export class TreeBuilder {
     for (const { address, bytes, offset } of plan.overwrite) memory.write(address, pages.view(offset, bytes));
   }
 
-  /**
-   * A child is born into its parent's session. So children with another session than the parent's own final one, who do
-   * not lead a session themselves, are forked before the parent calls setsid.
-   */
-  #forkChildren(task: RestoreTask, host: HostTask, parent: { memory: TaskMemory; pages: MappedFile }): void {
-    const children = this.#children.get(task.pid) ?? [];
-    const leads = task.sid === task.pid;
-    const early = leads ? children.filter((child) => child.sid !== task.pid && child.sid !== child.pid) : [];
-    const late = children.filter((child) => !early.includes(child));
-    if (children.length === 0 && !leads) return;
+  /** Forks the children, in the order of births.ts. */
+  #forkChildren(task: RestoreTask, host: HostTask, parent: InheritedMemory): void {
+    const births = this.#context.births.get(task.pid);
+    const leadsSession = task.sid === task.pid;
+    const leadsGroup = task.pgid === task.pid;
+    if (births === undefined) return;
+    const { early, late, sessions, groups } = births;
+    if (early.length + late.length + sessions.length + groups.length === 0 && !leadsGroup) return;
     const program = new Program();
     const bear = (child: RestoreMember) => [child, planFork(program, task, child)] as const;
     const forked = early.map(bear);
-    if (leads) program.must('become a session leader', SYS.setsid);
-    else if (task.pgid === task.pid) program.must('lead a process group', SYS.setpgid, 0, 0);
+    if (leadsSession) program.must('become a session leader', SYS.setsid);
+    else if (leadsGroup) program.must('lead a process group', SYS.setpgid, 0, 0);
     forked.push(...late.map(bear));
+    if (sessions.length > 0) program.must('adopt orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
+    const helpers = [...sessions.map(({ pid }) => pid), ...groups];
+    const helped = helpers.map((pid) => [pid, planHelper(program, pid)] as const);
     program.stop();
     this.#run(host, task, program);
     for (const [child, result] of forked) this.#adopt(child, host, result, parent);
+    for (const [pid, result] of helped) this.#startHelper(task, host, pid, host.result(result), parent);
+    if (sessions.length > 0)
+      this.#reap(
+        host,
+        task,
+        sessions.map(({ pid }) => pid),
+      );
   }
 
-  #adopt(
-    child: RestoreMember,
-    host: HostTask,
-    result: Result,
-    parent: { memory: TaskMemory; pages: MappedFile },
-  ): void {
-    const pid = host.result(result);
-    if (pid > 0) this.#pids.push(pid);
-    if (pid === -ERRNO.EEXIST) throw pidTaken(child.pid);
-    if (pid !== child.pid)
-      throw new CriuError({ object: child.label, action: `cannot be created (clone3: errno ${-pid})` });
-    const childHost = host.adopt(pid);
-    if (child.kind === 'zombie') {
-      this.#context.zombies.push({ zombie: child, host: childHost });
+  /** A helper does its work at once; a session helper is dead when this returns. */
+  #startHelper(task: RestoreTask, host: HostTask, pid: number, made: number, parent: InheritedMemory): void {
+    this.#checkPid(made, pid, `helper ${pid} of ${task.label}`);
+    const helper = host.adopt(pid);
+    const session = this.#context.births.get(task.pid)?.sessions.find((candidate) => candidate.pid === pid);
+    const program = new Program();
+    if (session === undefined) {
+      program.must('lead a process group', SYS.setpgid, 0, 0);
+      program.stop();
+      this.#run(helper, task, program);
+      this.#context.groupHelpers.push({ host: helper, parent: host });
       return;
     }
-    this.#buildTask(child, childHost, new Program(), parent);
+    program.must('become a session leader', SYS.setsid);
+    const forked = session.members.map((child) => [child, planFork(program, task, child)] as const);
+    program.stop();
+    this.#run(helper, task, program);
+    for (const [child, result] of forked) this.#adopt(child, helper, result, parent);
+    endHelper(helper);
   }
+
+  /** The task takes leave of its dead helpers. */
+  #reap(host: HostTask, task: RestoreTask, pids: readonly number[]): void {
+    const program = new Program();
+    for (const pid of pids) program.must(`reap helper ${pid}`, SYS.wait4, pid, 0, __WALL, 0);
+    program.must('adopt no more orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 0);
+    program.stop();
+    this.#run(host, task, program);
+  }
+
+  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: InheritedMemory): void {
+    this.#checkPid(host.result(result), child.pid, child.label);
+    const childHost = host.adopt(child.pid);
+    if (child.kind === 'task') {
+      this.#buildTask(child, childHost, new Program(), parent);
+      return;
+    }
+    const program = new Program();
+    if (child.sid === child.pid) program.must('become a session leader', SYS.setsid);
+    else if (child.pgid === child.pid) program.must('lead a process group', SYS.setpgid, 0, 0);
+    program.stop();
+    childHost.run(program);
+    this.#context.zombies.push({ zombie: child, host: childHost });
+  }
+
+  #checkPid(made: number, wanted: number, label: string): void {
+    if (made > 0) this.#pids.push(made);
+    if (made === -ERRNO.EEXIST) throw pidTaken(wanted);
+    if (made !== wanted) {
+      const how = made < 0 ? errnoName(-made) : `pid ${made}`;
+      throw new CriuError({ object: label, action: `cannot be created (clone3: ${how})` });
+    }
+  }
+}
+
+/** Memory that a child is born with. */
+interface InheritedMemory {
+  readonly memory: TaskMemory;
+  readonly pages: MappedFile;
+}
+
+/** Lets a helper die; its parent can reap it then. */
+export function endHelper(helper: HostTask): void {
+  const program = new Program();
+  program.call(SYS.exit_group, 0);
+  program.stop();
+  helper.start(program);
+  tryWait(helper.pid);
+}
+
+/** A clone op for a helper: its death makes no signal. */
+function planHelper(program: Program, pid: number): Result {
+  const setTid = program.data(new Uint8Array(Int32Array.of(pid).buffer));
+  const args = program.words(...cloneArgs({ flags: CLONE_PTRACE, exitSignal: 0, setTidCount: 1 }));
+  program.store64(program.at(args, 64), setTid);
+  return program.fork(SYS.clone3, args, CLONE_ARGS_BYTES);
 }
 
 /** A clone op for a child. It stops before its first instruction: CLONE_PTRACE makes it our tracee. */

@@ -8,8 +8,9 @@ import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import type { SharedMemory } from '../resources/mm/shared-memory.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import type { HostTask } from '../tracee/host.ts';
+import type { BirthPlan } from './births.ts';
 import type { FinalProgram } from './final-program.ts';
-import type { RestoreMember, RestoreTree, RestoreZombie } from './restore-tree.ts';
+import type { RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Files are restored in up to three steps, with all tasks in step: created, handed to others, finished. */
 export type FileStage = 'create' | 'share' | 'finish';
@@ -43,8 +44,11 @@ export interface RestoreContext {
   readonly filters: SeccompEntry | undefined;
   /** Final programs, in the order of the tasks; filled by the stages. */
   readonly finals: FinalProgram[];
-  /** True when the task has to join a process group that somebody else leads. */
-  joinsGroup(member: RestoreMember): boolean;
+  /** Whom each task forks, and who joins a group afterwards. */
+  readonly births: BirthPlan['births'];
+  readonly joins: BirthPlan['joins'];
+  /** Leaders of groups whose own leader is dead: they live until everybody has joined. */
+  readonly groupHelpers: { readonly host: HostTask; readonly parent: HostTask }[];
   /** Tasks that exist only to die, once their parents are complete. */
   readonly zombies: { readonly zombie: RestoreZombie; readonly host: HostTask }[];
 }

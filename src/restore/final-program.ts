@@ -50,7 +50,7 @@ export function planFinal(program: Program, { task, writable }: BuiltTask, conte
   planFilesystem(program, task, files, tree);
   planFinishMappings(program, task.mm.vmas, writable);
   const pieces = planPlaceVdso(program, context.parkedVdso, task.mm.vmas);
-  planTaskEarly(program, tcOf(task), taskNow);
+  planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
   const starts = others.map((thread) => ({ thread, label: planThreadStart(program, thread.tid) }));
   planOwnThread(program, task, leaderOf(task));

@@ -17,6 +17,7 @@ import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
 import { parseStatus } from '../proc/status.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
 import { VDSO_ROOM, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../resources/mm/shared-memory.ts';
@@ -24,10 +25,11 @@ import type { TaskNow } from '../resources/task/restore-thread.ts';
 import { supportsTimerIds } from '../resources/timers/posix-timers.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { spawnStub } from '../tracee/stub.ts';
+import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
 import { clockOffsets } from './clocks.ts';
 import type { FilesPlan, RestoreContext } from './context.ts';
-import type { RestoreMember, RestoreTree } from './restore-tree.ts';
+import type { RestoreTree } from './restore-tree.ts';
 import { letRun, runStages } from './stages.ts';
 
 export interface RestoreOptions {
@@ -59,10 +61,8 @@ export function restoreTree(
   sharedMemory.create(allVmas(tree), images);
   // The group's sizes are the same in every process of this kernel.
   const parkedVdso = parked(vdsoPieces(parseMaps(readFile('/proc/self/maps'))), parking.start);
-  const pids = new Set(tree.members.map(({ pid }) => pid));
-  const joinsGroup = ({ pid, pgid }: RestoreMember) => pgid !== pid && pids.has(pgid);
   const context: RestoreContext = {
-    tree, images, log, files, sharedMemory, parking, home, parkedVdso, joinsGroup, taskNow: readTaskNow(),
+    tree, images, log, files, sharedMemory, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
     filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
   }; // biome-ignore format: names only
   using builder = new TreeBuilder(context);
@@ -94,17 +94,22 @@ function readTaskNow(): TaskNow {
   const status = parseStatus(readFile('/proc/self/status'));
   const loginuid = tryReadFile('/proc/self/loginuid');
   return {
-    creds: { status, securebits: syscall(SYS.prctl, PR_GET_SECUREBITS) },
+    creds: {
+      status,
+      securebits: syscall(SYS.prctl, PR_GET_SECUREBITS),
+      lsm: { module: readLsmModule(), labels: readLsmLabels(getpid(), getpid()) },
+    },
     rlimits: { limits: parseLimits(readFile('/proc/self/limits')), capEff: status.capEff },
     loginuid: typeof loginuid === 'string' ? parseLoginuid(loginuid) : undefined,
     supportsTimerIds: supportsTimerIds(),
   };
 }
 
-/** Kills half-built tasks and waits until they are gone. They are ours: children of our tracees, or of us. */
+/** Kills half-built tasks and waits until nobody is left whom we trace or who is our child. */
 function killAll(pids: readonly number[]): void {
   for (const pid of pids) kill(pid, SIGKILL);
-  for (const pid of pids) tryWait(pid);
+  // Threads that we trace are reported to us, and before their leader.
+  while (typeof tryWait(-1) === 'object');
 }
 
 /** The pieces, one after the other, from `address` on. */

@@ -10,22 +10,30 @@
  */
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { kill, tryWait } from '../linux/syscalls/process.ts';
+import { __WALL } from '../linux/abi/wait.ts';
+import { kill, tgkill, tryWait } from '../linux/syscalls/process.ts';
+import { signalsToSend } from '../resources/signals/signal-queues.ts';
+import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
+import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
+import type { HostTask } from '../tracee/host.ts';
 import { detach, resume } from '../tracee/stop.ts';
-import { type BuiltTask, planDeath } from './builder.ts';
+import { type BuiltTask, endHelper, planDeath } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
 import { findSyscall, unmapHome, writeThreadState } from './finish.ts';
 import { TASK_STOPPED } from './load-tree.ts';
+import type { RestoreTask } from './restore-tree.ts';
 import { catchThreads } from './threads.ts';
 
 /** Runs all stages. Afterwards every thread is stopped, complete but for its registers. */
 export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]): void {
   const before: FileStage[] =
     tasks.length === 1 ? [] : (['create', 'share'] as const).filter((s) => context.files.stages.includes(s));
-  let pending = tasks.map((built) => beginProgram(built, context));
+  joinGroups(context, tasks);
+  let pending = tasks.map(() => new Program());
   for (const stage of before) {
     tasks.forEach(({ task }, i) => {
       context.files.addOps(stage, task.pid, programAt(pending, i));
@@ -61,11 +69,39 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
   context.finals.push(...finals);
 }
 
-function beginProgram({ task }: BuiltTask, context: RestoreContext): Program {
-  const program = new Program();
-  const joins = task.pgid !== task.pid && context.joinsGroup(task);
-  if (joins) program.must(`join process group ${task.pgid}`, SYS.setpgid, 0, task.pgid);
-  return program;
+/** Everybody who was born into another process group joins its own; then helpers that led one die. */
+function joinGroups(context: RestoreContext, tasks: readonly BuiltTask[]): void {
+  const members = [
+    ...tasks.map(({ task, host }) => ({ member: task, host })),
+    ...context.zombies.map(({ zombie, host }) => ({ member: zombie, host })),
+  ].filter(({ member }) => context.joins.has(member));
+  for (const { member, host } of members) {
+    const program = new Program();
+    program.must(`join process group ${member.pgid}`, SYS.setpgid, 0, member.pgid);
+    program.stop();
+    runIn(host, member.label, program);
+  }
+  for (const { host, parent } of context.groupHelpers) {
+    endHelper(host);
+    const program = new Program();
+    program.must(`reap helper ${host.pid}`, SYS.wait4, host.pid, 0, __WALL, 0);
+    program.stop();
+    parent.run(program);
+  }
+}
+
+/** Runs a program; an error has the task's name instead of its number. */
+function runIn(host: HostTask, label: string, program: Program): void {
+  host.start(program);
+  finishIn(host, label);
+}
+
+function finishIn(host: HostTask, label: string): void {
+  try {
+    host.finish();
+  } catch (error) {
+    throw error instanceof CriuError ? new CriuError({ ...error.fields, object: label }) : error;
+  }
 }
 
 function programAt(programs: readonly Program[], index: number): Program {
@@ -81,22 +117,13 @@ function runAll(tasks: readonly BuiltTask[], programs: readonly Program[]): void
     if (!program.isStopped) program.stop();
     host.start(program);
   });
-  for (const { task, host } of tasks) {
-    try {
-      host.finish();
-    } catch (error) {
-      throw error instanceof CriuError ? new CriuError({ ...error.fields, object: task.label }) : error;
-    }
-  }
+  for (const { task, host } of tasks) finishIn(host, task.label);
 }
 
-/** Zombies join their group or session and die, before their parents get their final signal state. */
+/** Zombies die, before their parents get their final signal state. */
 function runZombies(context: RestoreContext): void {
   for (const { zombie, host } of context.zombies) {
     const program = new Program();
-    if (zombie.sid === zombie.pid) program.must('become a session leader', SYS.setsid);
-    else if (zombie.pgid === zombie.pid) program.must('lead a process group', SYS.setpgid, 0, 0);
-    else if (context.joinsGroup(zombie)) program.must(`join group ${zombie.pgid}`, SYS.setpgid, 0, zombie.pgid);
     const comm = program.data(Buffer.from(`${zombie.core.tc?.comm ?? ''}\0`, 'latin1'));
     program.call(SYS.prctl, 15, comm);
     planDeath(program, zombie);
@@ -113,15 +140,24 @@ function runZombies(context: RestoreContext): void {
 export function letRun(context: RestoreContext, tasks: readonly BuiltTask[], leaveStopped: boolean): void {
   tasks.forEach((built, i) => {
     const final = context.finals[i];
-    if (final !== undefined) complete(built, final);
+    if (final !== undefined) complete(built, final, context.log);
   });
-  for (const { task } of tasks) {
-    if (leaveStopped || task.core.tc?.task_state === TASK_STOPPED) kill(task.pid, SIGSTOP);
-    for (const { tid } of task.threads) detach(tid);
-  }
+  for (const { task } of tasks) letGo(task, leaveStopped);
 }
 
-function complete({ task, host }: BuiltTask, { vdso }: FinalProgram): void {
+/** What would stop or start the task comes last, when it is complete: then it is on its own. */
+function letGo(task: RestoreTask, leaveStopped: boolean): void {
+  const { tc } = task.core;
+  for (const signal of signalsToSend(tc?.signals_s)) kill(task.pid, signal);
+  for (const { tid, core } of task.threads) {
+    for (const signal of signalsToSend(core.thread_core?.signals_p)) tgkill(task.pid, tid, signal);
+  }
+  if (tc?.task_state === TASK_STOPPED) kill(task.pid, tc.stop_signo ?? SIGSTOP);
+  else if (leaveStopped) kill(task.pid, SIGSTOP);
+  for (const { tid } of task.threads) detach(tid);
+}
+
+function complete({ task, host }: BuiltTask, { vdso }: FinalProgram, log: Logger): void {
   const syscallAt = findSyscall(task.pid, vdso);
   if (syscallAt === undefined) {
     throw new CriuError({
@@ -131,5 +167,12 @@ function complete({ task, host }: BuiltTask, { vdso }: FinalProgram): void {
     });
   }
   unmapHome(task.pid, syscallAt, host.home);
-  for (const { tid, core } of task.threads) writeThreadState(tid, core);
+  const { tc } = task.core;
+  const attributes = { oomScoreAdj: tc?.oom_score_adj, coredumpFilter: tc?.coredump_filter_ext };
+  for (const warning of writeProcAttributes(task.pid, attributes)) log.warn(`${task.label}: ${warning}`);
+  for (const { tid, core } of task.threads) {
+    writeThreadState(tid, core);
+    const dispatch = core.thread_core?.syscall_dispatch_ext;
+    if (dispatch !== undefined) writeSyscallDispatch(tid, dispatch);
+  }
 }

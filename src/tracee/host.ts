@@ -57,6 +57,9 @@ export class HostTask {
     assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
     this.#program = program;
     writeMemory(this.pid, this.programAddress, program.assemble(this.programAddress));
+    if (register(this.#registers, 'cs') === 0n) this.#registers = readRegisters(this.pid);
+    // No stack: where the old one happens to be could be the task's alternate signal stack, which is then in use.
+    setRegister(this.#registers, 'rsp', 0);
     setRegister(this.#registers, 'rip', this.home.address);
     setRegister(this.#registers, 'r15', this.programAddress);
     setRegister(this.#registers, 'orig_rax', -1n);
