@@ -55,6 +55,8 @@ export type DumpResult = FileEntry | Unsupported;
 export interface DumpFilesOptions {
   /** --link-remap. */
   readonly linkRemap: boolean;
+  /** --shell-job: terminals of other sessions may be taken over. */
+  readonly shellJob: boolean;
   /** --file-locks. */
   readonly fileLocks: boolean;
   /** --ghost-limit. */
@@ -77,6 +79,10 @@ export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues';
 /** What a kind may use while it dumps a file. */
 export interface KindDump {
   readonly options: DumpFilesOptions;
+  /** All living tasks of the tree. */
+  readonly tasks: readonly FrozenTask[];
+  /** Whether a task or zombie of the tree has that pid. */
+  hasTask(pid: number): boolean;
   /** A number for another entry of files.img. */
   nextFileId(): number;
   addEntry(entry: FileEntry): void;
@@ -152,6 +158,8 @@ export interface FileKind {
   dump(file: OpenFile, id: number, dump: KindDump): DumpResult;
   /** After all descriptions are known; may change `entry` (epoll: which files are watched). */
   complete?(entry: FileEntry, file: FdinfoEntry, task: FrozenTask, dump: KindDump): void;
+  /** Once, after all `complete`s: what only shows when all descriptions of the tree are known. */
+  afterAll?(dump: KindDump): void;
 
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry): string;

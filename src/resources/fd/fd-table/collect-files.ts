@@ -48,6 +48,8 @@ export class FilesDump implements KindDump {
   readonly fdinfo = new Map<number, FdinfoEntry[]>();
   /** Entries of files.img. */
   readonly files: FileEntry[] = [];
+  tasks: readonly FrozenTask[] = [];
+  #pids: ReadonlySet<number> = new Set();
   readonly #log: Logger;
   readonly #ids = new FileIds();
   readonly #remaps: RemapFilePathEntry[] = [];
@@ -71,6 +73,8 @@ export class FilesDump implements KindDump {
 
   /** Reads all descriptors; each table once. */
   collect(tree: FrozenTree, filesIds: ReadonlyMap<number, number>): void {
+    this.tasks = tree.tasks;
+    this.#pids = new Set(tree.members.map(({ pid }) => pid));
     for (const task of tree.tasks) {
       const filesId = filesIds.get(task.pid) ?? 0;
       let entries = this.fdinfo.get(filesId);
@@ -81,6 +85,7 @@ export class FilesDump implements KindDump {
       this.#fdTables.set(task.pid, { entries: new Map(entries.map((entry) => [entry.fd, entry])) });
     }
     for (const complete of this.#completions) complete();
+    for (const kind of FILE_KINDS) kind.afterAll?.(this);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -143,6 +148,10 @@ export class FilesDump implements KindDump {
   }
 
   // What kinds may use.
+
+  hasTask(pid: number): boolean {
+    return this.#pids.has(pid);
+  }
 
   nextFileId(): number {
     return this.#ids.next();
