@@ -20,7 +20,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { tryWait } from '../linux/syscalls/process.ts';
 import { fillMemory, MappedFile } from '../resources/mm/fill-memory.ts';
-import { type MemoryPlan, planMemory, type TaskMemory } from '../resources/mm/memory-plan.ts';
+import { type MemoryPlan, type ParentMemory, planMemory } from '../resources/mm/memory-plan.ts';
 import { pageRuns } from '../resources/mm/pages-image.ts';
 import { planMoveVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
@@ -88,7 +88,7 @@ export class TreeBuilder {
     fillMemory(task.pid, plan.write, pages);
     this.#overwrite(task.pid, plan, pages);
     this.#built.push({ task, host, writable: plan.writable });
-    this.#forkChildren(task, host, { memory, pages });
+    this.#forkChildren(task, host, { memory: { ...memory, writable: plan.writable }, pages });
   }
 
   #run(host: HostTask, task: RestoreTask, program: Program): void {
@@ -99,7 +99,7 @@ export class TreeBuilder {
     }
   }
 
-  #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: TaskMemory | undefined): void {
+  #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: ParentMemory | undefined): void {
     const { files, sharedMemory, parking } = this.#context;
     if (parent !== undefined) {
       const keep = [...plan.inherited].map(({ start, end }) => ({ start, end }));
@@ -232,7 +232,7 @@ export class TreeBuilder {
 
 /** Memory that a child is born with. */
 interface InheritedMemory {
-  readonly memory: TaskMemory;
+  readonly memory: ParentMemory;
   readonly pages: MappedFile;
 }
 

@@ -15,6 +15,12 @@ export interface TaskMemory {
   readonly runs: readonly PageRun[];
 }
 
+/** The same of a parent, in whose mappings content has been put. */
+export interface ParentMemory extends TaskMemory {
+  /** Its mappings that have PROT_WRITE for now; children inherit that. */
+  readonly writable: ReadonlySet<VmaEntry>;
+}
+
 /** True when the bytes of two pages, by offset in the pages files of child and parent, are equal. */
 export type PagesEqual = (childOffset: number, parentOffset: number) => boolean;
 
@@ -23,7 +29,7 @@ export interface MemoryPlan {
   readonly inherited: ReadonlySet<VmaEntry>;
   /** Mappings to be made, in order of address. */
   readonly fresh: readonly VmaEntry[];
-  /** Mappings (not inherited) that get PROT_WRITE until their content is there. */
+  /** Mappings that have PROT_WRITE until their content is there: new ones, and those the parent has so. */
   readonly writable: ReadonlySet<VmaEntry>;
   /** Pages of inherited mappings that the child does not have. */
   readonly drop: readonly Range[];
@@ -36,7 +42,7 @@ export interface MemoryPlan {
 const PROT_WRITE = 2;
 const isPrivate = (vma: VmaEntry) => (vma.status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE)) !== 0;
 
-export function planMemory(child: TaskMemory, parent: TaskMemory | undefined, equal: PagesEqual): MemoryPlan {
+export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, equal: PagesEqual): MemoryPlan {
   const ordinary = ordinaryVmas(child.vmas);
   const parents = new Map((parent === undefined ? [] : ordinaryVmas(parent.vmas)).map((vma) => [vma.start, vma]));
   const inherited = new Set(ordinary.filter((vma) => isInherited(vma, parents.get(vma.start))));
@@ -51,6 +57,8 @@ export function planMemory(child: TaskMemory, parent: TaskMemory | undefined, eq
     if (!isPrivate(vma) || (vma.status & (VMA_AREA_VDSO | VMA_AREA_VVAR)) !== 0) continue;
     const runs = own.within(vma);
     if (inherited.has(vma)) {
+      const theirVma = parents.get(vma.start);
+      if (theirVma !== undefined && parent?.writable.has(theirVma)) writable.add(vma);
       mergePages(runs, theirs.within(vma), equal, overwrite, drop);
     } else if (runs.length > 0) {
       for (const run of runs) write.push(run);
