@@ -33,7 +33,7 @@ export class NamespaceNumbers {
   /** The namespaces of a task, and what speaks against dumping it: for now only a time namespace may differ. */
   identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
     const ids = this.#idsOf(String(pid));
-    const problems = KINDS.flatMap(([field, name]) => {
+    const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {
       if (ids[field] === this.own[field] || name === 'time') return [];
       return [
         {
@@ -44,6 +44,11 @@ export class NamespaceNumbers {
         },
       ];
     });
+    const [time, forChildren] = ['time', 'time_for_children'].map((name) => tryReadlink(`/proc/${pid}/ns/${name}`));
+    if (time !== forChildren) {
+      const why = 'its children would live in another time namespace than itself, which the images cannot say';
+      problems.push({ object: label, action: 'cannot be dumped', why, remedy: 'dump it before it calls unshare' });
+    }
     return { ids, problems };
   }
 

@@ -2,6 +2,8 @@
 import { Program } from '../agent/program.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
+import { VMA_AREA_VDSO } from '../image/vma-status.ts';
+import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -83,8 +85,14 @@ function visit(
   vmas: readonly DescribedVma[],
   asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
 ) {
-  const vdso = vmas.find(({ seen }) => seen.path === '[vdso]')?.seen;
-  using guest = new Guest(task.leader, vdso, task.leader.status.sigCgt);
+  const executable = vmas.filter(({ entry }) => (entry.prot & PROT_EXEC) !== 0 && (entry.flags & MAP_PRIVATE) !== 0);
+  const isVdso = ({ entry }: DescribedVma) => (entry.status & VMA_AREA_VDSO) !== 0;
+  const places = [...executable.filter(isVdso), ...executable.filter((vma) => !isVdso(vma) && vma.needsFile)];
+  using guest = new Guest(
+    task.leader,
+    places.map(({ entry }) => entry),
+    task.leader.status.sigCgt,
+  );
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);

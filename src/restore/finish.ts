@@ -38,14 +38,17 @@ export function writeThreadState(tid: number, core: CoreEntry): void {
   writeSignalMask(tid, core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n);
 }
 
-const MAX_VDSO_BYTES = 64 * 1024;
+/** So much of a mapping is searched. */
+const SEARCH_BYTES_MAX = 1 << 20;
 
-/** A `syscall` instruction in the task's vdso. Undefined when it has none. */
-export function findSyscall(pid: number, vdso: { start: number; end: number } | undefined): number | undefined {
-  if (vdso === undefined) return undefined;
-  const code = Buffer.from(readMemory(pid, vdso.start, Math.min(vdso.end - vdso.start, MAX_VDSO_BYTES)));
-  const at = code.indexOf(Buffer.of(0x0f, 0x05));
-  return at < 0 ? undefined : vdso.start + at;
+/** A `syscall` instruction in executable memory of the task: in the first of the ranges that has one. */
+export function findSyscall(pid: number, executable: readonly { start: number; end: number }[]): number | undefined {
+  for (const { start, end } of executable) {
+    const code = Buffer.from(readMemory(pid, start, Math.min(end - start, SEARCH_BYTES_MAX)));
+    const at = code.indexOf(Buffer.of(0x0f, 0x05));
+    if (at >= 0) return start + at;
+  }
+  return undefined;
 }
 
 /** Removes the agent's home from a task: munmap by its leader, through a `syscall` instruction outside of it. */

@@ -11,10 +11,12 @@
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { PROT_EXEC } from '../linux/abi/mman.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { kill, tgkill, tryWait } from '../linux/syscalls/process.ts';
+import { isSpecial } from '../resources/mm/restore-vmas.ts';
 import { signalsToSend } from '../resources/signals/signal-queues.ts';
 import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
@@ -158,11 +160,14 @@ function letGo(task: RestoreTask, leaveStopped: boolean): void {
 }
 
 function complete({ task, host }: BuiltTask, { vdso }: FinalProgram, log: Logger): void {
-  const syscallAt = findSyscall(task.pid, vdso);
+  const executable = task.mm.vmas.filter(
+    (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
+  );
+  const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso]);
   if (syscallAt === undefined) {
     throw new CriuError({
       object: task.label,
-      action: 'cannot be completed: it has no vdso with a syscall instruction',
+      action: 'cannot be completed: there is no syscall instruction in its vdso or its code',
       why: 'the agent is unmapped through it',
     });
   }

@@ -110,15 +110,15 @@ export class Guest {
 
   /**
    * @param leader a stopped thread of the task
-   * @param vdso the task's [vdso] mapping
+   * @param executable the task's [vdso] mapping, and then other executable and private ones
    * @param caughtSignals signals with a handler (SigCgt of /proc/PID/status)
    * @throws CriuError when the task gives the agent no place
    */
-  constructor(leader: GuestThread, vdso: { start: number; end: number } | undefined, caughtSignals: bigint) {
+  constructor(leader: GuestThread, executable: readonly { start: number; end: number }[], caughtSignals: bigint) {
     this.#pid = leader.pid;
     this.#leader = leader;
     this.#caught = caughtSignals;
-    this.#tail = findTail(leader.pid, vdso);
+    this.#tail = findTail(leader.pid, executable);
     this.#memory = new ForcedMemory(leader.pid);
   }
 
@@ -310,24 +310,31 @@ interface Plan {
 const AGENT_BYTES = 512;
 const TAIL_BYTES = 288;
 
-/** The zeroed tail of the vdso's last page. */
-function findTail(pid: number, vdso: { start: number; end: number } | undefined): { address: number; bytes: number } {
-  const object = `task ${pid}`;
-  if (vdso === undefined) {
-    throw new CriuError({
-      object,
-      action: 'cannot place the agent',
-      why: 'the task has no [vdso] mapping',
-      remedy: 'boot without vdso=0, and let the program keep its vdso mapped',
-    });
-  }
+/**
+ * Unused zeroed bytes at the end of executable memory: in the vdso's last page, or, in a task that has unmapped its vdso,
+ * behind the code of a file.
+ */
+function findTail(pid: number, executable: readonly { start: number; end: number }[]): Tail {
   assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
-  const address = vdso.end - TAIL_BYTES;
+  const ends = executable.map(({ end }) => end - TAIL_BYTES);
+  const address = ends.find((start) => isUnused(pid, start));
+  if (address !== undefined) return { address, bytes: TAIL_BYTES };
+  throw new CriuError({
+    object: `task ${pid}`,
+    action: 'cannot place the agent',
+    why: 'it has no [vdso], and no unused bytes at the end of any executable mapping',
+    remedy: 'boot without vdso=0, and let the program keep its vdso mapped',
+  });
+}
+
+interface Tail {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+function isUnused(pid: number, address: number): boolean {
   const tail = readMemory(pid, address, TAIL_BYTES);
   // A tail left by a criu that was killed begins with a mask and a syscall instruction; it may be used again.
   const ours = tail[SIGSET_BYTES] === 0x0f && tail[SIGSET_BYTES + 1] === 0x05;
-  if (tail.some((byte) => byte !== 0) && !ours) {
-    throw new CriuError({ object, action: 'cannot place the agent', why: 'the last bytes of its [vdso] are in use' });
-  }
-  return { address, bytes: TAIL_BYTES };
+  return ours || tail.every((byte) => byte === 0);
 }

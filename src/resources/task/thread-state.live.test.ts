@@ -100,7 +100,7 @@ function dumpStub(pid: number): State {
   const program = new Program();
   const [token, taskToken] = [inspectThread(program, leader), inspectTask(program, taskFacts)];
   const vdso = parseMaps(readFile(`/proc/${pid}/maps`)).find(({ path }) => path === '[vdso]');
-  using guest = new Guest(leader, vdso, leader.status.sigCgt);
+  using guest = new Guest(leader, vdso === undefined ? [] : [vdso], leader.status.sigCgt);
   const [result] = guest.run([{ thread: leader, program }]);
   if (result === undefined) throw new Error('one visit, one result');
   const filters = new SeccompFilters();
