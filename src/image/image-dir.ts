@@ -1,22 +1,16 @@
 /**
- * An image directory on disk: the only file of src/image that does I/O. Paths are byte strings (one char a byte).
+ * An image directory on disk: the only file of src/image that does I/O, and the only one that knows src/linux. Paths are
+ * byte strings (one char a byte). System calls instead of node:fs, whose loading takes longer than a small dump.
  *
  * Reading takes regular files only, for the directory may come from somebody else: a symlink or a FIFO in the place of
  * an image is refused. Writing records every file it makes, so that a failed dump can remove them all.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
 import { CriuError } from '../base/errors.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, S_IFMT, S_IFREG } from '../linux/abi/fcntl.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { cString, syscall } from '../linux/kernel.ts';
+import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
@@ -47,20 +41,17 @@ export class ImageDir {
     const trimmed = path.replace(/(?<=.)\/+$/, '');
     const remedy = 'make the directory or name another one with --images-dir';
     // The last dot makes the kernel refuse anything but a directory.
-    attempt(path, 'cannot open the image directory', () => lstatSync(toBuffer(`${trimmed}/.`)), remedy);
+    const stat = tryLstat(`${trimmed}/.`);
+    if (typeof stat === 'number') throw fileError(path, 'cannot open the image directory', stat, remedy);
     return new ImageDir(trimmed);
   }
 
   /** The directory of the dump before this one, or undefined when this dump has no parent. */
   openParent(): ImageDir | undefined {
     const link = `${this.path}/${PARENT_LINK}`;
-    let target: string;
-    try {
-      target = readlinkSync(toBuffer(link), { encoding: 'latin1' });
-    } catch (error) {
-      if (errnoCode(error) === 'ENOENT') return undefined;
-      throw fileError(link, 'cannot read the link to the parent images', error);
-    }
+    const target = tryReadlink(link);
+    if (target === -ERRNO.ENOENT) return undefined;
+    if (typeof target === 'number') throw fileError(link, 'cannot read the link to the parent images', target);
     return ImageDir.open(target.startsWith('/') ? target : `${this.path}/${target}`);
   }
 
@@ -75,8 +66,9 @@ export class ImageDir {
 
   /** Names of all files in the directory, as byte strings. */
   names(): string[] {
-    const action = 'cannot list the image directory';
-    return attempt(this.path, action, () => readdirSync(toBuffer(this.path), { encoding: 'latin1' }));
+    const names = tryListDirectory(this.path);
+    if (typeof names === 'number') throw fileError(this.path, 'cannot list the image directory', names);
+    return names;
   }
 
   has(kind: ImageKindName, id?: ImageId): boolean {
@@ -86,12 +78,10 @@ export class ImageDir {
   /** Size of an image file in bytes; undefined when there is none. For pages images, which are not read as a whole. */
   fileSize(kind: ImageKindName, id?: ImageId): number | undefined {
     const path = this.imagePath(kind, id);
-    try {
-      return lstatSync(toBuffer(path)).size;
-    } catch (error) {
-      if (errnoCode(error) === 'ENOENT') return undefined;
-      throw fileError(path, 'cannot read the image', error);
-    }
+    const stat = tryLstat(path);
+    if (stat === -ERRNO.ENOENT) return undefined;
+    if (typeof stat === 'number') throw fileError(path, 'cannot read the image', stat);
+    return stat.st_size;
   }
 
   /** Reads an image that must be there. */
@@ -133,19 +123,15 @@ export class ImageDir {
   tryReadBytes(name: string): Uint8Array | undefined {
     const path = this.rawPath(name);
     const action = 'cannot read the image';
-    let fd: number;
-    try {
-      // Not blocking: a FIFO would wait for a writer.
-      fd = openSync(toBuffer(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    } catch (error) {
-      if (errnoCode(error) === 'ENOENT') return undefined;
-      if (errnoCode(error) === 'ELOOP') throw new CriuError({ object: path, action, why: 'this is a symbolic link' });
-      throw fileError(path, action, error);
-    }
+    // Not blocking: a FIFO would wait for a writer.
+    const fd = tryOpen(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (fd === -ERRNO.ENOENT) return undefined;
+    if (fd === -ERRNO.ELOOP) throw new CriuError({ object: path, action, why: 'this is a symbolic link' });
+    if (fd < 0) throw fileError(path, action, fd);
     try {
       return readAll(fd, path);
     } finally {
-      closeSync(fd);
+      close(fd);
     }
   }
 
@@ -158,7 +144,7 @@ export class ImageDir {
     try {
       writeAll(fd, bytes, path);
     } finally {
-      closeSync(fd);
+      close(fd);
     }
   }
 
@@ -171,8 +157,8 @@ export class ImageDir {
   /** Creates a file of any content, truncated when it exists. The caller closes the descriptor. */
   createFile(name: string): number {
     const path = this.rawPath(name);
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-    const fd = attempt(path, 'cannot create the image', () => openSync(toBuffer(path), flags, IMAGE_MODE));
+    const fd = tryOpen(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, IMAGE_MODE);
+    if (fd < 0) throw fileError(path, 'cannot create the image', fd);
     this.created.add(name);
     return fd;
   }
@@ -185,11 +171,9 @@ export class ImageDir {
   /** Removes every file written through this object: a failed dump must not look like a good one. */
   discard(): void {
     for (const name of this.created) {
-      try {
-        unlinkSync(toBuffer(this.rawPath(name)));
-      } catch (error) {
-        if (errnoCode(error) !== 'ENOENT') throw fileError(this.rawPath(name), 'cannot remove the image', error);
-      }
+      const path = this.rawPath(name);
+      const result = syscall(SYS.unlink, cString(path));
+      if (result < 0 && result !== -ERRNO.ENOENT) throw fileError(path, 'cannot remove the image', result);
       this.created.delete(name);
     }
   }
@@ -238,7 +222,7 @@ export class ImageFileWriter<K extends ListKindName> {
     try {
       this.flush();
     } finally {
-      closeSync(this.fd);
+      close(this.fd);
     }
   }
 
@@ -249,19 +233,18 @@ export class ImageFileWriter<K extends ListKindName> {
 
 function readAll(fd: number, path: string): Uint8Array {
   const action = 'cannot read the image';
-  const stat = attempt(path, action, () => fstatSync(fd));
-  if (!stat.isFile()) throw new CriuError({ object: path, action, why: 'this is not a regular file' });
-  if (stat.size > IMAGE_BYTES_MAX) {
-    throw new CriuError({
-      object: path,
-      action,
-      why: `${stat.size} bytes are too many, the limit is ${IMAGE_BYTES_MAX}`,
-    });
+  const { st_mode, st_size } = fstat(fd);
+  if ((st_mode & S_IFMT) !== S_IFREG) throw new CriuError({ object: path, action, why: 'this is not a regular file' });
+  if (st_size > IMAGE_BYTES_MAX) {
+    const why = `${st_size} bytes are too many, the limit is ${IMAGE_BYTES_MAX}`;
+    throw new CriuError({ object: path, action, why });
   }
-  const bytes = new Uint8Array(stat.size);
+  const bytes = new Uint8Array(st_size);
   let filled = 0;
   while (filled < bytes.length) {
-    const count = attempt(path, action, () => readSync(fd, bytes, filled, bytes.length - filled, null));
+    const count = syscall(SYS.read, fd, bytes.subarray(filled), bytes.length - filled);
+    if (count === -ERRNO.EINTR) continue;
+    if (count < 0) throw fileError(path, action, count);
     if (count === 0) break;
     filled += count;
   }
@@ -271,29 +254,15 @@ function readAll(fd: number, path: string): Uint8Array {
 function writeAll(fd: number, bytes: Uint8Array, path: string): void {
   let done = 0;
   while (done < bytes.length) {
-    done += attempt(path, 'cannot write the image', () => writeSync(fd, bytes, done, bytes.length - done));
+    const count = syscall(SYS.write, fd, bytes.subarray(done), bytes.length - done);
+    if (count === -ERRNO.EINTR) continue;
+    if (count < 0) throw fileError(path, 'cannot write the image', count);
+    done += count;
   }
 }
 
-/** node:fs takes paths that are not UTF-8 as buffers only. */
-function toBuffer(path: string): Buffer {
-  return Buffer.from(path, 'latin1');
-}
-
-function attempt<T>(path: string, action: string, run: () => T, remedy?: string): T {
-  try {
-    return run();
-  } catch (error) {
-    throw fileError(path, action, error, remedy);
-  }
-}
-
-function fileError(path: string, action: string, error: unknown, remedy?: string): CriuError {
-  // Node's own text repeats the path and the call; the name of the error number says it all.
-  const why = errnoCode(error) ?? String(error);
-  return new CriuError({ object: path, action, why, cause: undefined, ...(remedy === undefined ? {} : { remedy }) });
-}
-
-function errnoCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+/** `result` is −errno. */
+function fileError(path: string, action: string, result: number, remedy?: string): CriuError {
+  const why = errnoName(-result);
+  return new CriuError({ object: path, action, why, ...(remedy === undefined ? {} : { remedy }) });
 }

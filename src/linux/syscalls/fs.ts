@@ -55,7 +55,8 @@ export function tryReadFile(path: string): string | number {
 /** A whole file as a byte string. Throws SyscallError naming the path. */
 export function readFile(path: string): string {
   const text = tryReadFile(path);
-  return typeof text === 'number' ? (check('read', text, path), '') : text;
+  if (typeof text === 'number') check('read', text, path);
+  return String(text);
 }
 
 /** Writes all of `bytes` to the file at `path`, which must exist; returns 0 or −errno. */
@@ -65,7 +66,7 @@ export function tryWriteFile(path: string, text: string, flags: number): number 
   const bytes = Buffer.from(text, 'latin1');
   const result = bytes.length === 0 ? 0 : syscall(SYS.write, fd, bytes, bytes.length);
   close(fd);
-  return result < 0 ? result : 0;
+  return Math.min(result, 0);
 }
 
 /** pread64(2): fills `bytes` from `offset`; returns how many arrived. Throws SyscallError. */
@@ -90,7 +91,8 @@ export function tryReadlink(name: string): string | number {
 /** readlink(2). Throws SyscallError naming the path. */
 export function readlink(name: string): string {
   const target = tryReadlink(name);
-  return typeof target === 'number' ? (check('readlink', target, name), '') : target;
+  if (typeof target === 'number') check('readlink', target, name);
+  return String(target);
 }
 
 /** What stat(2) says (struct stat of x86-64). Times in seconds and nanoseconds; device numbers as the kernel's dev_t. */

@@ -1,0 +1,155 @@
+/**
+ * House rules that neither the compiler nor Biome can check. Prints every offence as "path:line: what", and fails when
+ * there is one. The rules are explained in CONTRIBUTING.md.
+ */
+import { readFileSync } from 'node:fs';
+import { join, posix, resolve } from 'node:path';
+
+const repository = resolve(import.meta.dir, '..');
+
+/** Files that are looked at. What is generated or recorded from a kernel is left out. */
+const LOOKED_AT = '{src,test,tools,proto,docs}/**/*.{ts,c,h,py,pl,sh,proto,md}';
+const AT_THE_ROOT = '{*.md,*.json,.ci/*}';
+const LEFT_OUT = [/^src\/image\/gen\//, /\/fixtures\/.*\.txt$/, /^package-lock\.json$/, /^CHANGELOG\.md$/];
+
+const LINES_MAX = 400;
+/** Files that are longer all the same, with the length they must not exceed. The list may only shrink. */
+const LONGER: Readonly<Record<string, number>> = {
+  'src/linux/abi/syscall-numbers.ts': 420,
+  'src/options/table/general-options.ts': 450,
+  'src/resources/fd/fd-table/plan-files.ts': 450,
+};
+
+/**
+ * What each folder of src may import, besides itself. Types may be imported from dump and restore by resources, since a
+ * resource describes parts of the trees that those two have built.
+ */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  options: ['base'],
+  image: ['base'],
+  linux: ['base'],
+  proc: ['base', 'linux/abi'],
+  agent: ['base', 'linux/abi'],
+  netlink: ['base', 'linux'],
+  tracee: ['base', 'linux', 'proc', 'agent'],
+  resources: ['base', 'linux', 'proc', 'netlink', 'agent', 'image', 'tracee'],
+  pages: ['base', 'linux', 'proc', 'agent', 'image', 'tracee', 'resources'],
+  dump: ['base', 'linux', 'proc', 'netlink', 'agent', 'image', 'tracee', 'resources', 'pages'],
+  restore: ['base', 'linux', 'proc', 'netlink', 'agent', 'image', 'tracee', 'resources', 'pages'],
+  check: ['base', 'linux', 'proc', 'netlink', 'agent', 'tracee', 'options'],
+  crit: ['base', 'image', 'linux/abi'],
+};
+/** Folders at the top: they may import all others. */
+const TOP = new Set(['cli', 'rpc']);
+/** Edges that are right although the table says otherwise, each with its reason. */
+const EXCEPTIONS: readonly (readonly [from: RegExp, to: RegExp])[] = [
+  // The image directory does its own I/O; the codec beside it stays pure.
+  [/^src\/image\/image-dir\.ts$/, /^src\/linux\//],
+  // A dump and a restore read the clocks in the same way.
+  [/^src\/dump\//, /^src\/restore\/clocks\.ts$/],
+];
+
+export interface Offence {
+  readonly path: string;
+  readonly line: number;
+  readonly what: string;
+}
+
+/** All offences of one file. `path` is relative to the repository. */
+export function checkFile(path: string, text: string): Offence[] {
+  const lines = text.split('\n');
+  const offences: Offence[] = [];
+  const isSource = path.startsWith('src/') && path.endsWith('.ts');
+  const isTest = /\.(test|test-support)\.ts$/.test(path);
+  if (path !== 'tools/tidy.ts' && path !== 'tools/tidy.test.ts') {
+    lines.forEach((line, index) => {
+      for (const what of checkLine(path, line, isTest)) offences.push({ path, line: index + 1, what });
+    });
+  }
+  const length = lines.length - 1;
+  const allowed = LONGER[path] ?? LINES_MAX;
+  if (path.endsWith('.ts') && length > allowed) {
+    offences.push({ path, line: length, what: `${length} lines are too many, the limit is ${allowed}` });
+  }
+  if (isSource && !isTest && !/^\/\*\*/.test(text)) {
+    offences.push({ path, line: 1, what: 'there is no comment at the top that says what this file is for' });
+  }
+  const name = posix.basename(path);
+  if (path.endsWith('.ts') && !/^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z-]+)*\.ts$/.test(name)) {
+    offences.push({ path, line: 1, what: 'the name is not in kebab-case' });
+  }
+  if (isSource && !isTest) offences.push(...checkImports(path, text));
+  return offences;
+}
+
+function checkLine(path: string, line: string, isTest: boolean): string[] {
+  const found: string[] = [];
+  if (/\b(TODO|FIXME|XXX|HACK)\b/.test(line)) found.push('work that is left is an issue or a documented limit');
+  const paths = isTest ? line.replace(/'[^']*'|`[^`]*`|"[^"]*"/g, '') : line;
+  if (/(?<![\w}>)\]*.])\/(work\/|root\/|home\/(?!user\b))[\w.]/.test(paths))
+    found.push('this is a path of one machine');
+  if (!path.endsWith('.ts')) return found;
+  if (/\bas any\b|@ts-(ignore|nocheck|expect-error)/.test(line)) found.push('types are not switched off');
+  if (!path.startsWith('src/') || isTest || path.startsWith('src/cli/')) return found;
+  if (/\bconsole\.|\bprocess\.(exit|stdout|stderr)\b/.test(line)) {
+    found.push('only src/cli ends the process or writes to the terminal');
+  }
+  return found;
+}
+
+/** `import … from './x.ts'`, `export … from`, and `import('./x.ts')`. */
+const IMPORT = /^(?:import|export)( type)?\b[^;'"]*from '([^']+)'|\bimport\('([^']+)'\)/gm;
+
+function checkImports(path: string, text: string): Offence[] {
+  const offences: Offence[] = [];
+  for (const match of text.matchAll(IMPORT)) {
+    const [, type, fixed, dynamic] = match;
+    const line = text.slice(0, match.index).split('\n').length;
+    const problem = checkImport(path, fixed ?? dynamic ?? '', type !== undefined);
+    if (problem !== undefined) offences.push({ path, line, what: problem });
+  }
+  return offences;
+}
+
+function checkImport(path: string, specifier: string, isType: boolean): string | undefined {
+  if (!specifier.startsWith('.')) return checkPackage(path, specifier);
+  const to = posix.join(posix.dirname(path), specifier);
+  if (!to.startsWith('src/')) return 'src imports nothing from outside of src';
+  const from = path.split('/')[1] ?? '';
+  const [, folder = '', sub = ''] = to.split('/');
+  if (from === folder || TOP.has(from)) return undefined;
+  if (EXCEPTIONS.some(([a, b]) => a.test(path) && b.test(to))) return undefined;
+  if (isType && from === 'resources' && (folder === 'dump' || folder === 'restore')) return undefined;
+  if (isType && from === 'check' && folder === 'options') return undefined;
+  const allowed = MAY_IMPORT[from];
+  if (allowed === undefined) return `src/${from} has no place in the import rules of tools/tidy.ts`;
+  if (allowed.includes(folder) || allowed.includes(`${folder}/${sub}`)) return undefined;
+  return `src/${from} may not import src/${folder}`;
+}
+
+/** Modules of the runtime cost start-up time; the kernel is reached through src/linux alone. */
+function checkPackage(path: string, specifier: string): string | undefined {
+  if (specifier === 'bun:ffi') return path.startsWith('src/linux/') ? undefined : 'only src/linux imports bun:ffi';
+  if (path.startsWith('src/proc/fixtures/')) return undefined;
+  return `src does not import ${specifier}: system calls are in src/linux, and the product has no dependencies`;
+}
+
+/** All offences of the repository. */
+export function checkRepository(root: string): Offence[] {
+  const paths = new Set<string>();
+  for (const pattern of [LOOKED_AT, AT_THE_ROOT]) {
+    for (const path of new Bun.Glob(pattern).scanSync({ cwd: root, dot: true })) paths.add(path);
+  }
+  return [...paths]
+    .filter((path) => !path.startsWith('node_modules/') && !LEFT_OUT.some((pattern) => pattern.test(path)))
+    .sort()
+    .flatMap((path) => checkFile(path, readFileSync(join(root, path), 'utf8')));
+}
+
+if (import.meta.main) {
+  const offences = checkRepository(repository);
+  for (const { path, line, what } of offences) console.log(`${path}:${line}: ${what}`);
+  console.log(offences.length === 0 ? 'tidy' : `${offences.length} offences`);
+  process.exit(offences.length === 0 ? 0 : 1);
+}
