@@ -1,6 +1,6 @@
 /**
- * `npm test`: static checks, unit tests, build, live tests, one after the other. Goes on after a failure, so that one
- * run tells everything, and ends with one line that sums up all of it.
+ * `npm test`: static checks, unit tests, build, live tests, one after the other; with arguments only these parts. Goes
+ * on after a failure, so that one run tells everything, and ends with one line that sums up all of it.
  *
  * The whole run has a time limit (TEST_MINUTES, 20 by default): what still runs then is killed and has failed.
  */
@@ -8,6 +8,7 @@ import { resolve } from 'node:path';
 
 const repository = resolve(import.meta.dir, '..');
 const DEFAULT_MINUTES = 20;
+const LIVE_TESTS = '**/*.live.test.ts';
 
 interface Part {
   readonly name: string;
@@ -22,9 +23,9 @@ const PARTS: readonly Part[] = [
   { name: 'biome', command: ['biome', 'check', '.'] },
   { name: 'types', command: ['tsc'] },
   { name: 'tidy', command: ['bun', 'tools/tidy.ts'] },
-  { name: 'unit tests', command: ['bun', 'run', 'test:unit'], hasTests: true },
-  { name: 'build', command: ['bun', 'run', 'build'], isNeeded: true },
-  { name: 'live tests', command: ['bun', 'run', 'test:live:built'], hasTests: true },
+  { name: 'unit', command: ['bun', 'test', '--path-ignore-patterns', LIVE_TESTS, 'src', 'tools'], hasTests: true },
+  { name: 'build', command: ['bun', 'tools/build.ts'], isNeeded: true },
+  { name: 'live', command: ['bun', 'test', '--timeout', '120000', '.live.test.ts'], hasTests: true },
 ];
 
 /** What the tests of one run, or of all of them, came to. */
@@ -65,7 +66,7 @@ async function run(part: Part, deadlineMs: number): Promise<{ output: string; ex
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'pipe',
-    timeout: Math.max(1, deadlineMs - performance.now()),
+    timeout: Math.max(1, Math.round(deadlineMs - performance.now())),
     killSignal: 'SIGKILL',
   });
   const [stdout, stderr] = await Promise.all([show(child.stdout, process.stdout), show(child.stderr, process.stderr)]);
@@ -82,11 +83,12 @@ async function show(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): P
   return text;
 }
 
-async function main(): Promise<number> {
+async function main(names: readonly string[]): Promise<number> {
   const deadlineMs = performance.now() + Number(process.env['TEST_MINUTES'] ?? DEFAULT_MINUTES) * 60_000;
   const counts: Counts[] = [];
   const bad: string[] = [];
   for (const part of PARTS) {
+    if (names.length > 0 && !names.includes(part.name)) continue;
     console.log(`\n=== ${part.name}: ${part.command.join(' ')}`);
     const { output, exitCode } = await run(part, deadlineMs);
     if (exitCode !== 0) bad.push(part.name);
@@ -99,4 +101,4 @@ async function main(): Promise<number> {
   return bad.length === 0 ? 0 : 1;
 }
 
-if (import.meta.main) process.exit(await main());
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));
