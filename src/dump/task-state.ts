@@ -8,6 +8,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
+import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
@@ -32,6 +33,8 @@ import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 export interface TaskState {
   readonly mm: DescribedTask['mm'];
   readonly brk: number;
+  /** MCL_FUTURE and MCL_ONFAULT. */
+  readonly lockFuture: number;
   /** core images by tid. */
   readonly cores: ReadonlyMap<number, CoreEntry>;
 }
@@ -53,6 +56,7 @@ export function inspectTaskState(task: FrozenTask, vmas: readonly DescribedVma[]
   if (leader === undefined) throw new RangeError('a task has a thread');
   const taskToken = inspectTask(leader.program, facts);
   const brk = leader.program.call(SYS.brk, 0);
+  const lockFuture = inspectLockFuture(leader.program);
   const results = visit(task, vmas, asked);
   const described = asked.map(({ token, thread, outside }, i) =>
     describeThread(token, at(results, i), thread, outside),
@@ -77,7 +81,7 @@ export function inspectTaskState(task: FrozenTask, vmas: readonly DescribedVma[]
       thread_core: { ...threadCore, ...at(seccomp, i) },
     });
   });
-  return { mm, brk: at(results, 0).result(brk), cores };
+  return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
 }
 
 function visit(
@@ -174,5 +178,6 @@ export function describeMm(
     dumpable: state.mm.dumpable,
     aios: [],
     thp_disabled: state.mm.isThpDisabled,
+    ...(state.lockFuture === 0 ? {} : { lock_future_ext: state.lockFuture }),
   };
 }

@@ -18,7 +18,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { planFilesystem } from '../resources/fd/filesystem.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
-import { planFinishMappings } from '../resources/mm/restore-vmas.ts';
+import { planFinishMappings, planLockFuture } from '../resources/mm/restore-vmas.ts';
 import { hasSeccomp } from '../resources/seccomp/restore-seccomp.ts';
 import { planConfinement, planTaskEarly, planTaskLate, planThread } from '../resources/task/restore-thread.ts';
 import { CLONE_ARGS_BYTES, cloneArgs, THREAD_FLAGS } from '../tracee/clone-agent.ts';
@@ -50,6 +50,7 @@ export function planFinal(program: Program, { task, writable }: BuiltTask, conte
   planFilesystem(program, task, files, tree);
   planFinishMappings(program, task.mm.vmas, writable);
   const pieces = planPlaceVdso(program, context.parkedVdso, task.mm.vmas);
+  planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
   const starts = others.map((thread) => ({ thread, label: planThreadStart(program, thread.tid) }));

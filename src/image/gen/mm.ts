@@ -35,6 +35,7 @@ export interface MmEntry {
   dumpable?: number | undefined;
   aios: AioRingEntry[];
   thp_disabled?: boolean | undefined;
+  lock_future_ext?: number | undefined;
 }
 export const MmEntry: MessageType<MmEntry> = {
   name: 'mm_entry',
@@ -56,5 +57,6 @@ export const MmEntry: MessageType<MmEntry> = {
     [15, 'dumpable', 'int32', 'optional'],
     [16, 'aios', AioRingEntry, 'repeated'],
     [17, 'thp_disabled', 'bool', 'optional'],
+    [20000, 'lock_future_ext', 'uint32', 'optional'],
   ],
 };

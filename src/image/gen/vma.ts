@@ -13,6 +13,9 @@ export interface VmaEntry {
   fd: number;
   madv?: bigint | undefined;
   fdflags?: number | undefined;
+  lock_on_fault_ext?: boolean | undefined;
+  sealed_ext?: boolean | undefined;
+  name_ext?: string | undefined;
 }
 export const VmaEntry: MessageType<VmaEntry> = {
   name: 'vma_entry',
@@ -27,5 +30,8 @@ export const VmaEntry: MessageType<VmaEntry> = {
     [8, 'fd', 'sint64', 'required', { number: true }],
     [9, 'madv', 'uint64', 'optional', { hex: true }],
     [10, 'fdflags', 'uint32', 'optional', { hex: true }],
+    [20000, 'lock_on_fault_ext', 'bool', 'optional'],
+    [20001, 'sealed_ext', 'bool', 'optional'],
+    [20002, 'name_ext', 'string', 'optional'],
   ],
 };

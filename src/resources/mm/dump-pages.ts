@@ -9,7 +9,14 @@ import type { ImageDir } from '../../image/image-dir.ts';
 import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
 import { VMA_ANON_PRIVATE, VMA_AREA_AIORING, VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
-import { MADV_POPULATE_WRITE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
+import {
+  MADV_POPULATE_WRITE,
+  MAP_DROPPABLE,
+  MAP_LOCKED,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, memoryAt, syscall } from '../../linux/kernel.ts';
 import { close } from '../../linux/syscalls/fs.ts';
@@ -33,11 +40,11 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
   const runs: DumpRun[] = [];
   let next = 0;
   for (const { entry } of vmas) {
-    if ((entry.status & VMA_AREA_VDSO) !== 0) {
+    if ((entry.status & (VMA_AREA_VDSO | VMA_AREA_AIORING)) !== 0) {
       runs.push({ start: entry.start, end: entry.end, isLazy: false, isProtected: false });
       continue;
     }
-    if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_AIORING)) !== 0) continue;
+    if ((entry.status & VMA_AREA_VVAR) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
     const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & MAP_LOCKED) === 0;
     const isProtected = (entry.prot & PROT_READ_BIT) === 0;
     for (; next < content.length; next++) {
@@ -51,8 +58,6 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
   }
   return runs;
 }
-
-const MAP_LOCKED = 0x2000;
 
 /** pagemap entries of runs; adjacent runs of one kind become one entry. */
 export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {

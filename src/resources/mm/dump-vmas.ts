@@ -100,7 +100,6 @@ function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
   if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
     return { why: 'it is registered with a userfaultfd' };
-  if (vmFlags.has('sl')) return { why: 'it is sealed (mseal), and the image format cannot say so' };
   if (isShared && path.startsWith('/dev/') && path !== '/dev/zero' && !path.startsWith('/dev/shm/')) {
     return { why: 'it is a mapped device' };
   }
@@ -112,7 +111,7 @@ const isKernelProvided = (path: string) => path === '[vdso]' || path === '[vsysc
 function describe(seen: SmapsEntry): DescribedVma {
   const { start, end, vmFlags, isShared, path } = seen;
   const kind = kindOf(seen);
-  const sharing = isShared ? MM.MAP_SHARED : MM.MAP_PRIVATE;
+  const sharing = isShared ? MM.MAP_SHARED : vmFlags.has('dp') ? MM.MAP_DROPPABLE : MM.MAP_PRIVATE;
   const flags = FLAGS.reduce(
     (all, [code, flag]) => (vmFlags.has(code) ? all | flag : all),
     sharing | (kind.isAnonymous ? MM.MAP_ANONYMOUS : 0),
@@ -129,6 +128,10 @@ function describe(seen: SmapsEntry): DescribedVma {
     fd: -1,
   };
   if (madv !== 0n) entry.madv = madv;
+  if (vmFlags.has('lf')) entry.lock_on_fault_ext = true;
+  if (vmFlags.has('sl')) entry.sealed_ext = true;
+  const name = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1];
+  if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous) entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
   return { seen, entry, needsFile: !kind.isAnonymous && path !== '' };
 }

@@ -26,12 +26,16 @@ import {
 import {
   MADV_GUARD_INSTALL,
   MAP_ANONYMOUS,
+  MAP_DROPPABLE,
   MAP_FIXED,
   MAP_LOCKED,
   MAP_PRIVATE,
   MAP_SHARED,
+  MAP_TYPE,
+  MLOCK_ONFAULT,
   PROT_WRITE,
 } from '../../linux/abi/mman.ts';
+import { PR_SET_VMA, PR_SET_VMA_ANON_NAME } from '../../linux/abi/prctl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { type Range, TASK_SIZE } from './address-space.ts';
 
@@ -60,7 +64,8 @@ export function isInherited(vma: VmaEntry, parent: VmaEntry | undefined): boolea
     vma.prot === parent.prot &&
     vma.flags === parent.flags &&
     vma.status === parent.status &&
-    (vma.madv ?? 0) === (parent.madv ?? 0)
+    (vma.madv ?? 0n) === (parent.madv ?? 0n) &&
+    vma.name_ext === parent.name_ext
   );
 }
 
@@ -110,8 +115,9 @@ export function planMappings(
 
 /** Flags for mmap(2): as stored, at a fixed address; locking comes after the content. */
 export function mmapFlags(vma: VmaEntry): number {
-  const sharing = vma.flags & (MAP_SHARED | MAP_PRIVATE);
-  return (vma.flags & ~(MAP_LOCKED | MAP_SHARED | MAP_PRIVATE)) | (sharing === 0 ? MAP_PRIVATE : sharing) | MAP_FIXED;
+  const isDroppable = (vma.flags & MAP_DROPPABLE) !== 0;
+  const sharing = isDroppable ? MAP_DROPPABLE : (vma.flags & MAP_SHARED) !== 0 ? MAP_SHARED : MAP_PRIVATE;
+  return (vma.flags & ~(MAP_LOCKED | MAP_TYPE)) | sharing | MAP_FIXED;
 }
 
 function refuseUnknown(vma: VmaEntry): void {
@@ -137,13 +143,29 @@ export function planFinishMappings(program: Program, vmas: readonly VmaEntry[], 
     for (let advice = 0, bits = BigInt(vma.madv ?? 0); bits !== 0n; advice++, bits >>= 1n) {
       if ((bits & 1n) !== 0n) program.must(`advise ${range}`, SYS.madvise, vma.start, bytes, advice);
     }
-    if ((vma.flags & MAP_LOCKED) !== 0) program.must(`lock ${range}`, SYS.mlock2, vma.start, bytes, lockFlags(vma));
+    if (vma.name_ext !== undefined) planName(program, vma, vma.name_ext);
+    if ((vma.flags & MAP_LOCKED) !== 0) planLock(program, vma);
+  }
+  for (const { start, end, sealed_ext } of vmas) {
+    if (sealed_ext === true) program.must(`seal ${hex(start)}-${hex(end)}`, SYS.mseal, start, end - start, 0);
   }
 }
 
-const MLOCK_ONFAULT = 1;
+/** mlockall(2) for what is mapped later; nothing may be mapped for the restore any more. */
+export function planLockFuture(program: Program, flags: number | undefined): void {
+  if (flags !== undefined && flags !== 0) program.must('lock later mappings', SYS.mlockall, flags);
+}
 
-/** A locked mapping that may not be populated (PROT_NONE) is locked on fault: mlock(2) would fail with ENOMEM. */
-const lockFlags = (vma: VmaEntry) => (vma.prot === 0 ? MLOCK_ONFAULT : 0);
+/** A kernel without names (CONFIG_ANON_VMA_NAME) says EINVAL; a name is no reason to fail. */
+function planName(program: Program, { start, end }: VmaEntry, name: string): void {
+  program.call(SYS.prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, end - start, program.string(name));
+}
+
+/** A mapping without access is locked all the same, but mlock2(2) then fails with ENOMEM, for want of pages. */
+function planLock(program: Program, { start, end, prot, lock_on_fault_ext }: VmaEntry): void {
+  const flags = lock_on_fault_ext === true ? MLOCK_ONFAULT : 0;
+  if (prot === 0) program.call(SYS.mlock2, start, end - start, flags);
+  else program.must(`lock ${hex(start)}-${hex(end)}`, SYS.mlock2, start, end - start, flags);
+}
 
 export const hex = (value: number) => value.toString(16);
