@@ -11,6 +11,7 @@ import { Lsmtype } from '../image/gen/inventory.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
+import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
@@ -102,6 +103,7 @@ function writeTree(
   for (const member of tree.members) {
     if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
   }
+  stopIfInterrupted();
   files.write(images);
   images.write('seccomp', undefined, [filters.entry]);
   writeClocks(tree, images, dumped[0]?.ids, namespaces);
@@ -202,6 +204,7 @@ function writeMemory(dumped: readonly DumpedTask[], images: ImageDir, prepared: 
   };
   let id = prepared.nextId;
   for (const { task, vmas, pages } of dumped) {
+    stopIfInterrupted();
     const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
     const runs = planRuns(vmas, pages.content);
     const writing = Bun.nanoseconds();

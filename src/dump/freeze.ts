@@ -8,6 +8,7 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS } from '../linux/abi/ptrace.ts';
+import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { close, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open, ptrace } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
@@ -88,12 +89,8 @@ export class Freezer {
   }
 
   #checkDeadline(): void {
-    if (Bun.nanoseconds() < this.#deadline) return;
-    throw new CriuError({
-      action: 'cannot freeze the process tree in time',
-      why: 'it makes new tasks or threads faster than they can be stopped, or one of them does not stop',
-      remedy: 'give it more time with --timeout, or freeze it with --freeze-cgroup',
-    });
+    stopIfInterrupted();
+    if (Bun.nanoseconds() >= this.#deadline) throw notInTime();
   }
 
   /** False when the task is gone or a zombie. */
@@ -178,6 +175,15 @@ export class Freezer {
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
     return { kind: 'task', pid, ppid, pgid, sid, threads, leader, pidfd, stopSignal, label: `task ${pid} '${comm}'` };
   }
+}
+
+/** The error of a freeze that takes longer than --timeout. */
+export function notInTime(): CriuError {
+  return new CriuError({
+    action: 'cannot freeze the process tree in time',
+    why: 'it makes new tasks or threads faster than they can be stopped, or one of them does not stop',
+    remedy: 'give it more time with --timeout, or freeze it with --freeze-cgroup',
+  });
 }
 
 function describeThread(pid: number, tid: number): FrozenThread {

@@ -7,7 +7,7 @@
  * a session helper forks the orphans of its session and dies, which hands them to the task that is their parent now; a
  * group helper lives until the others have joined its group.
  */
-import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { RestoreMember, RestoreTask, RestoreTree } from './restore-tree.ts';
 
 /** A dead session leader who is needed once more, and whom it forks. */
@@ -37,6 +37,17 @@ export interface BirthPlan {
 interface Place {
   readonly session: number;
   readonly group: number;
+}
+
+/** Throws CriuError when the root was in a session of somebody else, and is not to be restored as a shell job. */
+export function checkShellJob({ root }: RestoreTree, isShellJob: boolean): void {
+  if (isShellJob || root.sid === root.pid) return;
+  throw new CriuError({
+    object: root.label,
+    action: `cannot be restored: its session ${root.sid} is not part of the tree`,
+    why: 'it was started from a shell',
+    remedy: 'use --shell-job: it becomes part of the session of criu',
+  });
 }
 
 /** Throws CriuErrors when a task can't be born where it was. */

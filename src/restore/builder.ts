@@ -157,8 +157,10 @@ export class TreeBuilder {
     const program = new Program();
     const bear = (child: RestoreMember) => [child, planFork(program, task, child)] as const;
     const forked = early.map(bear);
-    if (leadsSession) program.must('become a session leader', SYS.setsid);
-    else if (leadsGroup) program.must('lead a process group', SYS.setpgid, 0, 0);
+    if (leadsSession) {
+      program.must('become a session leader', SYS.setsid);
+      this.#context.files.addControllingTerminal(program, task.pid);
+    } else if (leadsGroup) program.must('lead a process group', SYS.setpgid, 0, 0);
     forked.push(...late.map(bear));
     if (sessions.length > 0) program.must('adopt orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
     const helpers = [...sessions.map(({ pid }) => pid), ...groups];

@@ -35,6 +35,7 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
   const before: FileStage[] =
     tasks.length === 1 ? [] : (['create', 'share'] as const).filter((s) => context.files.stages.includes(s));
   joinGroups(context, tasks);
+  setForeground(context, tasks);
   let pending = tasks.map(() => new Program());
   for (const stage of before) {
     tasks.forEach(({ task }, i) => {
@@ -90,6 +91,17 @@ function joinGroups(context: RestoreContext, tasks: readonly BuiltTask[]): void 
     program.stop();
     parent.run(program);
   }
+}
+
+/** Every terminal gets its foreground group, which is its session leader's so far. */
+function setForeground({ files, tree: { root } }: RestoreContext, tasks: readonly BuiltTask[]): void {
+  for (const { task, host } of tasks) {
+    const program = new Program();
+    if (task.sid !== task.pid || !files.addForegroundGroup(program, task.pid, task.pgid)) continue;
+    program.stop();
+    runIn(host, task.label, program);
+  }
+  if (root.sid !== root.pid && root.pgid === root.pid) files.bringToForeground(root.pgid);
 }
 
 /** Runs a program; an error has the task's name instead of its number. */

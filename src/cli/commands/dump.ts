@@ -3,8 +3,10 @@
 import { CriuError } from '../../base/errors.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
-import { Freezer } from '../../dump/freeze.ts';
+import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { ImageDir } from '../../image/image-dir.ts';
+import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
+import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -26,10 +28,13 @@ export function run(context: CommandContext): number {
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const freezer = new Freezer(log.child('seize'), timeoutMs);
   using prepared = new PreparedPages();
+  noteSignals(ENDING_SIGNALS);
   try {
     prepared.prepare(options.treePid, images);
     const begin = Bun.nanoseconds();
+    setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
+    setAlarm(0);
     const frozen = Bun.nanoseconds();
     const { statistics, undo } = dumpTree(tree, images, prepared, dumpOptions(options), log);
     const status = postDumpStatus(scripts);
@@ -49,33 +54,46 @@ export function run(context: CommandContext): number {
       pagesLazy: statistics.pagesLazy,
       shpagesWritten: statistics.sharedPagesWritten,
     };
-    finish(context, images, stats);
+    finish(context, stats);
     return status;
   } catch (error) {
+    forgetSignals(ENDING_SIGNALS);
     freezer.release();
     images.discard();
-    throw error;
+    throw error instanceof Interrupted ? interrupted(error) : error;
   }
+}
+
+/** A dump ends in good order on these; SIGALRM is the end of --timeout. */
+const ENDING_SIGNALS = [SIGINT, SIGTERM, SIGHUP, SIGALRM];
+
+function interrupted({ signal }: Interrupted): CriuError {
+  if (signal === SIGALRM) return notInTime();
+  const exitCode = 128 + signal;
+  return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
 function dumpOptions(options: CommandContext['options']): DumpOptions {
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
-  const externalFiles = new Set(options.external.filter(({ type }) => type === 'file').map(({ key }) => key));
+  const keysOf = (wanted: string) =>
+    new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
     linkRemap,
-    fileLocks,
     ghostLimitBytes,
     evasiveDevices,
     fileValidation,
+    fileLocks,
     shellJob,
-    externalFiles,
+    externalFiles: keysOf('file'),
+    externalTerminals: keysOf('tty'),
+    keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
   };
 }
 
-function finish(context: CommandContext, images: ImageDir, stats: Parameters<typeof formatDumpStats>[0]): void {
+function finish(context: CommandContext, stats: Parameters<typeof formatDumpStats>[0]): void {
   const { options, log } = context;
-  images.write('stats', 'dump', [
+  ImageDir.open(context.workDir).write('stats', 'dump', [
     {
       dump: {
         freezing_time: stats.freezingTimeUs,

@@ -6,6 +6,8 @@ import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
+import { checkShellJob } from '../../restore/births.ts';
+import { checkTree } from '../../restore/check-tree.ts';
 import { loadTree } from '../../restore/load-tree.ts';
 import { restoreTree } from '../../restore/restore.ts';
 import { runActionScripts } from '../action-script.ts';
@@ -20,6 +22,8 @@ export function run(context: CommandContext): number {
   const started = Bun.nanoseconds();
   const images = ImageDir.open(imagesDir);
   const tree = loadTree(images);
+  checkShellJob(tree, options.shellJob);
+  checkTree(tree, images);
   const hook = (name: 'pre-restore' | 'post-restore' | 'pre-resume' | 'post-resume') =>
     runActionScripts({
       scripts: options.actionScripts,
@@ -61,7 +65,7 @@ export function run(context: CommandContext): number {
     forkingTimeUs: statistics.forkingUs,
     restoreTimeUs: Math.round((Bun.nanoseconds() - started) / 1000),
   };
-  images.write('stats', 'restore', [
+  ImageDir.open(context.workDir).write('stats', 'restore', [
     {
       restore: {
         pages_compared: stats.pagesCompared,

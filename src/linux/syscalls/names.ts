@@ -1,7 +1,7 @@
 /** Names of files: link, unlink, rename, mkdir, mknod, and what belongs to an inode (man 2 link, unlink, mknod, utimensat). */
 import { AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { cString, syscall } from '../kernel.ts';
+import { byteString, cString, syscall } from '../kernel.ts';
 
 /** linkat(2) of an open file, AT_EMPTY_PATH (needs CAP_DAC_READ_SEARCH); 0 or −errno. */
 export function tryLinkFd(fd: number, name: string): number {
@@ -68,4 +68,17 @@ export function tryLseek(fd: number, offset: number, whence: number): number {
 /** pread64(2): fills `bytes` from `offset`; the number of bytes or −errno. */
 export function tryPread(fd: number, bytes: Uint8Array, offset: number): number {
   return syscall(SYS.pread64, fd, bytes, bytes.length, offset);
+}
+
+/** symlink(2); 0 or −errno. */
+export function trySymlink(target: string, name: string): number {
+  return syscall(SYS.symlinkat, cString(target), AT_FDCWD, cString(name));
+}
+
+const target = new Uint8Array(4096);
+
+/** readlinkat(2) of a symbolic link that is open with O_PATH | O_NOFOLLOW; a byte string, or −errno. */
+export function tryReadlinkFd(fd: number): string | number {
+  const length = syscall(SYS.readlinkat, fd, cString(''), target, target.length);
+  return length < 0 ? length : byteString(target.subarray(0, length));
 }

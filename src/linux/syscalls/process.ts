@@ -1,7 +1,7 @@
 /** Tasks: ptrace, waiting, pidfds, signals, kcmp (man 2 ptrace, wait4, pidfd_open, pidfd_getfd, kcmp). */
-import { ERRNO } from '../abi/errno.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { __WALL } from '../abi/wait.ts';
+import { isInterrupted } from '../interrupts.ts';
 import { type Arg, addressOf, check, syscall } from '../kernel.ts';
 
 /** ptrace(2), raw: the result or −errno. Peeks store at `data` as the system call does, not as glibc's wrapper. */
@@ -19,12 +19,13 @@ export interface Waited {
 
 /**
  * wait4(2) with __WALL for one thread (tid > 0) or any (−1). Undefined when WNOHANG found nothing.
- * Returns −errno on failure (−ECHILD: nobody to wait for). Restarts after EINTR.
+ * Returns −errno on failure (−ECHILD: nobody to wait for). Restarts after EINTR, but throws Interrupted
+ * when the signal was one of those of interrupts.ts.
  */
 export function tryWait(tid: number, options = 0): Waited | number | undefined {
   for (;;) {
     const got = syscall(SYS.wait4, tid, statusWord, options | __WALL, 0);
-    if (got === -ERRNO.EINTR) continue;
+    if (isInterrupted(got)) continue;
     if (got < 0) return got;
     return got === 0 ? undefined : { tid: got, status: statusWord[0] ?? 0 };
   }

@@ -1,0 +1,77 @@
+/**
+ * Signals that end an operation in good order. JavaScript handlers would run only when nothing synchronous is under way,
+ * so the handler is machine code that notes the signal in a word, in whatever thread it arrives; blocking system calls
+ * return EINTR, and the operation looks at the word at its resting points.
+ */
+import { ERRNO } from './abi/errno.ts';
+import { SA_RESTORER, signalName } from './abi/signal.ts';
+import { SYS } from './abi/syscall-numbers.ts';
+import { addressOf, check, placeCode, syscall } from './kernel.ts';
+
+const noted = new Uint32Array(1);
+const SIGSET_BYTES = 8;
+
+/** mov rax, imm64; mov [rax], edi; ret */
+function handlerCode(word: number): number[] {
+  const address = new Uint8Array(BigUint64Array.of(BigInt(word)).buffer);
+  return [0x48, 0xb8, ...address, 0x89, 0x38, 0xc3];
+}
+
+/** mov eax, 15 (rt_sigreturn); syscall */
+const RESTORER = [0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
+
+let code: { handler: number; restorer: number } | undefined;
+
+/** From now on the signals are noted. Throws SyscallError. */
+export function noteSignals(signals: readonly number[]): void {
+  code ??= { handler: placeCode(handlerCode(addressOf(noted))), restorer: placeCode(RESTORER) };
+  for (const signal of signals) setAction(signal, code.handler, SA_RESTORER, code.restorer);
+}
+
+/** The signals have their default effect again. */
+export function forgetSignals(signals: readonly number[]): void {
+  for (const signal of signals) setAction(signal, 0, 0, 0);
+}
+
+/** struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h). */
+function setAction(signal: number, handler: number, flags: number, restorer: number): void {
+  const action = BigUint64Array.of(BigInt(handler), BigInt(flags), BigInt(restorer), 0n);
+  check('rt_sigaction', syscall(SYS.rt_sigaction, signal, action, 0, SIGSET_BYTES), signalName(signal));
+}
+
+/** The signal that was noted last; 0 when there was none. */
+export function notedSignal(): number {
+  return noted[0] ?? 0;
+}
+
+/** Thrown out of a blocking system call when a signal was noted. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly signal: number;
+
+  constructor(signal: number) {
+    super(`interrupted by ${signalName(signal)}`);
+    this.signal = signal;
+  }
+}
+
+/** Throws Interrupted when a signal was noted: to be called at points where the operation can be given up. */
+export function stopIfInterrupted(): void {
+  const signal = notedSignal();
+  if (signal !== 0) throw new Interrupted(signal);
+}
+
+/** True when a result says that a signal came in between; throws Interrupted when it was one of those. */
+export function isInterrupted(result: number): boolean {
+  if (result !== -ERRNO.EINTR) return false;
+  stopIfInterrupted();
+  return true;
+}
+
+const ITIMER_REAL = 0;
+
+/** Sends SIGALRM in `seconds` seconds; 0 takes that back. */
+export function setAlarm(seconds: number): void {
+  const value = BigInt64Array.of(0n, 0n, BigInt(seconds), 0n);
+  check('setitimer', syscall(SYS.setitimer, ITIMER_REAL, value, 0));
+}
