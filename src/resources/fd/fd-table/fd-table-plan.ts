@@ -66,6 +66,11 @@ export class FdTablePlan {
     this.#steps.push({ nr, args, because, expected });
   }
 
+  /** A step of that sort which may fail. */
+  doUnchecked(because: string, nr: number, ...args: StepArg[]): void {
+    this.#steps.push({ nr, args, because, mayFail: true });
+  }
+
   /** A step that returns a new descriptor; returns its number. */
   open(because: string, nr: number, ...args: StepArg[]): number {
     const fd = this.#take();

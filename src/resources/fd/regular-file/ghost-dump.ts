@@ -8,13 +8,14 @@ import {
   O_RDONLY,
   S_IFBLK,
   S_IFCHR,
+  S_IFLNK,
   S_IFMT,
   S_IFREG,
   SEEK_DATA,
   SEEK_HOLE,
 } from '../../../linux/abi/fcntl.ts';
 import { close, kernelDevice, type Stat, tryOpen } from '../../../linux/syscalls/fs.ts';
-import { tryLseek, tryPread } from '../../../linux/syscalls/names.ts';
+import { tryLseek, tryPread, tryReadlinkFd } from '../../../linux/syscalls/names.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 
 /** From this size on content is saved in chunks, without holes (as CRIU does: files-reg.c, 4.2). */
@@ -47,7 +48,13 @@ export function dumpGhost(file: OpenFile, dump: KindDump): number | Unsupported 
 
 function readGhost(file: OpenFile): GhostFile | Unsupported {
   const message = describeGhost(file.stat);
-  if ((file.stat.st_mode & S_IFMT) !== S_IFREG) return { message };
+  const type = file.stat.st_mode & S_IFMT;
+  if (type === S_IFLNK) {
+    const target = tryReadlinkFd(file.localFd);
+    if (typeof target === 'number') return { unsupported: `its target cannot be read (${errnoName(-target)})` };
+    return { message: { ...message, symlnk_target: target } };
+  }
+  if (type !== S_IFREG) return { message };
   const fd = openQuietly(`/proc/self/fd/${file.localFd}`);
   if (fd < 0) return { unsupported: `it was deleted and its content cannot be read (${errnoName(-fd)})` };
   try {

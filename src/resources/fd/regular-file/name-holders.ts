@@ -18,6 +18,7 @@ import {
   O_PATH,
   O_WRONLY,
   S_IFDIR,
+  S_IFLNK,
   S_IFMT,
   S_IFREG,
 } from '../../../linux/abi/fcntl.ts';
@@ -30,6 +31,7 @@ import {
   tryMkdir,
   tryMknod,
   tryRmdir,
+  trySymlink,
   tryUnlink,
   tryUtimens,
 } from '../../../linux/syscalls/names.ts';
@@ -54,6 +56,13 @@ export class NameHolders {
 
   constructor(controllerPid: number) {
     this.#controllerPid = controllerPid;
+  }
+
+  /** The controller's descriptor of file `fileId`, which must be held. */
+  fdOf(fileId: number): number {
+    const fd = this.#fds.get(fileId);
+    assert(fd !== undefined, `file ${fileId} is held`);
+    return fd;
   }
 
   /** The path by which tasks open file `fileId`; empty when it is not held. */
@@ -130,6 +139,7 @@ function listWanted(context: RestoreContext): Wanted[] {
 function makeInode(name: string, { message, payload, chunks }: GhostFile): number {
   const type = message.mode & S_IFMT;
   if (type === S_IFDIR) return tryMkdir(name, 0o700);
+  if (type === S_IFLNK) return trySymlink(message.symlnk_target ?? '', name);
   if (type !== S_IFREG) return tryMknod(name, (message.mode & S_IFMT) | 0o600, message.rdev ?? 0);
   const fd = tryOpen(name, O_WRONLY | O_CREAT | O_EXCL, 0o600);
   if (fd < 0) return fd;
@@ -159,7 +169,8 @@ function writeContent(fd: number, parts: { offset: number; bytes: Uint8Array }[]
 function setAttributes(path: string, { uid, gid, mode, atim, mtim }: GhostFileEntry): void {
   const time = (t: { tv_sec: bigint; tv_usec: number }) => ({ sec: Number(t.tv_sec), nsec: t.tv_usec * 1000 });
   let result = tryLchown(path, uid, gid);
-  if (result === 0) result = tryChmod(path, mode);
+  // Symbolic links have no mode of their own.
+  if (result === 0 && (mode & S_IFMT) !== S_IFLNK) result = tryChmod(path, mode);
   if (result === 0 && atim !== undefined && mtim !== undefined) result = tryUtimens(path, time(atim), time(mtim));
   if (result < 0) throw failure(path, 'given its owner, mode and times', -result);
 }

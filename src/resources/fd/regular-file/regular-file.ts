@@ -31,6 +31,7 @@ import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome } from '../f
 import { checkRegularFile, inheritKey } from './check.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
+import { remapOf } from './remap-restore.ts';
 
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 const NO_POSITION = 0xffff_ffff_ffff_ffffn;
@@ -121,6 +122,11 @@ function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   const inherited = context.inherited(inheritKey(reg));
   if (inherited !== undefined && reg.ext !== true) {
     home.made(reg.id, home.pull(inherited), true);
+    return;
+  }
+  if (reg.mode !== undefined && (reg.mode & S_IFMT) === S_IFLNK && remapOf(reg.id, context).kind !== 'none') {
+    // Opened through /proc a symbolic link would be followed, so the controller's own description is taken.
+    home.made(reg.id, home.pull(context.holderOf(reg.id)), true);
     return;
   }
   const cloexec = home.cloexec(reg.id);

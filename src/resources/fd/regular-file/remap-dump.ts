@@ -82,11 +82,7 @@ function isSillyRename(file: OpenFile): boolean {
 
 function remapToGhost(file: OpenFile, name: string, id: number, dump: KindDump): string | Unsupported {
   const type = file.stat.st_mode & S_IFMT;
-  if (type === S_IFLNK || type === S_IFSOCK) {
-    return {
-      unsupported: `it was deleted, and deleted ${type === S_IFLNK ? 'symbolic links' : 'sockets'} are not kept`,
-    };
-  }
+  if (type === S_IFSOCK) return { unsupported: 'it was deleted, and deleted sockets are not kept' };
   const ghost = dumpGhost(file, dump);
   if (typeof ghost !== 'number') return ghost;
   dump.addRemap({ orig_id: id, remap_id: ghost, remap_type: RemapType.GHOST });
