@@ -186,7 +186,7 @@ describe('what comes later is refused by name', () => {
     ['dump -t 1 -x', '-x'],
     ['dump -t 1 -M auto', '-M'],
     ['dump -t 1 --cgroup-props-ignore-default', '--cgroup-props-ignore-default'],
-    ['dump -t 1 --external tty[8801:d]', '--external tty[8801:d]'],
+    ['dump -t 1 --external unix[5]', '--external unix[5]'],
     ['dump -t 1 --external mnt[]', '--external mnt[]'],
     ['dump -t 1 --manage-cgroups', '--manage-cgroups'],
     ['restore --manage-cgroups=soft', '--manage-cgroups=soft'],

@@ -291,7 +291,7 @@ export const FILE_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /** The kinds CRIU knows; others are kept for plugins. */
-const LATER_TYPES: readonly string[] = ['tty', 'unix', 'mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
+const LATER_TYPES: readonly string[] = ['unix', 'mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
 
 function laterExternal({ spelling, value = '' }: Given): string | undefined {
   return LATER_TYPES.includes(parseExternal(value).type) ? `${spelling} ${value}` : undefined;

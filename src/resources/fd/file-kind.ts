@@ -15,7 +15,7 @@ import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
-import type { StepArg } from './step.ts';
+import type { LaterNumber, StepArg } from './step.ts';
 
 /** What the kernel says about an open file of a frozen task. */
 export interface OpenFile {
@@ -67,6 +67,10 @@ export interface DumpFilesOptions {
   readonly fileValidation: 'filesize' | 'buildid';
   /** `--external` keys of the form file[MNT:INO]. */
   readonly externalFiles: ReadonlySet<string>;
+  /** `--external` keys of the form tty[RDEV:DEV]. */
+  readonly externalTerminals: ReadonlySet<string>;
+  /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
+  readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
   readonly hasOwnMounts: boolean;
   /** Prefix that makes a path of this task one of ours (`/proc/PID/root`); empty when they are the same. */
@@ -118,6 +122,8 @@ export interface RestoreFilesOptions {
   /** `--inherit-fd`: descriptors of the controller by key. */
   readonly inheritFds: readonly { readonly fd: number; readonly key: string }[];
   readonly skipFileRwxCheck: boolean;
+  /** --shell-job. */
+  readonly shellJob: boolean;
   readonly evasiveDevices: boolean;
   readonly fileValidation: 'filesize' | 'buildid';
 }
@@ -133,6 +139,8 @@ export interface RestoreContext {
   inherited(key: string): number | undefined;
   /** The argument for openat(2) that reaches a file of files.img, also one that has no name any more. */
   pathOf(fileId: number): StepArg;
+  /** The controller's descriptor (O_PATH) of a file that has no name any more. */
+  holderOf(fileId: number): LaterNumber;
   /** A state of the kind for the whole restore, made when first asked for. */
   state<T>(key: string, make: () => T): T;
 }
@@ -147,7 +155,7 @@ export interface RestoreHome {
   /** Says that description `fileId` now exists as descriptor `fd` of the table. */
   made(fileId: number, fd: number, isCloexec: boolean): void;
   /** Fetches a descriptor of the controller; returns its number in the table. It has FD_CLOEXEC. */
-  pull(controllerFd: number): number;
+  pull(controllerFd: number | LaterNumber): number;
 }
 
 export interface FileKind {
@@ -161,6 +169,12 @@ export interface FileKind {
   /** Once, after all `complete`s: what only shows when all descriptions of the tree are known. */
   afterAll?(dump: KindDump): void;
 
+  /** Id of a regular file entry that is nothing but the path of this one, and not checked by itself. */
+  pathEntry?(entry: FileEntry): number | undefined;
+  /** What the controller has to do itself, once, before any op is added to a program. Throws CriuError. */
+  prepare?(context: RestoreContext): void;
+  /** Lets go of what `prepare` made: when the tasks are complete, or will never be. May be called twice. */
+  release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry): string;
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
@@ -171,4 +185,6 @@ export interface FileKind {
   finish?(entry: FileEntry, fd: number, home: RestoreHome): void;
   /** Owner and signal of the description; undefined when the kind keeps none. */
   fown(entry: FileEntry, tree: RestoreTree): FownEntry | undefined;
+  /** The O_* among which may be O_ASYNC, which is set after the owner. Default: those of a regular file entry. */
+  statusFlags?(entry: FileEntry): number | undefined;
 }

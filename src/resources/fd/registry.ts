@@ -9,5 +9,6 @@ import { regularFile } from './regular-file/regular-file.ts';
 
 import { signalfd } from './signalfd/signalfd.ts';
 import { timerfd } from './timerfd/timerfd.ts';
+import { tty } from './tty/tty.ts';
 
-export const FILE_KINDS: readonly FileKind[] = [regularFile, pipe, fifo, eventfd, eventpoll, signalfd, timerfd];
+export const FILE_KINDS: readonly FileKind[] = [regularFile, pipe, fifo, eventfd, eventpoll, signalfd, timerfd, tty];

@@ -5,10 +5,16 @@
 import type { Program, ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 
+/** A number that is known when the steps are added, such as that of a descriptor of the controller. */
+export interface LaterNumber {
+  readonly later: () => number;
+}
+
 /** An argument of a step. */
 export type StepArg =
   | number
   | bigint
+  | LaterNumber
   /** A NUL-terminated byte string. */
   | { readonly text: string }
   /** Bytes that the task can read and write. */
@@ -35,6 +41,7 @@ export function addSteps(program: Program, steps: readonly Step[]): void {
 
 function toProgramArg(program: Program, arg: StepArg): ProgramArg {
   if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
+  if ('later' in arg) return arg.later();
   if ('text' in arg) return program.string(arg.text);
   if ('bytes' in arg) return program.data(arg.bytes);
   const path = arg.path();

@@ -9,7 +9,6 @@ import type { Program, ProgramArg } from '../../../agent/program.ts';
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
-import type { FownEntry } from '../../../image/gen/fown.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { AT_FDCWD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -22,7 +21,9 @@ import { inheritKey } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import { addSteps, type Step, type StepArg } from '../step.ts';
+import { addSteps, type LaterNumber, type Step, type StepArg } from '../step.ts';
+import { terminalHolder } from '../tty/holder.ts';
+import { addControllingTerminal, addForegroundGroup } from '../tty/session.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
 
@@ -81,6 +82,7 @@ export class PlannedFiles implements FilesPlan {
   /** Makes deleted files again, for tasks to open. To be called once, before any op is added to a program. */
   prepare(): void {
     this.#holders.prepare(this.#context);
+    for (const kind of FILE_KINDS) kind.prepare?.(this.#context);
   }
 
   /** Adds the steps of a stage; tasks that share another one's table get none. */
@@ -112,9 +114,23 @@ export class PlannedFiles implements FilesPlan {
   /** After a successful restore: removes the names that --link-remap made at the dump. */
   commit(): void {
     this.#holders.commit();
+    for (const kind of FILE_KINDS) kind.release?.(this.#context);
+  }
+
+  addControllingTerminal(program: Program, pid: number): void {
+    addControllingTerminal(program, pid, this.#context);
+  }
+
+  addForegroundGroup(program: Program, pid: number, pgid: number): boolean {
+    return addForegroundGroup(program, pid, pgid, this.#context);
+  }
+
+  bringToForeground(pgrp: number): void {
+    terminalHolder(this.#context).bringToForeground(pgrp);
   }
 
   [Symbol.dispose](): void {
+    for (const kind of FILE_KINDS) kind.release?.(this.#context);
     this.#holders[Symbol.dispose]();
   }
 }
@@ -196,7 +212,10 @@ class FilesPlanner {
 
   /** Each file on its own. */
   #checkEntries(): void {
-    for (const entry of this.#input.tree.files.values()) {
+    const files = [...this.#input.tree.files.values()];
+    const paths = new Set(files.map((entry) => this.#kinds.get(entry.type)?.pathEntry?.(entry)));
+    for (const entry of files) {
+      if (paths.has(entry.id)) continue;
       const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
       if (problems !== undefined) this.#problems.push(...problems);
     }
@@ -355,16 +374,12 @@ class FilesPlanner {
     for (const { entry, kind, homeFd } of (this.#groups.get(table) ?? []).flat()) {
       kind.finish?.(entry, homeFd, home);
       const fown = kind.fown(entry, this.#input.tree);
-      if (fown !== undefined) this.#planOwner(plan, homeFd, fown, entry);
+      if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
       if (homeFd >= plan.parkingStart) plan.close(homeFd);
     }
     pulls.close();
     for (const lock of this.#locks.get(table) ?? []) planLock(plan, lock);
     table.steps.finish.push(...plan.take());
-  }
-
-  #planOwner(plan: FdTablePlan, fd: number, fown: FownEntry, entry: FileEntry): void {
-    planOwner(plan, fd, fown, entry.reg?.flags ?? 0);
   }
 }
 
@@ -394,10 +409,11 @@ class PeerDescriptors {
     this.#label = label;
   }
 
-  fetch(fd: number): number {
+  fetch(fd: number | LaterNumber): number {
     const plan = this.#plan;
     this.#pidfd ??= plan.park(plan.open(`refer to ${this.#label}`, SYS.pidfd_open, this.#pid, 0));
-    return plan.open(`fetch descriptor ${fd} of ${this.#label}`, SYS.pidfd_getfd, this.#pidfd, fd, 0);
+    const which = typeof fd === 'number' ? `descriptor ${fd}` : 'a descriptor';
+    return plan.open(`fetch ${which} of ${this.#label}`, SYS.pidfd_getfd, this.#pidfd, fd, 0);
   }
 
   close(): void {
