@@ -5,7 +5,7 @@
  *
  * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N]`
  */
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setCriuBinary, spawnCriu } from '../harness/criu-command.ts';
 import { cleanUp, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
@@ -44,7 +44,7 @@ export async function killSweep(kills: number, seed: number): Promise<SweepResul
       if (countMappings(tree) > mappings) leftMappings++;
       continue;
     }
-    losses.push(`killed after ${afterMs.toFixed(1)} ms: ${loss}`);
+    losses.push(`killed after ${afterMs.toFixed(1)} ms: ${loss}; last in the log: ${lastLogLine(specimen)}`);
     await killAll(tree);
     specimen = await startProgram('sweep');
   }
@@ -97,6 +97,11 @@ async function findLoss(specimen: Specimen, tree: readonly number[]): Promise<st
   if (waiting > 0) return `${waiting} threads stand still`;
   const threads = tree.map((pid) => readdirSync(`/proc/${pid}/task`).length);
   return threads.every((count) => count === threadsPerTask) ? undefined : `threads per task are ${threads}`;
+}
+
+function lastLogLine(specimen: Specimen): string {
+  const log = join(specimen.dir, 'images', 'dump.log');
+  return existsSync(log) ? (readFileSync(log, 'utf8').trimEnd().split('\n').at(-1) ?? '') : 'nothing';
 }
 
 function readCounters(specimen: Specimen): BigUint64Array {
