@@ -15,7 +15,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FileStage, FilesPlan } from '../../../restore/context.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
-import { checkLock, planLock } from '../file-lock/file-lock.ts';
+import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritKey } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
@@ -194,6 +194,7 @@ class FilesPlanner {
       controllerPid,
       inherited: (key) => inherited.get(key),
       pathOf: (fileId) => this.#pathOf(fileId),
+      holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
       state<T>(key: string, make: () => T): T {
         if (!states.has(key)) states.set(key, make());
         return states.get(key) as T;
@@ -371,15 +372,24 @@ class FilesPlanner {
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const none = { cloexec: () => 0, made: () => assert(false, 'nothing is made in the last stage') };
     const home = this.#home(table, pulls, none);
-    for (const { entry, kind, homeFd } of (this.#groups.get(table) ?? []).flat()) {
+    for (const { entry, kind, homeFd, slots } of (this.#groups.get(table) ?? []).flat()) {
       kind.finish?.(entry, homeFd, home);
+      this.#planLeases(table, slots.get(table) ?? [], entry);
       const fown = kind.fown(entry, this.#input.tree);
       if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
       if (homeFd >= plan.parkingStart) plan.close(homeFd);
     }
     pulls.close();
-    for (const lock of this.#locks.get(table) ?? []) planLock(plan, lock);
+    for (const lock of this.#locks.get(table) ?? []) if (!isLease(lock)) planLock(plan, lock);
     table.steps.finish.push(...plan.take());
+  }
+
+  /** Before the owner, who would get a signal when a lease is broken. */
+  #planLeases(table: Table, slots: readonly Slot[], entry: FileEntry): void {
+    for (const lock of this.#locks.get(table) ?? []) {
+      if (!isLease(lock) || entry.reg === undefined || !slots.some(({ fd }) => fd === lock.fd)) continue;
+      planLease(table.plan, lock, entry.reg.flags, this.#context.pathOf(entry.id));
+    }
   }
 }
 
