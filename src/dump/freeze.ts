@@ -17,6 +17,7 @@ import { parseStatus } from '../proc/status.ts';
 import { readSignalMask } from '../tracee/guest.ts';
 import { readRegisters } from '../tracee/registers.ts';
 import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
+import type { FreezerCgroup } from './freezer-cgroup.ts';
 import type { FrozenTask, FrozenThread, FrozenTree, FrozenZombie } from './frozen-tree.ts';
 
 /** A task while the tree is being frozen. */
@@ -32,16 +33,21 @@ export class Freezer {
   readonly #seized = new Map<number, Seized>();
   readonly #zombies = new Set<number>();
   readonly #pidfds: number[] = [];
+  readonly #cgroup: FreezerCgroup | undefined;
+  /** Interrupted while their cgroup is frozen: they stop when it is thawed. */
+  readonly #expected: { task: Seized; tid: number }[] = [];
 
-  /** `timeoutMs`: how long it may take to find and stop everybody. */
-  constructor(log: Logger, timeoutMs: number) {
+  /** `timeoutMs`: how long it may take to find and stop everybody. `cgroup`: where they are frozen before that. */
+  constructor(log: Logger, timeoutMs: number, cgroup?: FreezerCgroup) {
     this.#log = log;
+    this.#cgroup = cgroup;
     this.#deadline = Bun.nanoseconds() + timeoutMs * 1e6;
   }
 
   /** Stops the tree. Throws CriuError; the caller calls `release` in any case. */
   freeze(root: number): FrozenTree {
     if (root === getpid()) throw new CriuError({ action: `criu cannot dump itself (pid ${root})` });
+    this.#cgroup?.freeze();
     if (!this.#seizeTask(root)) {
       throw new CriuError({
         object: `task ${root}`,
@@ -69,6 +75,8 @@ export class Freezer {
         }
       }
     }
+    this.#cgroup?.thaw();
+    for (const { task, tid } of this.#expected.splice(0)) this.#awaitStop(task, tid);
     return this.#describe(root);
   }
 
@@ -83,7 +91,9 @@ export class Freezer {
     return [...this.#seized.values()].flatMap(({ tids }) => tids);
   }
 
+  /** The tasks are not ours any more. */
   forget(): void {
+    this.#cgroup?.restore();
     this.#seized.clear();
     for (const fd of this.#pidfds.splice(0)) close(fd);
   }
@@ -118,13 +128,16 @@ export class Freezer {
       if (fresh.length === 0) return found;
       found = true;
       for (const tid of fresh) interrupt(tid);
-      for (const tid of fresh) {
-        const stop = waitForTrap(tid);
-        if (stop === 'gone') continue;
-        if (stop.kind === 'group-stop') task.stopSignal ??= stop.signal;
-        task.tids.push(tid);
-      }
+      task.tids.push(...fresh);
+      if (this.#cgroup === undefined) for (const tid of fresh) this.#awaitStop(task, tid);
+      else this.#expected.push(...fresh.map((tid) => ({ task, tid })));
     }
+  }
+
+  #awaitStop(task: Seized, tid: number): void {
+    const stop = waitForTrap(tid);
+    if (stop === 'gone') task.tids.splice(task.tids.indexOf(tid), 1);
+    else if (stop.kind === 'group-stop') task.stopSignal ??= stop.signal;
   }
 
   #seizeThread(pid: number, tid: number): boolean {

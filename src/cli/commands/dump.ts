@@ -4,6 +4,7 @@ import { CriuError } from '../../base/errors.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
+import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
@@ -26,7 +27,8 @@ export function run(context: CommandContext): number {
   const scripts = { scripts: options.actionScripts, imagesDir, initPid: options.treePid, log, outputFd: context.logFd };
   runActionScripts({ ...scripts, hook: 'pre-dump' });
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
-  const freezer = new Freezer(log.child('seize'), timeoutMs);
+  const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
+  const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using prepared = new PreparedPages();
   noteSignals(ENDING_SIGNALS);
   try {
