@@ -103,11 +103,12 @@ export class PagesFile {
   reserve(bytes: number): void {
     if (this.#used + bytes <= this.#bytes) return;
     this.#unmap();
-    this.#bytes = this.#used + bytes;
-    const result = syscall(SYS.fallocate, this.#fd, 0, 0, this.#bytes);
-    if (result === -ERRNO.ENOSPC) throw noSpace(this.#path, this.#bytes);
-    if (result < 0) check('ftruncate', syscall(SYS.ftruncate, this.#fd, this.#bytes), this.#path);
-    this.#address = mmap(0, this.#bytes, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0);
+    const size = this.#used + bytes;
+    const result = syscall(SYS.fallocate, this.#fd, 0, 0, size);
+    if (result === -ERRNO.ENOSPC) throw noSpace(this.#path, size);
+    if (result < 0) check('ftruncate', syscall(SYS.ftruncate, this.#fd, size), this.#path);
+    this.#address = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0);
+    this.#bytes = size;
   }
 
   /**
