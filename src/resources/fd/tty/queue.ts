@@ -8,22 +8,23 @@
 import type { TermiosEntry } from '../../../image/gen/tty.ts';
 import { F_GETFL, F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { TIOCINQ } from '../../../linux/abi/tty.ts';
+import { NCCS, TIOCINQ } from '../../../linux/abi/tty.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import { fcntl, ioctl } from '../../../linux/syscalls/fs.ts';
 import { tryRead } from '../../../linux/syscalls/pipe.ts';
-import { readTermios, writeTermios } from './settings.ts';
+import { packControlCharacters, readTermios, writeTermios } from './settings.ts';
 
 /** c_lflag: input comes in lines. */
 const ICANON = 0o2;
-const VTIME = 5;
 const VMIN = 6;
 const NEWLINE = 0x0a;
 
 /** Settings for moving bytes unchanged; input stays in lines or not, as it is. */
 export function plainTermios(termios: TermiosEntry, isCanonical = (termios.c_lflag & ICANON) !== 0): TermiosEntry {
-  const c_cc = termios.c_cc.map((_, i) => (i === VMIN && !isCanonical ? 1 : 0));
-  if (isCanonical) c_cc[VTIME] = 0;
+  // All characters are off; a read need not wait for more than one byte.
+  const characters = new Uint8Array(NCCS);
+  if (!isCanonical) characters[VMIN] = 1;
+  const c_cc = packControlCharacters(characters);
   return { ...termios, c_iflag: 0, c_oflag: 0, c_lflag: isCanonical ? ICANON : 0, c_cc };
 }
 

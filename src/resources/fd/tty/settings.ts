@@ -26,6 +26,25 @@ export interface Settings {
   readonly winsize: WinsizeEntry;
 }
 
+/** How many bytes of control characters the image has room for: as many as the C library's struct termios. */
+const CC_BYTES = 32;
+
+/**
+ * Control characters as the image has them: NCCS words, of which the first ones hold four characters each, in memory
+ * order, and the others nothing (CRIU copies the bytes of an array into an array of words).
+ */
+export function packControlCharacters(characters: Uint8Array): number[] {
+  const words = new Uint32Array(NCCS);
+  new Uint8Array(words.buffer).set(characters.subarray(0, NCCS));
+  return [...words];
+}
+
+/** The inverse of packControlCharacters. */
+export function controlCharacters({ c_cc }: TermiosEntry): Uint8Array {
+  const words = Uint32Array.from(c_cc.slice(0, CC_BYTES / 4));
+  return new Uint8Array(words.buffer).slice(0, NCCS);
+}
+
 /** struct termios (asm-generic/termbits.h) as an entry; the speeds are in c_cflag, the fields for them stay 0. */
 export function parseTermios(bytes: Uint8Array): TermiosEntry {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -37,7 +56,7 @@ export function parseTermios(bytes: Uint8Array): TermiosEntry {
     c_line: view.getUint8(TERMIOS.c_line),
     c_ispeed: 0,
     c_ospeed: 0,
-    c_cc: [...bytes.subarray(TERMIOS.c_cc, TERMIOS.c_cc + NCCS)],
+    c_cc: packControlCharacters(bytes.subarray(TERMIOS.c_cc, TERMIOS.c_cc + NCCS)),
   };
 }
 
@@ -50,7 +69,7 @@ export function packTermios(entry: TermiosEntry): Uint8Array {
   view.setUint32(TERMIOS.c_cflag, entry.c_cflag, true);
   view.setUint32(TERMIOS.c_lflag, entry.c_lflag, true);
   view.setUint8(TERMIOS.c_line, entry.c_line);
-  bytes.set(entry.c_cc.slice(0, NCCS), TERMIOS.c_cc);
+  bytes.set(controlCharacters(entry), TERMIOS.c_cc);
   return bytes;
 }
 
