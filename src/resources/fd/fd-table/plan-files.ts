@@ -87,8 +87,12 @@ export class PlannedFiles implements FilesPlan {
 
   /** Adds the steps of a stage; tasks that share another one's table get none. */
   addOps(stage: FileStage, pid: number, program: Program): void {
-    const table = this.#tables.get(pid);
-    if (table !== undefined) addSteps(program, table.steps[stage]);
+    addSteps(program, this.steps(stage, pid));
+  }
+
+  /** The same as data, for tests and for people. */
+  steps(stage: FileStage, pid: number): Step[] {
+    return this.#tables.get(pid)?.steps[stage] ?? [];
   }
 
   /** How much room (bytes) the steps of all stages of a task take in a program, at most. */
