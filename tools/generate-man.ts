@@ -65,7 +65,11 @@ const COMMAND_DETAILS: Partial<Record<CommandName, readonly string[]>> = {
       'at; with --feature only one thing.',
   ],
   cpuinfo: ['"dump" writes cpuinfo.img, "check" compares the CPU with that image.'],
-  exec: ['Fails and points to Compel.'],
+  exec: [
+    'SYSCALL is a name or a number. An argument is a number, &TEXT for the address of a string, or @SIZE for the ' +
+      'address of zeroed bytes that are shown after the call. A call that blocks holds the task as long. Without task ' +
+      'and call it fails and points to Compel.',
+  ],
   show: ['Fails and points to crit.'],
 };
 

@@ -82,7 +82,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   { name: 'crit', usage: 'crit ...', summary: 'show and edit images', capability: 'later' },
   { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'later' },
-  { name: 'exec', usage: undefined, summary: 'given up; Compel does it', capability: 'built' },
+  {
+    name: 'exec',
+    usage: undefined,
+    summary: 'call the kernel in another task (deprecated): exec -t PID -- SYSCALL [NUMBER|&TEXT|@SIZE]',
+    capability: 'built',
+  },
   { name: 'show', usage: undefined, summary: 'given up; crit does it', capability: 'built' },
 ];
 
