@@ -51,6 +51,7 @@ export function run(context: CommandContext): number {
       leaveStopped: options.finalState === 'stopped',
       beforeResume: () => {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
+        files.settle();
         hook('post-restore');
         hook('pre-resume');
       },

@@ -213,14 +213,14 @@ describe('refused before a process exists, all at once', () => {
     ]);
   });
 
-  test('locks without their file, remaps of dead processes, external files that were not given', () => {
+  test('locks without their file, lost links, external files that were not given', () => {
     const filelocks = [{ flag: 1, type: 1, pid: 5, fd: 8, start: 0n, len: 0n }];
-    const remaps = [{ orig_id: 1, remap_id: 444, remap_type: 2 as const }];
-    const files = [reg(1, '/proc/444/stat'), reg(2, 'file[1f:2a]', { ext: true })];
+    const remaps = [{ orig_id: 1, remap_id: 444, remap_type: 0 as const }];
+    const files = [reg(1, '/linked'), reg(2, 'file[1f:2a]', { ext: true })];
     const tasks = [task(5, 1, [fd(0, 1), fd(1, 2)])];
     expect(problems(() => plan(tasks, files, { filelocks, 'remap-fpath': remaps }))).toEqual([
       'open files cannot be restored',
-      '/proc/444/stat: cannot be restored: it is a file of /proc of process 444, which had ended at the dump',
+      '/linked: cannot be restored: remap-fpath.img sends it to file 444, which is not in files.img',
       'file[1f:2a]: cannot be restored: this file was declared external at the dump, and no descriptor was given for it; ' +
         'add --inherit-fd fd[N]:file[1f:2a]',
       'file lock on fd 8 of task 5: cannot be restored: the image has no such descriptor',

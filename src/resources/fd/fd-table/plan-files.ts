@@ -16,8 +16,11 @@ import type { FileStage, FilesPlan } from '../../../restore/context.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
+import { openMemfdForMapping } from '../memfd/memfd.ts';
+import { memfdObjects } from '../memfd/memfd-objects.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritKey } from '../regular-file/check.ts';
+import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
@@ -71,6 +74,7 @@ export class PlannedFiles implements FilesPlan {
   readonly #tables: ReadonlyMap<number, Table>;
   readonly #context: RestoreContext;
   readonly #holders: NameHolders;
+  readonly #deadProcesses = new DeadProcesses();
 
   constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
     this.#tables = tables;
@@ -82,6 +86,7 @@ export class PlannedFiles implements FilesPlan {
   /** Makes deleted files again, for tasks to open. To be called once, before any op is added to a program. */
   prepare(): void {
     this.#holders.prepare(this.#context);
+    this.#deadProcesses.start(this.#context);
     for (const kind of FILE_KINDS) kind.prepare?.(this.#context);
   }
 
@@ -107,12 +112,23 @@ export class PlannedFiles implements FilesPlan {
   }
 
   openForMapping(program: Program, _pid: number, fileId: number, fdflags: number): ProgramArg {
-    const reg = this.#context.tree.files.get(fileId)?.reg;
+    const { reg, memfd } = this.#context.tree.files.get(fileId) ?? {};
+    if (memfd !== undefined) return openMemfdForMapping(program, memfd, fdflags, this.#context);
     assert(reg !== undefined, `file ${fileId} is a regular file`);
     const path = this.#context.pathOf(fileId);
     const because = `open ${reg.name} for a mapping`;
     const text = typeof path === 'object' && 'path' in path ? path.path() : reg.name;
     return program.must(because, SYS.openat, AT_FDCWD, program.string(text), openFlags(fdflags) | O_CLOEXEC);
+  }
+
+  /** Seals memfds; nothing may be mapped any more. */
+  seal(): void {
+    memfdObjects(this.#context).seal();
+  }
+
+  /** When all tasks are complete and none of them runs yet: ends what only the restore needed. */
+  settle(): void {
+    this.#deadProcesses.end();
   }
 
   /** After a successful restore: removes the names that --link-remap made at the dump. */
@@ -134,6 +150,7 @@ export class PlannedFiles implements FilesPlan {
   }
 
   [Symbol.dispose](): void {
+    this.#deadProcesses.end();
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
     this.#holders[Symbol.dispose]();
   }
@@ -211,7 +228,8 @@ class FilesPlanner {
     assert(reg !== undefined, `file ${fileId} is a regular file`);
     const inherited = reg.ext === true ? this.#context.inherited(inheritKey(reg)) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
-    if (remapOf(fileId, this.#context).kind === 'none') return { text: reg.name };
+    const { kind } = remapOf(fileId, this.#context);
+    if (kind === 'none' || kind === 'process') return { text: reg.name };
     return { path: () => this.#holders.pathOf(fileId) };
   }
 

@@ -9,6 +9,7 @@ import { O_NOFOLLOW, S_IFMT } from '../../../linux/abi/fcntl.ts';
 import type { Stat } from '../../../linux/syscalls/fs.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { readBuildId } from './build-id.ts';
+import { deadPids } from './dead-processes.ts';
 import { remapOf } from './remap-restore.ts';
 
 const RWX = 0o777;
@@ -34,10 +35,12 @@ export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): Cr
   return compare(reg, path, stat, context);
 }
 
-/** Files of /proc that come into being with the tasks. */
-function isOfTree(path: string, { tree }: RestoreContext): boolean {
-  const pid = /^\/proc\/(\d+)(?:\/|$)/.exec(path)?.[1];
-  return pid !== undefined && tree.members.some((member) => member.pid === Number(pid));
+/** Files of /proc that come into being with the tasks, or with the stubs of dead processes. */
+function isOfTree(path: string, context: RestoreContext): boolean {
+  const digits = /^\/proc\/(\d+)(?:\/|$)/.exec(path)?.[1];
+  if (digits === undefined) return false;
+  const pid = Number(digits);
+  return context.tree.members.some((member) => member.pid === pid) || deadPids(context).has(pid);
 }
 
 function notInherited(reg: RegFileEntry): CriuErrorFields {

@@ -127,7 +127,7 @@ function listWanted(context: RestoreContext): Wanted[] {
   const wanted: Wanted[] = [];
   for (const [fileId, remap] of allRemaps(context)) {
     const name = context.tree.files.get(fileId)?.reg?.name;
-    if (name === undefined || remap.kind === 'none') continue;
+    if (name === undefined || remap.kind === 'none' || remap.kind === 'process') continue;
     const ghostId = remap.kind === 'ghost' ? remap.ghostId : undefined;
     const existing = remap.kind === 'linked' ? remap.path : undefined;
     wanted.push({ fileId, name, ghostId, existing, inode: existing ?? `ghost ${ghostId}` });

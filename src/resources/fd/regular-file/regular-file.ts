@@ -31,7 +31,7 @@ import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome } from '../f
 import { checkRegularFile, inheritKey } from './check.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
-import { remapOf } from './remap-restore.ts';
+import { isHeld } from './remap-restore.ts';
 
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 const NO_POSITION = 0xffff_ffff_ffff_ffffn;
@@ -124,7 +124,7 @@ function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
     home.made(reg.id, home.pull(inherited), true);
     return;
   }
-  if (reg.mode !== undefined && (reg.mode & S_IFMT) === S_IFLNK && remapOf(reg.id, context).kind !== 'none') {
+  if (reg.mode !== undefined && (reg.mode & S_IFMT) === S_IFLNK && isHeld(reg.id, context)) {
     // Opened through /proc a symbolic link would be followed, so the controller's own description is taken.
     home.made(reg.id, home.pull(context.holderOf(reg.id)), true);
     return;

@@ -52,12 +52,21 @@ function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDum
     if (typeof again === 'object' && again.st_ino === stat.st_ino && again.st_dev === stat.st_dev) return name;
   }
   if (fsType === DEVPTS_SUPER_MAGIC) return name;
-  if (fsType === PROC_SUPER_MAGIC) {
-    return { unsupported: 'it is a file of /proc of a process that has ended' };
-  }
+  if (fsType === PROC_SUPER_MAGIC) return nameOfDeadProcess(name, id, dump);
   // Nobody can make hard links of a directory, so one without its name has none.
   const isGhost = stat.st_nlink === 0 || (stat.st_mode & S_IFMT) === S_IFDIR;
   return isGhost ? remapToGhost(file, name, id, dump) : remapToLink(file, name, id, dump);
+}
+
+/** A file of /proc/PID of a process that has ended: at restore a process of that pid is there for a moment. */
+function nameOfDeadProcess(name: string, id: number, dump: KindDump): string | Unsupported {
+  const pid = Number(/^\/proc\/([1-9]\d*)(?:\/|$)/.exec(name)?.[1]);
+  if (Number.isNaN(pid)) return { unsupported: 'it is a file of /proc that exists no more' };
+  const isThread = dump.tasks.some(({ threads }) => threads.some(({ tid }) => tid === pid));
+  if (isThread)
+    return { unsupported: `it is a file of /proc of a process ${pid} that has ended, and a thread has its pid` };
+  if (dump.isFirst(`dead ${pid}`)) dump.addRemap({ orig_id: id, remap_id: pid, remap_type: RemapType.PROCFS });
+  return name;
 }
 
 function stripDeleted(link: string): string {

@@ -12,7 +12,9 @@ export type Remap =
   /** It is made again from ghost image `ghostId`. */
   | { readonly kind: 'ghost'; readonly ghostId: number; readonly problem?: undefined }
   /** It has another name, which is removed after the restore. */
-  | { readonly kind: 'linked'; readonly path: string; readonly problem?: undefined };
+  | { readonly kind: 'linked'; readonly path: string; readonly problem?: undefined }
+  /** It is a file of /proc of a process that had ended. */
+  | { readonly kind: 'process'; readonly pid: number; readonly problem?: undefined };
 
 /** Before remap_type existed, this bit of remap_id meant a ghost. */
 const OLD_GHOST_BIT = 0x8000_0000;
@@ -21,6 +23,12 @@ const NONE: Remap = { kind: 'none' };
 /** The remap of file `id`. */
 export function remapOf(id: number, context: RestoreContext): Remap {
   return allRemaps(context).get(id) ?? NONE;
+}
+
+/** Whether the controller holds the file while the tree is restored. */
+export function isHeld(id: number, context: RestoreContext): boolean {
+  const { kind } = remapOf(id, context);
+  return kind === 'ghost' || kind === 'linked';
 }
 
 /** All remaps, by file id. */
@@ -44,12 +52,9 @@ function readRemaps({ images, tree }: RestoreContext): Map<number, Remap> {
 
 function toRemap(type: RemapType, id: number, linkName: string | undefined, name: string | undefined): Remap {
   if (type === RemapType.GHOST) return { kind: 'ghost', ghostId: id };
-  const object = name ?? `file ${id}`;
-  if (type === RemapType.PROCFS) {
-    const why = `it is a file of /proc of process ${id}, which had ended at the dump`;
-    return { kind: 'none', problem: { object, action: 'cannot be restored', why } };
-  }
+  if (type === RemapType.PROCFS) return { kind: 'process', pid: id };
   if (linkName !== undefined) return { kind: 'linked', path: linkName };
+  const object = name ?? `file ${id}`;
   const why = `remap-fpath.img sends it to file ${id}, which is not in files.img`;
   return { kind: 'none', problem: { object, action: 'cannot be restored', why } };
 }
