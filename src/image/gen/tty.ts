@@ -92,6 +92,7 @@ export interface TtyInfoEntry {
   dev?: number | undefined;
   uid?: number | undefined;
   gid?: number | undefined;
+  slave_closed_ext?: boolean | undefined;
 }
 export const TtyInfoEntry: MessageType<TtyInfoEntry> = {
   name: 'tty_info_entry',
@@ -111,6 +112,7 @@ export const TtyInfoEntry: MessageType<TtyInfoEntry> = {
     [13, 'dev', 'uint32', 'optional'],
     [14, 'uid', 'uint32', 'optional'],
     [15, 'gid', 'uint32', 'optional'],
+    [20000, 'slave_closed_ext', 'bool', 'optional'],
   ],
 };
 

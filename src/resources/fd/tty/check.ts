@@ -39,9 +39,16 @@ function terminalFiles(context: RestoreContext): ReadonlyMap<number, TerminalFil
 function describe(entry: TtyFileEntry, info: TtyInfoEntry, context: RestoreContext): TerminalFile {
   const reg = context.tree.files.get(entry.regf_id ?? entry.id)?.reg;
   const isMaster = terminalOf(info.rdev)?.isMaster ?? false;
-  const path = reg?.name ?? (isMaster ? '/dev/ptmx' : `/dev/pts/${info.pty?.index ?? 0}`);
-  const inherited = context.inherited(terminalKey(info.rdev, info.dev ?? 0));
-  return { entry, info, path, mode: reg?.mode, isMaster, inherited, object: `terminal ${info.id} (${path})` };
+  const key = terminalKey(info.rdev, info.dev ?? 0);
+  const path = reg?.name ?? defaultPath(info, isMaster);
+  const inherited = context.inherited(key);
+  return { entry, info, path, mode: reg?.mode, isMaster, inherited, object: `terminal ${info.id} (${path || key})` };
+}
+
+/** Very old images have no entry for the path of a pseudo terminal. */
+function defaultPath({ pty }: TtyInfoEntry, isMaster: boolean): string {
+  if (pty === undefined) return '';
+  return isMaster ? '/dev/ptmx' : `/dev/pts/${pty.index}`;
 }
 
 /** All terminals, in the order of files.img. */
@@ -77,7 +84,7 @@ export function checkTerminal(entry: TtyFileEntry, context: RestoreContext): Cri
     return [{ object: `files.img: file ${entry.id}`, action, why }];
   }
   const { info, object } = file;
-  const damage = findDamage(info);
+  const damage = findDamage(info) ?? (needsPath(info) && file.path === '' ? 'it has no path' : undefined);
   if (damage !== undefined) return [{ object, action, why: `${damage}: the image is damaged` }];
   if (file.inherited !== undefined) return [];
   if (info.type === TtyType.EXT_TTY) {
@@ -91,6 +98,8 @@ export function checkTerminal(entry: TtyFileEntry, context: RestoreContext): Cri
   }
   return [];
 }
+
+const needsPath = ({ type }: TtyInfoEntry) => type !== TtyType.PTY && type !== TtyType.EXT_TTY;
 
 function isOfOutside({ info: { sid } }: TerminalFile, { tree }: RestoreContext): boolean {
   return sid !== 0 && !tree.members.some(({ pid }) => pid === sid);

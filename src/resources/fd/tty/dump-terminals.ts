@@ -28,10 +28,17 @@ import { fillQueues, isHungUp, takeFromMaster, takeFromSlave } from './queue.ts'
 import { readSettings, withoutJobControl } from './settings.ts';
 import { type Terminal, TerminalIds, terminalKey, terminalOf } from './terminal.ts';
 
+/** The line discipline of terminals (uapi/linux/tty.h); others are for networks over serial lines and the like. */
+const N_TTY = 0;
+
 /** A terminal that was seen. */
 interface Seen {
   readonly info: TtyInfoEntry;
   readonly isMaster: boolean;
+  /** /dev/tty: the controlling terminal, whichever that is. */
+  readonly isCurrent: boolean;
+  /** The device number that a session with it as its controlling terminal shows; negative when it is hung up. */
+  readonly device: number;
   /** The description it was first seen by. */
   readonly object: string;
   /** A descriptor of ours that can be read from; only of pseudo terminals. */
@@ -78,6 +85,11 @@ export class DumpedTerminals {
     const alone: Seen[] = [];
     for (const seen of this.#seen.values()) {
       const { info, object } = seen;
+      const discipline = info.termios?.c_line ?? N_TTY;
+      if (discipline !== N_TTY) {
+        const why = `line discipline ${discipline} is not supported, only that of terminals is`;
+        problems.push({ object, action: 'cannot be dumped', why });
+      }
       if (this.#isAlone(seen)) alone.push(seen);
       else if (info.sid !== 0 && !this.#dump.hasTask(info.sid) && !shellJob) {
         problems.push(dangling(object, `it is the controlling terminal of session ${info.sid}, which is not`));
@@ -93,7 +105,17 @@ export class DumpedTerminals {
         why: `only one terminal can be taken over from another shell, and there is ${first.object} already`,
       });
     }
-    return problems;
+    return [...problems, ...this.#lostTerminals()];
+  }
+
+  /** Controlling terminals that nobody in the tree has open. */
+  #lostTerminals(): CriuErrorFields[] {
+    const devices = new Set([...this.#seen.values()].flatMap((seen) => (seen.isCurrent ? [] : seen.device)));
+    return this.#dump.tasks.flatMap(({ pid, sid, label, leader: { stat } }) => {
+      if (pid !== sid || stat.ttyNr === 0 || devices.has(stat.ttyNr)) return [];
+      const action = 'cannot be dumped: its session has a controlling terminal that nobody in the tree has open';
+      return [{ object: label, action, why: 'it could not be made again' }];
+    });
   }
 
   /** A slave without its master, which is not hung up. */
@@ -121,7 +143,8 @@ export class DumpedTerminals {
     };
     if (isPty) info.pty = { index };
     if (exclusive !== -ERRNO.EIO) Object.assign(info, readSettings(localFd));
-    return { info, isMaster, object, fd: undefined };
+    const isCurrent = type === TtyType.CTTY;
+    return { info, isMaster, isCurrent, device: ask(localFd, TIOCGDEV), object, fd: undefined };
   }
 
   /** Session and foreground group. Of a slave the kernel tells them to its own session only, but /proc/PID/stat has them. */
@@ -161,7 +184,7 @@ export class DumpedTerminals {
     const { info } = seen;
     const other = this.#seen.get(info.id - 1);
     if (info.packet_mode) ioctl(master, TIOCPKT, new Int32Array(1));
-    const isClosed = other === undefined && isHungUp(master);
+    if (other === undefined && isHungUp(master)) info.slave_closed_ext = true;
     const queues = withoutJobControl(() => ({
       master: takeFromMaster(master),
       slave: other?.fd === undefined ? new Uint8Array(0) : takeFromSlave(other.fd),
@@ -173,7 +196,7 @@ export class DumpedTerminals {
     if (this.#dump.options.keepsTree) giveBack();
     else this.#dump.onRollback(giveBack);
     const entries: { tty_id: number; data: Uint8Array }[] = [];
-    if (queues.master.length > 0 || isClosed) entries.push({ tty_id: info.id, data: queues.master });
+    if (queues.master.length > 0) entries.push({ tty_id: info.id, data: queues.master });
     if (other !== undefined && queues.slave.length > 0) entries.push({ tty_id: other.info.id, data: queues.slave });
     return entries;
   }

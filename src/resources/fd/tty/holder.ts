@@ -40,6 +40,8 @@ interface ControllingTerminal {
   readonly fd: number;
   /** The foreground group, 0 when there is none. */
   readonly pgrp: number;
+  /** It is criu's own, and mostly that of its session already: then the tree goes without. */
+  readonly isOptional: boolean;
 }
 
 const MODE_BITS = 0o7777;
@@ -117,7 +119,8 @@ export class TerminalHolder {
     if (!this.#context.tree.tasks.some(({ pid }) => pid === sid)) return;
     const fd = inherited ?? this.#fds.get(entry.id);
     if (fd === undefined || (file.isMaster && this.#sessions.has(sid))) return;
-    this.#sessions.set(sid, { fd: file.isMaster ? this.#peer(file, fd) : fd, pgrp });
+    const isOptional = isTakenOver(file, this.#context);
+    this.#sessions.set(sid, { fd: file.isMaster ? this.#peer(file, fd) : fd, pgrp, isOptional });
   }
 
   /** The slave side of a master, held until the end. */
@@ -163,7 +166,8 @@ export class TerminalHolder {
     );
     const toMaster = data.get(info.id);
     const toSlave = slaveFile === undefined ? undefined : data.get(slaveFile.info.id);
-    if ((toMaster !== undefined || toSlave !== undefined) && info.termios !== undefined) {
+    const needsSlave = toMaster !== undefined || toSlave !== undefined || info.slave_closed_ext === true;
+    if (needsSlave && info.termios !== undefined) {
       const slave = mustIoctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 'TIOCGPTPEER');
       const queues = { master: toMaster ?? new Uint8Array(0), slave: toSlave ?? new Uint8Array(0) };
       const isComplete = fillQueues(master, slave, queues, info.termios);

@@ -10,12 +10,17 @@ import { TIOCSCTTY, TIOCSPGRP } from '../../../linux/abi/tty.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { terminalHolder } from './holder.ts';
 
+/** Argument of TIOCSCTTY: whether to take the terminal from a session that has it. */
+const FORCE = 1;
+const NO_FORCE = 0;
+
 /** Adds the ops by which session leader `pid` takes its controlling terminal, if it has one. */
 export function addControllingTerminal(program: Program, pid: number, context: RestoreContext): void {
   const terminal = terminalHolder(context).sessionOf(pid);
   if (terminal === undefined) return;
   withDescriptor(program, terminal.fd, context, (fd) => {
-    program.must('take the controlling terminal', SYS.ioctl, fd, TIOCSCTTY, 1);
+    if (terminal.isOptional) program.call(SYS.ioctl, fd, TIOCSCTTY, NO_FORCE);
+    else program.must('take the controlling terminal', SYS.ioctl, fd, TIOCSCTTY, FORCE);
   });
 }
 
@@ -27,7 +32,8 @@ export function addForegroundGroup(program: Program, pid: number, pgid: number, 
   if (!context.tree.members.some((member) => member.pgid === pgrp)) return false;
   const group = program.data(new Uint8Array(Int32Array.of(pgrp).buffer));
   withDescriptor(program, terminal.fd, context, (fd) => {
-    program.must(`make group ${pgrp} the foreground job`, SYS.ioctl, fd, TIOCSPGRP, group);
+    if (terminal.isOptional) program.call(SYS.ioctl, fd, TIOCSPGRP, group);
+    else program.must(`make group ${pgrp} the foreground job`, SYS.ioctl, fd, TIOCSPGRP, group);
   });
   return true;
 }
