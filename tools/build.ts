@@ -20,6 +20,8 @@ export async function buildExecutable(entry: string, outfile: string): Promise<v
     target: 'bun',
     compile: {
       outfile,
+      // Most code of a run is executed once or twice: compiling it costs more than interpreting it.
+      jitPolicy: 100,
       autoloadDotenv: false,
       autoloadBunfig: false,
       autoloadTsconfig: false,

@@ -250,7 +250,7 @@ export class Guest {
       check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
       const stop = waitForStop(tid);
       if (stop === 'gone') this.#died(tid);
-      if (stop.kind === 'signal' && stop.signal === SIGTRAP) return;
+      if (stop.kind === 'signal' && stop.signal === (SIGTRAP | 0x80)) return;
       if (stop.kind === 'signal' && stop.signal === SIGSTOP) this.#putOff.add(tid);
     }
   }

@@ -75,6 +75,8 @@ function scan(fd: number, { start, end }: Range, unwanted: number): ScannedPages
     }
     check('ioctl', count, 'PAGEMAP_SCAN');
     for (let i = 0; i < count; i++) addRegion(result, i * REGION_WORDS);
+    // Only a full vector means that there is more: else walk_end may be where the kernel's own buffer was full last.
+    if (count < REGIONS) break;
     const walked = Number(arg[PM_SCAN_ARG.walk_end / 8] ?? 0n);
     if (walked <= from) break;
     from = walked;
