@@ -17,7 +17,7 @@ const LINES_MAX = 400;
 const LONGER: Readonly<Record<string, number>> = {
   'src/linux/abi/syscall-numbers.ts': 420,
   'src/options/table/general-options.ts': 450,
-  'src/resources/fd/fd-table/plan-files.ts': 450,
+  'src/resources/fd/fd-table/plan-files.ts': 500,
 };
 
 /** What any part of the engine may import; a folder that has no line of its own below is one. */
