@@ -19,9 +19,10 @@ import { readLsmModule } from '../resources/creds/lsm.ts';
 import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
+import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
-import { dumpSharedMemory } from '../resources/mm/dump-shared.ts';
-import { type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
+import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
+import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
@@ -94,7 +95,7 @@ function writeTree(
   }
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters));
-  const statistics = writeMemory(dumped, images, prepared);
+  const statistics = writeMemory(dumped, memfdInodes(files).objects, images, prepared);
   log.debug('memory is written');
   dumped.forEach((one, i) => {
     const state = states[i];
@@ -141,10 +142,9 @@ function lookAt(
     const described = describeVmas(parseSmaps(readFile(smaps), smaps), task.label);
     problems.push(...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
-    for (const { seen, entry, needsFile } of described.vmas) {
-      if (!needsFile) continue;
-      const file = files.registerMapping(task, seen);
-      if (file !== undefined) Object.assign(entry, { shmid: file.fileId, fdflags: file.fdflags });
+    for (const vma of described.vmas) {
+      const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
+      if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
     const pages = scanPages(task.pid);
@@ -192,7 +192,12 @@ function sharingProblems(tree: FrozenTree, shared: ReturnType<typeof assignShare
   });
 }
 
-function writeMemory(dumped: readonly DumpedTask[], images: ImageDir, prepared: PreparedPages): DumpStatistics {
+function writeMemory(
+  dumped: readonly DumpedTask[],
+  objects: readonly MemoryObject[],
+  images: ImageDir,
+  prepared: PreparedPages,
+): DumpStatistics {
   const started = Bun.nanoseconds();
   const statistics = {
     pagesScanned: 0,
@@ -216,7 +221,7 @@ function writeMemory(dumped: readonly DumpedTask[], images: ImageDir, prepared: 
     file.close();
     images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
   }
-  statistics.sharedPagesWritten = dumpSharedMemory(dumped, images, id);
+  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, id);
   statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
   return statistics;
 }

@@ -22,6 +22,8 @@ export interface FilesPlan {
   addOps(stage: FileStage, pid: number, program: Program): void;
   /** Upper bound of the room that all stages of a task take in programs. */
   programBytes(pid: number): number;
+  /** Seals memfds, when everything is mapped. */
+  seal(): void;
   /** Adds the open of a mapped file by a task; returns the descriptor, which the caller closes. */
   openForMapping(program: Program, pid: number, fileId: number, fdflags: number): ProgramArg;
   /** Adds the ops by which a session leader takes its controlling terminal, when it has nothing open yet. */

@@ -74,6 +74,7 @@ export function restoreTree(
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
     runStages(context, tasks);
+    files.seal();
     options.beforeResume();
     letRun(context, tasks, options.leaveStopped);
     const { compared, shared, written } = builder.statistics;

@@ -13,8 +13,6 @@ export const notYet: Readonly<Record<string, string>> = {
   'an eventfd stays a semaphore': 'the program also has an inotify, which is refused',
   'an AIO ring survives': 'AIO rings are refused',
   'SysV shared memory in an IPC namespace stays shared': 'IPC namespaces and SysV shared memory are refused',
-  'shared memory (memfd) stays shared by parent and child': 'memfd is refused',
-  'huge pages of the hugetlb pool keep their content': 'hugetlbfs is refused',
 };
 
 /** What the original CRIU (CRIU_ORIGINAL=1) does otherwise; there the test would fail. */

@@ -150,6 +150,12 @@ export function fstatfsType(fd: number): number {
 }
 
 /** Splits a dev_t as stat(2) gives it (new_encode_dev on x86-64: include/linux/kdev_t.h). */
+/** f_bsize of fstatfs(2), in bytes; for hugetlbfs the size of its pages. Throws SyscallError. */
+export function fstatfsBlockBytes(fd: number): number {
+  check('fstatfs', syscall(SYS.fstatfs, fd, statfsBuffer));
+  return Number(new DataView(statfsBuffer.buffer).getBigUint64(8, true));
+}
+
 export const major = (dev: number) => (Math.floor(dev / 256) & 0xfff) | (Math.floor(dev / 2 ** 32) & ~0xfff);
 export const minor = (dev: number) => (dev & 0xff) | (Math.floor(dev / 4096) & ~0xff);
 

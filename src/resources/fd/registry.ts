@@ -4,6 +4,7 @@ import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
+import { memfd } from './memfd/memfd.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
 
@@ -11,4 +12,14 @@ import { signalfd } from './signalfd/signalfd.ts';
 import { timerfd } from './timerfd/timerfd.ts';
 import { tty } from './tty/tty.ts';
 
-export const FILE_KINDS: readonly FileKind[] = [regularFile, pipe, fifo, eventfd, eventpoll, signalfd, timerfd, tty];
+export const FILE_KINDS: readonly FileKind[] = [
+  regularFile,
+  pipe,
+  fifo,
+  eventfd,
+  eventpoll,
+  signalfd,
+  timerfd,
+  tty,
+  memfd,
+];

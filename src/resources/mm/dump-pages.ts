@@ -2,7 +2,6 @@
  * Copies the pages of stopped tasks into pages-N.img: process_vm_readv straight into the mapped image file, so that a
  * frozen page costs one memcpy. Protected pages (PROT_NONE, write-only) are read through /proc/PID/mem.
  */
-import type { Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { PagemapEntry } from '../../image/gen/pagemap.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
@@ -12,6 +11,7 @@ import { ERRNO } from '../../linux/abi/errno.ts';
 import {
   MADV_POPULATE_WRITE,
   MAP_DROPPABLE,
+  MAP_HUGETLB,
   MAP_LOCKED,
   MAP_SHARED,
   PROT_READ,
@@ -25,6 +25,7 @@ import { ForcedMemory } from '../../tracee/memory.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import type { Range } from './address-space.ts';
 import type { DescribedVma } from './dump-vmas.ts';
+import { RemoteCopy } from './remote-copy.ts';
 
 /** A run of pages to be copied, and whether they may come later in a lazy restore. */
 export interface DumpRun extends Range {
@@ -45,7 +46,7 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
       continue;
     }
     if ((entry.status & VMA_AREA_VVAR) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
-    const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & MAP_LOCKED) === 0;
+    const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0;
     const isProtected = (entry.prot & PROT_READ_BIT) === 0;
     for (; next < content.length; next++) {
       const range = content[next];
@@ -75,11 +76,6 @@ export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {
   return entries;
 }
 
-const IOV_MAX = 1024;
-/** One call moves at most this much: small enough that threads share the work evenly. */
-const CALL_BYTES_MAX = 4 << 20;
-/** From this size on several threads copy. */
-const PARALLEL_BYTES_MIN = 8 << 20;
 /** One madvise populates at most this much. */
 const POPULATE_BYTES = 8 << 20;
 
@@ -136,16 +132,13 @@ export class PagesFile {
   /** Copies the runs of a task. */
   copy(pid: number, runs: readonly DumpRun[]): void {
     this.reserve(runs.reduce((sum, { start, end }) => sum + end - start, 0));
-    const calls: ReadCall[] = [];
+    const copy = new RemoteCopy();
     for (const run of runs) {
-      const bytes = run.end - run.start;
       if (run.isProtected) this.#copyForced(pid, run);
-      else addToCalls(calls, run, this.#address + this.#used);
-      this.#used += bytes;
+      else copy.add(run, this.#address + this.#used);
+      this.#used += run.end - run.start;
     }
-    const total = calls.reduce((sum, { bytes }) => sum + bytes, 0);
-    if (total < PARALLEL_BYTES_MIN) for (const call of calls) this.#read(pid, call);
-    else this.#readParallel(pid, calls);
+    copy.run('from-task', pid);
   }
 
   /** Appends bytes of ours. */
@@ -166,34 +159,6 @@ export class PagesFile {
     close(this.#fd);
   }
 
-  #read(pid: number, { to, bytes, iov }: ReadCall): void {
-    const local = BigUint64Array.of(BigInt(to), BigInt(bytes));
-    const remote = BigUint64Array.from(iov, (word) => BigInt(word));
-    const got = syscall(SYS.process_vm_readv, pid, local, 1, remote, iov.length / 2, 0);
-    checkRead(pid, got, { to, bytes, iov });
-  }
-
-  /** Each thread takes the next call in turn. */
-  #readParallel(pid: number, calls: readonly ReadCall[]): void {
-    const count = threadCount();
-    const shares = Array.from({ length: count }, (_, thread) => calls.filter((_call, i) => i % count === thread));
-    const threads = shares.map((share) => {
-      const results: [ReadCall, Result][] = [];
-      const thread = new Running((program) => {
-        for (const call of share) {
-          const { to, bytes, iov } = call;
-          const [local, remote] = [program.words(to, bytes), program.words(...iov)];
-          results.push([call, program.call(SYS.process_vm_readv, pid, local, 1, remote, iov.length / 2, 0)]);
-        }
-      });
-      return { thread, results };
-    });
-    for (const { thread } of threads) thread.join();
-    for (const { thread, results } of threads) {
-      for (const [call, result] of results) checkRead(pid, thread.result(result), call);
-    }
-  }
-
   #copyForced(pid: number, { start, end }: Range): void {
     using memory = new ForcedMemory(pid);
     memory.read(start, memoryAt(this.#address + this.#used, end - start));
@@ -203,40 +168,6 @@ export class PagesFile {
     if (this.#bytes > 0) munmap(this.#address, this.#bytes);
     this.#bytes = 0;
   }
-}
-
-/** One process_vm_readv: remote address and length pairs into one range of ours. */
-interface ReadCall {
-  readonly to: number;
-  bytes: number;
-  readonly iov: number[];
-}
-
-/** Adds a run to the last call, or to new ones. */
-function addToCalls(calls: ReadCall[], { start, end }: Range, to: number): void {
-  for (let at = start; at < end; ) {
-    const target = to + at - start;
-    let call = calls.at(-1);
-    const fits = call !== undefined && call.to + call.bytes === target && call.iov.length < 2 * IOV_MAX;
-    if (call === undefined || !fits || call.bytes >= CALL_BYTES_MAX) {
-      call = { to: target, bytes: 0, iov: [] };
-      calls.push(call);
-    }
-    const bytes = Math.min(end - at, CALL_BYTES_MAX - call.bytes);
-    call.iov.push(at, bytes);
-    call.bytes += bytes;
-    at += bytes;
-  }
-}
-
-function checkRead(pid: number, got: number, { bytes, iov }: ReadCall): void {
-  const where = `0x${(iov[0] ?? 0).toString(16)}`;
-  check('process_vm_readv', got, `task ${pid}, ${where}`);
-  if (got === bytes) return;
-  throw new CriuError({
-    object: `task ${pid}`,
-    action: `cannot read its memory: ${got} of ${bytes} bytes from ${where} on`,
-  });
 }
 
 function noSpace(path: string, bytes: number): CriuError {

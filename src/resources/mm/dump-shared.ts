@@ -1,70 +1,87 @@
 /**
- * Shared anonymous memory: each object is written once, whoever maps it, with all pages that have content. criu maps the
- * object itself, so pages that no task has touched through its own mapping are seen too.
+ * Shared memory: each object is written once, whoever maps it, with all pages that have content. criu reads the object
+ * itself, so pages that no task has touched through its own mapping are seen too.
  */
-import type { FrozenTask } from '../../dump/frozen-tree.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
-import { VMA_ANON_SHARED, VMA_AREA_AIORING, VMA_AREA_SYSVIPC } from '../../image/vma-status.ts';
-import { O_RDONLY, SEEK_DATA, SEEK_HOLE } from '../../linux/abi/fcntl.ts';
+import { SEEK_DATA, SEEK_HOLE } from '../../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { memoryAt, syscall } from '../../linux/kernel.ts';
-import { close, fstat, open } from '../../linux/syscalls/fs.ts';
+import { pread } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import type { Range } from './address-space.ts';
 import { PagesFile, pagemapEntries } from './dump-pages.ts';
-import type { DescribedVma } from './dump-vmas.ts';
+import { roundToPages } from './shared-memory.ts';
+
+/** A shared memory object to be written. */
+export interface MemoryObject {
+  /** The number of its pagemap-shmem image. */
+  readonly shmid: number;
+  /** A descriptor of ours that can be read. */
+  readonly fd: number;
+  readonly bytes: number;
+  /** It consists of huge pages of hugetlbfs. */
+  readonly isHuge: boolean;
+}
 
 /** Writes pagemap-shmem-N and pages images, numbered from `firstId` on; returns the number of pages. */
-export function dumpSharedMemory(
-  tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
-  images: ImageDir,
-  firstId: number,
-): number {
-  const seen = new Set<number>();
+export function dumpSharedMemory(objects: readonly MemoryObject[], images: ImageDir, firstId: number): number {
   let id = firstId;
   let pages = 0;
-  for (const { task, vmas } of tasks) {
-    for (const { entry } of vmas) {
-      const { status, shmid, start, end } = entry;
-      if ((status & VMA_ANON_SHARED) === 0 || (status & (VMA_AREA_SYSVIPC | VMA_AREA_AIORING)) !== 0) continue;
-      if (seen.has(shmid)) continue;
-      seen.add(shmid);
-      pages += dumpObject(task, { start, end }, shmid, images, id++);
-    }
+  for (const object of objects) {
+    if (object.bytes > 0) pages += dumpObject(object, images, id++);
   }
   return pages;
 }
 
-function dumpObject(task: FrozenTask, range: Range, shmid: number, images: ImageDir, id: number): number {
-  const path = `/proc/${task.pid}/map_files/${range.start.toString(16)}-${range.end.toString(16)}`;
-  const fd = open(path, O_RDONLY);
-  try {
-    const bytes = fstat(fd).st_size;
-    const file = new PagesFile(images, id);
-    const parts = dataRanges(fd, bytes);
-    const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    file.reserve(parts.reduce((sum, { start, end }) => sum + end - start, 0));
-    for (const { start, end } of parts) file.append(memoryAt(address + start, end - start));
-    munmap(address, bytes);
-    file.close();
-    const entries = pagemapEntries(parts.map((part) => ({ ...part, isLazy: false, isProtected: false })));
-    images.write('pagemap-shmem', shmid, { head: { pages_id: id }, entries });
-    return file.pages;
-  } finally {
-    close(fd);
-  }
+function dumpObject({ shmid, fd, bytes, isHuge }: MemoryObject, images: ImageDir, id: number): number {
+  const file = new PagesFile(images, id);
+  const parts = isHuge ? copyHuge(fd, bytes, file) : copyData(fd, bytes, file);
+  file.close();
+  const entries = pagemapEntries(parts.map((part) => ({ ...part, isLazy: false, isProtected: false })));
+  images.write('pagemap-shmem', shmid, { head: { pages_id: id }, entries });
+  return file.pages;
 }
 
-/** Parts of a file that are not holes (man 2 lseek, SEEK_DATA). */
+function copyData(fd: number, bytes: number, file: PagesFile): Range[] {
+  const parts = dataRanges(fd, bytes);
+  const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  file.reserve(parts.reduce((sum, { start, end }) => sum + end - start, 0));
+  for (const { start, end } of parts) file.append(memoryAt(address + start, end - start));
+  munmap(address, bytes);
+  return parts;
+}
+
+/** Parts of a file that are not holes, in whole pages (man 2 lseek, SEEK_DATA). */
 function dataRanges(fd: number, bytes: number): Range[] {
   const ranges: Range[] = [];
   for (let at = 0; at < bytes; ) {
     const start = syscall(SYS.lseek, fd, at, SEEK_DATA);
     if (start < 0) break;
-    const end = syscall(SYS.lseek, fd, start, SEEK_HOLE);
+    const end = roundToPages(syscall(SYS.lseek, fd, start, SEEK_HOLE));
     ranges.push({ start, end });
     at = end;
+  }
+  return ranges;
+}
+
+const HUGE_CHUNK = 1 << 21;
+
+/**
+ * hugetlbfs knows no SEEK_DATA, and touching a hole through a mapping would take a page of the pool. read(2) gives
+ * zeros for it (fs/hugetlbfs/inode.c hugetlbfs_read_iter()).
+ */
+function copyHuge(fd: number, bytes: number, file: PagesFile): Range[] {
+  const ranges: Range[] = [];
+  const buffer = Buffer.alloc(Math.min(bytes, HUGE_CHUNK));
+  const zeros = Buffer.alloc(buffer.length);
+  for (let start = 0; start < bytes; start += buffer.length) {
+    const got = pread(fd, buffer, start);
+    if (got <= 0) break;
+    const part = buffer.subarray(0, got);
+    if (part.equals(zeros.subarray(0, got))) continue;
+    file.append(part);
+    ranges.push({ start, end: start + got });
   }
   return ranges;
 }

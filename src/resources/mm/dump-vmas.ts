@@ -11,6 +11,7 @@ import {
   VMA_AREA_AIORING,
   VMA_AREA_GUARD,
   VMA_AREA_HEAP,
+  VMA_AREA_MEMFD,
   VMA_AREA_REGULAR,
   VMA_AREA_SYSVIPC,
   VMA_AREA_VDSO,
@@ -19,7 +20,7 @@ import {
   VMA_FILE_PRIVATE,
   VMA_FILE_SHARED,
 } from '../../image/vma-status.ts';
-import { O_RDWR } from '../../linux/abi/fcntl.ts';
+import { O_RDONLY, O_RDWR } from '../../linux/abi/fcntl.ts';
 import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
 import type { Range } from './address-space.ts';
@@ -93,9 +94,7 @@ function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
   }
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
-  if (path.startsWith('/memfd:')) return { why: 'memfd mappings are not supported yet by this criu' };
   if (path.startsWith('/SYSV')) return { why: 'System V shared memory is not supported yet by this criu' };
-  if (vmFlags.has('ht')) return { why: 'huge pages of hugetlbfs are not supported yet by this criu' };
   if (path === '/[aio]') return { why: 'rings of asynchronous I/O are not supported yet by this criu' };
   if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
@@ -114,7 +113,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   const sharing = isShared ? MM.MAP_SHARED : vmFlags.has('dp') ? MM.MAP_DROPPABLE : MM.MAP_PRIVATE;
   const flags = FLAGS.reduce(
     (all, [code, flag]) => (vmFlags.has(code) ? all | flag : all),
-    sharing | (kind.isAnonymous ? MM.MAP_ANONYMOUS : 0),
+    sharing | (kind.isAnonymous ? MM.MAP_ANONYMOUS : 0) | hugeSize(seen),
   );
   const madv = ADVICE.reduce((all, [code, advice]) => (vmFlags.has(code) ? all | (1n << BigInt(advice)) : all), 0n);
   const entry: VmaEntry = {
@@ -136,6 +135,28 @@ function describe(seen: SmapsEntry): DescribedVma {
   return { seen, entry, needsFile: !kind.isAnonymous && path !== '' };
 }
 
+/** The name of anonymous huge pages, private and shared (mm/mmap.c, HUGETLB_ANON_FILE). */
+const ANON_HUGEPAGE = '/anon_hugepage';
+
+/** log2 of the page size; for files of a mounted hugetlbfs the mount says it. */
+function hugeSize({ vmFlags, path, kernelPageSizeKb }: SmapsEntry): number {
+  if (!vmFlags.has('ht') || (path !== ANON_HUGEPAGE && !path.startsWith('/memfd:'))) return 0;
+  return Math.log2(kernelPageSizeKb * 1024) << MM.MAP_HUGE_SHIFT;
+}
+
+/** Notes the file behind a mapping. `isMemory`: it is a memfd or shared anonymous memory. */
+export function assignFile(
+  { entry, seen }: DescribedVma,
+  { fileId, fdflags, isMemory }: { fileId: number; fdflags: number; isMemory: boolean },
+): void {
+  entry.shmid = fileId;
+  entry.fdflags = fdflags;
+  if (!isMemory) return;
+  entry.status |= VMA_AREA_MEMFD;
+  // What was opened for writing may be mapped for reading only: F_SEAL_WRITE (mm/memfd.c, Linux 6.7).
+  if (seen.isShared) entry.fdflags = seen.vmFlags.has('mw') ? O_RDWR : O_RDONLY;
+}
+
 function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnonymous: boolean } {
   if (path === '[vdso]') return { status: VMA_AREA_REGULAR | VMA_AREA_VDSO | VMA_ANON_PRIVATE, isAnonymous: true };
   if (path === '[vsyscall]') return { status: VMA_AREA_VSYSCALL | VMA_ANON_PRIVATE, isAnonymous: true };
@@ -144,8 +165,7 @@ function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnon
   if (path === '/[aio]') return { status: VMA_AREA_REGULAR | VMA_AREA_AIORING | VMA_ANON_SHARED, isAnonymous: true };
   if (isShared && path.startsWith('/SYSV'))
     return { status: VMA_AREA_REGULAR | VMA_AREA_SYSVIPC | VMA_ANON_SHARED, isAnonymous: true };
-  if (isShared && path === '/dev/zero') return { status: VMA_AREA_REGULAR | VMA_ANON_SHARED, isAnonymous: true };
-  if (inode === 0) {
+  if (inode === 0 || (!isShared && path === ANON_HUGEPAGE)) {
     const heap = path === '[heap]' ? VMA_AREA_HEAP : 0;
     return { status: VMA_AREA_REGULAR | heap | VMA_ANON_PRIVATE, isAnonymous: true };
   }

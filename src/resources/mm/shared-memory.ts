@@ -1,5 +1,5 @@
 /**
- * Shared anonymous memory: each object (vma_entry.shmid) is made once, by criu itself, filled from its pages, and mapped
+ * Shared anonymous memory in the form of older images (VMA_ANON_SHARED); newer ones have it as memfds. Each object (vma_entry.shmid) is made once, by criu itself, filled from its pages, and mapped
  * by the tasks through a descriptor that they fetch with pidfd_getfd. It is an ordinary MAP_SHARED | MAP_ANONYMOUS
  * mapping of ours, so in the tasks it has the same name and nature as before.
  */
@@ -7,6 +7,7 @@ import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
+import { PAGE_BYTES } from '../../image/pagemap.ts';
 import { VMA_ANON_SHARED, VMA_AREA_SYSVIPC } from '../../image/vma-status.ts';
 import { O_RDWR } from '../../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
@@ -16,6 +17,26 @@ import { memoryAt, mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { MappedFile } from './fill-memory.ts';
 import { pageRuns } from './pages-image.ts';
 import { hex, mmapFlags } from './restore-vmas.ts';
+
+export const roundToPages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+
+/** Puts the content of pagemap-shmem-`shmid` into an object that is mapped at `address`; returns the number of pages. */
+export function fillObject(address: number, bytes: number, shmid: number, images: ImageDir): number {
+  const pagemap = images.tryRead('pagemap-shmem', shmid);
+  if (pagemap === undefined) return 0;
+  const name = `pagemap-shmem-${shmid}.img`;
+  using pages = new MappedFile(images.imagePath('pages', pagemap.head.pages_id));
+  const memory = memoryAt(address, bytes);
+  let count = 0;
+  for (const run of pageRuns(pagemap, name)) {
+    if (run.address + run.bytes > bytes || run.offset + run.bytes > pages.bytes) {
+      throw new CriuError({ object: name, action: `has pages beyond the end of the shared memory (${bytes} bytes)` });
+    }
+    memory.set(pages.view(run.offset, run.bytes), run.address);
+    count += run.bytes / PAGE_BYTES;
+  }
+  return count;
+}
 
 interface SharedObject {
   readonly address: number;
@@ -49,23 +70,8 @@ export class SharedMemory {
   #make(shmid: number, bytes: number, images: ImageDir): SharedObject {
     const address = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const fd = open(`/proc/self/map_files/${hex(address)}-${hex(address + bytes)}`, O_RDWR);
-    this.#fill(shmid, address, bytes, images);
+    this.#pagesWritten += fillObject(address, bytes, shmid, images);
     return { address, bytes, fd };
-  }
-
-  #fill(shmid: number, address: number, bytes: number, images: ImageDir): void {
-    const pagemap = images.tryRead('pagemap-shmem', shmid);
-    if (pagemap === undefined) return;
-    const name = `pagemap-shmem-${shmid}.img`;
-    using pages = new MappedFile(images.imagePath('pages', pagemap.head.pages_id));
-    const memory = memoryAt(address, bytes);
-    for (const run of pageRuns(pagemap, name)) {
-      if (run.address + run.bytes > bytes || run.offset + run.bytes > pages.bytes) {
-        throw new CriuError({ object: name, action: `has pages beyond the end of the shared memory (${bytes} bytes)` });
-      }
-      memory.set(pages.view(run.offset, run.bytes), run.address);
-      this.#pagesWritten += run.bytes / 4096;
-    }
   }
 
   /** Adds the ops that map a part of an object into a task. */

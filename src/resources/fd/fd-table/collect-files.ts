@@ -17,6 +17,7 @@ import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
+import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { FileIds } from './file-ids.ts';
@@ -24,6 +25,8 @@ import { InspectedFile } from './open-file.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
 export interface MappedFile {
+  /** It is a memfd or shared anonymous memory. */
+  readonly isMemory: boolean;
   readonly fileId: number;
   readonly fdflags: number;
 }
@@ -61,6 +64,8 @@ export class FilesDump implements KindDump {
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new Map<string, number>();
   readonly #byMapping = new Map<string, number>();
+  /** Ids of what is mapped and no file: memfds and the like. */
+  readonly #memory = new Set<number>();
   readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
   readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
@@ -99,7 +104,7 @@ export class FilesDump implements KindDump {
     return this.#registerPath(task, localFd, name);
   }
 
-  /** The file behind a mapping (not shared memory of the kernel). Undefined when there is a problem with it. */
+  /** The file behind a mapping (not System V shared memory). Undefined when there is a problem with it. */
   registerMapping(task: FrozenTask, vma: MapsEntry): MappedFile | undefined {
     const range = `${vma.start.toString(16)}-${vma.end.toString(16)}`;
     const path = `/proc/${task.pid}/map_files/${range}`;
@@ -117,7 +122,7 @@ export class FilesDump implements KindDump {
       if (fileId === undefined) return undefined;
       this.#byMapping.set(key, fileId);
     }
-    return { fileId, fdflags };
+    return { fileId, fdflags, isMemory: this.#memory.has(fileId) };
   }
 
   /** The mode bits of a link in map_files tell how the file was opened (fs/proc/base.c proc_map_files_instantiate()). */
@@ -280,10 +285,11 @@ export class FilesDump implements KindDump {
       const file = InspectedFile.ofPath(task, localFd, role);
       const known = this.#byPath.get(pathKey(file));
       if (known !== undefined) return known;
-      if (file.isKernelShmem || !regularFile.recognise(file)) return this.#fail(unknownKind(file));
+      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(unknownKind(file));
       const id = this.#ids.next();
-      const result = dumpRegularFile(file, id, this);
+      const result = file.isKernelShmem ? dumpMemfd(file, id, this) : dumpRegularFile(file, id, this);
       if ('unsupported' in result) return this.#fail(blocker(file, result));
+      if (file.isKernelShmem) this.#memory.add(id);
       this.files.push(result);
       this.#remember(file, id);
       return id;

@@ -86,7 +86,8 @@ export class InspectedFile implements OpenFile {
   get isKernelShmem(): boolean {
     if (this.stat.st_nlink !== 0 || !this.link.startsWith('/')) return false;
     return (
-      this.stat.st_dev === kernelShmemDevice() || (this.link.startsWith('/memfd:') && this.fsType === HUGETLBFS_MAGIC)
+      this.stat.st_dev === kernelShmemDevice() ||
+      (/^\/(memfd:|anon_hugepage|SYSV)/.test(this.link) && this.fsType === HUGETLBFS_MAGIC)
     );
   }
 
