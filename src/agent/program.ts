@@ -233,16 +233,20 @@ export class Program {
     const view = new DataView(block.buffer);
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    this.#ops.forEach((op, index) => {
-      const at = index * OP_BYTES;
+    let at = 0;
+    for (const op of this.#ops) {
       let flags = op.flags | (op.kind << 8);
-      op.args.forEach((arg, i) => {
-        view.setBigUint64(at + OP_ARGS + 8 * i, this.#value(arg, address, dataStart), true);
+      let argAt = at + OP_ARGS;
+      for (let i = 0; i < op.args.length; i++, argAt += 8) {
+        const arg = op.args[i] ?? 0;
+        if (arg === 0) continue;
+        setWord(view, argAt, this.#value(arg, address, dataStart));
         if (typeof arg === 'object' && (arg.kind === 'result' || arg.kind === 'word')) flags |= OP_INDIRECT(i);
-      });
+      }
       view.setUint32(at + OP_FLAGS, flags, true);
       view.setUint32(at + OP_NR, op.nr, true);
-    });
+      at += OP_BYTES;
+    }
     return block;
   }
 
@@ -276,20 +280,31 @@ export class Program {
     return { kind: 'result', op: this.#ops.length - 1 };
   }
 
-  #value(arg: ProgramArg, address: number, dataStart: number): bigint {
-    if (typeof arg === 'bigint') return BigInt.asUintN(64, arg);
-    if (typeof arg === 'number') return BigInt.asUintN(64, BigInt(arg));
+  #value(arg: ProgramArg, address: number, dataStart: number): number | bigint {
+    if (typeof arg === 'bigint' || typeof arg === 'number') return arg;
     switch (arg.kind) {
       case 'result':
-        return BigInt(address + this.resultOffset(arg));
+        return address + this.resultOffset(arg);
       case 'place':
-        return BigInt(address + dataStart + arg.offset);
+        return address + dataStart + arg.offset;
       case 'word':
-        return BigInt(address + dataStart + arg.place.offset);
+        return address + dataStart + arg.place.offset;
       case 'code':
-        return BigInt(arg.address);
+        return arg.address;
       case 'label':
-        return BigInt(address + this.labelOffset(arg));
+        return address + this.labelOffset(arg);
     }
   }
+}
+
+const WORD = 2 ** 32;
+
+/** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
+function setWord(view: DataView, at: number, value: number | bigint): void {
+  if (typeof value === 'bigint') {
+    view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    return;
+  }
+  view.setUint32(at, value, true);
+  view.setUint32(at + 4, Math.floor(value / WORD), true);
 }

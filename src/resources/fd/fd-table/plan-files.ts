@@ -19,7 +19,7 @@ import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.
 import { openMemfdForMapping } from '../memfd/memfd.ts';
 import { memfdObjects } from '../memfd/memfd-objects.ts';
 import { FILE_KINDS } from '../registry.ts';
-import { inheritKey } from '../regular-file/check.ts';
+import { inheritedFd } from '../regular-file/check.ts';
 import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
@@ -54,10 +54,21 @@ interface Table {
 interface Description {
   readonly entry: FileEntry;
   readonly kind: FileKind;
-  readonly slots: Map<Table, Slot[]>;
-  home: Table | undefined;
-  /** Its number at home: a final one, or where it is parked. */
+  /** The first table that uses it, and its numbers there, ascending. Mostly there is no other. */
+  readonly table: Table;
+  readonly slots: Slot[];
+  /** Other tables that use it. */
+  others: Map<Table, Slot[]> | undefined;
+  home: Table;
+  /** Its number at home: a final one, or where it is parked. While its home is planned: where it was made. */
   homeFd: number;
+  isCloexec: boolean;
+}
+
+const NO_SLOTS: readonly Slot[] = [];
+
+function slotsIn({ table, slots, others }: Description, wanted: Table): readonly Slot[] {
+  return table === wanted ? slots : (others?.get(wanted) ?? NO_SLOTS);
 }
 
 /**
@@ -226,7 +237,7 @@ class FilesPlanner {
   #pathOf(fileId: number): StepArg {
     const reg = this.#input.tree.files.get(fileId)?.reg;
     assert(reg !== undefined, `file ${fileId} is a regular file`);
-    const inherited = reg.ext === true ? this.#context.inherited(inheritKey(reg)) : undefined;
+    const inherited = reg.ext === true ? inheritedFd(reg, this.#context) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
     const { kind } = remapOf(fileId, this.#context);
     if (kind === 'none' || kind === 'process') return { text: reg.name };
@@ -266,7 +277,7 @@ class FilesPlanner {
       this.#byPid.set(task.pid, table);
       this.#sharers.set(task.pid, table);
       const seen = new Set<number>();
-      for (const fdinfo of task.fds) this.#addDescriptor(table, fdinfo, seen);
+      for (const fdinfo of ascending(task.fds)) this.#addDescriptor(table, fdinfo, seen);
     }
   }
 
@@ -283,29 +294,35 @@ class FilesPlanner {
   }
 
   #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, seen: Set<number>): void {
-    const object = `fd ${fd} of ${table.owner.label}`;
     const entry = this.#input.tree.files.get(id);
     const kind = this.#kinds.get(type);
     if (entry === undefined || entry.type !== type || seen.has(fd) || fd > FD_MAX) {
       const why = seen.has(fd) ? 'it is twice in the image' : `file ${id} of that kind is not in files.img`;
+      const object = `fd ${fd} of ${table.owner.label}`;
       this.#problems.push({ object, action: 'cannot be restored', why: fd > FD_MAX ? 'there is no such number' : why });
       return;
     }
     if (kind === undefined) {
+      const object = `fd ${fd} of ${table.owner.label}`;
       const why = `files of kind ${kindName(type)} are not supported yet`;
       this.#problems.push({ object, action: 'cannot be restored', why });
       return;
     }
     seen.add(fd);
-    let description = this.#descriptions.get(id);
-    if (description === undefined) {
-      description = { entry, kind, slots: new Map(), home: undefined, homeFd: -1 };
-      this.#descriptions.set(id, description);
-    }
     const slot = { fd, isCloexec: (flags & FD_CLOEXEC) !== 0 };
-    const slots = description.slots.get(table);
-    if (slots === undefined) description.slots.set(table, [slot]);
-    else slots.push(slot);
+    const description = this.#descriptions.get(id);
+    if (description === undefined) {
+      this.#descriptions.set(id, {
+        entry,
+        kind,
+        table,
+        slots: [slot],
+        others: undefined,
+        home: table,
+        homeFd: -1,
+        isCloexec: false,
+      });
+    } else addSlot(description, table, slot);
   }
 
   /** Groups by home, each with its members. */
@@ -313,49 +330,51 @@ class FilesPlanner {
 
   #chooseHomes(): void {
     const groups = new Map<string, Description[]>();
-    for (const [id, description] of this.#descriptions) {
-      const key = `${description.entry.type} ${description.kind.groupKey?.(description.entry) ?? `id ${id}`}`;
+    for (const description of this.#descriptions.values()) {
+      const { kind, entry, table } = description;
+      if (kind.groupKey === undefined) {
+        this.#addGroup(table, [description]);
+        continue;
+      }
+      const key = `${entry.type} ${kind.groupKey(entry)}`;
       const group = groups.get(key);
       if (group === undefined) groups.set(key, [description]);
       else group.push(description);
     }
     for (const group of groups.values()) {
-      const tables = group.flatMap(({ slots }) => [...slots.keys()]);
+      const tables = group.map(({ table }) => table);
       const home = tables.reduce((first, table) => (table.order < first.order ? table : first));
       for (const description of group) description.home = home;
-      const list = this.#groups.get(home);
-      if (list === undefined) this.#groups.set(home, [group]);
-      else list.push(group);
+      this.#addGroup(home, group);
     }
+  }
+
+  #addGroup(home: Table, group: Description[]): void {
+    const list = this.#groups.get(home);
+    if (list === undefined) this.#groups.set(home, [group]);
+    else list.push(group);
   }
 
   #planCreate(table: Table): void {
     const { plan } = table;
-    const groups = (this.#groups.get(table) ?? []).map((group) => ({ group, lowest: lowestSlot(group, table) }));
-    groups.sort((a, b) => a.lowest - b.lowest);
+    const groups = this.#groups.get(table) ?? [];
+    groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
-    for (const { group } of groups) this.#createGroup(group, table, pulls);
+    const home = this.#home(table, pulls);
+    for (const group of groups) this.#createGroup(group, table, home);
     pulls.close();
-    table.steps.create.push(...plan.take());
+    table.steps.create = plan.take();
   }
 
-  #createGroup(group: readonly Description[], table: Table, pulls: PeerDescriptors): void {
-    const first = group[0];
-    assert(first !== undefined, 'a group has a member');
-    const byId = new Map(group.map((description) => [description.entry.id, description]));
-    const made = new Map<number, { fd: number; isCloexec: boolean }>();
-    const home = this.#home(table, pulls, {
-      cloexec: (id) => (wantsCloexec(byId.get(id)?.slots.get(table)) ? O_CLOEXEC : 0),
-      made: (id, fd, isCloexec) => made.set(id, { fd, isCloexec }),
-    });
-    first.kind.create(
+  #createGroup(group: readonly Description[], table: Table, home: RestoreHome): void {
+    for (const description of group) description.homeFd = -1;
+    group[0]?.kind.create(
       group.map(({ entry }) => entry),
       home,
     );
-    const placements: Placement[] = group.map(({ entry, slots }) => {
-      const now = made.get(entry.id);
-      assert(now !== undefined, `file ${entry.id} was made`);
-      return { from: now.fd, isCloexec: now.isCloexec, slots: slots.get(table) ?? [] };
+    const placements: Placement[] = group.map((description) => {
+      assert(description.homeFd >= 0, `file ${description.entry.id} was made`);
+      return { from: description.homeFd, isCloexec: description.isCloexec, slots: slotsIn(description, table) };
     });
     const fds = table.plan.place(placements);
     group.forEach((description, i) => {
@@ -363,47 +382,60 @@ class FilesPlanner {
     });
   }
 
-  #home(table: Table, pulls: PeerDescriptors, made: Pick<RestoreHome, 'cloexec' | 'made'>): RestoreHome {
+  #home(table: Table, pulls: PeerDescriptors): RestoreHome {
+    const describe = (fileId: number): Description => {
+      const description = this.#descriptions.get(fileId);
+      assert(description !== undefined, `a descriptor refers to file ${fileId}`);
+      return description;
+    };
     return {
       task: table.owner,
       table: table.plan,
       context: this.#context,
       pull: (fd) => pulls.fetch(fd),
-      ...made,
+      // The flag of the lowest descriptor, which it mostly gets at once; a parked one has it.
+      cloexec: (fileId) => ((slotsIn(describe(fileId), table)[0]?.isCloexec ?? true) ? O_CLOEXEC : 0),
+      made(fileId, fd, isCloexec) {
+        const description = describe(fileId);
+        description.homeFd = fd;
+        description.isCloexec = isCloexec;
+      },
     };
   }
 
   /** Fetches what was made elsewhere, in ascending order of the numbers wanted. */
   #planShare(table: Table): void {
-    const foreign = [...this.#descriptions.values()].filter(({ home, slots }) => home !== table && slots.has(table));
+    const foreign = [...this.#descriptions.values()].filter(
+      (description) => description.home !== table && slotsIn(description, table).length > 0,
+    );
     foreign.sort((a, b) => lowestSlot([a], table) - lowestSlot([b], table));
     const peers = new Map<Table, PeerDescriptors>();
-    for (const { home, homeFd, slots } of foreign) {
-      assert(home !== undefined, 'every description has a home');
+    for (const description of foreign) {
+      const { home, homeFd } = description;
       const peer = peers.get(home) ?? new PeerDescriptors(table.plan, home.owner.pid, home.owner.label);
       peers.set(home, peer);
       const from = peer.fetch(homeFd);
-      table.plan.place([{ from, isCloexec: true, slots: slots.get(table) ?? [] }]);
+      table.plan.place([{ from, isCloexec: true, slots: slotsIn(description, table) }]);
     }
     for (const peer of peers.values()) peer.close();
-    table.steps.share.push(...table.plan.take());
+    table.steps.share = table.plan.take();
   }
 
   #planFinish(table: Table): void {
     const { plan } = table;
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
-    const none = { cloexec: () => 0, made: () => assert(false, 'nothing is made in the last stage') };
-    const home = this.#home(table, pulls, none);
-    for (const { entry, kind, homeFd, slots } of (this.#groups.get(table) ?? []).flat()) {
+    const home = this.#home(table, pulls);
+    for (const description of (this.#groups.get(table) ?? []).flat()) {
+      const { entry, kind, homeFd } = description;
       kind.finish?.(entry, homeFd, home);
-      this.#planLeases(table, slots.get(table) ?? [], entry);
+      this.#planLeases(table, slotsIn(description, table), entry);
       const fown = kind.fown(entry, this.#input.tree);
       if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
       if (homeFd >= plan.parkingStart) plan.close(homeFd);
     }
     pulls.close();
     for (const lock of this.#locks.get(table) ?? []) if (!isLease(lock)) planLock(plan, lock);
-    table.steps.finish.push(...plan.take());
+    table.steps.finish = plan.take();
   }
 
   /** Before the owner, who would get a signal when a lease is broken. */
@@ -417,15 +449,28 @@ class FilesPlanner {
 
 const FD_MAX = 0x7fff_fffe;
 
+/** Tables are dumped in ascending order, but nobody promised it. */
+function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
+  const isSorted = fds.every(({ fd }, i) => i === 0 || fd >= (fds[i - 1]?.fd ?? 0));
+  return isSorted ? fds : [...fds].sort((a, b) => a.fd - b.fd);
+}
+
+/** Slots ascend. */
 function lowestSlot(group: readonly Description[], table: Table): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const { slots } of group) for (const { fd } of slots.get(table) ?? []) lowest = Math.min(lowest, fd);
+  for (const description of group) lowest = Math.min(lowest, slotsIn(description, table)[0]?.fd ?? lowest);
   return lowest;
 }
 
-/** The flag of the descriptor that the description is made with: the lowest, which it mostly gets at once. */
-function wantsCloexec(slots: readonly Slot[] | undefined): boolean {
-  return slots?.[0]?.isCloexec ?? true;
+function addSlot(description: Description, table: Table, slot: Slot): void {
+  if (table === description.table) {
+    description.slots.push(slot);
+    return;
+  }
+  description.others ??= new Map();
+  const slots = description.others.get(table);
+  if (slots === undefined) description.others.set(table, [slot]);
+  else slots.push(slot);
 }
 
 /** Fetching descriptors of another process. Its pidfd is opened at the first one and parked. */

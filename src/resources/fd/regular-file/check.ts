@@ -15,16 +15,21 @@ import { remapOf } from './remap-restore.ts';
 const RWX = 0o777;
 
 /** The `--inherit-fd` key of a file: its path without the slash at the front, or the external name. */
-export function inheritKey(reg: RegFileEntry): string {
+function inheritKey(reg: RegFileEntry): string {
   if (reg.ext === true) return reg.name;
   return reg.name === '/' ? '.' : reg.name.slice(1);
+}
+
+/** The controller's descriptor that stands for this file (--inherit-fd). */
+export function inheritedFd(reg: RegFileEntry, context: RestoreContext): number | undefined {
+  return context.options.inheritFds.length === 0 ? undefined : context.inherited(inheritKey(reg));
 }
 
 /** What speaks against restoring this file. */
 export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): CriuErrorFields[] {
   const remap = remapOf(reg.id, context);
   if (remap.problem !== undefined) return [remap.problem];
-  const isInherited = context.inherited(inheritKey(reg)) !== undefined;
+  const isInherited = inheritedFd(reg, context) !== undefined;
   if (reg.ext === true && !isInherited) return [notInherited(reg)];
   // A file of another mount namespace can't be seen from here, one that is made anew needs no check.
   const isElsewhere = reg.mnt_id !== undefined && reg.mnt_id !== -1;

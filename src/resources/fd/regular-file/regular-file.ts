@@ -28,7 +28,7 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { major, minor } from '../../../linux/syscalls/fs.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome } from '../file-kind.ts';
-import { checkRegularFile, inheritKey } from './check.ts';
+import { checkRegularFile, inheritedFd } from './check.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
 import { isHeld } from './remap-restore.ts';
@@ -119,7 +119,7 @@ export function openFlags(flags: number): number {
 
 function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   const { table, context } = home;
-  const inherited = context.inherited(inheritKey(reg));
+  const inherited = inheritedFd(reg, context);
   if (inherited !== undefined && reg.ext !== true) {
     home.made(reg.id, home.pull(inherited), true);
     return;
