@@ -10,6 +10,7 @@
 import { Program, type Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { MADV_DONTNEED } from '../linux/abi/mman.ts';
@@ -20,8 +21,9 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { tryWait } from '../linux/syscalls/process.ts';
 import { fillMemory, MappedFile } from '../resources/mm/fill-memory.ts';
-import { type MemoryPlan, type ParentMemory, planMemory } from '../resources/mm/memory-plan.ts';
+import { type MemoryPlan, type ParentMemory, planMemory, type TaskMemory } from '../resources/mm/memory-plan.ts';
 import { pageRuns } from '../resources/mm/pages-image.ts';
+import { restoreRing } from '../resources/mm/restore-aio.ts';
 import { planMoveVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
@@ -87,6 +89,7 @@ export class TreeBuilder {
     this.#run(host, task, program);
     fillMemory(task.pid, plan.write, pages);
     this.#overwrite(task.pid, plan, pages);
+    for (const ring of task.mm.aios) this.#restoreRing(task, host, ring, memory, pages);
     this.#built.push({ task, host, writable: plan.writable });
     this.#forkChildren(task, host, { memory: { ...memory, writable: plan.writable }, pages });
   }
@@ -118,6 +121,20 @@ export class TreeBuilder {
       (p, id, flags) => files.openForMapping(p, task.pid, id, flags),
       (p, vma, prot) => sharedMemory.planMap(p, vma, prot),
     );
+  }
+
+  #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry, memory: TaskMemory, pages: MappedFile): void {
+    const { id, ring_len } = ring;
+    const run = memory.runs.find(({ address, bytes }) => address <= id && id + ring_len <= address + bytes);
+    if (run === undefined) {
+      const action = `has a ring of asynchronous I/O at ${id.toString(16)}, but the images do not have its content`;
+      throw new CriuError({ object: task.label, action });
+    }
+    try {
+      restoreRing(host, ring, pages.view(run.offset + id - run.address, ring_len));
+    } catch (error) {
+      throw named(error, task.label);
+    }
   }
 
   #pagesOf(task: RestoreTask): MappedFile {
@@ -159,7 +176,7 @@ export class TreeBuilder {
     const forked = early.map(bear);
     if (leadsSession) {
       program.must('become a session leader', SYS.setsid);
-      this.#context.files.addControllingTerminal(program, task.pid);
+      this.#context.files.terminals.addControl(program, task.pid);
     } else if (leadsGroup) program.must('lead a process group', SYS.setpgid, 0, 0);
     forked.push(...late.map(bear));
     if (sessions.length > 0) program.must('adopt orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);

@@ -26,8 +26,13 @@ export interface FilesPlan {
   seal(): void;
   /** Adds the open of a mapped file by a task; returns the descriptor, which the caller closes. */
   openForMapping(program: Program, pid: number, fileId: number, fdflags: number): ProgramArg;
+  readonly terminals: TerminalsPlan;
+}
+
+/** What sessions need of terminals. */
+export interface TerminalsPlan {
   /** Adds the ops by which a session leader takes its controlling terminal, when it has nothing open yet. */
-  addControllingTerminal(program: Program, pid: number): void;
+  addControl(program: Program, pid: number): void;
   /** Adds the ops by which a session leader makes another group than its own the foreground one; false: not needed. */
   addForegroundGroup(program: Program, pid: number, pgid: number): boolean;
   /** Makes a group the foreground job of the terminal that a shell job takes over from criu, if there is one. */

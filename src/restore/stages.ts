@@ -97,11 +97,11 @@ function joinGroups(context: RestoreContext, tasks: readonly BuiltTask[]): void 
 function setForeground({ files, tree: { root } }: RestoreContext, tasks: readonly BuiltTask[]): void {
   for (const { task, host } of tasks) {
     const program = new Program();
-    if (task.sid !== task.pid || !files.addForegroundGroup(program, task.pid, task.pgid)) continue;
+    if (task.sid !== task.pid || !files.terminals.addForegroundGroup(program, task.pid, task.pgid)) continue;
     program.stop();
     runIn(host, task.label, program);
   }
-  if (root.sid !== root.pid && root.pgid === root.pid) files.bringToForeground(root.pgid);
+  if (root.sid !== root.pid && root.pgid === root.pid) files.terminals.bringToForeground(root.pgid);
 }
 
 /** Runs a program; an error has the task's name instead of its number. */

@@ -12,7 +12,7 @@ import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { AT_FDCWD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { FileStage, FilesPlan } from '../../../restore/context.ts';
+import type { FileStage, FilesPlan, TerminalsPlan } from '../../../restore/context.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
@@ -25,8 +25,7 @@ import { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { addSteps, type LaterNumber, type Step, type StepArg } from '../step.ts';
-import { terminalHolder } from '../tty/holder.ts';
-import { addControllingTerminal, addForegroundGroup } from '../tty/session.ts';
+import { planTerminals } from '../tty/session.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
 
@@ -82,6 +81,7 @@ export function planFiles(input: PlanFilesInput): PlannedFiles {
 /** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
 export class PlannedFiles implements FilesPlan {
   readonly stages: readonly FileStage[];
+  readonly terminals: TerminalsPlan;
   readonly #tables: ReadonlyMap<number, Table>;
   readonly #context: RestoreContext;
   readonly #holders: NameHolders;
@@ -90,6 +90,7 @@ export class PlannedFiles implements FilesPlan {
   constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
     this.#tables = tables;
     this.#context = context;
+    this.terminals = planTerminals(context);
     this.#holders = holders;
     this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
   }
@@ -146,18 +147,6 @@ export class PlannedFiles implements FilesPlan {
   commit(): void {
     this.#holders.commit();
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
-  }
-
-  addControllingTerminal(program: Program, pid: number): void {
-    addControllingTerminal(program, pid, this.#context);
-  }
-
-  addForegroundGroup(program: Program, pid: number, pgid: number): boolean {
-    return addForegroundGroup(program, pid, pgid, this.#context);
-  }
-
-  bringToForeground(pgrp: number): void {
-    terminalHolder(this.#context).bringToForeground(pgrp);
   }
 
   [Symbol.dispose](): void {

@@ -7,6 +7,7 @@
 import type { Program } from '../../../agent/program.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { TIOCSCTTY, TIOCSPGRP } from '../../../linux/abi/tty.ts';
+import type { TerminalsPlan } from '../../../restore/context.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { terminalHolder } from './holder.ts';
 
@@ -14,8 +15,17 @@ import { terminalHolder } from './holder.ts';
 const FORCE = 1;
 const NO_FORCE = 0;
 
+/** The part of the restore that sessions need. */
+export function planTerminals(context: RestoreContext): TerminalsPlan {
+  return {
+    addControl: (program, pid) => addControl(program, pid, context),
+    addForegroundGroup: (program, pid, pgid) => addForegroundGroup(program, pid, pgid, context),
+    bringToForeground: (pgrp) => terminalHolder(context).bringToForeground(pgrp),
+  };
+}
+
 /** Adds the ops by which session leader `pid` takes its controlling terminal, if it has one. */
-export function addControllingTerminal(program: Program, pid: number, context: RestoreContext): void {
+function addControl(program: Program, pid: number, context: RestoreContext): void {
   const terminal = terminalHolder(context).sessionOf(pid);
   if (terminal === undefined) return;
   withDescriptor(program, terminal.fd, context, (fd) => {
@@ -25,7 +35,7 @@ export function addControllingTerminal(program: Program, pid: number, context: R
 }
 
 /** Adds the ops by which session leader `pid` sets the foreground group, if that is not its own; false: nothing to do. */
-export function addForegroundGroup(program: Program, pid: number, pgid: number, context: RestoreContext): boolean {
+function addForegroundGroup(program: Program, pid: number, pgid: number, context: RestoreContext): boolean {
   const terminal = terminalHolder(context).sessionOf(pid);
   if (terminal === undefined || terminal.pgrp === 0 || terminal.pgrp === pgid) return false;
   const { pgrp } = terminal;
