@@ -20,6 +20,7 @@ import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
+import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
@@ -90,12 +91,16 @@ function writeTree(
   const namespaces = new NamespaceNumbers();
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
   const dumped = lookAt(tree, files, namespaces, problems);
+  const rings = new WatchedRings(dumped);
+  problems.push(...rings.problems());
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters));
+  rings.settle();
   const statistics = writeMemory(dumped, memfdInodes(files).objects, images, prepared);
+  rings.check();
   log.debug('memory is written');
   dumped.forEach((one, i) => {
     const state = states[i];

@@ -2,11 +2,12 @@
 import { Program } from '../agent/program.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
-import { VMA_AREA_VDSO } from '../image/vma-status.ts';
+import { VMA_AREA_AIORING, VMA_AREA_VDSO } from '../image/vma-status.ts';
 import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
+import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
@@ -176,7 +177,7 @@ export function describeMm(
     mm_saved_auxv: pairs.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
-    aios: [],
+    aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),
     thp_disabled: state.mm.isThpDisabled,
     ...(state.lockFuture === 0 ? {} : { lock_future_ext: state.lockFuture }),
   };

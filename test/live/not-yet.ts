@@ -11,7 +11,6 @@ export const notYet: Readonly<Record<string, string>> = {
   'a POSIX timer keeps its overrun': 'the count of expirations is lost',
   'eventfd, timerfd, signalfd, epoll and inotify survive': 'inotify is refused',
   'an eventfd stays a semaphore': 'the program also has an inotify, which is refused',
-  'an AIO ring survives': 'AIO rings are refused',
   'SysV shared memory in an IPC namespace stays shared': 'IPC namespaces and SysV shared memory are refused',
 };
 

@@ -95,7 +95,6 @@ function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
   if (path.startsWith('/SYSV')) return { why: 'System V shared memory is not supported yet by this criu' };
-  if (path === '/[aio]') return { why: 'rings of asynchronous I/O are not supported yet by this criu' };
   if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
     return { why: 'it is registered with a userfaultfd' };
@@ -119,7 +118,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   const entry: VmaEntry = {
     start,
     end,
-    pgoff: kind.isAnonymous && !isShared ? 0 : seen.offset,
+    pgoff: (kind.isAnonymous && !isShared) || path === AIO_RING ? 0 : seen.offset,
     shmid: kind.isAnonymous && isShared ? seen.inode : 0,
     prot: seen.prot,
     flags,
@@ -132,8 +131,10 @@ function describe(seen: SmapsEntry): DescribedVma {
   const name = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1];
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous) entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
-  return { seen, entry, needsFile: !kind.isAnonymous && path !== '' };
+  return { seen, entry, needsFile: !kind.isAnonymous && path !== AIO_RING && path !== '' };
 }
+
+const AIO_RING = '/[aio]';
 
 /** The name of anonymous huge pages, private and shared (mm/mmap.c, HUGETLB_ANON_FILE). */
 const ANON_HUGEPAGE = '/anon_hugepage';
@@ -162,7 +163,7 @@ function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnon
   if (path === '[vsyscall]') return { status: VMA_AREA_VSYSCALL | VMA_ANON_PRIVATE, isAnonymous: true };
   if (path.startsWith('[vvar'))
     return { status: VMA_AREA_REGULAR | VMA_ANON_PRIVATE | VMA_AREA_VVAR, isAnonymous: true };
-  if (path === '/[aio]') return { status: VMA_AREA_REGULAR | VMA_AREA_AIORING | VMA_ANON_SHARED, isAnonymous: true };
+  if (path === AIO_RING) return { status: VMA_AREA_AIORING, isAnonymous: false };
   if (isShared && path.startsWith('/SYSV'))
     return { status: VMA_AREA_REGULAR | VMA_AREA_SYSVIPC | VMA_ANON_SHARED, isAnonymous: true };
   if (inode === 0 || (!isShared && path === ANON_HUGEPAGE)) {
