@@ -18,6 +18,14 @@ import { isAlive, readTree } from '../harness/processes.ts';
 
 liveTest('a pseudo terminal inside the tree survives', 'pty-pair');
 
+liveTest('what is on the way through pseudo terminals survives', 'pty-queues');
+
+liveCase('what is on the way through pseudo terminals stays there when the tree goes on', async () => {
+  const specimen = await startProgram('pty-queues');
+  expectSuccess(await dump(specimen, makeImagesDir(specimen, 'images'), ['--leave-running']));
+  await checkRound(specimen, 1);
+});
+
 /** Gives the shell its command number N; returns its exit status and pid. */
 async function runInShell(shell: Specimen, number: number, command: string): Promise<{ status: number; pid: number }> {
   const path = `${shell.status}.cmd${number}`;

@@ -7,7 +7,16 @@
 import { assert, CriuError, SyscallError } from '../../../base/errors.ts';
 import { TtyType } from '../../../image/gen/tty.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
-import { F_DUPFD_CLOEXEC, F_SETFL, FASYNC, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR } from '../../../linux/abi/fcntl.ts';
+import {
+  F_DUPFD_CLOEXEC,
+  F_SETFL,
+  FASYNC,
+  O_CLOEXEC,
+  O_LARGEFILE,
+  O_NOCTTY,
+  O_NONBLOCK,
+  O_RDWR,
+} from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import {
   TCGETS,
@@ -20,6 +29,7 @@ import {
   TIOCPKT,
   TIOCSPGRP,
   TIOCSPTLCK,
+  TIOCSWINSZ,
   WINSIZE_BYTES,
 } from '../../../linux/abi/tty.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
@@ -55,6 +65,8 @@ export class TerminalHolder {
   readonly #extra: number[] = [];
   readonly #sessions = new Map<number, ControllingTerminal>();
   #takenOver: number | undefined;
+  /** The size that the terminal that is taken over really has. */
+  #size: Uint8Array | undefined;
 
   constructor(context: RestoreContext) {
     this.#context = context;
@@ -79,6 +91,7 @@ export class TerminalHolder {
   }
 
   release(): void {
+    if (this.#takenOver !== undefined && this.#size !== undefined) ioctl(this.#takenOver, TIOCSWINSZ, this.#size);
     for (const fd of [...this.#fds.values(), ...this.#extra]) close(fd);
     this.#fds.clear();
     this.#extra.length = 0;
@@ -185,7 +198,10 @@ export class TerminalHolder {
     if (slaveFile?.info.exclusive === true && slaveFd !== undefined) mustIoctl(slaveFd, TIOCEXCL, 0, 'TIOCEXCL');
   }
 
-  /** A slave of a shell's terminal becomes a slave of criu's own, with its size. */
+  /**
+   * A slave of a shell's terminal becomes a slave of criu's own. It has its old size until the job runs: then the kernel
+   * tells the job, by SIGWINCH, that its window has another one.
+   */
   #takeOver(file: TerminalFile): void {
     const own = [0, 1, 2].find((fd) => ioctl(fd, TCGETS, new Uint8Array(TERMIOS_BYTES)) === 0);
     if (own === undefined) {
@@ -202,8 +218,9 @@ export class TerminalHolder {
     const size = new Uint8Array(WINSIZE_BYTES);
     mustIoctl(fd, TIOCGWINSZ, size, 'TIOCGWINSZ');
     const { ws_row, ws_col } = parseWinsize(size);
+    if (ws_row > 0 || ws_col > 0) this.#size ??= size;
     const { termios, winsize } = file.info;
-    writeSettings(fd, ws_row === 0 && ws_col === 0 ? { termios, winsize } : { termios });
+    writeSettings(fd, { termios, winsize });
   }
 }
 
@@ -252,12 +269,15 @@ function masterPath({ path, isMaster }: TerminalFile): string {
   return typeof tryStat('/dev/ptmx') === 'object' ? '/dev/ptmx' : '/dev/pts/ptmx';
 }
 
-/** By its path, if that is the terminal, else by its master. Gives the name its owner and permissions. */
+/**
+ * By its path, if that is the terminal, else by its master. One that was opened by its master in the first place shows
+ * it: open(2) adds O_LARGEFILE, the ioctl does not. Gives the name its owner and permissions.
+ */
 function openSlave(file: TerminalFile, index: number, master: number): number {
   const { path, info, entry, mode } = file;
   const flags = openFlags(file);
   const found = tryStat(path);
-  const isThere = typeof found === 'object' && found.st_rdev === info.rdev;
+  const isThere = typeof found === 'object' && found.st_rdev === info.rdev && (flags & O_LARGEFILE) !== 0;
   let fd = isThere ? tryOpen(path, flags) : -ERRNO.ENOENT;
   if (fd < 0) fd = mustIoctl(master, TIOCGPTPEER, flags | O_CLOEXEC, 'TIOCGPTPEER');
   fcntl(fd, F_SETFL, entry.flags & SETFL_MASK & ~FASYNC);
