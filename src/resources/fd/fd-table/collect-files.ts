@@ -21,6 +21,7 @@ import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { FileIds } from './file-ids.ts';
+import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
@@ -62,7 +63,7 @@ export class FilesDump implements KindDump {
   readonly #states = new Map<string, unknown>();
   readonly #undo: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
-  readonly #byPath = new Map<string, number>();
+  readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
   /** Ids of what is mapped and no file: memfds and the like. */
   readonly #memory = new Set<number>();
@@ -283,7 +284,7 @@ export class FilesDump implements KindDump {
   #registerPath(task: FrozenTask, localFd: number, role: string): number | undefined {
     try {
       const file = InspectedFile.ofPath(task, localFd, role);
-      const known = this.#byPath.get(pathKey(file));
+      const known = this.#byPath.get(file);
       if (known !== undefined) return known;
       if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(unknownKind(file));
       const id = this.#ids.next();
@@ -302,12 +303,9 @@ export class FilesDump implements KindDump {
   #remember(file: OpenFile, id: number): void {
     const type = file.stat.st_mode & S_IFMT;
     if (type === S_IFCHR || type === S_IFBLK) return;
-    const key = pathKey(file);
-    if (!this.#byPath.has(key)) this.#byPath.set(key, id);
+    this.#byPath.add(file, id);
   }
 }
-
-const pathKey = ({ stat, mntId, link }: OpenFile) => `${stat.st_dev}:${stat.st_ino}:${mntId}:${link}`;
 
 function blocker(
   file: OpenFile,

@@ -12,8 +12,16 @@ interface Known {
   readonly id: number;
 }
 
+/** Descriptions that may be equal: same inode, opened with the same flags. */
+interface Group {
+  readonly dev: number;
+  readonly flags: number;
+  /** In the kernel's order. */
+  readonly known: Known[];
+}
+
 export class FileIds {
-  readonly #byInode = new Map<string, Known[]>();
+  readonly #byInode = new Map<number, Group[]>();
   #next = 1;
 
   /** A number for something that is no description. */
@@ -23,25 +31,30 @@ export class FileIds {
 
   /** The number of a description, and whether this is the first time it is seen. */
   identify({ task, fd, stat, flags }: OpenFile): { id: number; isNew: boolean } {
-    const key = `${stat.st_dev}:${stat.st_ino}:${flags}`;
-    const known = this.#byInode.get(key);
-    if (known === undefined) {
-      const id = this.next();
-      this.#byInode.set(key, [{ pid: task.pid, fd, id }]);
-      return { id, isNew: true };
-    }
+    const { st_dev: dev, st_ino: ino } = stat;
+    const groups = this.#byInode.get(ino);
+    const group = groups?.find((candidate) => candidate.dev === dev && candidate.flags === flags);
+    if (group !== undefined) return this.#identifyIn(group.known, task.pid, fd);
+    const id = this.next();
+    const added = { dev, flags, known: [{ pid: task.pid, fd, id }] };
+    if (groups === undefined) this.#byInode.set(ino, [added]);
+    else groups.push(added);
+    return { id, isNew: true };
+  }
+
+  #identifyIn(known: Known[], pid: number, fd: number): { id: number; isNew: boolean } {
     let low = 0;
     for (let high = known.length; low < high; ) {
       const middle = (low + high) >>> 1;
       const other = known[middle];
       if (other === undefined) break;
-      const order = kcmp(task.pid, other.pid, KCMP_FILE, fd, other.fd);
+      const order = kcmp(pid, other.pid, KCMP_FILE, fd, other.fd);
       if (order === 0) return { id: other.id, isNew: false };
       if (order === 1) high = middle;
       else low = middle + 1;
     }
     const id = this.next();
-    known.splice(low, 0, { pid: task.pid, fd, id });
+    known.splice(low, 0, { pid, fd, id });
     return { id, isNew: true };
   }
 }
