@@ -14,6 +14,7 @@ import {
   MAP_HUGETLB,
   MAP_LOCKED,
   MAP_SHARED,
+  MREMAP_MAYMOVE,
   PROT_READ,
   PROT_WRITE,
 } from '../../linux/abi/mman.ts';
@@ -98,12 +99,15 @@ export class PagesFile {
   /** Makes room for `bytes` more. Throws CriuError when the disk is full. */
   reserve(bytes: number): void {
     if (this.#used + bytes <= this.#bytes) return;
-    this.#unmap();
     const size = this.#used + bytes;
     const result = syscall(SYS.fallocate, this.#fd, 0, 0, size);
     if (result === -ERRNO.ENOSPC) throw noSpace(this.#path, size);
     if (result < 0) check('ftruncate', syscall(SYS.ftruncate, this.#fd, size), this.#path);
-    this.#address = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0);
+    // What is populated already stays so.
+    this.#address =
+      this.#bytes === 0
+        ? mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0)
+        : check('mremap', syscall(SYS.mremap, this.#address, this.#bytes, size, MREMAP_MAYMOVE), this.#path);
     this.#bytes = size;
   }
 

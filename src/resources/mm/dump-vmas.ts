@@ -94,7 +94,6 @@ function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
   }
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
-  if (path.startsWith('/SYSV')) return { why: 'System V shared memory is not supported yet by this criu' };
   if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
     return { why: 'it is registered with a userfaultfd' };
@@ -130,7 +129,8 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (vmFlags.has('sl')) entry.sealed_ext = true;
   const name = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1];
   if (name !== undefined) entry.name_ext = name;
-  if (!kind.isAnonymous) entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
+  if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
+    entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
   return { seen, entry, needsFile: !kind.isAnonymous && path !== AIO_RING && path !== '' };
 }
 

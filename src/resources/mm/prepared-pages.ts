@@ -9,6 +9,8 @@ import { PagesFile } from './dump-pages.ts';
 
 /** Smaller tasks are not worth while. */
 const PREPARED_BYTES_MIN = 16 << 20;
+/** For what comes on top of the anonymous memory: the vdso, and what the task touches until it is frozen. */
+const SPARE_BYTES = 1 << 20;
 
 export class PreparedPages {
   readonly #files = new Map<number, PagesFile>();
@@ -28,7 +30,7 @@ export class PreparedPages {
       if (bytes < PREPARED_BYTES_MIN) continue;
       const file = new PagesFile(images, this.#nextId++);
       this.#files.set(pid, file);
-      file.prepare(bytes);
+      file.prepare(bytes + SPARE_BYTES);
     }
   }
 

@@ -16,6 +16,7 @@ import {
   VMA_AREA_REGULAR,
   VMA_AREA_SHSTK,
   VMA_AREA_SOCKET,
+  VMA_AREA_SYSVIPC,
   VMA_AREA_UPROBES,
   VMA_AREA_VDSO,
   VMA_AREA_VSYSCALL,
@@ -50,7 +51,7 @@ export const isSpecial = (vma: VmaEntry) =>
 
 /** Mappings that are made with mmap, in order of address. */
 export function ordinaryVmas(vmas: readonly VmaEntry[]): VmaEntry[] {
-  return vmas.filter((vma) => !isSpecial(vma) && (vma.status & VMA_AREA_AIORING) === 0);
+  return vmas.filter((vma) => !isSpecial(vma) && (vma.status & (VMA_AREA_AIORING | VMA_AREA_SYSVIPC)) === 0);
 }
 
 /** Mappings whose memory can be shared copy-on-write with a parent that has an equal one. */
