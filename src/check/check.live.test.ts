@@ -28,13 +28,16 @@ const probes = [...FEATURE_NAMES.map((name) => ({ name, ...FEATURES[name] })), .
 
 describe.skipIf(process.getuid?.() !== 0)('probes of the running kernel (need root)', () => {
   for (const probe of probes) {
-    test(`${probe.name} answers soon and leaves nothing behind`, () => {
+    test(`${probe.name} answers soon and leaves nothing behind`, async () => {
       ask(probe);
+      await Bun.sleep(2);
       const before = traces();
       const start = performance.now();
       const missing = ask(probe);
       expect(performance.now() - start).toBeLessThan(PROBE_MS);
       expect(missing === undefined || missing.length > 5).toBe(true);
+      // The runtime closes the descriptors of a program that it has run a little later.
+      for (let i = 0; i < 50 && traces().descriptors > before.descriptors; i++) await Bun.sleep(2);
       expect(traces()).toEqual(before);
     });
   }
