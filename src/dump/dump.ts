@@ -27,6 +27,7 @@ import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resou
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
@@ -92,14 +93,15 @@ function writeTree(
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
-  problems.push(...rings.problems());
+  using segments = new DumpedSegments(dumped);
+  problems.push(...rings.problems(), ...segments.problems);
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters));
   rings.settle();
-  const statistics = writeMemory(dumped, memfdInodes(files).objects, images, prepared);
+  const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared);
   rings.check();
   log.debug('memory is written');
   dumped.forEach((one, i) => {
@@ -111,6 +113,10 @@ function writeTree(
   }
   stopIfInterrupted();
   files.write(images);
+  if (segments.entries.length > 0) {
+    const messages = segments.entries.map((message) => ({ message, payload: new Uint8Array(0) }));
+    images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
+  }
   images.write('seccomp', undefined, [filters.entry]);
   writeClocks(tree, images, dumped[0]?.ids, namespaces);
   writePstree(tree, images);
@@ -229,6 +235,13 @@ function writeMemory(
   statistics.sharedPagesWritten = dumpSharedMemory(objects, images, id);
   statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
   return statistics;
+}
+
+/** All memory that is written once for the tree, with numbers of its own. */
+function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject[] {
+  const inodes = memfdInodes(files);
+  inodes.avoid(segments.ids);
+  return [...inodes.objects, ...segments.objects];
 }
 
 function writeTask({ task, ids, vmas, exe, cwd, root }: DumpedTask, state: TaskState, images: ImageDir): void {

@@ -26,6 +26,7 @@ import { pageRuns } from '../resources/mm/pages-image.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
 import { planMoveVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
+import { planAttachments } from '../resources/sysv/attach.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { ForcedMemory } from '../tracee/memory.ts';
@@ -103,7 +104,7 @@ export class TreeBuilder {
   }
 
   #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: ParentMemory | undefined): void {
-    const { files, sharedMemory, parking } = this.#context;
+    const { files, sharedMemory, segments, parking, home } = this.#context;
     if (parent !== undefined) {
       const keep = [...plan.inherited].map(({ start, end }) => ({ start, end }));
       planUnmap(
@@ -121,6 +122,8 @@ export class TreeBuilder {
       (p, id, flags) => files.openForMapping(p, task.pid, id, flags),
       (p, vma, prot) => sharedMemory.planMap(p, vma, prot),
     );
+    const taken = [{ start: parking.start, end: home.address + home.bytes }];
+    planAttachments(program, task.mm.vmas, taken, segments.sizeOf);
   }
 
   #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry, memory: TaskMemory, pages: MappedFile): void {

@@ -6,6 +6,7 @@ import type { ImageDir } from '../image/image-dir.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import type { SharedMemory } from '../resources/mm/shared-memory.ts';
+import type { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import type { HostTask } from '../tracee/host.ts';
 import type { BirthPlan } from './births.ts';
@@ -45,6 +46,8 @@ export interface RestoreContext {
   readonly log: Logger;
   readonly files: FilesPlan;
   readonly sharedMemory: SharedMemory;
+  /** System V shared memory. */
+  readonly segments: HostSegments;
   /** Where the vdso waits while address spaces are built; directly before `home`. */
   readonly parking: Range;
   /** Where the agent lives in every task. */

@@ -21,6 +21,7 @@ import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
 import { VDSO_ROOM, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../resources/mm/shared-memory.ts';
+import { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import { supportsTimerIds } from '../resources/timers/posix-timers.ts';
 import type { HostTask } from '../tracee/host.ts';
@@ -59,10 +60,12 @@ export function restoreTree(
   const { parking, home } = findHome(tree, files);
   using sharedMemory = new SharedMemory(getpid());
   sharedMemory.create(allVmas(tree), images);
+  using segments = new HostSegments(tree, images);
+  segments.prepare();
   // The group's sizes are the same in every process of this kernel.
   const parkedVdso = parked(vdsoPieces(parseMaps(readFile('/proc/self/maps'))), parking.start);
   const context: RestoreContext = {
-    tree, images, log, files, sharedMemory, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
+    tree, images, log, files, sharedMemory, segments, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
     filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
   }; // biome-ignore format: names only
   using builder = new TreeBuilder(context);
@@ -77,6 +80,7 @@ export function restoreTree(
     files.seal();
     options.beforeResume();
     letRun(context, tasks, options.leaveStopped);
+    segments.commit();
     const { compared, shared, written } = builder.statistics;
     return {
       pagesCompared: compared,

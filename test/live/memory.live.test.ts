@@ -2,7 +2,12 @@
  * Memory: every kind of mapping with its content, its holes, its flags and who shares it.
  * The programs check content; the harness compares maps and VmFlags.
  */
-import { liveTest } from '../harness/live-test.ts';
+
+import { expect } from 'bun:test';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { roundTrip } from '../harness/harness.ts';
+import { liveCase, liveTest } from '../harness/live-test.ts';
 
 liveTest('private anonymous memory, heap, data, bss and stack keep their content', 'mem-private');
 liveTest('private and shared maps of files keep their content', 'mem-file');
@@ -23,3 +28,26 @@ for (const kind of ['anon', 'dev-zero', 'posix', 'memfd']) {
   liveTest(`shared memory (${kind}) stays shared by parent and child`, 'mem-shared', { args: [kind] });
 }
 liveTest('huge pages of the hugetlb pool keep their content', 'mem-hugetlb');
+
+liveTest('SysV shared memory of the host that is marked for removal is made again', 'mem-sysv', { args: ['removed'] });
+liveTest('SysV shared memory of huge pages is made again', 'mem-sysv', { args: ['huge'] });
+liveCase(
+  'SysV shared memory of the host that is still there is attached again, or made again with its id',
+  async () => {
+    const segments = new Set<string>();
+    try {
+      await roundTrip('mem-sysv', {
+        args: ['kept'],
+        rounds: 4,
+        beforeRestore: ({ dir }) => {
+          const id = readFileSync(join(dir, 'segment'), 'utf8');
+          const isSecond = segments.has(id);
+          segments.add(id);
+          if (isSecond) expect(Bun.spawnSync(['ipcrm', '--shmem-id', id]).exitCode).toBe(0);
+        },
+      });
+    } finally {
+      for (const id of segments) Bun.spawnSync(['ipcrm', '--shmem-id', id]);
+    }
+  },
+);
