@@ -103,8 +103,8 @@ export function probeAutofs(): Missing {
 function mountAutofs(pipe: number): Missing {
   const child = new Child();
   const { program } = child;
-  const pgrp = syscall(SYS.getpgid, 0);
-  const options = program.string(`fd=${pipe},pgrp=${pgrp},minproto=5,maxproto=5,direct`);
+  // Without pgrp= the group is the caller's, which may have no number in this pid namespace.
+  const options = program.string(`fd=${pipe},minproto=5,maxproto=5,direct`);
   const info = child.step('open mountinfo', SYS.openat, AT_FDCWD, program.string('/proc/self/mountinfo'), O_RDONLY);
   const tmp = addScratch(child);
   child.step('mount autofs', SYS.mount, program.string('criu'), tmp, program.string('autofs'), 0, options);
