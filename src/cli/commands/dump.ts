@@ -8,6 +8,7 @@ import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
+import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -33,6 +34,7 @@ export function run(context: CommandContext): number {
   noteSignals(ENDING_SIGNALS);
   try {
     prepared.prepare(options.treePid, images);
+    if (options.cpuCap.image) writeCpuinfo(images);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);

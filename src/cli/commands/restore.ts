@@ -1,15 +1,18 @@
 /** `criu restore`: translates the options into a call of the module that does the work. */
 
-import { CriuError } from '../../base/errors.ts';
+import { CriuError, CriuErrors } from '../../base/errors.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
+import type { CpuCapabilities } from '../../options/criu-options.ts';
+import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import { checkShellJob } from '../../restore/births.ts';
 import { checkTree } from '../../restore/check-tree.ts';
 import { loadTree } from '../../restore/load-tree.ts';
 import { restoreTree } from '../../restore/restore.ts';
+import type { RestoreTree } from '../../restore/restore-tree.ts';
 import { runActionScripts } from '../action-script.ts';
 import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -21,9 +24,11 @@ export function run(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
   const images = ImageDir.open(imagesDir);
+  refuseRoot(options.root);
   const tree = loadTree(images);
   checkShellJob(tree, options.shellJob);
   checkTree(tree, images);
+  checkCpu(tree, images, options.cpuCap);
   const hook = (name: 'pre-restore' | 'post-restore' | 'pre-resume' | 'post-resume') =>
     runActionScripts({
       scripts: options.actionScripts,
@@ -95,4 +100,28 @@ function waitForRoot(pid: number): number {
     if (WIFSTOPPED(waited.status)) continue;
     return WIFEXITED(waited.status) ? WEXITSTATUS(waited.status) : 1;
   }
+}
+
+/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. */
+function refuseRoot(root: string | undefined): void {
+  if (root === undefined || root === '/') return;
+  throw new CriuError({
+    object: `--root ${root}`,
+    action: 'cannot be used: these images have no mount namespace',
+    why: 'mount namespaces are not supported yet by this criu',
+  });
+}
+
+/** Refuses a CPU that lacks what the images need, as far as --cpu-cap says; by default the FPU state only. */
+function checkCpu(tree: RestoreTree, images: ImageDir, cpuCap: CpuCapabilities): void {
+  const { fpu, ins, cpu, image } = cpuCap;
+  const cores = tree.tasks.flatMap(({ threads }) => threads.map(({ core }) => core));
+  const problems = fpu ? checkFpu(cores) : [];
+  if (image && (ins || cpu)) problems.push(...checkCpuinfo(images, { fpu: false, ins, cpu }));
+  if (problems.length === 0) return;
+  const remedy = 'restore on a CPU that has them, or accept the risk with --cpu-cap=none';
+  throw new CriuErrors(
+    `this CPU cannot run the tasks as they were dumped; ${remedy}`,
+    problems.map((action) => ({ action })),
+  );
 }
