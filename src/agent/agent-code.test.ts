@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'bun:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { agentCode, RESUME_BYTES, resumeCode } from './agent-code.ts';
+import { Assembler, REGISTER, type Register } from './assembler.ts';
+
+const objdump = Bun.which('objdump');
+
+/** Mnemonics and operands as objdump decodes them. */
+function disassemble(code: Uint8Array): string[] {
+  const folder = mkdtempSync(join(tmpdir(), 'criu-agent-'));
+  try {
+    const file = join(folder, 'code');
+    writeFileSync(file, code);
+    const args = ['-D', '-b', 'binary', '-m', 'i386:x86-64', '-M', 'intel', '--no-show-raw-insn', file];
+    const { stdout } = Bun.spawnSync([objdump ?? 'objdump', ...args]);
+    const lines = stdout.toString().split('\n');
+    return lines.flatMap((line) => /^\s*[0-9a-f]+:\s+(.*)$/.exec(line)?.[1]?.replace(/\s+/g, ' ').trim() ?? []);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const REGISTERS = Object.fromEntries(
+  [...Object.keys(REGISTER), 'rip', 'eflags'].map((name, i) => [name, BigInt(i + 0x1000)]),
+) as Record<Register | 'rip' | 'eflags', bigint>;
+
+describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped where binutils are missing)', () => {
+  test('of the agent loads six arguments, each direct or indirect, and makes the system call', () => {
+    const lines = disassemble(agentCode());
+    expect(lines[0]).toBe('mov r14d,DWORD PTR [r15+0x0]');
+    ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'].forEach((register, i) => {
+      expect(lines[1 + 4 * i]).toBe(`mov ${register},QWORD PTR [r15+0x${(8 + 8 * i).toString(16)}]`);
+      expect(lines[2 + 4 * i]).toBe(`test r14b,0x${(1 << i).toString(16)}`);
+      expect(lines[4 + 4 * i]).toBe(`mov ${register},QWORD PTR [${register}+0x0]`);
+    });
+    expect(lines.filter((line) => line === 'syscall')).toHaveLength(2);
+    expect(lines.filter((line) => line === 'int3')).toHaveLength(1);
+    expect(lines.at(-1)).toBe('jmp 0x0');
+    expect(lines.some((line) => line.includes('(bad)'))).toBe(false);
+  });
+
+  test('of the way back restores the mask, the flags, all registers, and the stack pointer last', () => {
+    const lines = disassemble(resumeCode(REGISTERS, { maskAddress: 0x5000, scratch: 0x6000 }));
+    expect(lines.indexOf('syscall')).toBe(5);
+    expect(lines[6]).toBe('movabs rsp,0x6000');
+    expect(lines[7]).toBe('popf');
+    for (const [name, value] of Object.entries(REGISTERS).slice(0, 16)) {
+      expect(lines).toContain(`movabs ${name},0x${value.toString(16)}`);
+    }
+    const stack = lines.lastIndexOf(`movabs rsp,0x${REGISTERS.rsp.toString(16)}`);
+    expect(lines[stack + 1]).toStartWith('jmp QWORD PTR [rip+0x0]');
+  });
+});
+
+test('the way back fits its room', () => {
+  expect(resumeCode(REGISTERS, { maskAddress: 1, scratch: 2 }).length).toBeLessThanOrEqual(RESUME_BYTES);
+});
+
+test('a jump that is too far is our mistake', () => {
+  const assembler = new Assembler()
+    .jump('always', 'far')
+    .bytes(...new Array(200).fill(0x90))
+    .label('far');
+  expect(() => assembler.assemble()).toThrow('bug in criu: jump to far is short (200)');
+});

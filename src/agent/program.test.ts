@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'bun:test';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
+import { Program } from './program.ts';
+
+const ADDRESS = 0x7000_0000_0000;
+
+function view(block: Uint8Array): DataView {
+  return new DataView(block.buffer, block.byteOffset, block.byteLength);
+}
+
+describe('a program', () => {
+  test('is laid out as ops, then data', () => {
+    const program = new Program();
+    const text = program.string('/etc');
+    program.must('open', 257, -100, text, 0);
+    const block = program.assemble(ADDRESS);
+    expect(block.length).toBe(OP_BYTES + 8);
+    expect(view(block).getUint32(OP_NR, true)).toBe(257);
+    expect(view(block).getUint32(OP_FLAGS, true)).toBe(OP_MUST);
+    expect(view(block).getBigInt64(OP_ARGS, true)).toBe(-100n);
+    expect(view(block).getBigUint64(OP_ARGS + 8, true)).toBe(BigInt(ADDRESS + OP_BYTES));
+    expect(Buffer.from(block.subarray(OP_BYTES)).toString('latin1')).toBe('/etc\0\0\0\0');
+  });
+
+  test('passes the result of an earlier op by its address, as an indirect argument', () => {
+    const program = new Program();
+    const fd = program.must('open', 257, -100);
+    program.call(3, fd);
+    const block = view(program.assemble(ADDRESS));
+    expect(block.getUint32(OP_BYTES + OP_FLAGS, true)).toBe(OP_INDIRECT(0));
+    expect(block.getBigUint64(OP_BYTES + OP_ARGS, true)).toBe(BigInt(ADDRESS + OP_RESULT));
+  });
+
+  test('keeps an expected result in the sixth argument', () => {
+    const program = new Program();
+    program.expect('open', 7, 257, -100);
+    const block = view(program.assemble(ADDRESS));
+    expect(block.getUint32(OP_FLAGS, true)).toBe(OP_MUST | OP_EXPECT);
+    expect(block.getBigUint64(OP_ARGS + 40, true)).toBe(7n);
+  });
+
+  test('shares equal strings and grows its data', () => {
+    const program = new Program();
+    expect(program.string('a')).toBe(program.string('a'));
+    const place = program.data(new Uint8Array(5000).fill(7));
+    const block = program.assemble(ADDRESS);
+    expect(
+      block.subarray(program.placeOffset(place), program.placeOffset(place) + 5000).every((byte) => byte === 7),
+    ).toBe(true);
+  });
+
+  test('makes threads begin at labels that are placed later', () => {
+    const program = new Program();
+    const start = program.label();
+    program.clone('create a thread', 435, program.reserve(88), 88, start);
+    program.stop();
+    program.place(start);
+    program.call(34);
+    const block = view(program.assemble(ADDRESS));
+    expect(block.getUint32(OP_FLAGS, true)).toBe((KIND.clone << 8) | OP_MUST);
+    expect(block.getBigUint64(OP_ARGS + 40, true)).toBe(BigInt(ADDRESS + 2 * OP_BYTES));
+    expect(program.endsAt(1)).toBe(true);
+  });
+
+  test('does not stop where nobody traces, but tells what failed there', () => {
+    const program = new Program();
+    program.unchecked(() => {
+      program.must('set the name', 157, 15);
+    });
+    const block = program.assemble(ADDRESS);
+    expect(view(block).getUint32(OP_FLAGS, true)).toBe(0);
+    expect(program.failures(block)).toEqual([]);
+    view(block).setBigInt64(OP_RESULT, -22n, true);
+    expect(program.failures(block)).toEqual([{ index: 0, nr: 157, because: 'set the name', result: -22 }]);
+  });
+
+  test('refuses a label that was never placed', () => {
+    const program = new Program();
+    program.jump(program.label());
+    expect(() => program.assemble(ADDRESS)).toThrow('bug in criu: the label was placed');
+  });
+});
