@@ -19,6 +19,7 @@ import { parseStatus } from '../proc/status.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
+import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { VDSO_ROOM, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../resources/mm/shared-memory.ts';
 import { HostSegments } from '../resources/sysv/restore-segments.ts';
@@ -62,8 +63,14 @@ export function restoreTree(
   sharedMemory.create(allVmas(tree), images);
   using segments = new HostSegments(tree, images);
   segments.prepare();
-  // The group's sizes are the same in every process of this kernel.
-  const parkedVdso = parked(vdsoPieces(parseMaps(readFile('/proc/self/maps'))), parking.start);
+  // The group is the same in every process of this kernel.
+  const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
+  checkVdso(
+    tree,
+    images,
+    ownVdso.find(({ name }) => name === '[vdso]'),
+  );
+  const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
     tree, images, log, files, sharedMemory, segments, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
     filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
