@@ -99,7 +99,7 @@ function writeTree(
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
   const filters = new SeccompFilters();
-  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters));
+  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
   rings.settle();
   const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared);
   rings.check();

@@ -7,6 +7,7 @@ import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
+import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
@@ -43,7 +44,12 @@ export interface TaskState {
 const MARCH_X86_64 = 1;
 
 /** Asks a task and its threads, by one agent program in each thread. */
-export function inspectTaskState(task: FrozenTask, vmas: readonly DescribedVma[], filters: SeccompFilters): TaskState {
+export function inspectTaskState(
+  task: FrozenTask,
+  vmas: readonly DescribedVma[],
+  filters: SeccompFilters,
+  files: FilesDump,
+): TaskState {
   const facts = readTask(task);
   const asked = task.threads.map((thread) => {
     const outside = readThread(thread);
@@ -58,7 +64,9 @@ export function inspectTaskState(task: FrozenTask, vmas: readonly DescribedVma[]
   const taskToken = inspectTask(leader.program, facts);
   const brk = leader.program.call(SYS.brk, 0);
   const lockFuture = inspectLockFuture(leader.program);
+  const tellFiles = files.ask(leader.program, task.pid);
   const results = visit(task, vmas, asked);
+  tellFiles(at(results, 0));
   const described = asked.map(({ token, thread, outside }, i) =>
     describeThread(token, at(results, i), thread, outside),
   );

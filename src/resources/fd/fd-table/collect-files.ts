@@ -2,6 +2,7 @@
  * Collects everything that is open in a frozen tree: descriptors of all tasks, and on demand what is behind exe, cwd,
  * root and file mappings. What cannot be dumped is collected too, so that the user learns all of it at once.
  */
+import type { Program } from '../../../agent/program.ts';
 import { CriuError, type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
@@ -10,11 +11,23 @@ import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import type { ElementOf } from '../../../image/image-kinds.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
+import {
+  F_GETFD,
+  FD_CLOEXEC,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFMT,
+} from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
+import type { VisitResult } from '../../../tracee/guest.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
@@ -70,6 +83,8 @@ export class FilesDump implements KindDump {
   readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
   readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
+  /** Descriptors whose FD_CLOEXEC only the task itself can tell, by pid. */
+  readonly #uncertain = new Map<number, FdinfoEntry[]>();
 
   constructor(options: DumpFilesOptions, log: Logger) {
     this.options = options;
@@ -132,6 +147,20 @@ export class FilesDump implements KindDump {
     if (typeof link === 'number') return O_RDONLY;
     const mode = link.st_mode & 0o600;
     return mode === 0o600 ? O_RDWR : mode === 0o200 ? O_WRONLY : O_RDONLY;
+  }
+
+  /**
+   * Adds to a program of the task what /proc does not tell about its descriptors. The function that is returned is to be
+   * called with the results, before `write`.
+   */
+  ask(program: Program, pid: number): (results: Pick<VisitResult, 'result'>) => void {
+    const asked = (this.#uncertain.get(pid) ?? []).map((entry) => ({
+      entry,
+      result: program.call(SYS.fcntl, entry.fd, F_GETFD),
+    }));
+    return (results) => {
+      for (const { entry, result } of asked) entry.flags = results.result(result) & FD_CLOEXEC;
+    };
   }
 
   /** Writes files.img, fdinfo images and what the kinds have. The tree must still be frozen. */
@@ -264,6 +293,10 @@ export class FilesDump implements KindDump {
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
     const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
+    if (file.isCloexecUncertain) {
+      const { pid } = file.task;
+      this.#uncertain.set(pid, [...(this.#uncertain.get(pid) ?? []), entry]);
+    }
     if (isNew) this.#dumpDescription(kind, file, entry);
     return entry;
   }

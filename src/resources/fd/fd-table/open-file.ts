@@ -3,7 +3,16 @@ import { assert, SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { F_GETOWN_EX, F_GETOWNER_UIDS, F_GETSIG, O_CLOEXEC, O_PATH } from '../../../linux/abi/fcntl.ts';
+import {
+  F_GETFL,
+  F_GETOWN_EX,
+  F_GETOWNER_UIDS,
+  F_GETSIG,
+  O_CLOEXEC,
+  O_PATH,
+  S_IFCHR,
+  S_IFMT,
+} from '../../../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
 import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -66,6 +75,15 @@ export class InspectedFile implements OpenFile {
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
   static ofPath(task: FrozenTask, localFd: number, role: string): InspectedFile {
     return new InspectedFile(task, -1, localFd, role, readFile(`/proc/self/fdinfo/${localFd}`));
+  }
+
+  /**
+   * Whether FD_CLOEXEC only seems to be set: a terminal opened by ioctl(TIOCGPTPEER) keeps O_CLOEXEC among the flags of
+   * the open file (drivers/tty/pty.c ptm_open_peer()), and all its descriptors show it.
+   */
+  get isCloexecUncertain(): boolean {
+    if (!this.isCloexec || (this.stat.st_mode & S_IFMT) !== S_IFCHR || (this.flags & O_PATH) !== 0) return false;
+    return (fcntl(this.localFd, F_GETFL) & O_CLOEXEC) !== 0;
   }
 
   get fsType(): number {

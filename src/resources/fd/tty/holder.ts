@@ -9,9 +9,10 @@ import { TtyType } from '../../../image/gen/tty.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import {
   F_DUPFD_CLOEXEC,
+  F_SETFD,
   F_SETFL,
   FASYNC,
-  O_CLOEXEC,
+  FD_CLOEXEC,
   O_LARGEFILE,
   O_NOCTTY,
   O_NONBLOCK,
@@ -138,7 +139,7 @@ export class TerminalHolder {
 
   /** The slave side of a master, held until the end. */
   #peer(file: TerminalFile, master: number): number {
-    const fd = attempt(file, () => mustIoctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, 'TIOCGPTPEER'));
+    const fd = attempt(file, () => openPeer(master, O_RDWR | O_NOCTTY));
     this.#extra.push(fd);
     return fd;
   }
@@ -181,7 +182,7 @@ export class TerminalHolder {
     const toSlave = slaveFile === undefined ? undefined : data.get(slaveFile.info.id);
     const needsSlave = toMaster !== undefined || toSlave !== undefined || info.slave_closed_ext === true;
     if (needsSlave && info.termios !== undefined) {
-      const slave = mustIoctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 'TIOCGPTPEER');
+      const slave = openPeer(master, O_RDWR | O_NOCTTY | O_NONBLOCK);
       const queues = { master: toMaster ?? new Uint8Array(0), slave: toSlave ?? new Uint8Array(0) };
       const isComplete = fillQueues(master, slave, queues, info.termios);
       close(slave);
@@ -225,6 +226,13 @@ export class TerminalHolder {
 }
 
 const openFlags = ({ entry }: TerminalFile) => (entry.flags & ~FASYNC) | O_NOCTTY;
+
+/** The slave side of a master. O_CLOEXEC would stay visible in the flags of the open file. */
+function openPeer(master: number, flags: number): number {
+  const fd = mustIoctl(master, TIOCGPTPEER, flags, 'TIOCGPTPEER');
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return fd;
+}
 
 /** The kernel's answer gets a name; other errors pass. */
 function attempt<T>({ object }: TerminalFile, action: () => T): T {
@@ -279,7 +287,7 @@ function openSlave(file: TerminalFile, index: number, master: number): number {
   const found = tryStat(path);
   const isThere = typeof found === 'object' && found.st_rdev === info.rdev && (flags & O_LARGEFILE) !== 0;
   let fd = isThere ? tryOpen(path, flags) : -ERRNO.ENOENT;
-  if (fd < 0) fd = mustIoctl(master, TIOCGPTPEER, flags | O_CLOEXEC, 'TIOCGPTPEER');
+  if (fd < 0) fd = openPeer(master, flags);
   fcntl(fd, F_SETFL, entry.flags & SETFL_MASK & ~FASYNC);
   if (mode !== undefined) check('fchmod', syscall(SYS.fchmod, fd, mode & MODE_BITS), `/dev/pts/${index}`);
   const { uid, gid } = info;
