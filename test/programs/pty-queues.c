@@ -1,7 +1,8 @@
 /*
  * What is on the way through pseudo terminals: lines and a part of a line, with echo; bytes in raw and packet mode; what
  * a slave left behind that is closed. Also a master whose slave was never opened, a slave that is hung up, a terminal
- * that is locked or exclusive, and a foreground group that is not its session's.
+ * that is locked or exclusive, a foreground group that is not its session's, and FD_CLOEXEC, which /proc shows for each
+ * descriptor of a slave that was opened with O_CLOEXEC by its master.
  */
 #include "selftest.h"
 #include <sys/ioctl.h>
@@ -55,6 +56,7 @@ int main(int argc, char **argv) {
   MUST(ioctl(packets_slave, TIOCEXCL));
   int untouched = MUST(open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
   int left = open_master();
+  int kept = MUST(dup(packets_slave));
   int closing = open_master(), hung = open_slave(closing);
   close(closing);
   int job = open_master(), job_slave = open_slave(job);
@@ -99,6 +101,8 @@ int main(int argc, char **argv) {
     EXPECT(left, "left behind");
     EXPECT_ERROR(left, EIO);
     EXPECT_ERROR(untouched, EAGAIN);
+    CHECK_EQ(fcntl(packets_slave, F_GETFD), FD_CLOEXEC);
+    CHECK_EQ(fcntl(kept, F_GETFD), 0);
     CHECK(ioctl(untouched, TIOCGPTLCK, &value) == 0 && value == 1, "the terminal is not locked");
     CHECK(ioctl(packets_slave, TIOCGEXCL, &value) == 0 && value == 1, "the terminal is not exclusive");
     CHECK(ioctl(cooked_slave, TIOCGEXCL, &value) == 0 && value == 0, "the terminal is exclusive");

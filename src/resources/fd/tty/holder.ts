@@ -227,7 +227,7 @@ export class TerminalHolder {
 
 const openFlags = ({ entry }: TerminalFile) => (entry.flags & ~FASYNC) | O_NOCTTY;
 
-/** The slave side of a master. O_CLOEXEC would stay visible in the flags of the open file. */
+/** The slave side of a master. O_CLOEXEC stays visible in the flags of the open file, so it is not added. */
 function openPeer(master: number, flags: number): number {
   const fd = mustIoctl(master, TIOCGPTPEER, flags, 'TIOCGPTPEER');
   fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -8,8 +8,9 @@
 import { CriuError, type CriuErrorFields } from '../../../base/errors.ts';
 import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import { type TtyFileEntry, TtyType } from '../../../image/gen/tty.ts';
-import { AT_FDCWD, FASYNC, O_NOCTTY, O_PATH, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
+import { AT_FDCWD, F_GETFL, FASYNC, O_CLOEXEC, O_NOCTTY, O_PATH, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { fcntl } from '../../../linux/syscalls/fs.ts';
 import type { FileKind, KindDump, OpenFile, RestoreHome } from '../file-kind.ts';
 import { checkTerminal, terminalFile } from './check.ts';
 import { DumpedTerminals } from './dump-terminals.ts';
@@ -30,7 +31,9 @@ export const tty: FileKind = {
     const isExternal = dump.options.externalTerminals.has(key);
     const number = terminals.register(file, isExternal);
     if (typeof number !== 'number') return number;
-    const entry: TtyFileEntry = { id, tty_info_id: number, flags: file.flags, fown: file.fown };
+    // Only a slave that was opened by its master keeps it (drivers/tty/pty.c ptm_open_peer()).
+    const ownCloexec = Math.max(fcntl(file.localFd, F_GETFL), 0) & O_CLOEXEC;
+    const entry: TtyFileEntry = { id, tty_info_id: number, flags: file.flags | ownCloexec, fown: file.fown };
     if (!isExternal) entry.regf_id = addPath(file, dump);
     return { type: FdTypes.TTY, id, tty: entry };
   },
@@ -80,7 +83,7 @@ function createTerminal(entry: FileEntry, home: RestoreHome): void {
     const isOurs = sid === 0 || sid === task.sid || !context.tree.members.some(({ pid }) => pid === sid);
     if (!isOurs) throw wrongSession(file.object, task.label, sid);
     const cloexec = home.cloexec(entry.id);
-    const flags = (file.entry.flags & ~FASYNC) | O_NOCTTY | cloexec;
+    const flags = (file.entry.flags & ~(FASYNC | O_CLOEXEC)) | O_NOCTTY | cloexec;
     const fd = table.open(`open ${file.path}`, SYS.openat, AT_FDCWD, { text: file.path }, flags);
     home.made(entry.id, fd, cloexec !== 0);
     return;
