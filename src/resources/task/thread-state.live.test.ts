@@ -2,7 +2,7 @@
  * Goal: what is restored into a task is what a dump finds there afterwards.
  * Method: a stub gets the state of an image by the restore's programs and is asked by the dump's programs.
  */
-import { afterEach, describe, expect, test } from 'bun:test';
+import { afterEach, test as anyTest, describe, expect } from 'bun:test';
 import { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
@@ -41,6 +41,10 @@ import { writeProcAttributes } from './proc-attributes.ts';
 import { planTaskEarly, planTaskLate, planThread } from './restore-thread.ts';
 import { readSyscallDispatch, writeSyscallDispatch } from './syscall-dispatch.ts';
 import { putU32 } from './words.ts';
+
+/** Tracing and setting credentials needs root. */
+const isRoot = process.getuid?.() === 0;
+const test = anyTest.skipIf(!isRoot);
 
 const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
 const PAGE = 0x5000_0000;
@@ -266,21 +270,24 @@ const none = { isec: 0, iusec: 0, vsec: 0, vusec: 0 };
 
 describe('timers', () => {
   for (const kernel of [true, false]) {
-    test.skipIf(kernel && !supportsTimerIds())(`POSIX timers, ids ${kernel ? 'wanted' : 'counted'}`, () => {
-      const posix = [
-        { ...timer, it_id: 2, vsec: 1000, isec: 5, insec: 7 },
-        { ...timer, it_id: 5, clock_id: 0, it_sigev_notify: 1, si_signo: 0 },
-        // The kernel's own number for CLOCK_PROCESS_CPUTIME_ID.
-        { ...timer, it_id: 17, clock_id: -6 >>> 0, vsec: 5000 },
-      ];
-      const { got } = roundTrip({ tc: { timers: { real: none, virt: none, prof: none, posix } } }, kernel);
-      const seen = got.task.tc.timers?.posix.map((entry) => ({
-        ...entry,
-        vsec: entry.vsec + Math.sign(entry.vnsec),
-        vnsec: 0,
-      }));
-      expect(seen).toEqual(posix);
-    });
+    anyTest.skipIf(!isRoot || (kernel && !supportsTimerIds()))(
+      `POSIX timers, ids ${kernel ? 'wanted' : 'counted'}`,
+      () => {
+        const posix = [
+          { ...timer, it_id: 2, vsec: 1000, isec: 5, insec: 7 },
+          { ...timer, it_id: 5, clock_id: 0, it_sigev_notify: 1, si_signo: 0 },
+          // The kernel's own number for CLOCK_PROCESS_CPUTIME_ID.
+          { ...timer, it_id: 17, clock_id: -6 >>> 0, vsec: 5000 },
+        ];
+        const { got } = roundTrip({ tc: { timers: { real: none, virt: none, prof: none, posix } } }, kernel);
+        const seen = got.task.tc.timers?.posix.map((entry) => ({
+          ...entry,
+          vsec: entry.vsec + Math.sign(entry.vnsec),
+          vnsec: 0,
+        }));
+        expect(seen).toEqual(posix);
+      },
+    );
   }
 
   test('a timer for a thread', () => {
