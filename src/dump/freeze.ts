@@ -7,16 +7,15 @@
 import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { PTRACE_O_SUSPEND_SECCOMP, PTRACE_O_TRACESYSGOOD, PTRACE_SETOPTIONS } from '../linux/abi/ptrace.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { close, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid, pidfd_open, ptrace } from '../linux/syscalls/process.ts';
+import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
 import { readSignalMask } from '../tracee/guest.ts';
 import { readRegisters } from '../tracee/registers.ts';
-import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
+import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
 import type { FrozenTask, FrozenThread, FrozenTree, FrozenZombie } from './frozen-tree.ts';
 
@@ -142,7 +141,7 @@ export class Freezer {
 
   #seizeThread(pid: number, tid: number): boolean {
     try {
-      return seize(tid, PTRACE_O_TRACESYSGOOD) === 'seized';
+      return seize(tid) === 'seized';
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       if (isZombie(tid)) return false; // a dead thread group leader whose threads live is not supported
@@ -203,8 +202,7 @@ function describeThread(pid: number, tid: number): FrozenThread {
   const folder = `/proc/${pid}/task/${tid}`;
   const status = parseStatus(mustRead(`${folder}/status`), `${folder}/status`);
   const stat = parseStat(mustRead(`${folder}/stat`), `${folder}/stat`);
-  // A filter must not see the agent's system calls. It is switched on again by itself when we detach.
-  if (status.seccomp !== 0) ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD);
+  if (status.seccomp !== 0) suspendSeccomp(tid);
   return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status, stat };
 }
 

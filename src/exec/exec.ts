@@ -8,15 +8,14 @@ import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { PROT_EXEC } from '../linux/abi/mman.ts';
-import { PTRACE_O_SUSPEND_SECCOMP, PTRACE_O_TRACESYSGOOD, PTRACE_SETOPTIONS } from '../linux/abi/ptrace.ts';
 import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid, ptrace } from '../linux/syscalls/process.ts';
+import { getpid } from '../linux/syscalls/process.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseStatus } from '../proc/status.ts';
 import { readSyscallDispatch, writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, type GuestThread, readSignalMask } from '../tracee/guest.ts';
 import { readRegisters } from '../tracee/registers.ts';
-import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
+import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { Call } from './parse-call.ts';
 
 export interface CallResult {
@@ -34,8 +33,7 @@ export function callInTask(pid: number, call: Call): CallResult {
   if (typeof state === 'number') throw new CriuError({ object, action: 'no such task', crErrno: -state });
   if (parseStatus(state).state === 'Z') throw new CriuError({ object, action: 'is dead already, a zombie' });
   // The guest tells stops at system calls from traps of the program.
-  if (seize(pid, PTRACE_O_TRACESYSGOOD) === 'gone' || stopThread(pid) === 'gone')
-    throw new CriuError({ object, action: 'has just ended' });
+  if (seize(pid) === 'gone' || stopThread(pid) === 'gone') throw new CriuError({ object, action: 'has just ended' });
   try {
     return callInStopped(pid, call);
   } finally {
@@ -51,7 +49,7 @@ function stopThread(pid: number): 'stopped' | 'gone' {
 function callInStopped(pid: number, call: Call): CallResult {
   const status = parseStatus(readFile(`/proc/${pid}/status`));
   // A filter must not see the agent's calls. It is switched on again by itself when we detach.
-  if (status.seccomp !== 0) ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD);
+  if (status.seccomp !== 0) suspendSeccomp(pid);
   const thread: GuestThread = { pid, tid: pid, registers: readRegisters(pid), signalMask: readSignalMask(pid) };
   const dispatch = readSyscallDispatch(pid);
   if (dispatch !== undefined) writeSyscallDispatch(pid, undefined);

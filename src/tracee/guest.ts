@@ -250,7 +250,8 @@ export class Guest {
       check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
       const stop = waitForStop(tid);
       if (stop === 'gone') this.#died(tid);
-      if (stop.kind === 'signal' && stop.signal === (SIGTRAP | 0x80)) return;
+      // With PTRACE_O_TRACESYSGOOD, as a task that must survive us has it, or without, as a stub.
+      if (stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP) return;
       if (stop.kind === 'signal' && stop.signal === SIGSTOP) this.#putOff.add(tid);
     }
   }

@@ -4,7 +4,16 @@
  * A tracee's death is no error here but a value: 'gone'.
  */
 import { ERRNO } from '../linux/abi/errno.ts';
-import { PTRACE_CONT, PTRACE_DETACH, PTRACE_EVENT_STOP, PTRACE_INTERRUPT, PTRACE_SEIZE } from '../linux/abi/ptrace.ts';
+import {
+  PTRACE_CONT,
+  PTRACE_DETACH,
+  PTRACE_EVENT_STOP,
+  PTRACE_INTERRUPT,
+  PTRACE_O_SUSPEND_SECCOMP,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_SEIZE,
+  PTRACE_SETOPTIONS,
+} from '../linux/abi/ptrace.ts';
 import { SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU } from '../linux/abi/signal.ts';
 import { ptraceEvent, WIFSTOPPED, WSTOPSIG } from '../linux/abi/wait.ts';
 import { check } from '../linux/kernel.ts';
@@ -43,12 +52,19 @@ export function waitForStop(tid: number): Stop {
   return 'gone';
 }
 
-/** PTRACE_SEIZE; 'gone' when the thread is dead. Throws SyscallError (EPERM: somebody else traces it, or may not). */
-export function seize(tid: number, options: number): 'seized' | 'gone' {
-  const result = ptrace(PTRACE_SEIZE, tid, 0, options);
+/**
+ * PTRACE_SEIZE; 'gone' when the thread is dead. System call stops are told from SIGTRAP (PTRACE_O_TRACESYSGOOD): without
+ * that the kernel sends the thread a real SIGTRAP when its tracer dies in such a stop. Throws SyscallError (EPERM: somebody else traces it, or may not). */
+export function seize(tid: number, options = 0): 'seized' | 'gone' {
+  const result = ptrace(PTRACE_SEIZE, tid, 0, options | PTRACE_O_TRACESYSGOOD);
   if (result === -ERRNO.ESRCH) return 'gone';
   check('ptrace', result, `SEIZE, ${tid}`);
   return 'seized';
+}
+
+/** The filters of a seized thread do not see the agent's system calls. They are back by themselves when we detach. */
+export function suspendSeccomp(tid: number): void {
+  ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD);
 }
 
 /** PTRACE_INTERRUPT: the thread will stop soon. */
