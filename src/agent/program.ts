@@ -202,7 +202,10 @@ export class Program {
 
   /** 64-bit words that the task can read and write. */
   words(...values: (number | bigint)[]): Place {
-    return this.data(new Uint8Array(BigUint64Array.from(values, (v) => BigInt.asUintN(64, BigInt(v))).buffer));
+    // A plain loop: the first use of BigUint64Array.from with a function costs the runtime 0.2 ms.
+    const words = new BigUint64Array(values.length);
+    for (let i = 0; i < values.length; i++) words[i] = BigInt(values[i] ?? 0);
+    return this.data(new Uint8Array(words.buffer));
   }
 
   /** Zeroed room for a result. */

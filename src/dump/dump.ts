@@ -20,6 +20,7 @@ import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
+import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
@@ -34,6 +35,8 @@ import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
+  /** Told how much of the memory is written, in bytes. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   readonly shellJob: boolean;
 }
 
@@ -93,7 +96,7 @@ function writeTree(
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
-  using segments = new DumpedSegments(dumped);
+  using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
   problems.push(...rings.problems(), ...segments.problems);
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
@@ -101,7 +104,7 @@ function writeTree(
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
   rings.settle();
-  const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared);
+  const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared, options.onProgress);
   rings.check();
   log.debug('memory is written');
   dumped.forEach((one, i) => {
@@ -130,7 +133,7 @@ function writeTree(
       lsmtype: LSM_TYPES[readLsmModule()],
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
-      dump_criu_run_id: crypto.randomUUID(),
+      dump_criu_run_id: readFile('/proc/sys/kernel/random/uuid').trimEnd(),
     },
   ]);
   return statistics;
@@ -208,6 +211,7 @@ function writeMemory(
   objects: readonly MemoryObject[],
   images: ImageDir,
   prepared: PreparedPages,
+  onProgress: DumpOptions['onProgress'],
 ): DumpStatistics {
   const started = Bun.nanoseconds();
   const statistics = {
@@ -219,12 +223,17 @@ function writeMemory(
     memwriteUs: 0,
   };
   let id = prepared.nextId;
-  for (const { task, vmas, pages } of dumped) {
+  const planned = dumped.map(({ task, vmas, pages }) => ({ task, vmas, runs: planRuns(vmas, pages.content) }));
+  const total = planned.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
+  let done = 0;
+  for (const { task, vmas, runs } of planned) {
     stopIfInterrupted();
     const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
-    const runs = planRuns(vmas, pages.content);
     const writing = Bun.nanoseconds();
-    file.copy(task.pid, runs);
+    file.copy(task.pid, runs, (bytes) => {
+      done += bytes;
+      onProgress?.(done, total);
+    });
     statistics.memwriteUs += Math.round((Bun.nanoseconds() - writing) / 1000);
     statistics.pagesWritten += file.pages;
     statistics.pagesLazy += runs.reduce((sum, run) => sum + (run.isLazy ? (run.end - run.start) / 4096 : 0), 0);
@@ -236,6 +245,8 @@ function writeMemory(
   statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
   return statistics;
 }
+
+const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);
 
 /** All memory that is written once for the tree, with numbers of its own. */
 function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject[] {

@@ -16,6 +16,9 @@ const CALL_BYTES_MAX = 4 << 20;
 /** From this size on several threads copy. */
 const PARALLEL_BYTES_MIN = 8 << 20;
 
+/** Told how many bytes have been copied since it was told last. */
+export type OnCopied = (bytes: number) => void;
+
 export type Direction = 'from-task' | 'to-task';
 const NUMBER = { 'from-task': SYS.process_vm_readv, 'to-task': SYS.process_vm_writev } as const;
 const NAME = { 'from-task': 'process_vm_readv', 'to-task': 'process_vm_writev' } as const;
@@ -49,21 +52,22 @@ export class RemoteCopy {
   }
 
   /** Copies everything. Throws CriuError or SyscallError naming the task and the address that failed. */
-  run(direction: Direction, pid: number): void {
+  run(direction: Direction, pid: number, onCopied?: OnCopied): void {
     const total = this.#calls.reduce((sum, { bytes }) => sum + bytes, 0);
     if (total < PARALLEL_BYTES_MIN) for (const call of this.#calls) copyOne(direction, pid, call);
-    else copyParallel(direction, pid, this.#calls);
+    else copyParallel(direction, pid, this.#calls, onCopied);
   }
 }
 
 function copyOne(direction: Direction, pid: number, call: Call): void {
   const local = BigUint64Array.of(BigInt(call.local), BigInt(call.bytes));
-  const remote = BigUint64Array.from(call.iov, (word) => BigInt(word));
+  const remote = new BigUint64Array(call.iov.length);
+  for (let i = 0; i < remote.length; i++) remote[i] = BigInt(call.iov[i] ?? 0);
   checkCopied(direction, pid, call, syscall(NUMBER[direction], pid, local, 1, remote, call.iov.length / 2, 0));
 }
 
 /** Each thread takes the next call in turn. */
-function copyParallel(direction: Direction, pid: number, calls: readonly Call[]): void {
+function copyParallel(direction: Direction, pid: number, calls: readonly Call[], onCopied?: OnCopied): void {
   const count = threadCount();
   const shares = Array.from({ length: count }, (_, thread) => calls.filter((_call, i) => i % count === thread));
   const threads = shares.map((share) => {
@@ -76,7 +80,16 @@ function copyParallel(direction: Direction, pid: number, calls: readonly Call[])
     });
     return { thread, results };
   });
-  for (const { thread } of threads) thread.join();
+  let told = 0;
+  const tell = () => {
+    const done = threads.flatMap(({ thread, results }) =>
+      results.map(([, result]) => Math.max(thread.result(result), 0)),
+    );
+    const bytes = done.reduce((sum, some) => sum + some, 0);
+    onCopied?.(bytes - told);
+    told = bytes;
+  };
+  for (const { thread } of threads) thread.join(onCopied === undefined ? undefined : tell);
   for (const { thread, results } of threads) {
     for (const [call, result] of results) checkCopied(direction, pid, call, thread.result(result));
   }
