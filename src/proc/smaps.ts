@@ -158,7 +158,9 @@ function scanCounter(scanner: MapsScanner, entry: SmapsEntry, flagSets: Map<stri
   }
 }
 
-/** The decimal number after the blanks; the unit after it is always kB. */
+const NEWLINE = 10;
+
+/** The decimal number after the blanks; the unit after it is kB, or nothing for a protection key. */
 function scanKb(scanner: MapsScanner, lineStart: number, keyLength: number): number {
   const { text, position: end } = scanner;
   let index = lineStart + keyLength;
@@ -170,8 +172,8 @@ function scanKb(scanner: MapsScanner, lineStart: number, keyLength: number): num
     if (code < 48 || code > 57) break;
     value = value * 10 + (code - 48);
   }
-  if (index === first || (index < end && text.charCodeAt(index) !== 32))
-    throw scanner.fail(lineStart, 'a number of kB');
+  const next = index < end ? text.charCodeAt(index) : NEWLINE;
+  if (index === first || (next !== 32 && next !== NEWLINE)) throw scanner.fail(lineStart, 'a number of kB');
   return value;
 }
 

@@ -16,6 +16,7 @@ liveTest('memory of 64 MiB and a sparse GiB keep their content', 'mem-big');
 liveTest('two thousand mappings come back', 'mem-many-vmas');
 liveTest('mappings keep their madvise flags, locks and names', 'mem-flags');
 liveTest('mlockall holds for later mappings', 'mem-lockall');
+liveTest('sealed mappings stay sealed', 'mem-sealed');
 liveTest('guard pages stay guarded', 'mem-guard');
 liveTest('transparent huge pages keep their content', 'mem-thp');
 liveTest('stacks that grow down still grow', 'mem-growsdown');
@@ -51,3 +52,6 @@ liveCase(
     }
   },
 );
+
+liveTest('memfds keep content, flags, seals, owner and mode, and a program that runs from one goes on', 'memfds');
+liveTest('an AIO ring with events in it goes on where it was', 'aio-ring');

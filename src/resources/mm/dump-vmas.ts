@@ -80,7 +80,7 @@ const nameOf = ({ start, end, rawPath }: SmapsEntry) => `${start.toString(16)}-$
 
 type Refusal = Pick<CriuErrorFields, 'why' | 'remedy'>;
 
-function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
+function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): Refusal | undefined {
   if (isKernelProvided(path)) return undefined;
   if (path === '[uprobes]') return { why: 'uprobes are active in the task', remedy: 'remove the uprobes first' };
   if (path.startsWith('[shadow_stack]') || vmFlags.has('ss')) {
@@ -95,6 +95,8 @@ function refuse({ path, vmFlags, isShared }: SmapsEntry): Refusal | undefined {
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
   if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
+  // Memory that can only be executed gets a key from the kernel (arch/x86/mm/pkeys.c), and will get one again.
+  if (protectionKey !== 0 && prot !== MM.PROT_EXEC) return { why: 'it has a memory protection key (man 7 pkeys)' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
     return { why: 'it is registered with a userfaultfd' };
   if (isShared && path.startsWith('/dev/') && path !== '/dev/zero' && !path.startsWith('/dev/shm/')) {

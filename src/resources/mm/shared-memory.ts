@@ -10,7 +10,15 @@ import type { ImageDir } from '../../image/image-dir.ts';
 import { PAGE_BYTES } from '../../image/pagemap.ts';
 import { VMA_ANON_SHARED, VMA_AREA_SYSVIPC } from '../../image/vma-status.ts';
 import { O_RDWR } from '../../linux/abi/fcntl.ts';
-import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_HUGE_MASK,
+  MAP_HUGE_SHIFT,
+  MAP_HUGETLB,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
 import { memoryAt, mmap, munmap } from '../../linux/syscalls/mm.ts';
@@ -38,6 +46,9 @@ export function fillObject(address: number, bytes: number, shmid: number, images
   return count;
 }
 
+/** Flags of mmap that say that it is of huge pages, and of which size. */
+const HUGE_BITS = MAP_HUGETLB | (MAP_HUGE_MASK << MAP_HUGE_SHIFT);
+
 interface SharedObject {
   readonly address: number;
   readonly bytes: number;
@@ -59,16 +70,17 @@ export class SharedMemory {
 
   /** Makes and fills all objects that the mappings name. */
   create(vmas: Iterable<VmaEntry>, images: ImageDir): void {
-    const sizes = new Map<number, number>();
+    const sizes = new Map<number, { bytes: number; huge: number }>();
     for (const vma of vmas) {
       if ((vma.status & VMA_ANON_SHARED) === 0 || (vma.status & VMA_AREA_SYSVIPC) !== 0) continue;
-      sizes.set(vma.shmid, Math.max(sizes.get(vma.shmid) ?? 0, vma.pgoff + vma.end - vma.start));
+      const bytes = Math.max(sizes.get(vma.shmid)?.bytes ?? 0, vma.pgoff + vma.end - vma.start);
+      sizes.set(vma.shmid, { bytes, huge: vma.flags & HUGE_BITS });
     }
-    for (const [shmid, bytes] of sizes) this.#objects.set(shmid, this.#make(shmid, bytes, images));
+    for (const [shmid, { bytes, huge }] of sizes) this.#objects.set(shmid, this.#make(shmid, bytes, huge, images));
   }
 
-  #make(shmid: number, bytes: number, images: ImageDir): SharedObject {
-    const address = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  #make(shmid: number, bytes: number, huge: number, images: ImageDir): SharedObject {
+    const address = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | huge, -1, 0);
     const fd = open(`/proc/self/map_files/${hex(address)}-${hex(address + bytes)}`, O_RDWR);
     this.#pagesWritten += fillObject(address, bytes, shmid, images);
     return { address, bytes, fd };

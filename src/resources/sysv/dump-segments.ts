@@ -8,6 +8,7 @@
 
 import type { CriuErrorFields } from '../../base/errors.ts';
 import type { FrozenTask } from '../../dump/frozen-tree.ts';
+import type { TaskKobjIdsEntry } from '../../image/gen/core.ts';
 import type { IpcShmEntry } from '../../image/gen/ipc-shm.ts';
 import { VMA_AREA_SYSVIPC } from '../../image/vma-status.ts';
 import { errnoName } from '../../linux/abi/errno.ts';
@@ -19,15 +20,23 @@ import type { MemoryObject } from '../mm/dump-shared.ts';
 import type { DescribedVma } from '../mm/dump-vmas.ts';
 import { tryStatSegment } from './shmid-ds.ts';
 
+interface Looked {
+  readonly task: FrozenTask;
+  readonly vmas: readonly DescribedVma[];
+  readonly ids: TaskKobjIdsEntry;
+}
+
 /** The segments of a dump. */
 export class DumpedSegments {
   readonly entries: IpcShmEntry[] = [];
   readonly objects: MemoryObject[] = [];
   readonly problems: CriuErrorFields[] = [];
 
-  constructor(looked: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[]) {
+  /** Looks at tasks of criu's own ipc namespace, whose number is `ownNamespace`. */
+  constructor(looked: readonly Looked[], ownNamespace: number | undefined) {
     const seen = new Set<number>();
-    for (const { task, vmas } of looked) {
+    for (const { task, vmas, ids } of looked) {
+      if (ids.ipc_ns_id !== ownNamespace) continue;
       for (const vma of vmas) {
         if ((vma.entry.status & VMA_AREA_SYSVIPC) === 0 || seen.has(vma.entry.shmid)) continue;
         seen.add(vma.entry.shmid);

@@ -27,11 +27,14 @@ export class HostSegments {
   readonly #entries = new Map<number, IpcShmEntry>();
   /** Made by us and not marked for removal: to be removed when the restore fails. */
   readonly #made: number[] = [];
+  /** The tree has no ipc namespace of its own. */
+  readonly #isHost: boolean;
   /** Our own attachments. */
   readonly #attached: number[] = [];
 
   constructor(tree: RestoreTree, images: ImageDir) {
     this.#images = images;
+    this.#isHost = tree.root.ids.ipc_ns_id === tree.inventory.root_ids?.ipc_ns_id;
     const used = new Set(tree.tasks.flatMap(({ mm }) => findAttachments(mm.vmas)).map(({ id }) => id));
     if (used.size === 0) return;
     for (const { message } of images.tryRead('ipcns-shm', tree.root.ids.ipc_ns_id ?? 0) ?? []) {
@@ -46,8 +49,9 @@ export class HostSegments {
     return { bytes: Math.ceil(entry.size / pageBytes) * pageBytes, pageBytes };
   };
 
-  /** Makes sure that all segments are there. Throws CriuError. */
+  /** Makes sure that all segments of the host are there. Throws CriuError. */
   prepare(): void {
+    if (!this.#isHost) return;
     for (const entry of this.#entries.values()) {
       const there = tryStatSegment(entry.desc.id);
       if (typeof there !== 'number') requireSame(entry, there);

@@ -1,0 +1,134 @@
+import { describe, expect, test } from 'bun:test';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_ANON_SHARED,
+  VMA_AREA_AIORING,
+  VMA_AREA_MEMFD,
+  VMA_AREA_REGULAR,
+  VMA_AREA_SYSVIPC,
+  VMA_FILE_PRIVATE,
+  VMA_FILE_SHARED,
+} from '../../image/vma-status.ts';
+import { O_RDONLY, O_RDWR } from '../../linux/abi/fcntl.ts';
+import { parseSmaps } from '../../proc/smaps.ts';
+import { assignFile, type DescribedVma, describeVmas } from './dump-vmas.ts';
+
+/** One mapping as smaps shows it. */
+function smaps(line: string, flags: string, pageKb = 4, key = 0): string {
+  return `7f0000000000-7f0000200000 ${line}\nKernelPageSize: ${pageKb} kB\nProtectionKey:         ${key}\nVmFlags: ${flags} \n`;
+}
+
+function describeOne(line: string, flags: string, pageKb?: number): DescribedVma {
+  const { vmas, problems } = describeVmas(parseSmaps(smaps(line, flags, pageKb)), "task 7 'x'");
+  expect(problems).toEqual([]);
+  const [vma] = vmas;
+  if (vma === undefined) throw new Error('there is a mapping');
+  return vma;
+}
+
+const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_DROPPABLE = 8;
+const MAP_ANONYMOUS = 0x20;
+const MAP_LOCKED = 0x2000;
+const MAP_HUGETLB = 0x40000;
+const MAP_HUGE_2MB = 0x54000000;
+
+describe('kinds of mappings', () => {
+  test('private anonymous memory, locked on fault and sealed', () => {
+    const { entry, needsFile } = describeOne('rw-p 00000000 00:00 0 ', 'rd wr mr mw me lo lf ac sl');
+    expect(entry.status).toBe(VMA_AREA_REGULAR | VMA_ANON_PRIVATE);
+    expect(entry.flags).toBe(MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED);
+    expect(entry).toMatchObject({ lock_on_fault_ext: true, sealed_ext: true });
+    expect(needsFile).toBe(false);
+  });
+
+  test('attributes that are not there have no field', () => {
+    const { entry } = describeOne('rw-p 00000000 00:00 0 ', 'rd wr mr mw me ac');
+    expect(Object.keys(entry)).not.toContainAnyValues([
+      'lock_on_fault_ext',
+      'sealed_ext',
+      'name_ext',
+      'madv',
+      'fdflags',
+    ]);
+  });
+
+  test('a name given by prctl', () => {
+    expect(describeOne('rw-p 00000000 00:00 0      [anon:a [b] c]', 'rd wr').entry.name_ext).toBe('a [b] c');
+  });
+
+  test('droppable memory is of a type of its own', () => {
+    const { entry } = describeOne('rw-p 00000000 00:00 0 ', 'rd wr mr mw me nr wf dd dp');
+    expect(entry.flags & 0xf).toBe(MAP_DROPPABLE);
+  });
+
+  test('shared anonymous memory, as a memfd', () => {
+    const vma = describeOne('rw-s 00003000 00:01 1024     /dev/zero (deleted)', 'rd wr sh mr mw me ms');
+    expect(vma.needsFile).toBe(true);
+    assignFile(vma, { fileId: 9, fdflags: O_RDWR, isMemory: true });
+    expect(vma.entry.status).toBe(VMA_AREA_REGULAR | VMA_FILE_SHARED | VMA_AREA_MEMFD);
+    expect(vma.entry).toMatchObject({ flags: MAP_SHARED, pgoff: 0x3000, shmid: 9, fdflags: O_RDWR });
+  });
+
+  test('a memfd sealed against writing is mapped for reading, however it was opened', () => {
+    const vma = describeOne('r--s 00000000 00:01 1024     /memfd:x (deleted)', 'rd sh mr me ms');
+    assignFile(vma, { fileId: 9, fdflags: O_RDWR, isMemory: true });
+    expect(vma.entry.fdflags).toBe(O_RDONLY);
+  });
+
+  test('a private mapping of a memfd keeps its flags', () => {
+    const vma = describeOne('rw-p 00000000 00:01 1024     /memfd:x (deleted)', 'rd wr mr mw me ac');
+    assignFile(vma, { fileId: 9, fdflags: O_RDWR, isMemory: true });
+    expect(vma.entry.status).toBe(VMA_AREA_REGULAR | VMA_FILE_PRIVATE | VMA_AREA_MEMFD);
+    expect(vma.entry.fdflags).toBe(O_RDWR);
+  });
+
+  test('huge pages: private ones are anonymous memory, shared ones a memfd', () => {
+    const own = describeOne('rw-p 00000000 00:10 55     /anon_hugepage (deleted)', 'rd wr mr mw me de ht', 2048);
+    expect(own.entry.flags).toBe((MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB) >>> 0);
+    expect(own.entry.status).toBe(VMA_AREA_REGULAR | VMA_ANON_PRIVATE);
+    const shared = describeOne(
+      'rw-s 00000000 00:10 55     /anon_hugepage (deleted)',
+      'rd wr sh mr mw me ms de ht',
+      2048,
+    );
+    expect(shared.entry.flags).toBe((MAP_SHARED | MAP_HUGETLB | MAP_HUGE_2MB) >>> 0);
+    expect(shared.needsFile).toBe(true);
+  });
+
+  test('a ring of asynchronous I/O', () => {
+    const { entry, needsFile } = describeOne('rw-s 00000000 00:12 77     /[aio] (deleted)', 'rd wr sh mr mw me ms de');
+    expect(entry).toMatchObject({ status: VMA_AREA_AIORING, flags: MAP_SHARED, pgoff: 0, shmid: 0 });
+    expect(needsFile).toBe(false);
+  });
+
+  test('System V shared memory: the inode is its id', () => {
+    const { entry } = describeOne('r--s 00002000 00:01 32769     /SYSV00000000 (deleted)', 'rd mr me ms');
+    expect(entry.status).toBe(VMA_AREA_REGULAR | VMA_ANON_SHARED | VMA_AREA_SYSVIPC);
+    expect(entry).toMatchObject({ shmid: 32769, pgoff: 0x2000, fdflags: O_RDONLY });
+  });
+});
+
+test('what cannot be dumped says why', () => {
+  const { problems } = describeVmas(
+    parseSmaps(smaps('rw-s 0 00:0e 5     anon_inode:[io_uring]', 'rd wr')),
+    "task 7 'x'",
+  );
+  expect(problems).toEqual([
+    {
+      object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[io_uring]",
+      action: 'cannot be dumped',
+      why: 'io_uring rings cannot be read out of the kernel',
+      remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
+    },
+  ]);
+});
+
+test('memory with a protection key is refused, unless it can only be executed', () => {
+  const problemsOf = (line: string) => describeVmas(parseSmaps(smaps(line, 'rd wr', 4, 1)), 'x').problems;
+  expect(problemsOf('--xp 00000000 00:00 0 ')).toEqual([]);
+  expect(problemsOf('rw-p 00000000 00:00 0 ').map(({ why }) => why)).toEqual([
+    'it has a memory protection key (man 7 pkeys)',
+  ]);
+});
