@@ -17,10 +17,16 @@ export type StepArg =
   | LaterNumber
   /** A NUL-terminated byte string. */
   | { readonly text: string }
-  /** Bytes that the task can read and write. */
-  | { readonly bytes: Uint8Array }
+  /** Bytes that the task can read and write; addresses of other bytes are put in where `pointers` says. */
+  | { readonly bytes: Uint8Array; readonly pointers?: readonly Pointer[] }
   /** The name under which the controller's descriptor `holder()` can be opened; known when the steps are added. */
   | { readonly path: () => string };
+
+/** A structure of the kernel that has the address of another one, at byte `offset`. */
+export interface Pointer {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
 
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
@@ -46,7 +52,11 @@ function toProgramArg(program: Program, arg: StepArg): ProgramArg {
   if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
   if ('later' in arg) return arg.later();
   if ('text' in arg) return program.string(arg.text);
-  if ('bytes' in arg) return program.data(arg.bytes);
+  if ('bytes' in arg) {
+    const place = program.data(arg.bytes);
+    for (const { offset, bytes } of arg.pointers ?? []) program.store64(program.at(place, offset), program.data(bytes));
+    return place;
+  }
   const path = arg.path();
   assert(path !== '', 'the path of a step is known when it is added to a program');
   return program.string(path);

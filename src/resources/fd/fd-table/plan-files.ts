@@ -165,8 +165,10 @@ function bytesOf(steps: readonly Step[]): number {
     for (const arg of args) {
       if (typeof arg !== 'object') continue;
       if ('text' in arg) bytes += arg.text.length + 8;
-      else if ('bytes' in arg) bytes += arg.bytes.length + 8;
-      else bytes += 64;
+      else if ('bytes' in arg) {
+        bytes += arg.bytes.length + 8;
+        for (const pointer of arg.pointers ?? []) bytes += OP_BYTES_MAX + pointer.bytes.length + 8;
+      } else bytes += 64;
     }
   }
   return bytes;

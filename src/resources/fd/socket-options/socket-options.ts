@@ -1,0 +1,208 @@
+/**
+ * Options that sockets of all families have (man 7 socket): reading them from an open socket, and the steps that set
+ * them on a new one.
+ *
+ * SO_REUSEADDR and SO_REUSEPORT are only read here: when they can be set depends on the family.
+ */
+import type { CriuErrorFields } from '../../../base/errors.ts';
+import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
+import { ERRNO } from '../../../linux/abi/errno.ts';
+import { SOCK_FILTER_BYTES } from '../../../linux/abi/seccomp.ts';
+import * as SOCKET from '../../../linux/abi/socket.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { byteString, check } from '../../../linux/kernel.ts';
+import { getsockoptInt, tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { Unsupported } from '../file-kind.ts';
+import type { StepArg } from '../step.ts';
+import { packFilter, unpackFilter } from './filter.ts';
+
+const { SOL_SOCKET } = SOCKET;
+
+/** Reads the options of the socket behind a descriptor of ours, or says what cannot be kept. Throws SyscallError. */
+export function readSocketOptions(fd: number, family: number): SkOptsEntry | Unsupported {
+  const int = (option: number) => getsockoptInt(fd, SOL_SOCKET, option);
+  const flag = (option: number) => int(option) !== 0;
+  const send = readTimeout(fd, SOCKET.SO_SNDTIMEO);
+  const receive = readTimeout(fd, SOCKET.SO_RCVTIMEO);
+  const so_filter = readFilter(fd);
+  if (!Array.isArray(so_filter)) return so_filter;
+  const entry: SkOptsEntry = {
+    so_sndbuf: int(SOCKET.SO_SNDBUF),
+    so_rcvbuf: int(SOCKET.SO_RCVBUF),
+    so_snd_tmo_sec: send.sec,
+    so_snd_tmo_usec: send.usec,
+    so_rcv_tmo_sec: receive.sec,
+    so_rcv_tmo_usec: receive.usec,
+    reuseaddr: flag(SOCKET.SO_REUSEADDR),
+    so_priority: int(SOCKET.SO_PRIORITY) >>> 0,
+    so_rcvlowat: int(SOCKET.SO_RCVLOWAT) >>> 0,
+    so_dontroute: flag(SOCKET.SO_DONTROUTE),
+    so_no_check: flag(SOCKET.SO_NO_CHECK),
+    so_filter,
+    so_reuseport: flag(SOCKET.SO_REUSEPORT),
+    so_broadcast: flag(SOCKET.SO_BROADCAST),
+    so_keepalive: flag(SOCKET.SO_KEEPALIVE),
+    so_oobinline: int(SOCKET.SO_OOBINLINE),
+  };
+  const mark = int(SOCKET.SO_MARK) >>> 0;
+  if (mark !== 0) entry.so_mark = mark;
+  // Since 5.14.
+  const lock = tryGetsockoptInt(fd, SOL_SOCKET, SOCKET.SO_BUF_LOCK);
+  if (lock !== undefined) entry.so_buf_lock = lock;
+  if (family === SOCKET.AF_UNIX || family === SOCKET.AF_NETLINK) {
+    entry.so_passcred = flag(SOCKET.SO_PASSCRED);
+    entry.so_passsec = flag(SOCKET.SO_PASSSEC);
+  }
+  const linger = new Int32Array(2);
+  check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_LINGER, linger), 'SO_LINGER');
+  if (linger[0] !== 0) entry.so_linger = (linger[1] ?? 0) >>> 0;
+  const device = readBoundDevice(fd);
+  if (device !== '') entry.so_bound_dev = device;
+  return entry;
+}
+
+/** The name of the network device that a socket is bound to; empty when there is none. Throws SyscallError. */
+export function readBoundDevice(fd: number): string {
+  const name = new Uint8Array(SOCKET.IFNAMSIZ);
+  const bytes = check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name), 'SO_BINDTODEVICE');
+  return byteString(name.subarray(0, bytes)).replace(/\0.*$/s, '');
+}
+
+function readTimeout(fd: number, option: number): { sec: number; usec: number } {
+  const timeval = new Uint8Array(16);
+  check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, option, timeval), `SO_*TIMEO (${option})`);
+  const view = new DataView(timeval.buffer);
+  return { sec: Number(view.getBigInt64(0, true)), usec: Number(view.getBigInt64(8, true)) };
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** The classic BPF program of a socket. The length of this option is in instructions, not bytes (net/core/filter.c). */
+function readFilter(fd: number): bigint[] | Unsupported {
+  const count = tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_GET_FILTER, NOTHING);
+  if (count === -ERRNO.EACCES) {
+    return { unsupported: 'it has an eBPF filter (SO_ATTACH_BPF), which the kernel does not give out' };
+  }
+  check('getsockopt', count, 'SO_GET_FILTER');
+  if (count === 0) return [];
+  const program = new Uint8Array(count * SOCK_FILTER_BYTES);
+  check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_GET_FILTER, program), 'SO_GET_FILTER');
+  return packFilter(program);
+}
+
+/** Plans setsockopt(2) of an option that is an int. */
+export function planIntOption(
+  table: FdTablePlan,
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+  because: string,
+): void {
+  planOption(table, fd, level, option, new Uint8Array(Int32Array.of(value).buffer), because);
+}
+
+/** Plans setsockopt(2). */
+export function planOption(
+  table: FdTablePlan,
+  fd: number,
+  level: number,
+  option: number,
+  value: Uint8Array | { readonly arg: StepArg; readonly bytes: number },
+  because: string,
+): void {
+  const { arg, bytes } = value instanceof Uint8Array ? { arg: { bytes: value }, bytes: value.length } : value;
+  table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, arg, bytes);
+}
+
+type FlagField = 'so_passcred' | 'so_passsec' | 'so_dontroute' | 'so_no_check' | 'so_broadcast' | 'so_keepalive';
+
+const FLAGS: readonly (readonly [FlagField, number])[] = [
+  ['so_passcred', SOCKET.SO_PASSCRED],
+  ['so_passsec', SOCKET.SO_PASSSEC],
+  ['so_dontroute', SOCKET.SO_DONTROUTE],
+  ['so_no_check', SOCKET.SO_NO_CHECK],
+  ['so_broadcast', SOCKET.SO_BROADCAST],
+  ['so_keepalive', SOCKET.SO_KEEPALIVE],
+];
+
+const BOTH_LOCKS = SOCKET.SOCK_SNDBUF_LOCK | SOCKET.SOCK_RCVBUF_LOCK;
+const RCVLOWAT_DEFAULT = 1;
+
+/**
+ * Plans setting the options of a new socket, all but SO_REUSEADDR and SO_REUSEPORT; `what` names it in errors. They can
+ * be set before it is bound. What a new socket has anyway is not set again.
+ */
+export function planSocketOptions(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
+  const int = (name: string, option: number, value: number) =>
+    planIntOption(table, fd, SOL_SOCKET, option, value, `set ${name} of ${what}`);
+  planBuffers(table, fd, opts, what);
+  if (opts.so_priority !== undefined) int('so_priority', SOCKET.SO_PRIORITY, opts.so_priority);
+  const { so_rcvlowat = RCVLOWAT_DEFAULT, so_mark = 0, so_oobinline = 0, so_linger } = opts;
+  if (so_rcvlowat !== RCVLOWAT_DEFAULT) int('so_rcvlowat', SOCKET.SO_RCVLOWAT, so_rcvlowat);
+  if (so_mark !== 0) int('so_mark', SOCKET.SO_MARK, so_mark);
+  if (so_oobinline !== 0) int('so_oobinline', SOCKET.SO_OOBINLINE, 1);
+  for (const [field, option] of FLAGS) if (opts[field] === true) int(field, option, 1);
+  if (so_linger !== undefined) {
+    const linger = new Uint8Array(Int32Array.of(1, so_linger).buffer);
+    planOption(table, fd, SOL_SOCKET, SOCKET.SO_LINGER, linger, `set so_linger of ${what}`);
+  }
+  planTimeout(table, fd, SOCKET.SO_SNDTIMEO, opts.so_snd_tmo_sec, opts.so_snd_tmo_usec, what);
+  planTimeout(table, fd, SOCKET.SO_RCVTIMEO, opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec, what);
+  if (opts.so_bound_dev !== undefined && opts.so_bound_dev !== '') {
+    const name = Buffer.from(`${opts.so_bound_dev}\0`, 'latin1');
+    planOption(table, fd, SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, `bind ${what} to ${opts.so_bound_dev}`);
+  }
+  planFilter(table, fd, opts.so_filter, what);
+}
+
+/** The kernel doubles what it is given (man 7 socket, SO_SNDBUF), and remembers that somebody set it. */
+function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
+  const { so_sndbuf, so_rcvbuf, so_buf_lock } = opts;
+  const halves = [
+    [SOCKET.SO_SNDBUFFORCE, so_sndbuf >>> 1, 'so_sndbuf'],
+    [SOCKET.SO_RCVBUFFORCE, so_rcvbuf >>> 1, 'so_rcvbuf'],
+  ] as const;
+  for (const [option, half, name] of halves) {
+    planIntOption(table, fd, SOL_SOCKET, option, half, `set ${name} of ${what}`);
+  }
+  if (so_buf_lock !== undefined && so_buf_lock !== BOTH_LOCKS) {
+    planIntOption(table, fd, SOL_SOCKET, SOCKET.SO_BUF_LOCK, so_buf_lock, `set so_buf_lock of ${what}`);
+  }
+}
+
+function planTimeout(table: FdTablePlan, fd: number, option: number, sec: number, usec: number, what: string): void {
+  if (sec === 0 && usec === 0) return;
+  const timeval = new Uint8Array(BigInt64Array.of(BigInt(sec), BigInt(usec)).buffer);
+  planOption(table, fd, SOL_SOCKET, option, timeval, `set a timeout of ${what}`);
+}
+
+/** struct sock_fprog: the number of instructions, and at byte 8 the address of the first. */
+function planFilter(table: FdTablePlan, fd: number, filter: readonly bigint[], what: string): void {
+  if (filter.length === 0) return;
+  const program = new Uint8Array(16);
+  new DataView(program.buffer).setUint16(0, filter.length, true);
+  const arg = { bytes: program, pointers: [{ offset: 8, bytes: unpackFilter(filter) }] };
+  const value = { arg, bytes: program.length };
+  planOption(table, fd, SOL_SOCKET, SOCKET.SO_ATTACH_FILTER, value, `attach the filter of ${what}`);
+}
+
+const BPF_MAXINSNS = 4096;
+const USEC_PER_SEC = 1_000_000;
+
+/** What speaks against restoring these options: a damaged image. */
+export function checkSocketOptions(opts: SkOptsEntry, object: string): CriuErrorFields[] {
+  const damage = findDamage(opts);
+  if (damage === undefined) return [];
+  return [{ object, action: 'cannot be restored', why: `${damage}: the image is damaged` }];
+}
+
+function findDamage(opts: SkOptsEntry): string | undefined {
+  if (opts.so_filter.length > BPF_MAXINSNS) return `its filter has ${opts.so_filter.length} instructions`;
+  if ((opts.so_bound_dev?.length ?? 0) >= SOCKET.IFNAMSIZ) return `its device has the name ${opts.so_bound_dev}`;
+  for (const usec of [opts.so_snd_tmo_usec, opts.so_rcv_tmo_usec]) {
+    if (usec >= USEC_PER_SEC) return `${usec} microseconds are more than a second`;
+  }
+  return undefined;
+}
