@@ -95,6 +95,12 @@ export class DumpedTerminals {
         problems.push(dangling(object, `it is the controlling terminal of session ${info.sid}, which is not`));
       }
     }
+    for (const { info, object } of alone) {
+      if (!this.#dump.hasTask(info.sid)) continue;
+      this.#dump.warn(
+        `${object}: session ${info.sid} will have no controlling terminal, unless criu's own has no session`,
+      );
+    }
     const [first, second] = alone;
     if (first !== undefined && !shellJob) {
       problems.push(dangling(first.object, 'the master side of this terminal is not'));
