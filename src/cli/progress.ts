@@ -8,6 +8,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { TCGETS } from '../linux/abi/tty.ts';
 import { syscall } from '../linux/kernel.ts';
 import { ioctl } from '../linux/syscalls/fs.ts';
+import type { CommandContext } from './command-context.ts';
 
 const STDERR = 2;
 /** Quick work should not flicker. */
@@ -93,4 +94,9 @@ function terminal(): ((text: string) => void) | undefined {
     const bytes = Buffer.from(text, 'latin1');
     syscall(SYS.write, STDERR, bytes, bytes.length);
   };
+}
+
+/** The progress of a command that moves memory. */
+export function memoryProgress({ options }: CommandContext, label: string, totalBytes: number): Progress {
+  return new Progress({ label, totalBytes, logLevel: options.logLevel, isLogOnStderr: options.logFile === undefined });
 }

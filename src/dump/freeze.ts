@@ -28,7 +28,8 @@ interface Seized {
 
 export class Freezer {
   readonly #log: Logger;
-  readonly #deadline: number;
+  readonly #timeoutMs: number;
+  #deadline = Number.POSITIVE_INFINITY;
   readonly #seized = new Map<number, Seized>();
   readonly #zombies = new Set<number>();
   readonly #pidfds: number[] = [];
@@ -40,11 +41,12 @@ export class Freezer {
   constructor(log: Logger, timeoutMs: number, cgroup?: FreezerCgroup) {
     this.#log = log;
     this.#cgroup = cgroup;
-    this.#deadline = Bun.nanoseconds() + timeoutMs * 1e6;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** Stops the tree. Throws CriuError; the caller calls `release` in any case. */
   freeze(root: number): FrozenTree {
+    this.#deadline = Bun.nanoseconds() + this.#timeoutMs * 1e6;
     if (root === getpid()) throw new CriuError({ action: `criu cannot dump itself (pid ${root})` });
     this.#cgroup?.freeze();
     if (!this.#seizeTask(root)) {

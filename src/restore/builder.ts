@@ -47,6 +47,7 @@ export class TreeBuilder {
   readonly #built: BuiltTask[] = [];
   readonly #pages = new Map<number, MappedFile>();
   readonly #pids: number[] = [];
+  #bytesFilled = 0;
   #pagesCompared = 0;
   #pagesShared = 0;
   #pagesWritten = 0;
@@ -88,11 +89,16 @@ export class TreeBuilder {
     this.#planMemory(program, task, plan, parent?.memory);
     program.stop();
     this.#run(host, task, program);
-    fillMemory(task.pid, plan.write, pages);
+    fillMemory(task.pid, plan.write, pages, (bytes) => this.#tell(bytes));
     this.#overwrite(task.pid, plan, pages);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring, memory, pages);
     this.#built.push({ task, host, writable: plan.writable });
     this.#forkChildren(task, host, { memory: { ...memory, writable: plan.writable }, pages });
+  }
+
+  #tell(bytes: number): void {
+    this.#bytesFilled += bytes;
+    this.#context.onProgress?.(this.#bytesFilled);
   }
 
   #run(host: HostTask, task: RestoreTask, program: Program): void {

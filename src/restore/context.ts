@@ -44,6 +44,8 @@ export interface RestoreContext {
   readonly tree: RestoreTree;
   readonly images: ImageDir;
   readonly log: Logger;
+  /** Told how many bytes of memory are filled. */
+  readonly onProgress: ((doneBytes: number) => void) | undefined;
   readonly files: FilesPlan;
   readonly sharedMemory: SharedMemory;
   /** System V shared memory. */

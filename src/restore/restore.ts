@@ -37,6 +37,8 @@ import { letRun, runStages } from './stages.ts';
 export interface RestoreOptions {
   /** The root becomes a sibling of criu instead of a child. */
   readonly sibling: boolean;
+  /** Told how many bytes of memory are filled. */
+  readonly onProgress?: (doneBytes: number) => void;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
   /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
@@ -72,7 +74,7 @@ export function restoreTree(
   );
   const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
-    tree, images, log, files, sharedMemory, segments, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
+    tree, images, log, onProgress: options.onProgress, files, sharedMemory, segments, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
     filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
   }; // biome-ignore format: names only
   using builder = new TreeBuilder(context);

@@ -20,6 +20,9 @@ export function threadCount(): number {
 
 const THREADS_MAX = 8;
 
+/** struct timespec: 0.1 s. */
+const TICK = BigUint64Array.of(0n, 100_000_000n);
+
 /** Work for one thread: adds its system calls to the program. */
 export type Work = (program: Program) => void;
 
@@ -41,14 +44,17 @@ export class Running {
     check('clone3', this.#own.clone({ flags, exitSignal: 0, childTid: this.#tidWord }));
   }
 
-  /** Waits for its end. */
-  join(): void {
+  /** Waits for its end; meanwhile calls `tick` about ten times a second. */
+  join(tick?: () => void): void {
     // The kernel clears the word and wakes us when the thread is gone (man 2 set_tid_address).
-    while (!this.#isDone && readWord32(this.#tidWord) !== 0) syscall(SYS.futex, this.#tidWord, FUTEX_WAIT, 1, 0);
+    while (!this.#isDone && readWord32(this.#tidWord) !== 0) {
+      syscall(SYS.futex, this.#tidWord, FUTEX_WAIT, 1, tick === undefined ? 0 : TICK);
+      tick?.();
+    }
     this.#isDone = true;
   }
 
-  /** What an op returned; after `join`. */
+  /** What an op returned; 0 as long as it has not been done. */
   result(of: Result): number {
     return this.#own.result(of);
   }

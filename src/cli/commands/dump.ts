@@ -12,6 +12,7 @@ import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
+import { memoryProgress, type Progress } from '../progress.ts';
 import { formatDumpStats } from '../stats.ts';
 import { reportReady } from '../status-files.ts';
 
@@ -35,12 +36,18 @@ export function run(context: CommandContext): number {
   try {
     prepared.prepare(options.treePid, images);
     if (options.cpuCap.image) writeCpuinfo(images);
+    let progress: Progress | undefined;
+    const onProgress = (done: number, totalBytes: number) => {
+      progress ??= memoryProgress(context, 'dump', totalBytes);
+      progress.update(done);
+    };
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, prepared, dumpOptions(options), log);
+    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options), onProgress }, log);
+    progress?.finish();
     const status = postDumpStatus(scripts);
     if (status !== 0 || options.finalState === 'alive') {
       undo();

@@ -16,6 +16,7 @@ import type { RestoreTree } from '../../restore/restore-tree.ts';
 import { runActionScripts } from '../action-script.ts';
 import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
+import { memoryProgress } from '../progress.ts';
 import { formatRestoreStats } from '../stats.ts';
 import { reportReady, writePidfile } from '../status-files.ts';
 
@@ -47,11 +48,13 @@ export function run(context: CommandContext): number {
   });
   hook('pre-restore');
   files.prepare();
+  using progress = memoryProgress(context, 'restore', pagesBytes(tree, images));
   const statistics = restoreTree(
     tree,
     images,
     files,
     {
+      onProgress: (done) => progress.update(done),
       sibling: options.restoreSibling,
       leaveStopped: options.finalState === 'stopped',
       beforeResume: () => {
@@ -88,6 +91,11 @@ export function run(context: CommandContext): number {
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
   return options.detached ? 0 : waitForRoot(tree.root.pid);
+}
+
+/** Size of all pages files of the tree. */
+function pagesBytes(tree: RestoreTree, images: ImageDir): number {
+  return tree.tasks.reduce((sum, { pagemap }) => sum + (images.fileSize('pages', pagemap.head.pages_id) ?? 0), 0);
 }
 
 /** In the foreground criu is the parent of the root task: it ends when that ends, with its status. */

@@ -26,7 +26,7 @@ import { ForcedMemory } from '../../tracee/memory.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import type { Range } from './address-space.ts';
 import type { DescribedVma } from './dump-vmas.ts';
-import { RemoteCopy } from './remote-copy.ts';
+import { type OnCopied, RemoteCopy } from './remote-copy.ts';
 
 /** A run of pages to be copied, and whether they may come later in a lazy restore. */
 export interface DumpRun extends Range {
@@ -134,7 +134,7 @@ export class PagesFile {
   }
 
   /** Copies the runs of a task. */
-  copy(pid: number, runs: readonly DumpRun[]): void {
+  copy(pid: number, runs: readonly DumpRun[], onCopied?: OnCopied): void {
     this.reserve(runs.reduce((sum, { start, end }) => sum + end - start, 0));
     const copy = new RemoteCopy();
     for (const run of runs) {
@@ -142,7 +142,7 @@ export class PagesFile {
       else copy.add(run, this.#address + this.#used);
       this.#used += run.end - run.start;
     }
-    copy.run('from-task', pid);
+    copy.run('from-task', pid, onCopied);
   }
 
   /** Appends bytes of ours. */

@@ -6,7 +6,7 @@ import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import type { PageRun } from './pages-image.ts';
-import { RemoteCopy } from './remote-copy.ts';
+import { type OnCopied, RemoteCopy } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -37,7 +37,7 @@ export class MappedFile {
 }
 
 /** Copies runs from the pages file to the task. Throws CriuError naming the address that could not be written. */
-export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedFile): void {
+export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedFile, onCopied?: OnCopied): void {
   const copy = new RemoteCopy();
   for (const { address, bytes, offset } of runs) {
     if (offset + bytes > pages.bytes) {
@@ -49,5 +49,5 @@ export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedF
     }
     copy.add({ start: address, end: address + bytes }, pages.address + offset);
   }
-  copy.run('to-task', pid);
+  copy.run('to-task', pid, onCopied);
 }
