@@ -20,12 +20,14 @@ export function close(fd: number): void {
 }
 
 let buffer = new Uint8Array(256 * 1024);
+/** Sysctls answer ENOMEM to a read of 4 MiB or more (fs/proc/proc_sysctl.c proc_sys_call_handler()). */
+const READ_BYTES_MAX = 1 << 20;
 
 /** All of a file's bytes from the current position, or −errno. The bytes are a copy. */
 export function tryReadAll(fd: number): Uint8Array | number {
   let used = 0;
   for (;;) {
-    const got = syscall(SYS.read, fd, buffer.subarray(used), buffer.length - used);
+    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, READ_BYTES_MAX));
     if (got < 0) return got;
     if (got === 0) return buffer.slice(0, used);
     used += got;
