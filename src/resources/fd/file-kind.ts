@@ -173,7 +173,9 @@ export interface FileKind {
   pathEntry?(entry: FileEntry): number | undefined;
   /** What the controller has to do itself, once, before any op is added to a program. Throws CriuError. */
   prepare?(context: RestoreContext): void;
-  /** Lets go of what `prepare` made: when the tasks are complete, or will never be. May be called twice. */
+  /** Lets go of what tasks have fetched: when all are complete and none runs yet. */
+  settle?(context: RestoreContext): void;
+  /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry): string;

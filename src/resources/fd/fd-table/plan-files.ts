@@ -141,6 +141,7 @@ export class PlannedFiles implements FilesPlan {
   /** When all tasks are complete and none of them runs yet: ends what only the restore needed. */
   settle(): void {
     this.#deadProcesses.end();
+    for (const kind of FILE_KINDS) kind.settle?.(this.#context);
   }
 
   /** After a successful restore: removes the names that --link-remap made at the dump. */
@@ -151,6 +152,7 @@ export class PlannedFiles implements FilesPlan {
 
   [Symbol.dispose](): void {
     this.#deadProcesses.end();
+    for (const kind of FILE_KINDS) kind.settle?.(this.#context);
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
     this.#holders[Symbol.dispose]();
   }

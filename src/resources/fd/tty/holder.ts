@@ -2,7 +2,7 @@
  * Terminals of a tree that is going to be restored, opened and set up by the controller. Tasks fetch the descriptors.
  *
  * All of it happens before the first task exists, so a terminal that cannot be had (its number is taken) is found early.
- * The controller lets go of everything when the tasks have it: as long as a master is open, nobody is hung up.
+ * The controller lets go of everything when the tasks have it.
  */
 import { assert, CriuError, SyscallError } from '../../../base/errors.ts';
 import { TtyType } from '../../../image/gen/tty.ts';
@@ -91,11 +91,19 @@ export class TerminalHolder {
     if (files.length > 0) withoutJobControl(() => this.#open(files));
   }
 
-  release(): void {
-    if (this.#takenOver !== undefined && this.#size !== undefined) ioctl(this.#takenOver, TIOCSWINSZ, this.#size);
-    for (const fd of [...this.#fds.values(), ...this.#extra]) close(fd);
+  /** Closes everything but the terminal that was taken over: as long as we have a master, nobody is hung up. */
+  letGo(): void {
+    for (const fd of [...this.#fds.values(), ...this.#extra]) if (fd !== this.#takenOver) close(fd);
     this.#fds.clear();
     this.#extra.length = 0;
+  }
+
+  /** Closes the rest. The terminal that was taken over gets its own size again. */
+  release(): void {
+    this.letGo();
+    if (this.#takenOver === undefined) return;
+    if (this.#size !== undefined) ioctl(this.#takenOver, TIOCSWINSZ, this.#size);
+    close(this.#takenOver);
     this.#takenOver = undefined;
   }
 

@@ -48,6 +48,8 @@ export const tty: FileKind = {
 
   prepare: (context) => terminalHolder(context).prepare(),
 
+  settle: (context) => terminalHolder(context).letGo(),
+
   release: (context) => terminalHolder(context).release(),
 
   create([entry], home) {
