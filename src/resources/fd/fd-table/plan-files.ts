@@ -152,7 +152,6 @@ export class PlannedFiles implements FilesPlan {
 
   [Symbol.dispose](): void {
     this.#deadProcesses.end();
-    for (const kind of FILE_KINDS) kind.settle?.(this.#context);
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
     this.#holders[Symbol.dispose]();
   }
