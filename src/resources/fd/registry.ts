@@ -5,6 +5,7 @@ import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
 import { memfd } from './memfd/memfd.ts';
+import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
 
@@ -22,4 +23,5 @@ export const FILE_KINDS: readonly FileKind[] = [
   timerfd,
   tty,
   memfd,
+  pidfd,
 ];
