@@ -10,7 +10,6 @@ import type { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import type { HostTask } from '../tracee/host.ts';
 import type { BirthPlan } from './births.ts';
-import type { FinalProgram } from './final-program.ts';
 import type { RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Files are restored in up to three steps, with all tasks in step: created, handed to others, finished. */
@@ -60,8 +59,6 @@ export interface RestoreContext {
   readonly taskNow: TaskNow;
   /** The content of seccomp.img. */
   readonly filters: SeccompEntry | undefined;
-  /** Final programs, in the order of the tasks; filled by the stages. */
-  readonly finals: FinalProgram[];
   /** Whom each task forks, and who joins a group afterwards. */
   readonly births: BirthPlan['births'];
   readonly joins: BirthPlan['joins'];

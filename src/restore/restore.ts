@@ -67,16 +67,26 @@ export function restoreTree(
   segments.prepare();
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
-  checkVdso(
-    tree,
-    images,
-    ownVdso.find(({ name }) => name === '[vdso]'),
-  );
+  const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
+  checkVdso(tree, images, ownCode);
   const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
-    tree, images, log, onProgress: options.onProgress, files, sharedMemory, segments, parking, home, parkedVdso, ...planBirths(tree), groupHelpers: [], taskNow: readTaskNow(),
-    filters: images.tryReadOne('seccomp'), zombies: [], finals: [],
-  }; // biome-ignore format: names only
+    tree,
+    images,
+    log,
+    onProgress: options.onProgress,
+    files,
+    sharedMemory,
+    segments,
+    parking,
+    home,
+    parkedVdso,
+    ...planBirths(tree),
+    groupHelpers: [],
+    zombies: [],
+    taskNow: readTaskNow(),
+    filters: images.tryReadOne('seccomp'),
+  };
   using builder = new TreeBuilder(context);
   const started = Bun.nanoseconds();
   let root: HostTask | undefined;
@@ -85,10 +95,10 @@ export function restoreTree(
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
-    runStages(context, tasks);
+    const finished = runStages(context, tasks);
     files.seal();
     options.beforeResume();
-    letRun(context, tasks, options.leaveStopped);
+    letRun(context, finished, options.leaveStopped);
     segments.commit();
     const { compared, shared, written } = builder.statistics;
     return {

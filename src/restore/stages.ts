@@ -4,7 +4,7 @@
  * groups    process groups: a leader was made with its task, the others join now
  * create    files are made by the first task that uses them
  * share     other tasks fetch what the first one made
- * final     everything else, in an order that finish-program.ts explains
+ * final     everything else, in an order that final-program.ts explains
  *
  * A tree that shares nothing needs one program per task for all of it.
  */
@@ -30,47 +30,34 @@ import { TASK_STOPPED } from './load-tree.ts';
 import type { RestoreTask } from './restore-tree.ts';
 import { catchThreads } from './threads.ts';
 
+/** A task that is complete but for its registers. */
+export interface FinishedTask extends BuiltTask {
+  readonly final: FinalProgram;
+}
+
 /** Runs all stages. Afterwards every thread is stopped, complete but for its registers. */
-export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]): void {
-  const before: FileStage[] =
-    tasks.length === 1 ? [] : (['create', 'share'] as const).filter((s) => context.files.stages.includes(s));
+export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]): FinishedTask[] {
   joinGroups(context, tasks);
   setForeground(context, tasks);
-  let pending = tasks.map(() => new Program());
-  for (const stage of before) {
-    tasks.forEach(({ task }, i) => {
-      context.files.addOps(stage, task.pid, programAt(pending, i));
-    });
-    runAll(tasks, pending);
-    pending = tasks.map(() => new Program());
+  // One task shares with nobody: its files are part of its final program.
+  const separate = tasks.length === 1 ? [] : FILE_STAGES.filter((stage) => context.files.stages.includes(stage));
+  for (const stage of separate) {
+    runAll(tasks, ({ task }, program) => context.files.addOps(stage, task.pid, program));
   }
   runZombies(context);
-  const finals = tasks.map((built, i) => {
-    const program = programAt(pending, i);
-    if (before.length === 0) {
-      for (const stage of ['create', 'share'] as const) context.files.addOps(stage, built.task.pid, program);
-    }
-    return planFinal(program, built, context);
+  const finals = new Map<BuiltTask, FinalProgram>();
+  runAll(tasks, (built, program) => {
+    if (separate.length === 0) for (const stage of FILE_STAGES) context.files.addOps(stage, built.task.pid, program);
+    finals.set(built, planFinal(program, built, context));
   });
-  runAll(
-    tasks,
-    finals.map(({ program }) => program),
-  );
-  tasks.forEach((built, i) => {
-    const final = finals[i];
-    if (final !== undefined) catchThreads(built, final, context);
-  });
+  const finished = [...finals].map(([built, final]) => ({ ...built, final }));
+  for (const task of finished) catchThreads(task, task.final, context);
   const threaded = tasks.filter(({ task }) => task.threads.length > 1);
-  runAll(
-    threaded,
-    threaded.map(({ task }) => {
-      const program = new Program();
-      planLate(program, task, context);
-      return program;
-    }),
-  );
-  context.finals.push(...finals);
+  runAll(threaded, ({ task }, program) => planLate(program, task, context));
+  return finished;
 }
+
+const FILE_STAGES: readonly FileStage[] = ['create', 'share'];
 
 /** Everybody who was born into another process group joins its own; then helpers that led one die. */
 function joinGroups(context: RestoreContext, tasks: readonly BuiltTask[]): void {
@@ -118,19 +105,14 @@ function finishIn(host: HostTask, label: string): void {
   }
 }
 
-function programAt(programs: readonly Program[], index: number): Program {
-  const program = programs[index];
-  if (program === undefined) throw new RangeError(`there is a program for task number ${index}`);
-  return program;
-}
-
 /** One program in each task, all at once. */
-function runAll(tasks: readonly BuiltTask[], programs: readonly Program[]): void {
-  tasks.forEach(({ host }, i) => {
-    const program = programAt(programs, i);
+function runAll(tasks: readonly BuiltTask[], plan: (built: BuiltTask, program: Program) => void): void {
+  for (const built of tasks) {
+    const program = new Program();
+    plan(built, program);
     if (!program.isStopped) program.stop();
-    host.start(program);
-  });
+    built.host.start(program);
+  }
   for (const { task, host } of tasks) finishIn(host, task.label);
 }
 
@@ -151,11 +133,8 @@ function runZombies(context: RestoreContext): void {
 }
 
 /** Gives every thread its registers, removes the agent, and lets the tasks go. */
-export function letRun(context: RestoreContext, tasks: readonly BuiltTask[], leaveStopped: boolean): void {
-  tasks.forEach((built, i) => {
-    const final = context.finals[i];
-    if (final !== undefined) complete(built, final, context.log);
-  });
+export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], leaveStopped: boolean): void {
+  for (const task of tasks) complete(task, context.log);
   for (const { task } of tasks) letGo(task, leaveStopped);
 }
 
@@ -171,7 +150,7 @@ function letGo(task: RestoreTask, leaveStopped: boolean): void {
   for (const { tid } of task.threads) detach(tid);
 }
 
-function complete({ task, host }: BuiltTask, { vdso }: FinalProgram, log: Logger): void {
+function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): void {
   const executable = task.mm.vmas.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
