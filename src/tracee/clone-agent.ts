@@ -59,7 +59,9 @@ export class OwnProgram {
 
   constructor(program: Program) {
     this.#program = program;
-    this.#block = new Uint8Array(program.byteLength);
+    // The runtime keeps a small array without a buffer of its own in its heap, and copies it when `buffer` is asked for:
+    // results would be read from the copy while the child writes to the old place.
+    this.#block = new Uint8Array(new ArrayBuffer(program.byteLength));
     this.#block.set(program.assemble(addressOf(this.#block)));
   }
 
