@@ -133,6 +133,7 @@ function writeTree(
       lsmtype: LSM_TYPES[readLsmModule()],
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
+      has_empty_images_ext: true,
       dump_criu_run_id: readFile('/proc/sys/kernel/random/uuid').trimEnd(),
     },
   ]);

@@ -65,7 +65,7 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   return ordered;
 }
 
-function loadMember(images: ImageDir, entry: PstreeEntry, tables: Map<number, readonly FdinfoEntry[]>): RestoreMember {
+function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const core = images.readOne('core', pid);
   const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
@@ -91,17 +91,26 @@ function loadMember(images: ImageDir, entry: PstreeEntry, tables: Map<number, re
     mm: images.readOne('mm', pid),
     pagemap: images.read('pagemap', pid),
     fs: images.readOne('fs', pid),
-    fds: loadTable(images, ids, tables),
+    fds: readTable(ids.files_id),
     threads,
     label,
   } satisfies RestoreTask;
 }
 
-function loadTable(images: ImageDir, ids: TaskKobjIdsEntry, tables: Map<number, readonly FdinfoEntry[]>) {
-  let table = tables.get(ids.files_id);
+type ReadTable = (filesId: number) => readonly FdinfoEntry[];
+
+/** A descriptor table, read once. CRIU writes no image for an empty one. */
+function readFdinfo(
+  images: ImageDir,
+  filesId: number,
+  hasEmptyImages: boolean,
+  tables: Map<number, readonly FdinfoEntry[]>,
+): readonly FdinfoEntry[] {
+  let table = tables.get(filesId);
   if (table === undefined) {
-    table = [...images.read('fdinfo', ids.files_id)].sort((a, b) => a.fd - b.fd);
-    tables.set(ids.files_id, table);
+    const entries = hasEmptyImages ? images.read('fdinfo', filesId) : (images.tryRead('fdinfo', filesId) ?? []);
+    table = [...entries].sort((a, b) => a.fd - b.fd);
+    tables.set(filesId, table);
   }
   return table;
 }

@@ -34,6 +34,7 @@ export interface InventoryEntry {
   plugins_entry?: PluginsEntry | undefined;
   dump_criu_run_id?: string | undefined;
   allow_uprobes?: boolean | undefined;
+  has_empty_images_ext?: boolean | undefined;
 }
 export const InventoryEntry: MessageType<InventoryEntry> = {
   name: 'inventory_entry',
@@ -51,5 +52,6 @@ export const InventoryEntry: MessageType<InventoryEntry> = {
     [12, 'plugins_entry', PluginsEntry, 'optional'],
     [13, 'dump_criu_run_id', 'string', 'optional'],
     [14, 'allow_uprobes', 'bool', 'optional'],
+    [20000, 'has_empty_images_ext', 'bool', 'optional'],
   ],
 };
