@@ -1,6 +1,6 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
-import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { CoreEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
@@ -27,7 +27,9 @@ export function loadTree(images: ImageDir): RestoreTree {
   }
   const files = new Map((images.tryRead('files') ?? []).map((file) => [file.id, file]));
   const tables = new Map<number, readonly FdinfoEntry[]>();
-  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, tables));
+  const hasEmptyImages = inventory.has_empty_images_ext === true;
+  const readTable = (filesId: number) => readFdinfo(images, filesId, hasEmptyImages, tables);
+  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable));
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
