@@ -4,6 +4,7 @@ import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
+import { inetSocket } from './inet-socket/inet-socket.ts';
 import { memfd } from './memfd/memfd.ts';
 import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
@@ -23,5 +24,6 @@ export const FILE_KINDS: readonly FileKind[] = [
   timerfd,
   tty,
   memfd,
+  inetSocket,
   pidfd,
 ];

@@ -1,0 +1,47 @@
+/** Internet sockets: protocols, options, states (uapi/linux/in.h, in6.h, tcp.h, udp.h, icmp.h; man 7 ip, ipv6, tcp, udp, raw). */
+
+export const IPPROTO_IP = 0;
+export const IPPROTO_ICMP = 1;
+export const IPPROTO_TCP = 6;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_IPV6 = 41;
+export const IPPROTO_ICMPV6 = 58;
+export const IPPROTO_UDPLITE = 136;
+export const IPPROTO_RAW = 255;
+export const IPPROTO_MPTCP = 262;
+
+export const SOL_IP = 0;
+export const SOL_TCP = 6;
+export const SOL_UDP = 17;
+export const SOL_IPV6 = 41;
+export const SOL_ICMPV6 = 58;
+export const SOL_RAW = 255;
+
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_HDRINCL = 3;
+export const IP_PKTINFO = 8;
+export const IP_FREEBIND = 15;
+export const IP_NODEFRAG = 22;
+
+export const IPV6_V6ONLY = 26;
+export const IPV6_HDRINCL = 36;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_FREEBIND = 78;
+
+export const ICMP_FILTER = 1;
+export const ICMPV6_FILTER = 1;
+
+export const TCP_NODELAY = 1;
+export const TCP_CORK = 3;
+export const TCP_KEEPIDLE = 4;
+export const TCP_KEEPINTVL = 5;
+export const TCP_KEEPCNT = 6;
+export const TCP_INFO = 11;
+
+export const UDP_CORK = 1;
+
+/** States of sockets; those without connections have CLOSE, or ESTABLISHED after connect(2) (net/tcp_states.h). */
+export const TCP_ESTABLISHED = 1;
+export const TCP_CLOSE = 7;
+export const TCP_LISTEN = 10;

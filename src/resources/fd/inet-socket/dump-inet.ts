@@ -1,0 +1,185 @@
+/** An open Internet socket → its entry. */
+import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
+import type { SkShutdown } from '../../../image/gen/sk-opts.ts';
+import { ERRNO } from '../../../linux/abi/errno.ts';
+import * as INET from '../../../linux/abi/inet.ts';
+import * as SOCKET from '../../../linux/abi/socket.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { check, syscall } from '../../../linux/kernel.ts';
+import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
+import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
+import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { readSocketOptions } from '../socket-options/socket-options.ts';
+import { formatAddress, type InetAddress, needsDevice, parseSockaddr, unspecified } from './address.ts';
+import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
+import { type DiagSocket, readDiag } from './sock-diag.ts';
+
+/** What the socket is doing. */
+interface Endpoint {
+  readonly state: number;
+  readonly source: InetAddress;
+  readonly destination: InetAddress;
+  readonly backlog: number;
+  readonly shutdown: number;
+}
+
+/** Describes the socket, or says why it cannot be dumped. Throws SyscallError. */
+export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): InetSkEntry | Unsupported {
+  const fd = file.localFd;
+  const int = (option: number) => getsockoptInt(fd, SOCKET.SOL_SOCKET, option);
+  const kind = { family: int(SOCKET.SO_DOMAIN), type: int(SOCKET.SO_TYPE), proto: int(SOCKET.SO_PROTOCOL) };
+  const problem = findProblem(fd, kind);
+  if (problem !== undefined) return problem;
+  const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
+  if ('unsupported' in endpoint) return endpoint;
+  const opts = readSocketOptions(fd, kind.family);
+  if ('unsupported' in opts) return opts;
+  const { state, source, destination, backlog, shutdown } = endpoint;
+  const entry: InetSkEntry = {
+    id,
+    ino: Number(BigInt.asUintN(32, BigInt(file.stat.st_ino))),
+    ...kind,
+    state,
+    src_port: source.port,
+    dst_port: destination.port,
+    flags: file.flags,
+    backlog,
+    src_addr: [...source.words],
+    dst_addr: [...destination.words],
+    fown: file.fown,
+    opts,
+    ip_opts: readIpOptions(fd, kind),
+    tcp_opts: isTcp(kind) ? readTcpOptions(fd) : {},
+  };
+  if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
+  if (kind.family !== SOCKET.AF_INET6) return entry;
+  entry.v6only = getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
+  if (source.port === 0 || !needsDevice(source.words)) return entry;
+  if (opts.so_bound_dev === undefined) return { unsupported: 'it is bound to a link-local address without a device' };
+  entry.ifname = opts.so_bound_dev;
+  return entry;
+}
+
+const isTcp = ({ type, proto }: InetKind) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
+const isUdp = ({ type, proto }: InetKind) =>
+  type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_UDP || proto === INET.IPPROTO_UDPLITE);
+const isPing = ({ family, type, proto }: InetKind) =>
+  type === SOCKET.SOCK_DGRAM && proto === (family === SOCKET.AF_INET6 ? INET.IPPROTO_ICMPV6 : INET.IPPROTO_ICMP);
+
+/** What speaks against this kind of socket. */
+function findProblem(fd: number, kind: InetKind): Unsupported | undefined {
+  if (kind.type === SOCKET.SOCK_STREAM && kind.proto === INET.IPPROTO_MPTCP) {
+    const remedy = 'start it without multipath TCP; for Go programs: GODEBUG=multipathtcp=0';
+    return { unsupported: 'the kernel does not tell enough about multipath TCP sockets', remedy };
+  }
+  if (kind.type !== SOCKET.SOCK_RAW && !isTcp(kind) && !isUdp(kind) && !isPing(kind)) {
+    return { unsupported: `Internet sockets of type ${kind.type} and protocol ${kind.proto} are not supported` };
+  }
+  if (isInOtherNamespace(fd)) return { unsupported: 'it is in another network namespace than criu' };
+  if (isUdp(kind) && getsockoptInt(fd, INET.SOL_UDP, INET.UDP_CORK) !== 0) {
+    return { unsupported: 'it is corked (UDP_CORK): a datagram that is being put together cannot be read back' };
+  }
+  return undefined;
+}
+
+/** The kernel tells to those with CAP_NET_ADMIN, since 4.10; others are believed. */
+function isInOtherNamespace(fd: number): boolean {
+  const namespace = ioctl(fd, SOCKET.SIOCGSKNS, 0);
+  if (namespace < 0) return false;
+  try {
+    const own = tryStat('/proc/self/ns/net');
+    return typeof own === 'object' && fstat(namespace).st_ino !== own.st_ino;
+  } finally {
+    close(namespace);
+  }
+}
+
+/** struct tcp_info: where the state is, and, for listening sockets, the connections that wait, and how many may. */
+const TCP_INFO_BYTES = 32;
+const WAITING_AT = 24;
+const BACKLOG_AT = 28;
+
+function inspectTcp(file: OpenFile, { family }: InetKind, dump: KindDump): Endpoint | Unsupported {
+  const info = new Uint8Array(TCP_INFO_BYTES);
+  check('getsockopt', tryGetsockopt(file.localFd, INET.SOL_TCP, INET.TCP_INFO, info), 'TCP_INFO');
+  const view = new DataView(info.buffer);
+  const state = view.getUint8(0);
+  const source = readName(file.localFd, family);
+  const destination = readPeer(file.localFd, family);
+  if (state === INET.TCP_LISTEN) {
+    const waiting = view.getUint32(WAITING_AT, true);
+    if (waiting > 0) {
+      return {
+        unsupported: `${waiting} connections to ${formatAddress(family, source)} wait for accept(2)`,
+        remedy: 'try again, or forget them with --skip-in-flight (not supported yet by this criu)',
+      };
+    }
+    const backlog = view.getUint32(BACKLOG_AT, true);
+    return { state, source, destination: unspecified(family), backlog, shutdown: 0 };
+  }
+  if (state !== INET.TCP_CLOSE || destination.port !== 0) {
+    const [from, to] = [source, destination].map((address) => formatAddress(family, address));
+    const what = state === INET.TCP_CLOSE ? 'a TCP connection that has ended' : 'a connected TCP socket';
+    return {
+      unsupported: `it is ${what}, ${from} to ${to}`,
+      remedy: 'this needs --tcp-established, which is not supported yet by this criu; close the connection first',
+    };
+  }
+  return { state, source, destination, backlog: 0, shutdown: readClosedShutdown(file, dump) };
+}
+
+const POLLHUP = 0x10;
+const POLLRDHUP = 0x2000;
+const SHUTDOWN_READ = 1;
+
+/** Of a socket that was never connected only poll(2) tells whether its reading side is shut down (net/ipv4/tcp.c). */
+function readClosedShutdown(file: OpenFile, dump: KindDump): number {
+  const pollfd = new Uint8Array(8);
+  const view = new DataView(pollfd.buffer);
+  view.setInt32(0, file.localFd, true);
+  view.setInt16(4, POLLHUP | POLLRDHUP, true);
+  if (syscall(SYS.poll, pollfd, 1, 0) < 0) {
+    dump.warn(`${file.object}: cannot tell whether it is shut down`);
+    return 0;
+  }
+  return (view.getUint16(6, true) & POLLRDHUP) === 0 ? 0 : SHUTDOWN_READ;
+}
+
+function inspectOther(file: OpenFile, kind: InetKind, dump: KindDump): Endpoint {
+  const { family, type, proto } = kind;
+  const known = isPing(kind)
+    ? undefined
+    : diagOf(file, family, type === SOCKET.SOCK_RAW ? INET.IPPROTO_RAW : proto, dump);
+  if ((known?.rqueue ?? 0) > 0) dump.warn(`${file.object}: packets that nobody has received yet are lost`);
+  const source = known?.source ?? readName(file.localFd, family);
+  const destination = known?.destination ?? readPeer(file.localFd, family);
+  const state = known?.state ?? (destination.port === 0 ? INET.TCP_CLOSE : INET.TCP_ESTABLISHED);
+  return {
+    state,
+    source,
+    destination,
+    backlog: known?.wqueue ?? 0,
+    shutdown: isUdp(kind) ? (known?.shutdown ?? 0) : 0,
+  };
+}
+
+function diagOf({ stat, object }: OpenFile, family: number, protocol: number, dump: KindDump): DiagSocket | undefined {
+  const sockets = dump.state(`inet diag ${family} ${protocol}`, () => readDiag(family, protocol));
+  if (typeof sockets !== 'number') return sockets.get(stat.st_ino);
+  if (sockets !== -ERRNO.ENOENT) dump.warn(`${object}: sock_diag does not tell about it (errno ${-sockets})`);
+  return undefined;
+}
+
+function readName(fd: number, family: number): InetAddress {
+  const address = tryGetsockname(fd);
+  return (typeof address === 'number' ? undefined : parseSockaddr(address, family)) ?? unspecified(family);
+}
+
+const SOCKADDR_IN6_BYTES = 28;
+
+/** The other side; SO_PEERNAME knows it also after the end of a connection. */
+function readPeer(fd: number, family: number): InetAddress {
+  const address = new Uint8Array(SOCKADDR_IN6_BYTES);
+  const bytes = tryGetsockopt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEERNAME, address);
+  return (bytes < 0 ? undefined : parseSockaddr(address, family)) ?? unspecified(family);
+}

@@ -1,0 +1,45 @@
+/**
+ * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP ones without a connection: new,
+ * bound or listening.
+ *
+ * Lost: packets that nobody has received yet, multicast groups, and options that images have no room for. Sockets belong
+ * to the user who restores.
+ */
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
+import { AF_INET, AF_INET6, SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import type { FileKind, OpenFile } from '../file-kind.ts';
+import { dumpInetSocket } from './dump-inet.ts';
+import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
+
+export const inetSocket: FileKind = {
+  type: FdTypes.INETSK,
+
+  recognise,
+
+  dump(file, id, dump) {
+    const isk = dumpInetSocket(file, id, dump);
+    return 'unsupported' in isk ? isk : { type: FdTypes.INETSK, id, isk };
+  },
+
+  check: ({ isk }) => (isk === undefined ? [] : checkInetSocket(isk)),
+
+  create([entry], home) {
+    if (entry?.isk !== undefined) createInetSocket(entry.isk, home);
+  },
+
+  finish({ isk }, fd, home) {
+    if (isk !== undefined) finishInetSocket(isk, fd, home);
+  },
+
+  fown: (entry) => entry.isk?.fown,
+
+  statusFlags: (entry) => entry.isk?.flags,
+};
+
+function recognise({ stat, localFd }: OpenFile): boolean {
+  if ((stat.st_mode & S_IFMT) !== S_IFSOCK) return false;
+  const family = tryGetsockoptInt(localFd, SOL_SOCKET, SO_DOMAIN);
+  return family === AF_INET || family === AF_INET6;
+}
