@@ -6,9 +6,10 @@ import type { ImageDir } from '../../image/image-dir.ts';
 import { SEEK_DATA, SEEK_HOLE } from '../../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { memoryAt, syscall } from '../../linux/kernel.ts';
+import { syscall } from '../../linux/kernel.ts';
 import { pread } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
+import { getpid } from '../../linux/syscalls/process.ts';
 import type { Range } from './address-space.ts';
 import { PagesFile, pagemapEntries } from './dump-pages.ts';
 import { roundToPages } from './shared-memory.ts';
@@ -46,8 +47,12 @@ function dumpObject({ shmid, fd, bytes, isHuge }: MemoryObject, images: ImageDir
 function copyData(fd: number, bytes: number, file: PagesFile): Range[] {
   const parts = dataRanges(fd, bytes);
   const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
-  file.reserve(parts.reduce((sum, { start, end }) => sum + end - start, 0));
-  for (const { start, end } of parts) file.append(memoryAt(address + start, end - start));
+  // As if we were a task of the tree: big amounts are copied on all cores.
+  const runs = parts.map(({ start, end }) => ({ start: address + start, end: address + end }));
+  file.copy(
+    getpid(),
+    runs.map((run) => ({ ...run, isLazy: false, isProtected: false })),
+  );
   munmap(address, bytes);
   return parts;
 }

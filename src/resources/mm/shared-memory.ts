@@ -21,8 +21,9 @@ import {
 } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
-import { memoryAt, mmap, munmap } from '../../linux/syscalls/mm.ts';
-import { MappedFile } from './fill-memory.ts';
+import { mmap, munmap } from '../../linux/syscalls/mm.ts';
+import { getpid } from '../../linux/syscalls/process.ts';
+import { fillMemory, MappedFile } from './fill-memory.ts';
 import { pageRuns } from './pages-image.ts';
 import { hex, mmapFlags } from './restore-vmas.ts';
 
@@ -34,15 +35,20 @@ export function fillObject(address: number, bytes: number, shmid: number, images
   if (pagemap === undefined) return 0;
   const name = `pagemap-shmem-${shmid}.img`;
   using pages = new MappedFile(images.imagePath('pages', pagemap.head.pages_id));
-  const memory = memoryAt(address, bytes);
+  const runs = pageRuns(pagemap, name);
   let count = 0;
-  for (const run of pageRuns(pagemap, name)) {
+  for (const run of runs) {
     if (run.address + run.bytes > bytes || run.offset + run.bytes > pages.bytes) {
       throw new CriuError({ object: name, action: `has pages beyond the end of the shared memory (${bytes} bytes)` });
     }
-    memory.set(pages.view(run.offset, run.bytes), run.address);
     count += run.bytes / PAGE_BYTES;
   }
+  // As if we were a task of the tree: big amounts are copied on all cores.
+  fillMemory(
+    getpid(),
+    runs.map((run) => ({ ...run, address: address + run.address })),
+    pages,
+  );
   return count;
 }
 
