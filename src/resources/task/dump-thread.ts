@@ -10,6 +10,7 @@ import type { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
+import { SIGSTOP } from '../../linux/abi/signal.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
 import { register } from '../../tracee/registers.ts';
@@ -23,7 +24,7 @@ import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts'
 import { readSeccomp, type ThreadSeccomp } from '../seccomp/seccomp.ts';
 import { describeSigactions, inspectSigactions, type SigactionsToken } from '../signals/sigactions.ts';
 import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken } from '../signals/sigaltstack.ts';
-import { readSignalQueue } from '../signals/signal-queues.ts';
+import { readSignalQueue, signalOf } from '../signals/signal-queues.ts';
 import { describeItimers, type ItimersToken, inspectItimers } from '../timers/itimers.ts';
 import {
   describePosixTimers,
@@ -143,10 +144,19 @@ export interface TaskFacts {
 export function readTask(task: FrozenTask): TaskFacts {
   const { pid, leader } = task;
   return {
-    pending: readSignalQueue(pid, 'process', leader.status.shdPnd !== 0n),
+    pending: withoutStop(task, readSignalQueue(pid, 'process', leader.status.shdPnd !== 0n)),
     posixTimers: readPosixTimers(pid),
     attributes: readProcAttributes(pid),
   };
+}
+
+/**
+ * A stopped task with one more SIGSTOP waiting is as one without: SIGCONT, which alone lets it go on, takes it away
+ * (man 7 signal). CRIU waits for ever for such a task to stop again.
+ */
+function withoutStop({ stopSignal }: FrozenTask, queue: SignalQueueEntry): SignalQueueEntry {
+  if (stopSignal === undefined) return queue;
+  return { signals: queue.signals.filter((entry) => signalOf(entry) !== SIGSTOP) };
 }
 
 export interface TaskToken {
