@@ -69,6 +69,10 @@ export interface DumpFilesOptions {
   readonly externalFiles: ReadonlySet<string>;
   /** `--external` keys of the form tty[RDEV:DEV]. */
   readonly externalTerminals: ReadonlySet<string>;
+  /** `--external` keys of the form unix[INO], also those given to --ext-unix-sk. */
+  readonly externalUnixSockets?: ReadonlySet<string>;
+  /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
+  readonly extUnixSk?: boolean;
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
@@ -122,6 +126,8 @@ export interface RestoreFilesOptions {
   /** `--inherit-fd`: descriptors of the controller by key. */
   readonly inheritFds: readonly { readonly fd: number; readonly key: string }[];
   readonly skipFileRwxCheck: boolean;
+  /** --ext-unix-sk. */
+  readonly extUnixSk?: boolean;
   /** --shell-job. */
   readonly shellJob: boolean;
   readonly evasiveDevices: boolean;
@@ -178,7 +184,7 @@ export interface FileKind {
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
-  groupKey?(entry: FileEntry): string;
+  groupKey?(entry: FileEntry, context: RestoreContext): string;
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */

@@ -13,6 +13,7 @@ import { regularFile } from './regular-file/regular-file.ts';
 import { signalfd } from './signalfd/signalfd.ts';
 import { timerfd } from './timerfd/timerfd.ts';
 import { tty } from './tty/tty.ts';
+import { unixSocket } from './unix-socket/unix-socket.ts';
 
 export const FILE_KINDS: readonly FileKind[] = [
   regularFile,
@@ -26,4 +27,5 @@ export const FILE_KINDS: readonly FileKind[] = [
   memfd,
   inetSocket,
   pidfd,
+  unixSocket,
 ];

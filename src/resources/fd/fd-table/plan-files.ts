@@ -328,7 +328,7 @@ class FilesPlanner {
         this.#addGroup(table, [description]);
         continue;
       }
-      const key = `${entry.type} ${kind.groupKey(entry)}`;
+      const key = `${entry.type} ${kind.groupKey(entry, this.#context)}`;
       const group = groups.get(key);
       if (group === undefined) groups.set(key, [description]);
       else group.push(description);

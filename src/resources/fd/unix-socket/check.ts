@@ -1,0 +1,75 @@
+/** What speaks against restoring a UNIX socket, before any process exists. */
+import type { CriuErrorFields } from '../../../base/errors.ts';
+import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
+import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '../../../linux/abi/socket.ts';
+import type { RestoreContext } from '../file-kind.ts';
+import { checkSocketOptions } from '../socket-options/socket-options.ts';
+import { isConnection, unixLinks } from './links.ts';
+import { fullPath, isPath, showName, UNIX_PATH_MAX } from './name.ts';
+import { queuedMessages } from './queue.ts';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN, USK_SERVICE } from './states.ts';
+
+/** The key of a socket for --inherit-fd, which is also what /proc shows. */
+export const socketKey = ({ ino }: UnixSkEntry): string => `socket:[${ino}]`;
+
+export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuErrorFields[] {
+  if ((entry.uflags & USK_EXTERN) !== 0 || context.inherited(socketKey(entry)) !== undefined) return [];
+  const object = `${socketKey(entry)} (${showName(entry.name)})`;
+  const problems: CriuErrorFields[] = [];
+  const problem = (why: string, remedy?: string) =>
+    problems.push({ object, action: 'cannot be restored', why, ...(remedy === undefined ? {} : { remedy }) });
+  checkNumbers(entry, problem);
+  checkPeer(entry, context, problem);
+  checkQueue(entry, context, problem);
+  if (isPath(entry.name) && entry.deleted !== true && !isConnection(entry)) checkPath(entry, context, problem);
+  return [...problems, ...checkSocketOptions(entry.opts, object)];
+}
+
+type Report = (why: string, remedy?: string) => void;
+
+function checkNumbers({ type, state, uflags, name }: UnixSkEntry, problem: Report): void {
+  if (![SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET].includes(type))
+    problem(`there is no type ${type}: the image is damaged`);
+  if (![TCP_ESTABLISHED, TCP_CLOSE, TCP_LISTEN].includes(state)) {
+    problem(`there is no state ${state}: the image is damaged`);
+  }
+  if (name.length > UNIX_PATH_MAX) problem(`its name has ${name.length} bytes: the image is damaged`);
+  if ((uflags & USK_CALLBACK) !== 0) problem('a plugin of the original criu dumped it, and there are no plugins here');
+  if ((uflags & USK_SERVICE) !== 0) problem('it was connected to criu itself, which is not supported yet');
+}
+
+function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
+  const peer = unixLinks(context).peerOf(entry);
+  if (entry.peer === 0) return;
+  if (peer === undefined) {
+    const remedy = `give --inherit-fd fd[N]:${socketKey(entry)}`;
+    problem(`its peer socket:[${entry.peer}] was outside the tree`, remedy);
+    return;
+  }
+  if (peer.type !== entry.type) problem(`its peer ${socketKey(peer)} is of another type: the image is damaged`);
+  if ((peer.uflags & USK_EXTERN) !== 0 && context.options.extUnixSk !== true) {
+    problem(`its peer (${showName(peer.name)}) is outside the tree`, 'give --ext-unix-sk to connect to it');
+  }
+  if (peer.name.length === 0 && peer.peer !== entry.ino && peer.peer !== 0) {
+    problem(`its peer ${socketKey(peer)} has no name and is connected to another socket: the image is damaged`);
+  }
+}
+
+function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
+  if (queuedMessages(entry.id, context).some(({ message }) => message.scm.length > 0)) {
+    problem('a message in its queue carries descriptors (SCM_RIGHTS), which is not supported yet');
+  }
+}
+
+function checkPath(entry: UnixSkEntry, { system }: RestoreContext, problem: Report): void {
+  const path = fullPath(entry);
+  const there = system.stat(path, false);
+  if (typeof there !== 'number') {
+    if ((there.st_mode & S_IFMT) === S_IFSOCK) return;
+    problem(`${path} exists and is no socket`, 'move that file away');
+    return;
+  }
+  const folder = path.slice(0, path.lastIndexOf('/')) || '/';
+  if (typeof system.stat(folder, true) === 'number') problem(`the directory ${folder} does not exist`, 'make it again');
+}

@@ -1,0 +1,111 @@
+/** Steps that make UNIX sockets which depend on each other, with names, connections and queues. */
+import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
+import type { RestoreHome } from '../file-kind.ts';
+import { socketKey } from './check.ts';
+import { createDatagramSockets } from './datagram-sockets.ts';
+import { isConnection, nameKey } from './links.ts';
+import { SocketGroup } from './socket-group.ts';
+import { TCP_LISTEN } from './states.ts';
+
+export function createSockets(entries: readonly UnixSkEntry[], home: RestoreHome): void {
+  const group = new SocketGroup(entries, home);
+  for (const entry of entries) {
+    const inherited = home.context.inherited(socketKey(entry));
+    if (inherited !== undefined) group.pull(entry, inherited);
+  }
+  if (entries.some(({ type }) => type === SOCK_DGRAM)) createDatagramSockets(group);
+  new StreamSockets(group).create();
+  group.finish();
+}
+
+/** Stream and seqpacket sockets. */
+class StreamSockets {
+  readonly #group: SocketGroup;
+  /** Listening sockets by name. */
+  readonly #listeners = new Map<string, { fd: number; entry: UnixSkEntry }>();
+  readonly #helpers: number[] = [];
+
+  constructor(group: SocketGroup) {
+    this.#group = group;
+  }
+
+  create(): void {
+    const group = this.#group;
+    for (const entry of group.missing) if (entry.state === TCP_LISTEN) this.#createListener(entry);
+    for (const entry of group.missing) if (isConnected(entry, group)) this.#createConnection(entry);
+    for (const entry of group.missing) {
+      group.make(entry);
+      group.bind(entry);
+      // It waits to be accepted.
+      const listener = group.peerOf(entry);
+      if (isConnection(entry) && listener !== undefined) group.connect(group.fdOf(entry), listener);
+    }
+    for (const fd of this.#helpers) group.close(fd);
+  }
+
+  #createListener(entry: UnixSkEntry): void {
+    const fd = this.#group.make(entry);
+    this.#group.bind(entry);
+    this.#group.listen(fd, entry.backlog);
+    this.#listeners.set(nameKey(entry), { fd, entry });
+  }
+
+  /** Both ends, or the one that is left. */
+  #createConnection(entry: UnixSkEntry): void {
+    const group = this.#group;
+    if (group.isMade(entry)) return;
+    const peer = group.peerOf(entry);
+    const [server, client] = this.#isServer(entry, peer) ? [entry, peer] : [peer, entry];
+    if (server === undefined || server.name.length === 0) this.#pair(entry, peer);
+    else this.#connectByName(server, client);
+  }
+
+  #pair(entry: UnixSkEntry, peer: UnixSkEntry | undefined): void {
+    const group = this.#group;
+    const other = group.makePair(entry, peer);
+    group.bind(entry);
+    this.#fill(entry, peer, other);
+  }
+
+  /** An accepted socket shares the name of the listening one. */
+  #connectByName(server: UnixSkEntry, client: UnixSkEntry | undefined): void {
+    const group = this.#group;
+    const listener = this.#listeners.get(nameKey(server)) ?? this.#helperFor(server);
+    const other = client === undefined ? group.makeHelper(server.type) : group.make(client);
+    if (client !== undefined) group.bind(client);
+    group.connect(other, listener.entry);
+    group.accept(server, listener.fd);
+    this.#fill(server, client, other);
+  }
+
+  #fill(entry: UnixSkEntry, peer: UnixSkEntry | undefined, other: number): void {
+    const group = this.#group;
+    group.fill(entry, other);
+    if (peer === undefined) group.close(other);
+    else group.fill(peer, group.fdOf(entry));
+  }
+
+  /** Which end was accepted: the one with the name of a listening socket, or else one that has a name. */
+  #isServer(entry: UnixSkEntry, peer: UnixSkEntry | undefined): boolean {
+    if (entry.name.length === 0) return false;
+    return peer === undefined || peer.name.length === 0 || !this.#listeners.has(nameKey(peer));
+  }
+
+  /** A listening socket that was closed in the meantime. */
+  #helperFor(entry: UnixSkEntry): { fd: number; entry: UnixSkEntry } {
+    const group = this.#group;
+    const fd = group.makeHelper(entry.type);
+    group.bind(entry, fd);
+    group.listen(fd, 1);
+    const listener = { fd, entry };
+    this.#listeners.set(nameKey(entry), listener);
+    this.#helpers.push(fd);
+    return listener;
+  }
+}
+
+/** Whether it is an end of an established connection; the other end may be closed. */
+function isConnected(entry: UnixSkEntry, group: SocketGroup): boolean {
+  return isConnection(entry) && group.peerOf(entry)?.state !== TCP_LISTEN;
+}

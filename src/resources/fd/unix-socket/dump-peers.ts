@@ -1,0 +1,159 @@
+/** The other ends of the sockets of a tree: in the tree, waiting to be accepted, gone, or outside. */
+import type { CriuErrorFields } from '../../../base/errors.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
+import { SkShutdown } from '../../../image/gen/sk-opts.ts';
+import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
+import { tryListDirectory, tryReadFile, tryReadlink } from '../../../linux/syscalls/fs.ts';
+import type { UnixDiag } from '../../../netlink/unix-diag.ts';
+import { noOwner } from '../fd-table/open-file.ts';
+import type { KindDump, OpenFile } from '../file-kind.ts';
+import type { KernelSockets } from './kernel-sockets.ts';
+import { showName } from './name.ts';
+import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
+
+interface Dumped {
+  readonly object: string;
+  readonly entry: UnixSkEntry;
+  readonly socket: UnixDiag;
+}
+
+/** The sockets dumped so far. */
+class DumpedSockets {
+  readonly byInode = new Map<number, Dumped>();
+
+  add(file: OpenFile, entry: UnixSkEntry, socket: UnixDiag): void {
+    this.byInode.set(entry.ino, { object: file.object, entry, socket });
+  }
+}
+
+export const peersOf = (dump: KindDump): DumpedSockets => dump.state('unix peers', () => new DumpedSockets());
+
+/** When all sockets are known: completes entries that concern two of them; adds what is outside, or a problem. */
+export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSockets): void {
+  const { byInode } = peersOf(dump);
+  for (const dumped of byInode.values()) {
+    const { entry, socket } = dumped;
+    const problem =
+      socket.peer !== 0
+        ? checkPeer(dumped, byInode, dump, kernel(dump))
+        : entry.state === TCP_LISTEN
+          ? checkPending(dumped, byInode, kernel(dump))
+          : entry.state === TCP_ESTABLISHED && entry.type !== SOCK_DGRAM
+            ? checkPeerless(dumped, byInode, kernel(dump))
+            : undefined;
+    if (problem === undefined) continue;
+    const [why, remedy] = problem;
+    const fields: CriuErrorFields = { object: dumped.object, action: 'cannot be dumped', why };
+    dump.addProblem(remedy === undefined ? fields : { ...fields, remedy });
+  }
+}
+
+/** Why, and perhaps what to do. */
+type Problem = readonly [string, string?] | undefined;
+type ByInode = ReadonlyMap<number, Dumped>;
+
+function checkPeer({ entry }: Dumped, byInode: ByInode, dump: KindDump, kernel: KernelSockets): Problem {
+  const inTree = byInode.get(entry.peer);
+  if (inTree !== undefined) {
+    const { peer, name } = inTree.entry;
+    if (peer === entry.ino || name.length > 0 || peer === 0) return undefined;
+    return [`its peer ${inTree.object} has no name and is connected to another socket meanwhile`];
+  }
+  if (dump.options.externalUnixSockets?.has(`unix[${entry.ino}]`)) return undefined;
+  const peer = kernel.get(entry.peer);
+  const isReachable = peer !== undefined && peer.type === SOCK_DGRAM && peer.name.length > 0;
+  if (isReachable && dump.options.extUnixSk === true) {
+    if (dump.isFirst(`unix external ${peer.ino}`)) addExternal(peer, dump);
+    return undefined;
+  }
+  const who = holderOf(entry.peer);
+  const other = peer === undefined ? '' : ` (${showName(peer.name)})`;
+  const why = `its peer socket:[${entry.peer}]${other} is outside the tree, ${who}`;
+  if (isReachable) return [why, 'give --ext-unix-sk to connect to it again at restore'];
+  return [
+    why,
+    'dump the tree that has both ends, close it, or give ' +
+      `--external unix[${entry.ino}] here and --inherit-fd fd[N]:socket:[${entry.ino}] at restore`,
+  ];
+}
+
+function holderOf(ino: number): string {
+  const link = `socket:[${ino}]`;
+  const pids = tryListDirectory('/proc');
+  for (const pid of typeof pids === 'number' ? [] : pids) {
+    if (!/^\d+$/.test(pid)) continue;
+    const fds = tryListDirectory(`/proc/${pid}/fd`);
+    const fd = typeof fds === 'number' ? undefined : fds.find((n) => tryReadlink(`/proc/${pid}/fd/${n}`) === link);
+    if (fd === undefined) continue;
+    const comm = tryReadFile(`/proc/${pid}/comm`);
+    return `fd ${fd} of task ${pid} '${typeof comm === 'string' ? comm.trimEnd() : '?'}'`;
+  }
+  return 'and no task that criu can see has it open (it may be in flight)';
+}
+
+/** The entry that says how to reach a socket outside. */
+function addExternal(peer: UnixDiag, dump: KindDump): void {
+  const id = dump.nextFileId();
+  const usk: UnixSkEntry = {
+    id,
+    ino: peer.ino,
+    type: SOCK_DGRAM,
+    state: TCP_LISTEN,
+    flags: 0,
+    uflags: USK_EXTERN,
+    backlog: 0,
+    peer: 0,
+    fown: noOwner(),
+    opts: noOptions(),
+    name: peer.name,
+  };
+  dump.addEntry({ type: FdTypes.UNIXSK, id, usk });
+}
+
+const noOptions = (): SkOptsEntry => ({
+  so_sndbuf: 0,
+  so_rcvbuf: 0,
+  so_snd_tmo_sec: 0,
+  so_snd_tmo_usec: 0,
+  so_rcv_tmo_sec: 0,
+  so_rcv_tmo_usec: 0,
+  so_filter: [],
+});
+
+/** Connections that wait in the backlog of a listening socket. */
+function checkPending({ socket }: Dumped, byInode: ByInode, kernel: KernelSockets): Problem {
+  for (const ino of socket.pending) {
+    if (ino === 0) {
+      return ['a connection in its backlog was closed by the other side before it was accepted', 'accept it first'];
+    }
+    if (byInode.has(ino)) continue;
+    const peer = kernel.get(ino);
+    const name = peer === undefined ? '' : ` (${showName(peer.name)})`;
+    const why = `socket:[${ino}]${name} outside the tree, ${holderOf(ino)}, waits to be accepted by it`;
+    return [why, 'accept the connection first, or dump a tree that has both'];
+  }
+  return undefined;
+}
+
+/** A connected socket whose other end has no descriptor: it waits to be accepted, or is closed. */
+function checkPeerless({ entry, socket }: Dumped, byInode: ByInode, kernel: KernelSockets): Problem {
+  const listener = kernel.listenerOf(entry.ino);
+  if (listener === undefined) {
+    if (entry.shutdown === SkShutdown.BOTH) return undefined;
+    return ['it is connected, and its peer has no descriptor (it may be in flight)'];
+  }
+  if (!byInode.has(listener.ino)) {
+    const why =
+      `it waits to be accepted by socket:[${listener.ino}] (${showName(listener.name)}) outside the tree, ` +
+      holderOf(listener.ino);
+    return [why, 'wait until the connection is accepted, or dump a tree that has both'];
+  }
+  if (socket.sendQueue !== 0) {
+    const why = `it waits to be accepted and has sent ${socket.sendQueue} bytes, which cannot be read by anybody yet`;
+    return [why, 'accept the connection first'];
+  }
+  entry.peer = listener.ino;
+  return undefined;
+}

@@ -1,0 +1,60 @@
+/** How the UNIX sockets of an image belong together. Pure. */
+import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
+import { byteString } from '../../../base/bytes.ts';
+import type { RestoreContext } from '../file-kind.ts';
+import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
+
+/** Sockets with equal keys have the same name. */
+export function nameKey({ name, name_dir }: UnixSkEntry): string {
+  return name.length === 0 ? '' : `${name_dir ?? ''} ${byteString(name)}`;
+}
+
+/** Whether it is an end of a connection: stream or seqpacket. */
+export const isConnection = ({ type, state }: UnixSkEntry): boolean => type !== SOCK_DGRAM && state === TCP_ESTABLISHED;
+
+export const unixLinks = (context: RestoreContext): UnixLinks =>
+  context.state('unix links', () => new UnixLinks([...context.tree.files.values()].flatMap(({ usk }) => usk ?? [])));
+
+export class UnixLinks {
+  readonly entries: readonly UnixSkEntry[];
+  readonly #byInode: ReadonlyMap<number, UnixSkEntry>;
+  readonly #parents = new Map<number, number>();
+
+  constructor(entries: readonly UnixSkEntry[]) {
+    this.entries = entries;
+    this.#byInode = new Map(entries.map((entry) => [entry.ino, entry]));
+    const byName = new Map<string, UnixSkEntry>();
+    for (const entry of entries) {
+      const peer = this.peerOf(entry);
+      if (peer !== undefined && (peer.uflags & USK_EXTERN) === 0) this.#join(entry.id, peer.id);
+      // Accepted sockets have the name of the listening one, and are made by it.
+      if (entry.name.length === 0 || !(isConnection(entry) || entry.state === TCP_LISTEN)) continue;
+      const key = nameKey(entry);
+      const other = byName.get(key);
+      if (other !== undefined) this.#join(entry.id, other.id);
+      else byName.set(key, entry);
+    }
+  }
+
+  /** The socket that another one is connected to; undefined when the image does not have it. */
+  peerOf({ peer }: UnixSkEntry): UnixSkEntry | undefined {
+    return peer === 0 ? undefined : this.#byInode.get(peer);
+  }
+
+  /** Sockets with the same key depend on each other. */
+  groupOf(id: number): string {
+    return String(this.#root(id));
+  }
+
+  #root(id: number): number {
+    let root = id;
+    for (let parent = this.#parents.get(root); parent !== undefined; parent = this.#parents.get(root)) root = parent;
+    return root;
+  }
+
+  #join(a: number, b: number): void {
+    const [rootA, rootB] = [this.#root(a), this.#root(b)];
+    if (rootA !== rootB) this.#parents.set(rootB, rootA);
+  }
+}
