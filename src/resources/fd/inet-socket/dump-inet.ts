@@ -1,7 +1,7 @@
 /** An open Internet socket → its entry. */
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import type { SkShutdown } from '../../../image/gen/sk-opts.ts';
-import { ERRNO } from '../../../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -12,7 +12,8 @@ import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, parseSockaddr, unspecified } from './address.ts';
 import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
-import { type DiagSocket, readDiag } from './sock-diag.ts';
+import { readProcNet } from './proc-net.ts';
+import { type KnownSocket, readDiag } from './sock-diag.ts';
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -146,27 +147,25 @@ function readClosedShutdown(file: OpenFile, dump: KindDump): number {
 }
 
 function inspectOther(file: OpenFile, kind: InetKind, dump: KindDump): Endpoint {
-  const { family, type, proto } = kind;
-  const known = isPing(kind)
-    ? undefined
-    : diagOf(file, family, type === SOCKET.SOCK_RAW ? INET.IPPROTO_RAW : proto, dump);
+  const { family } = kind;
+  const known = lookUp(file, kind, dump);
   if ((known?.rqueue ?? 0) > 0) dump.warn(`${file.object}: packets that nobody has received yet are lost`);
   const source = known?.source ?? readName(file.localFd, family);
   const destination = known?.destination ?? readPeer(file.localFd, family);
   const state = known?.state ?? (destination.port === 0 ? INET.TCP_CLOSE : INET.TCP_ESTABLISHED);
-  return {
-    state,
-    source,
-    destination,
-    backlog: known?.wqueue ?? 0,
-    shutdown: isUdp(kind) ? (known?.shutdown ?? 0) : 0,
-  };
+  return { state, source, destination, backlog: known?.wqueue ?? 0, shutdown: known?.shutdown ?? 0 };
 }
 
-function diagOf({ stat, object }: OpenFile, family: number, protocol: number, dump: KindDump): DiagSocket | undefined {
-  const sockets = dump.state(`inet diag ${family} ${protocol}`, () => readDiag(family, protocol));
+/** A socket that was never bound is in no list. */
+function lookUp({ stat, object }: OpenFile, kind: InetKind, dump: KindDump): KnownSocket | undefined {
+  const { family, proto } = kind;
+  const suffix = family === SOCKET.AF_INET6 ? '6' : '';
+  const list = isUdp(kind) ? `${proto}` : isPing(kind) ? 'icmp' : 'raw';
+  const sockets = dump.state(`inet sockets ${list} ${family}`, () =>
+    list === 'icmp' || list === 'raw' ? readProcNet(`${list}${suffix}`) : readDiag(family, proto),
+  );
   if (typeof sockets !== 'number') return sockets.get(stat.st_ino);
-  if (sockets !== -ERRNO.ENOENT) dump.warn(`${object}: sock_diag does not tell about it (errno ${-sockets})`);
+  if (sockets !== -ERRNO.ENOENT) dump.warn(`${object}: the kernel does not list it (${errnoName(-sockets)})`);
   return undefined;
 }
 

@@ -11,7 +11,8 @@ import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
 import { formatAddress, needsDevice, packSockaddr, parseSockaddr } from './address.ts';
 import { inetSocket } from './inet-socket.ts';
-import { type DiagSocket, parseAnswer } from './sock-diag.ts';
+import { parseProcNet } from './proc-net.ts';
+import { type KnownSocket, parseAnswer } from './sock-diag.ts';
 
 const { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM } = SOCKET;
 const LOOPBACK = 0x0100_007f;
@@ -211,7 +212,7 @@ describe('sock_diag', () => {
   }
 
   test('an answer is understood', () => {
-    const sockets = new Map<number, DiagSocket>();
+    const sockets = new Map<number, KnownSocket>();
     expect(parseAnswer(answer(), sockets)).toBe('more');
     expect([...sockets]).toEqual([
       [
@@ -236,5 +237,29 @@ describe('sock_diag', () => {
 
   test('garbage is no more than no answer', () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parseAnswer(bytes, new Map())));
+  });
+});
+
+describe('/proc/net', () => {
+  test('a connected raw socket', () => {
+    const line =
+      '  253: 0100007F:00FD 0200007F:0000 01 00000000:00000300 00:00000000 00000000     0        0 4711 2 0000000000000000 0';
+    expect([...parseProcNet(`  sl  local_address rem_address   st\n${line}  \n`)]).toEqual([
+      [
+        4711,
+        {
+          state: TCP_ESTABLISHED,
+          source: { port: 253, words: [LOOPBACK] },
+          destination: { port: 0, words: [0x0200_007f] },
+          rqueue: 0x300,
+          wqueue: 0,
+          shutdown: 0,
+        },
+      ],
+    ]);
+  });
+
+  test('garbage is nothing', () => {
+    fc.assert(fc.property(fc.string(), (text) => parseProcNet(text).size === 0));
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What only sock_diag (man 7 sock_diag) tells of sockets without connections: which directions are shut down, and the
- * other side of raw sockets. Asked once for each family and protocol, when the first such socket is seen.
+ * What only sock_diag (man 7 sock_diag) tells of UDP sockets: which directions are shut down. Asked once for each family
+ * and protocol, when the first such socket is seen.
  */
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW } from '../../../linux/abi/socket.ts';
@@ -9,7 +9,8 @@ import { syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import { type InetAddress, readWords } from './address.ts';
 
-export interface DiagSocket {
+/** What the kernel tells of a socket in a list of all. */
+export interface KnownSocket {
   readonly state: number;
   readonly source: InetAddress;
   readonly destination: InetAddress;
@@ -53,7 +54,7 @@ const aligned = (bytes: number) => (bytes + 3) & ~3;
  * Adds the sockets in a datagram of answers to `sockets`, by inode. Returns 'more', or 'done' after the last one, or
  * the −errno in it. Whatever is cut off is left out.
  */
-export function parseAnswer(datagram: Uint8Array, sockets: Map<number, DiagSocket>): 'more' | 'done' | number {
+export function parseAnswer(datagram: Uint8Array, sockets: Map<number, KnownSocket>): 'more' | 'done' | number {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   for (let at = 0; at + NLMSG_HEADER_BYTES <= datagram.length; ) {
     const length = view.getUint32(at, true);
@@ -68,7 +69,7 @@ export function parseAnswer(datagram: Uint8Array, sockets: Map<number, DiagSocke
   return 'more';
 }
 
-function addSocket(payload: Uint8Array, sockets: Map<number, DiagSocket>): void {
+function addSocket(payload: Uint8Array, sockets: Map<number, KnownSocket>): void {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const family = view.getUint8(0);
   sockets.set(view.getUint32(68, true), {
@@ -97,14 +98,14 @@ function attributeByte(attributes: Uint8Array, wanted: number): number | undefin
 const ANSWER_BYTES = 32 * 1024;
 
 /** All sockets of a family and protocol in our network namespace, by inode; −errno when the kernel does not tell. */
-export function readDiag(family: number, protocol: number): ReadonlyMap<number, DiagSocket> | number {
+export function readDiag(family: number, protocol: number): ReadonlyMap<number, KnownSocket> | number {
   const fd = syscall(SYS.socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   if (fd < 0) return fd;
   try {
     const request = packRequest(family, protocol);
     const sent = syscall(SYS.sendto, fd, request, request.length, 0, 0, 0);
     if (sent < 0) return sent;
-    const sockets = new Map<number, DiagSocket>();
+    const sockets = new Map<number, KnownSocket>();
     const buffer = new Uint8Array(ANSWER_BYTES);
     for (;;) {
       const got = syscall(SYS.recvfrom, fd, buffer, buffer.length, 0, 0, 0);
