@@ -18,6 +18,8 @@ export async function buildExecutable(entry: string, outfile: string): Promise<v
     bytecode: true,
     format: 'esm',
     target: 'bun',
+    // Modules of a chunk share one scope; without chunks each module is a function that has to be called first.
+    splitting: true,
     compile: {
       outfile,
       // Most code of a run is executed once or twice: compiling it costs more than interpreting it.

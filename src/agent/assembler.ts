@@ -108,7 +108,7 @@ export class Assembler {
       assert(distance >= -128 && distance <= 127, `jump to ${label} is short (${distance})`);
       this.#bytes[at] = distance & 0xff;
     }
-    return Uint8Array.from(this.#bytes);
+    return new Uint8Array(this.#bytes);
   }
 
   offsetOf(label: string): number {

@@ -10,6 +10,7 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
+import { bytesOf } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
@@ -187,7 +188,7 @@ export class Program {
   string(text: string): Place {
     let place = this.#strings.get(text);
     if (place === undefined) {
-      place = this.data(Buffer.from(`${text}\0`, 'latin1'));
+      place = this.data(bytesOf(`${text}\0`));
       this.#strings.set(text, place);
     }
     return place;

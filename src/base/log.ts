@@ -1,3 +1,4 @@
+import { bytesOf } from './bytes.ts';
 /**
  * The log: CRIU's levels and line format, because runc, podman and zdtm.py read it.
  *
@@ -136,7 +137,7 @@ export class LogSink {
    * A full non-blocking pipe is retried, since losing the middle of a log is worse than waiting for its reader.
    */
   #writeAll(fd: number, text: string): void {
-    let bytes: Uint8Array = Buffer.from(text, 'latin1');
+    let bytes: Uint8Array = bytesOf(text);
     for (let retries = 0; bytes.length > 0 && retries < RETRIES_MAX; ) {
       const result = this.#write(fd, bytes);
       if (result > 0) {

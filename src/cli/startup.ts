@@ -22,7 +22,10 @@ export function createLogSink(): LogSink {
 
 /** Turns what the system gave as UTF-8 into a byte string. */
 export function toByteString(text: string): string {
-  return Buffer.from(text, 'utf8').toString('latin1');
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) > 0x7f) return Buffer.from(text, 'utf8').toString('latin1');
+  }
+  return text;
 }
 
 /** `base` must be absolute. Does not look at the disk: ".." after a symbolic link is left to the kernel. */

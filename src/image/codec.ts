@@ -67,7 +67,7 @@ interface Compiled {
   readonly isMaskPartial: boolean;
 }
 
-const compiledTypes = new WeakMap<MessageType<unknown>, Compiled>();
+const compiledTypes = new Map<MessageType<unknown>, Compiled>();
 
 function compile(type: MessageType<unknown>): Compiled {
   const known = compiledTypes.get(type);

@@ -3,6 +3,7 @@
  * is: a failure throws an ImageError with file, entry and field path. 64-bit values are read as two 32-bit halves, since
  * making a bigint for each would be the most expensive part of decoding.
  */
+import { byteString } from '../base/bytes.ts';
 import { FieldPath, type ImagePlace } from './image-error.ts';
 
 /** Wire types; groups (3, 4) are not used in images. */
@@ -158,11 +159,7 @@ export class WireReader {
     const end = this.block(field);
     const { bytes, position } = this;
     this.position = end;
-    if (end - position > 64)
-      return Buffer.from(bytes.buffer, bytes.byteOffset + position, end - position).toString('latin1');
-    let text = '';
-    for (let index = position; index < end; index++) text += String.fromCharCode(bytes[index] as number);
-    return text;
+    return byteString(bytes.subarray(position, end));
   }
 
   /** Goes into a nested message; `index` is that of a repeated field, else -1. Give the result to `leave`. */

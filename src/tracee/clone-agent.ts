@@ -82,7 +82,7 @@ export class OwnProgram {
   /** Starts a child that executes the program, with all signals blocked. Returns its tid, or −errno. */
   clone(args: CloneArgs): number {
     entry ??= { thunk: callable(placeCode(THUNK)), agent: placeCode(agentCode()) };
-    const words = BigUint64Array.from(cloneArgs(args));
+    const words = new BigUint64Array(cloneArgs(args));
     const old = new BigUint64Array(1);
     // No handler of ours may run in the child.
     syscall(SYS.rt_sigprocmask, SIG_SETMASK, BigUint64Array.of(ALL_SIGNALS), old, 8);

@@ -5,8 +5,10 @@
  * PTRACE_TRACEME and execveat. The Bun process itself is never forked. Until it is complete a stub is under
  * PTRACE_O_EXITKILL, so a restore that fails, or is killed, leaves no process behind.
  */
+
 import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
 import { Program, type ProgramArg, type Result } from '../agent/program.ts';
+import { bytesOf } from '../base/bytes.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_EMPTY_PATH, AT_FDCWD, O_WRONLY } from '../linux/abi/fcntl.ts';
@@ -145,7 +147,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
   };
   add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
   if (clockOffsets !== undefined) {
-    const text = Buffer.from(clockOffsets, 'latin1');
+    const text = bytesOf(clockOffsets);
     add('unshare(CLONE_NEWTIME)', SYS.unshare, CLONE_NEWTIME);
     const fd = add('open timens_offsets', SYS.openat, AT_FDCWD, p.string('/proc/self/timens_offsets'), O_WRONLY);
     add('write timens_offsets', SYS.write, fd, p.data(text), text.length);

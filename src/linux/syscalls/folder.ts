@@ -2,9 +2,11 @@
  * Reading many entries of one folder: names are looked up from an open folder (openat, readlinkat), which saves the walk
  * through /proc/PID for each of thousands of descriptors.
  */
+
+import { byteString } from '../../base/bytes.ts';
 import { O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { byteString, syscall } from '../kernel.ts';
+import { syscall } from '../kernel.ts';
 import { close, open } from './fs.ts';
 
 const buffer = new Uint8Array(4096);

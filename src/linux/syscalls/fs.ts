@@ -1,9 +1,10 @@
 /** Files: thin bindings of open, read, write and their family (man 2 open, read, pread, statx, readlinkat). */
 
+import { byteString, bytesOf } from '../../base/bytes.ts';
 import { ERRNO } from '../abi/errno.ts';
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { type Arg, byteString, check, cString, syscall } from '../kernel.ts';
+import { type Arg, check, cString, syscall } from '../kernel.ts';
 
 /** open(2) with O_CLOEXEC; returns −errno on failure. */
 export function tryOpen(path: string, flags: number, mode = 0): number {
@@ -65,7 +66,7 @@ export function readFile(path: string): string {
 export function tryWriteFile(path: string, text: string, flags: number): number {
   const fd = tryOpen(path, flags);
   if (fd < 0) return fd;
-  const bytes = Buffer.from(text, 'latin1');
+  const bytes = bytesOf(text);
   const result = bytes.length === 0 ? 0 : syscall(SYS.write, fd, bytes, bytes.length);
   close(fd);
   return Math.min(result, 0);

@@ -1,7 +1,9 @@
 /** Names of files: link, unlink, rename, mkdir, mknod, and what belongs to an inode (man 2 link, unlink, mknod, utimensat). */
+
+import { byteString } from '../../base/bytes.ts';
 import { AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { byteString, cString, syscall } from '../kernel.ts';
+import { cString, syscall } from '../kernel.ts';
 
 /** linkat(2) of an open file, AT_EMPTY_PATH (needs CAP_DAC_READ_SEARCH); 0 or −errno. */
 export function tryLinkFd(fd: number, name: string): number {

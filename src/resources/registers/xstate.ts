@@ -5,6 +5,7 @@
  * The image format has a field for each component up to PKRU. What it has no field for (AMX tiles) is kept in an
  * extension field, see EXTENDED_STATE.
  */
+import { times } from '../../base/bytes.ts';
 import { assert } from '../../base/errors.ts';
 import type { UserX86FpregsEntry, UserX86XsaveEntry } from '../../image/gen/core-x86.ts';
 import { cpuid } from '../../linux/cpuid.ts';
@@ -48,8 +49,7 @@ function component(bit: number): Component {
 /** The image's view of an XSAVE area as PTRACE_GETREGSET gives it, and the raw bytes of components it has no field for. */
 export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; extended: Map<number, Uint8Array> } {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
-  const words = (offset: number, count: number) =>
-    Array.from({ length: count }, (_, i) => view.getUint32(offset + 4 * i, true));
+  const words = (offset: number, count: number) => times(count, (i) => view.getUint32(offset + 4 * i, true));
   const bv = area.length > XSTATE_BV ? view.getBigUint64(XSTATE_BV, true) : 3n;
   const entry: UserX86FpregsEntry = {
     cwd: view.getUint16(0, true),
@@ -79,12 +79,12 @@ function describeXsave(view: DataView, bv: bigint): UserX86XsaveEntry {
   const array32 = (bit: number, count: number) => {
     if (!has(bit)) return [];
     const { offset } = component(bit);
-    return Array.from({ length: count }, (_, i) => view.getUint32(offset + 4 * i, true));
+    return times(count, (i) => view.getUint32(offset + 4 * i, true));
   };
   const array64 = (bit: number, count: number) => {
     if (!has(bit)) return [];
     const { offset } = component(bit);
-    return Array.from({ length: count }, (_, i) => view.getBigUint64(offset + 8 * i, true));
+    return times(count, (i) => view.getBigUint64(offset + 8 * i, true));
   };
   return {
     xstate_bv: bv & ~EXTENDED.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n),

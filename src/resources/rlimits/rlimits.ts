@@ -2,7 +2,9 @@
  * The 16 resource limits of a process: prlimit(2). They are asked inside the task, since from outside CAP_SYS_RESOURCE
  * is needed for tasks of other users (kernel/sys.c, check_prlimit_permission).
  */
+
 import type { Place, Program } from '../../agent/program.ts';
+import { times } from '../../base/bytes.ts';
 import type { TaskRlimitsEntry } from '../../image/gen/core.ts';
 import type { RlimitEntry } from '../../image/gen/rlimit.ts';
 import { CAP_SYS_RESOURCE } from '../../linux/abi/capability.ts';
@@ -28,7 +30,7 @@ export function inspectRlimits(program: Program): RlimitsToken {
 
 export function describeRlimits(token: RlimitsToken, result: VisitResult): TaskRlimitsEntry {
   const bytes = result.bytes(token.limits);
-  const rlimits = Array.from({ length: RLIM_NLIMITS }, (_, resource) => ({
+  const rlimits = times(RLIM_NLIMITS, (resource) => ({
     cur: u64(bytes, resource * RLIMIT_BYTES),
     max: u64(bytes, resource * RLIMIT_BYTES + 8),
   }));

@@ -67,7 +67,7 @@ export function parseList(list: string): bigint {
 export function maskBytes(mask: bigint): Uint8Array {
   const words: bigint[] = [];
   for (let rest = mask; rest !== 0n; rest >>= 64n) words.push(BigInt.asUintN(64, rest));
-  return new Uint8Array(BigUint64Array.from(words).buffer);
+  return new Uint8Array(new BigUint64Array(words).buffer);
 }
 
 /** A machine with fewer CPUs, or a smaller cpuset, says EINVAL: then the thread runs where it may. */

@@ -4,7 +4,9 @@
  *
  * Lost: nothing.
  */
+
 import type { Place, Program } from '../../agent/program.ts';
+import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { SaEntry } from '../../image/gen/sa.ts';
 import {
@@ -24,7 +26,7 @@ import type { VisitResult } from '../../tracee/guest.ts';
 import { putU64, u64 } from '../task/words.ts';
 
 /** The signals in image order. */
-export const SETTABLE_SIGNALS: readonly number[] = Array.from({ length: _NSIG }, (_, i) => i + 1).filter(
+export const SETTABLE_SIGNALS: readonly number[] = times(_NSIG, (i) => i + 1).filter(
   (signal) => signal !== SIGKILL && signal !== SIGSTOP,
 );
 

@@ -73,7 +73,7 @@ export function describeThreadTuning(token: ThreadTuningToken, result: VisitResu
     ...(tsc > PR_TSC_ENABLE ? { tsc_ext: tsc } : {}),
     ...(mceKill >= 0 && mceKill !== PR_MCE_KILL_DEFAULT ? { mce_kill_ext: mceKill } : {}),
     ...(result.result(token.cpuid) === 0 ? { cpuid_fault_ext: true } : {}),
-    ...(speculation.some((value) => value !== 0) ? { speculation_ext: Uint8Array.from(speculation) } : {}),
+    ...(speculation.some((value) => value !== 0) ? { speculation_ext: new Uint8Array(speculation) } : {}),
   };
 }
 
