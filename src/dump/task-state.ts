@@ -25,6 +25,7 @@ import {
   readThread,
   TASK_DEAD,
   type ThreadFacts,
+  withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest } from '../tracee/guest.ts';
@@ -74,7 +75,7 @@ export function inspectTaskState(
   for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
   const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
   const cores = new Map<number, CoreEntry>();
-  asked.forEach(({ thread, xstate }, i) => {
+  asked.forEach(({ thread, xstate, outside }, i) => {
     const { threadCore, clearTidAddr } = at(described, i);
     const isLeader = thread.tid === task.pid;
     cores.set(thread.tid, {
@@ -87,7 +88,7 @@ export function inspectTaskState(
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
       },
       ...(isLeader ? { tc } : {}),
-      thread_core: { ...threadCore, ...at(seccomp, i) },
+      thread_core: { ...threadCore, ...at(seccomp, i), signals_p: withoutStop(task, outside.pending) },
     });
   });
   return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };

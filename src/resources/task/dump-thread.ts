@@ -154,7 +154,7 @@ export function readTask(task: FrozenTask): TaskFacts {
  * A stopped task with one more SIGSTOP waiting is as one without: SIGCONT, which alone lets it go on, takes it away
  * (man 7 signal). CRIU waits for ever for such a task to stop again.
  */
-function withoutStop({ stopSignal }: FrozenTask, queue: SignalQueueEntry): SignalQueueEntry {
+export function withoutStop({ stopSignal }: FrozenTask, queue: SignalQueueEntry): SignalQueueEntry {
   if (stopSignal === undefined) return queue;
   return { signals: queue.signals.filter((entry) => signalOf(entry) !== SIGSTOP) };
 }
