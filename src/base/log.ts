@@ -1,4 +1,3 @@
-import { bytesOf } from './bytes.ts';
 /**
  * The log: CRIU's levels and line format, because runc, podman and zdtm.py read it.
  *
@@ -7,6 +6,7 @@ import { bytesOf } from './bytes.ts';
  * `Error` and `Warn` begin real errors and warnings only; the module stands where CRIU has file and line.
  * Lines written before `open` are kept and get the time zero. Texts are byte strings (one char a byte).
  */
+import { bytesOf } from './bytes.ts';
 
 export type LogLevel = 0 | 1 | 2 | 3 | 4;
 

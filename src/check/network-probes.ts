@@ -6,8 +6,8 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { close, ioctl, tryOpen, tryStat } from '../linux/syscalls/fs.ts';
 import { getpid } from '../linux/syscalls/process.ts';
+import * as NL from '../netlink/netlink.ts';
 import { Child } from './child.ts';
-import * as NL from './netlink.ts';
 import { failed, type Missing } from './probe.ts';
 
 export const AF_UNIX = 1;

@@ -4,8 +4,8 @@
  */
 import { CLONE_NEWNET } from '../linux/abi/sched.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import * as NL from '../netlink/netlink.ts';
 import { Child } from './child.ts';
-import * as NL from './netlink.ts';
 import { failed, type Missing } from './probe.ts';
 
 const NFNL_SUBSYS_NFTABLES = 10;

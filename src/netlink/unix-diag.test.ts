@@ -1,7 +1,7 @@
 /** Messages of unix_diag. */
 import { expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { attribute, concat, u32 } from '../check/netlink.ts';
+import { attribute, concat, u32 } from './netlink.ts';
 import { parseUnixDiag, unixDiagRequest } from './unix-diag.ts';
 
 const header = concat(Uint8Array.of(1, 1, 10, 0), u32(4711), u32(0), u32(0));

@@ -2,8 +2,9 @@
  * What the kernel tells of UNIX sockets by sock_diag (man 7 sock_diag, linux/unix_diag.h): the request for all sockets of
  * a network namespace, and its answers. Parsing is pure.
  */
-import { type Answer, message, NLM_F_DUMP, NLM_F_REQUEST } from '../check/netlink.ts';
+
 import { AF_UNIX } from '../linux/abi/socket.ts';
+import { type Answer, message, NLM_F_DUMP, NLM_F_REQUEST } from './netlink.ts';
 
 const SOCK_DIAG_BY_FAMILY = 20;
 const ALL_STATES = 0xffff_ffff;

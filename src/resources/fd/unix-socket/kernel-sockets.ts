@@ -1,10 +1,11 @@
 /** All UNIX sockets of criu's network namespace, by inode, as the kernel tells them by sock_diag. */
-import { AF_NETLINK, NETLINK_SOCK_DIAG, parseAnswers, SOCK_RAW } from '../../../check/netlink.ts';
+
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { SOCK_CLOEXEC } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
+import { AF_NETLINK, NETLINK_SOCK_DIAG, parseAnswers, SOCK_RAW } from '../../../netlink/netlink.ts';
 import { parseUnixDiag, type UnixDiag, unixDiagRequest } from '../../../netlink/unix-diag.ts';
 
 const NLMSG_ERROR = 2;

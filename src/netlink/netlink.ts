@@ -1,4 +1,4 @@
-/** Netlink messages for probes (man 7 netlink, rtnetlink): building requests and reading the error of an answer. */
+/** Netlink messages (man 7 netlink, rtnetlink, sock_diag): building requests, reading answers and their errors. */
 import { ERRNO } from '../linux/abi/errno.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
