@@ -95,6 +95,7 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     fileValidation,
     fileLocks,
     shellJob,
+    irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
     externalFiles: keysOf('file'),
     externalTerminals: keysOf('tty'),
     keepsTree: options.finalState !== 'dead',

@@ -107,7 +107,7 @@ export const FILE_OPTIONS = [
     group: 'files',
     commands: ['dump', 'pre-dump'],
     rpc: 'force_irmap',
-    capability: 'later',
+    capability: 'built',
     help: 'Find the paths of inotify and fanotify watches by searching, not by file handle.',
   },
   {
@@ -119,7 +119,7 @@ export const FILE_OPTIONS = [
     group: 'files',
     commands: ['dump', 'pre-dump'],
     rpc: 'irmap_scan_paths',
-    capability: 'later',
+    capability: 'built',
     help: 'Search PATH first for what is watched. May be repeated.',
   },
   {

@@ -65,6 +65,8 @@ export interface DumpFilesOptions {
   readonly evasiveDevices: boolean;
   /** --file-validation. */
   readonly fileValidation: 'filesize' | 'buildid';
+  /** How paths of watched files are searched: --force-irmap and --irmap-scan-path. */
+  readonly irmap?: { readonly isForced: boolean; readonly scanPaths: readonly string[] };
   /** `--external` keys of the form file[MNT:INO]. */
   readonly externalFiles: ReadonlySet<string>;
   /** `--external` keys of the form tty[RDEV:DEV]. */

@@ -2,9 +2,11 @@
 
 import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
+import { fanotify } from './fanotify/fanotify.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
 import { inetSocket } from './inet-socket/inet-socket.ts';
+import { inotify } from './inotify/inotify.ts';
 import { memfd } from './memfd/memfd.ts';
 import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
@@ -27,5 +29,7 @@ export const FILE_KINDS: readonly FileKind[] = [
   memfd,
   inetSocket,
   pidfd,
+  inotify,
+  fanotify,
   unixSocket,
 ];
