@@ -1,10 +1,10 @@
 /** Probes that only read or write files of /proc and /sys (man 5 proc). */
 
+import { byteString } from '../base/bytes.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_FDCWD, O_RDONLY, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { CLONE_NEWNS } from '../linux/abi/sched.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { byteString } from '../base/bytes.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, open, tryOpen, tryReadFile } from '../linux/syscalls/fs.ts';
 import { Child } from './child.ts';
