@@ -98,6 +98,11 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
     externalFiles: keysOf('file'),
     externalTerminals: keysOf('tty'),
+    externalUnixSockets: options.externalUnixSockets,
+    externalUnixInodes: new Set([
+      ...options.externalUnixInodes,
+      ...options.external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
+    ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
   };

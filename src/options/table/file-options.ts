@@ -163,7 +163,7 @@ export const FILE_OPTIONS = [
     commands: ['restore'],
     rpc: 'inherit_fd',
     capability: 'built',
-    laterWhen: ({ spelling, value = '' }) => (/:(socket:\[|\/memfd:)/.test(value) ? `${spelling} ${value}` : undefined),
+    laterWhen: ({ spelling, value = '' }) => (/:\/memfd:/.test(value) ? `${spelling} ${value}` : undefined),
     help:
       'Use the open descriptor FD of criu for KEY: tty[RDEV:DEV], pipe:[INODE], socket:[INODE], file[MNT:INODE], ' +
       '/memfd:NAME, or a path without the leading slash. May be repeated.',
@@ -180,7 +180,7 @@ export const FILE_OPTIONS = [
     group: 'external',
     commands: TREE,
     rpc: 'ext_unix_sk',
-    capability: 'later',
+    capability: 'built',
     isOld: true,
     help: 'Allow UNIX sockets whose peer is outside the tree; use --external unix[INODE].',
     apply: (options, { value }) => {
@@ -291,7 +291,7 @@ export const FILE_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /** The kinds CRIU knows; others are kept for plugins. */
-const LATER_TYPES: readonly string[] = ['unix', 'mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
+const LATER_TYPES: readonly string[] = ['mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
 
 function laterExternal({ spelling, value = '' }: Given): string | undefined {
   return LATER_TYPES.includes(parseExternal(value).type) ? `${spelling} ${value}` : undefined;

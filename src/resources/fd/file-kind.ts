@@ -71,10 +71,10 @@ export interface DumpFilesOptions {
   readonly externalFiles: ReadonlySet<string>;
   /** `--external` keys of the form tty[RDEV:DEV]. */
   readonly externalTerminals: ReadonlySet<string>;
-  /** `--external` keys of the form unix[INO], also those given to --ext-unix-sk. */
-  readonly externalUnixSockets?: ReadonlySet<string>;
+  /** Sockets whose peer the user takes care of: `--external unix[INO]`, and those given to --ext-unix-sk. */
+  readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
-  readonly extUnixSk?: boolean;
+  readonly externalUnixSockets?: boolean;
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
@@ -129,7 +129,7 @@ export interface RestoreFilesOptions {
   readonly inheritFds: readonly { readonly fd: number; readonly key: string }[];
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
-  readonly extUnixSk?: boolean;
+  readonly externalUnixSockets?: boolean;
   /** --shell-job. */
   readonly shellJob: boolean;
   readonly evasiveDevices: boolean;

@@ -48,7 +48,7 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
     return;
   }
   if (peer.type !== entry.type) problem(`its peer ${socketKey(peer)} is of another type: the image is damaged`);
-  if ((peer.uflags & USK_EXTERN) !== 0 && context.options.extUnixSk !== true) {
+  if ((peer.uflags & USK_EXTERN) !== 0 && context.options.externalUnixSockets !== true) {
     problem(`its peer (${showName(peer.name)}) is outside the tree`, 'give --ext-unix-sk to connect to it');
   }
   if (peer.name.length === 0 && peer.peer !== entry.ino && peer.peer !== 0) {

@@ -1,6 +1,6 @@
 /** The other ends of the sockets of a tree: in the tree, waiting to be accepted, gone, or outside. */
 import type { CriuErrorFields } from '../../../base/errors.ts';
-import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
@@ -22,10 +22,43 @@ interface Dumped {
 /** The sockets dumped so far. */
 class DumpedSockets {
   readonly byInode = new Map<number, Dumped>();
+  /** Their places in files.img. */
+  readonly #places: FileEntry[] = [];
 
-  add(file: OpenFile, entry: UnixSkEntry, socket: UnixDiag): void {
+  /** The element for files.img. */
+  add(file: OpenFile, entry: UnixSkEntry, socket: UnixDiag): FileEntry {
     this.byInode.set(entry.ino, { object: file.object, entry, socket });
+    return this.addPlace(entry);
   }
+
+  addPlace(usk: UnixSkEntry): FileEntry {
+    const place = { type: FdTypes.UNIXSK, id: usk.id, usk };
+    this.#places.push(place);
+    return place;
+  }
+
+  /** CRIU finds the peer of a socket only when that comes before it in files.img, or is connected to it too. */
+  sort(): void {
+    const entries = this.#places.flatMap(({ usk }) => usk ?? []);
+    peersFirst(entries).forEach((usk, i) => {
+      Object.assign(this.#places[i] ?? {}, { id: usk.id, usk });
+    });
+  }
+}
+
+/** The same sockets, each behind the one it is connected to. */
+export function peersFirst(entries: readonly UnixSkEntry[]): UnixSkEntry[] {
+  const byInode = new Map(entries.map((entry) => [entry.ino, entry]));
+  const ordered = new Set<UnixSkEntry>();
+  for (const entry of entries) {
+    const chain = new Set<UnixSkEntry>();
+    for (let next: UnixSkEntry | undefined = entry; next !== undefined; next = byInode.get(next.peer)) {
+      if (ordered.has(next) || chain.has(next)) break;
+      chain.add(next);
+    }
+    for (const link of [...chain].reverse()) ordered.add(link);
+  }
+  return [...ordered];
 }
 
 export const peersOf = (dump: KindDump): DumpedSockets => dump.state('unix peers', () => new DumpedSockets());
@@ -48,6 +81,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
     const fields: CriuErrorFields = { object: dumped.object, action: 'cannot be dumped', why };
     dump.addProblem(remedy === undefined ? fields : { ...fields, remedy });
   }
+  peersOf(dump).sort();
 }
 
 /** Why, and perhaps what to do. */
@@ -61,10 +95,10 @@ function checkPeer({ entry }: Dumped, byInode: ByInode, dump: KindDump, kernel: 
     if (peer === entry.ino || name.length > 0 || peer === 0) return undefined;
     return [`its peer ${inTree.object} has no name and is connected to another socket meanwhile`];
   }
-  if (dump.options.externalUnixSockets?.has(`unix[${entry.ino}]`)) return undefined;
+  if (dump.options.externalUnixInodes?.has(entry.ino)) return undefined;
   const peer = kernel.get(entry.peer);
   const isReachable = peer !== undefined && peer.type === SOCK_DGRAM && peer.name.length > 0;
-  if (isReachable && dump.options.extUnixSk === true) {
+  if (isReachable && dump.options.externalUnixSockets === true) {
     if (dump.isFirst(`unix external ${peer.ino}`)) addExternal(peer, dump);
     return undefined;
   }
@@ -109,7 +143,7 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
     opts: noOptions(),
     name: peer.name,
   };
-  dump.addEntry({ type: FdTypes.UNIXSK, id, usk });
+  dump.addEntry(peersOf(dump).addPlace(usk));
 }
 
 const noOptions = (): SkOptsEntry => ({

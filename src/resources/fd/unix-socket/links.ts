@@ -1,7 +1,8 @@
 /** How the UNIX sockets of an image belong together. Pure. */
+
+import { byteString } from '../../../base/bytes.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
-import { byteString } from '../../../base/bytes.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
 

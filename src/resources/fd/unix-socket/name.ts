@@ -2,10 +2,11 @@
  * The name of a UNIX socket (man 7 unix): none, abstract, or a path. A path may be gone, or be relative to a directory
  * that the image names.
  */
+
+import { byteString } from '../../../base/bytes.ts';
 import type { FilePermsEntry, UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { AF_UNIX } from '../../../linux/abi/socket.ts';
-import { byteString } from '../../../base/bytes.ts';
 import { close, fstat, ioctl, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
 
 import type { Unsupported } from '../file-kind.ts';

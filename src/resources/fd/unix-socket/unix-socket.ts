@@ -39,8 +39,7 @@ export const unixSocket: FileKind = {
     if (socket === undefined) return { unsupported: 'it belongs to another network namespace than criu' };
     const usk = describeSocket(file, id, socket, dump);
     if ('unsupported' in usk) return usk;
-    peersOf(dump).add(file, usk, socket);
-    return { type: FdTypes.UNIXSK, id, usk };
+    return peersOf(dump).add(file, usk, socket);
   },
 
   afterAll: (dump) => dumpPeers(dump, kernelSockets),
