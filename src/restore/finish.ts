@@ -63,7 +63,10 @@ export function unmapHome(pid: number, syscallAt: number, home: { address: numbe
   for (let stops = 0; stops < 2; stops++) {
     check('ptrace', ptrace(PTRACE_SYSCALL, pid), `SYSCALL, ${pid}`);
     const stop = waitForStop(pid);
-    assert(stop !== 'gone' && stop.kind === 'signal' && stop.signal === SIGTRAP, `task ${pid} stops at munmap`);
+    assert(
+      stop !== 'gone' && stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP,
+      `task ${pid} stops at munmap`,
+    );
   }
   check('munmap', Number(BigInt.asIntN(64, register(readRegisters(pid), 'rax'))), `the agent of task ${pid}`);
 }

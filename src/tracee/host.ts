@@ -40,6 +40,11 @@ export class HostTask {
     this.#program = program;
     resume(this.pid);
     this.#waitForTrap(undefined);
+    this.moveIn();
+  }
+
+  /** Puts the agent into its home, which is there already. */
+  moveIn(): void {
     writeMemory(this.pid, this.home.address, agentCode());
   }
 

@@ -31,7 +31,8 @@ import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { ptrace } from '../linux/syscalls/process.ts';
 import { OwnProgram } from './clone-agent.ts';
 import { HostTask } from './host.ts';
-import { waitForStop } from './stop.ts';
+import { readRegisters, register } from './registers.ts';
+import { interrupt, resume, seize, waitForStop, waitForTrap } from './stop.ts';
 
 /** Where the stub's own file is mapped: above vm.mmap_min_addr, below every ordinary program. */
 const ELF_ADDRESS = 0x10000;
@@ -103,6 +104,7 @@ export function spawnStub(options: StubOptions): HostTask {
   const prot = PROT_READ | PROT_WRITE | PROT_EXEC;
   const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
   program.must('make room for the agent', SYS.mmap, options.home.address, options.home.bytes, prot, flags, -1, 0);
+  if (options.sibling) program.call(SYS.pause);
   program.stop();
   const memfd = makeMemfd(stubFile(program));
   try {
@@ -110,12 +112,32 @@ export function spawnStub(options: StubOptions): HostTask {
   } finally {
     syscall(SYS.close, memfd);
   }
-  const stop = waitForStop(options.pid);
-  assert(stop !== 'gone', `the stub ${options.pid} stops after execveat`);
-  setOptions(options.pid);
   const task = new HostTask(options.pid, options.home);
-  task.continueInStub(program);
+  if (!options.sibling) {
+    assert(waitForStop(options.pid) !== 'gone', `the stub ${options.pid} stops after execveat`);
+    setOptions(options.pid);
+    task.continueInStub(program);
+  } else {
+    catchSibling(options.pid);
+    task.moveIn();
+  }
   return task;
+}
+
+/**
+ * PTRACE_TRACEME would make our own parent the tracer of a sibling. So a sibling is seized, when it has made room for the
+ * agent and waits in pause(2).
+ */
+function catchSibling(pid: number): void {
+  const gone = () => new CriuError({ object: `task ${pid}`, action: 'cannot be restored: its stub died' });
+  if (seize(pid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) === 'gone') throw gone();
+  for (;;) {
+    interrupt(pid);
+    if (waitForTrap(pid) === 'gone') throw gone();
+    if (Number(register(readRegisters(pid), 'orig_rax')) === SYS.pause) return;
+    resume(pid);
+    syscall(SYS.sched_yield);
+  }
 }
 
 /** Children inherit both options. Without CAP_SYS_ADMIN filters can't be suspended, nor can there be any to install. */
@@ -145,7 +167,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
     ops.push([what, result]);
     return result;
   };
-  add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
+  if (!sibling) add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
   if (clockOffsets !== undefined) {
     const text = bytesOf(clockOffsets);
     add('unshare(CLONE_NEWTIME)', SYS.unshare, CLONE_NEWTIME);
