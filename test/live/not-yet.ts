@@ -9,8 +9,6 @@ export const notYet: Readonly<Record<string, string>> = {
   'a blocked poll-timeout goes on after the restore': 'it ends with EINTR: its restart block is in the kernel only',
   'a blocked futex-timeout goes on after the restore': 'it ends with EINTR: its restart block is in the kernel only',
   'a POSIX timer keeps its overrun': 'the count of expirations is lost',
-  'eventfd, timerfd, signalfd, epoll and inotify survive': 'inotify is refused',
-  'an eventfd stays a semaphore': 'the program also has an inotify, which is refused',
   'SysV shared memory in an IPC namespace stays shared': 'IPC namespaces and SysV shared memory are refused',
 };
 

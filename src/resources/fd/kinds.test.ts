@@ -147,6 +147,12 @@ describe('timerfd', () => {
     expect([arm?.args[1], words(arm, 2)]).toEqual([3, [7n, 8n, 1006n, 200n]]);
   });
 
+  test('starts again when it is periodic and its expirations were not read', () => {
+    const entry = dumped(timerfd, openFile('anon_inode:[timerfd]', text('03', '(0, 0)', 0)));
+    const [, arm, ticks] = planned(timerfd, entry);
+    expect([arm?.args[1], words(arm, 2), words(ticks, 2)]).toEqual([0, [7n, 8n, 7n, 8n], [3n]]);
+  });
+
   test('is not armed when it was not', () => {
     const disarmed = text('00', '(0, 0)').replace('ticks: 3', 'ticks: 0').replace('(7, 8)', '(0, 0)');
     expect(planned(timerfd, dumped(timerfd, openFile('anon_inode:[timerfd]', disarmed))).length).toBe(1);

@@ -3,6 +3,9 @@
  *
  * A timer goes on with the time that was left at the dump, also one that was set to an absolute time: the kernel shows
  * only the rest (fs/timerfd.c timerfd_show()), and so does CRIU. Timers are armed last.
+ *
+ * A periodic timer that has expired, and was not read since, is shown without a time left: the kernel starts it again
+ * when it is read. Such a timer is started again at once, with its whole interval.
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
@@ -61,7 +64,8 @@ function checkTimes({ id, vnsec, insec }: TimerfdEntry): CriuErrorFields[] {
   return [{ object: `timerfd (file ${id})`, action: 'cannot be restored', why }];
 }
 
-function arm(entry: TimerfdEntry, fd: number, { table, context }: RestoreHome): void {
+function arm(seen: TimerfdEntry, fd: number, { table, context }: RestoreHome): void {
+  const entry = seen.ticks > 0 ? startedAgain(seen) : seen;
   const { ticks, vsec, vnsec, isec, insec } = entry;
   const isSet = vsec !== 0 || vnsec !== 0;
   if (isSet || isec !== 0 || insec !== 0) {
@@ -73,6 +77,12 @@ function arm(entry: TimerfdEntry, fd: number, { table, context }: RestoreHome): 
     const bytes = new Uint8Array(BigUint64Array.of(BigInt(ticks)).buffer);
     table.do('set the expirations of a timerfd', SYS.ioctl, fd, TFD_IOC_SET_TICKS, { bytes });
   }
+}
+
+/** Settime flags are dropped: the interval is a time from now on. */
+function startedAgain(entry: TimerfdEntry): TimerfdEntry {
+  const { vsec, vnsec, isec, insec } = entry;
+  return vsec !== 0 || vnsec !== 0 ? entry : { ...entry, vsec: isec, vnsec: insec, settime_flags: 0 };
 }
 
 /** Wall clock timers stay absolute, so that TFD_TIMER_CANCEL_ON_SET goes on working; all others are set relative. */
