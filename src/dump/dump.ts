@@ -20,6 +20,7 @@ import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
+import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
@@ -93,6 +94,7 @@ function writeTree(
   log: Logger,
 ): DumpStatistics {
   const namespaces = new NamespaceNumbers();
+  tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);

@@ -52,6 +52,11 @@ export class NamespaceNumbers {
     return { ids, problems };
   }
 
+  /** The number of a namespace by its link in /proc/PID/ns, as far as it is known. */
+  numberOf(link: string): number | undefined {
+    return this.#numbers.get(link);
+  }
+
   #idsOf(pid: string): NamespaceIds {
     const ids: NamespaceIds = {};
     for (const [field, name] of KINDS) {

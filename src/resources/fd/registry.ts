@@ -8,6 +8,7 @@ import type { FileKind } from './file-kind.ts';
 import { inetSocket } from './inet-socket/inet-socket.ts';
 import { inotify } from './inotify/inotify.ts';
 import { memfd } from './memfd/memfd.ts';
+import { namespaceFile } from './namespace-file/namespace-file.ts';
 import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
@@ -31,5 +32,6 @@ export const FILE_KINDS: readonly FileKind[] = [
   pidfd,
   inotify,
   fanotify,
+  namespaceFile,
   unixSocket,
 ];
