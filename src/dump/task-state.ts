@@ -2,6 +2,7 @@
 import { Program } from '../agent/program.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
+import { TASK_DEAD } from '../image/task-state.ts';
 import { VMA_AREA_AIORING, VMA_AREA_VDSO } from '../image/vma-status.ts';
 import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -23,7 +24,6 @@ import {
   inspectThread,
   readTask,
   readThread,
-  TASK_DEAD,
   type ThreadFacts,
   withoutStop,
 } from '../resources/task/dump-thread.ts';

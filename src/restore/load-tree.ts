@@ -5,15 +5,8 @@ import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
-
-/** Values of task_core_entry.task_state (criu/include/crtools.h). */
-export const TASK_ALIVE = 0x1;
-export const TASK_DEAD = 0x2;
-export const TASK_STOPPED = 0x3;
-export const TASK_HELPER = 0x4;
-export const TASK_THREAD = 0x5;
-export const TASK_ZOMBIE = 0x6;
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
 export function loadTree(images: ImageDir): RestoreTree {

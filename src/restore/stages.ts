@@ -11,6 +11,7 @@
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { TASK_STOPPED } from '../image/task-state.ts';
 import { PROT_EXEC } from '../linux/abi/mman.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -26,7 +27,6 @@ import { type BuiltTask, endHelper, planDeath } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
 import { findSyscall, unmapHome, writeThreadState } from './finish.ts';
-import { TASK_STOPPED } from './load-tree.ts';
 import type { RestoreTask } from './restore-tree.ts';
 import { catchThreads } from './threads.ts';
 

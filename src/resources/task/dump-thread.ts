@@ -10,6 +10,7 @@ import type { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
+import { TASK_ALIVE, TASK_STOPPED } from '../../image/task-state.ts';
 import { SIGSTOP } from '../../linux/abi/signal.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
@@ -183,11 +184,6 @@ export interface DescribedTask {
   /** Parts of mm_entry. */
   readonly mm: Pick<ProcessFlags, 'dumpable' | 'isThpDisabled'>;
 }
-
-/** task_state values of the image. */
-export const TASK_ALIVE = 1;
-export const TASK_DEAD = 2;
-export const TASK_STOPPED = 3;
 
 export function describeTask(
   token: TaskToken,
