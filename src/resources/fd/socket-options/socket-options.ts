@@ -4,13 +4,14 @@
  *
  * SO_REUSEADDR and SO_REUSEPORT are only read here: when they can be set depends on the family.
  */
+
+import { byteString } from '../../../base/bytes.ts';
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { SOCK_FILTER_BYTES } from '../../../linux/abi/seccomp.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { byteString } from '../../../base/bytes.ts';
 import { check } from '../../../linux/kernel.ts';
 import { getsockoptInt, tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
