@@ -6,11 +6,11 @@
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import type { FhEntry } from '../../../image/gen/fh.ts';
-import { HANDLE_BYTES_MAX } from '../../../linux/syscalls/file-handle.ts';
+import { HANDLE_BYTES_MAX, tryNameToHandle } from '../../../linux/syscalls/file-handle.ts';
 import { close, fstat, type Stat, tryLstat, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
 import type { FileHandle } from '../../../proc/fdinfo-types.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { MountAnchors } from './mount-anchors.ts';
+import { deviceOf, MountAnchors } from './mount-anchors.ts';
 import { PathSearch } from './path-search.ts';
 
 /** What the kernel says about a watched file. */
@@ -89,9 +89,8 @@ function byHandle(
   if (handle === undefined) return 'lost';
   const state = stateOf(dump);
   const prefix = dump.options.pathPrefix?.(file.task) ?? '';
-  state.anchors ??= new MountAnchors(prefix === '' ? 'self' : file.task.pid, prefix);
   let nameless: Stat | undefined;
-  for (const { fd, mount } of state.anchors.open(sdev, handle)) {
+  for (const { fd, mount } of anchorsOf(file, dump).open(sdev, handle)) {
     const stat = fstat(fd);
     const path = tryReadlink(`/proc/self/fd/${fd}`);
     close(fd);
@@ -106,10 +105,29 @@ function byHandle(
 
 const isSame = (a: Stat, b: Stat) => a.st_ino === b.st_ino && a.st_dev === b.st_dev;
 
-function search({ sdev, ino }: Watched, file: OpenFile, dump: KindDump): string | undefined {
+function search({ sdev, ino, handle }: Watched, file: OpenFile, dump: KindDump): string | undefined {
   const state = stateOf(dump);
   state.search ??= new PathSearch(dump.options.irmap?.scanPaths ?? [], dump.options.pathPrefix?.(file.task) ?? '');
-  return state.search.find(sdev, ino);
+  const mounts = anchorsOf(file, dump).mounts.filter((mount) => deviceOf(mount) === sdev);
+  return state.search.find({
+    device: sdev,
+    ino,
+    mountPoints: mounts.map(({ mountPoint }) => mountPoint),
+    isAt: (path) => handle !== undefined && hasHandle(path, handle),
+  });
+}
+
+/** Handles are compared with the generation of the inode, so equal ones are the same file, also on overlayfs. */
+function hasHandle(path: string, { type, bytes }: FileHandle): boolean {
+  const found = tryNameToHandle(path);
+  return typeof found === 'object' && found.type === type && Buffer.compare(found.bytes, bytes) === 0;
+}
+
+function anchorsOf(file: OpenFile, dump: KindDump): MountAnchors {
+  const state = stateOf(dump);
+  const prefix = dump.options.pathPrefix?.(file.task) ?? '';
+  state.anchors ??= new MountAnchors(prefix === '' ? 'self' : file.task.pid, prefix);
+  return state.anchors;
 }
 
 /** The handle as the image has it: 16 words, whatever its length. */
