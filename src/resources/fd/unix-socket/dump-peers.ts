@@ -22,6 +22,8 @@ interface Dumped {
 /** The sockets dumped so far. */
 class DumpedSockets {
   readonly byInode = new Map<number, Dumped>();
+  /** Sockets of the tree that have a problem of their own. */
+  readonly failed = new Set<number>();
   /** Their places in files.img. */
   readonly #places: FileEntry[] = [];
 
@@ -65,16 +67,16 @@ export const peersOf = (dump: KindDump): DumpedSockets => dump.state('unix peers
 
 /** When all sockets are known: completes entries that concern two of them; adds what is outside, or a problem. */
 export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSockets): void {
-  const { byInode } = peersOf(dump);
+  const { byInode, failed } = peersOf(dump);
   for (const dumped of byInode.values()) {
     const { entry, socket } = dumped;
     const problem =
       socket.peer !== 0
         ? checkPeer(dumped, byInode, dump, kernel(dump))
         : entry.state === TCP_LISTEN
-          ? checkPending(dumped, byInode, kernel(dump))
+          ? checkPending(dumped, (ino) => byInode.has(ino) || failed.has(ino), kernel(dump))
           : entry.state === TCP_ESTABLISHED && entry.type !== SOCK_DGRAM
-            ? checkPeerless(dumped, byInode, kernel(dump))
+            ? checkPeerless(dumped, (ino) => byInode.has(ino) || failed.has(ino), kernel(dump))
             : undefined;
     if (problem === undefined) continue;
     const [why, remedy] = problem;
@@ -89,6 +91,7 @@ type Problem = readonly [string, string?] | undefined;
 type ByInode = ReadonlyMap<number, Dumped>;
 
 function checkPeer({ entry }: Dumped, byInode: ByInode, dump: KindDump, kernel: KernelSockets): Problem {
+  if (peersOf(dump).failed.has(entry.peer)) return undefined;
   const inTree = byInode.get(entry.peer);
   if (inTree !== undefined) {
     const { peer, name } = inTree.entry;
@@ -146,7 +149,8 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
   dump.addEntry(peersOf(dump).addPlace(usk));
 }
 
-const noOptions = (): SkOptsEntry => ({
+/** What an entry has to have, for a socket of which nothing is known. */
+export const noOptions = (): SkOptsEntry => ({
   so_sndbuf: 0,
   so_rcvbuf: 0,
   so_snd_tmo_sec: 0,
@@ -157,12 +161,12 @@ const noOptions = (): SkOptsEntry => ({
 });
 
 /** Connections that wait in the backlog of a listening socket. */
-function checkPending({ socket }: Dumped, byInode: ByInode, kernel: KernelSockets): Problem {
+function checkPending({ socket }: Dumped, isInTree: (ino: number) => boolean, kernel: KernelSockets): Problem {
   for (const ino of socket.pending) {
     if (ino === 0) {
       return ['a connection in its backlog was closed by the other side before it was accepted', 'accept it first'];
     }
-    if (byInode.has(ino)) continue;
+    if (isInTree(ino)) continue;
     const peer = kernel.get(ino);
     const name = peer === undefined ? '' : ` (${showName(peer.name)})`;
     const why = `socket:[${ino}]${name} outside the tree, ${holderOf(ino)}, waits to be accepted by it`;
@@ -172,13 +176,13 @@ function checkPending({ socket }: Dumped, byInode: ByInode, kernel: KernelSocket
 }
 
 /** A connected socket whose other end has no descriptor: it waits to be accepted, or is closed. */
-function checkPeerless({ entry, socket }: Dumped, byInode: ByInode, kernel: KernelSockets): Problem {
+function checkPeerless({ entry, socket }: Dumped, isInTree: (ino: number) => boolean, kernel: KernelSockets): Problem {
   const listener = kernel.listenerOf(entry.ino);
   if (listener === undefined) {
     if (entry.shutdown === SkShutdown.BOTH) return undefined;
     return ['it is connected, and its peer has no descriptor (it may be in flight)'];
   }
-  if (!byInode.has(listener.ino)) {
+  if (!isInTree(listener.ino)) {
     const why =
       `it waits to be accepted by socket:[${listener.ino}] (${showName(listener.name)}) outside the tree, ` +
       holderOf(listener.ino);

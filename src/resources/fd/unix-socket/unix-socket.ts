@@ -38,7 +38,10 @@ export const unixSocket: FileKind = {
     const socket = kernelSockets(dump).get(file.stat.st_ino);
     if (socket === undefined) return { unsupported: 'it belongs to another network namespace than criu' };
     const usk = describeSocket(file, id, socket, dump);
-    if ('unsupported' in usk) return usk;
+    if ('unsupported' in usk) {
+      peersOf(dump).failed.add(socket.ino);
+      return usk;
+    }
     return peersOf(dump).add(file, usk, socket);
   },
 
