@@ -6,7 +6,7 @@
 
 import { CriuError } from '../base/errors.ts';
 import { LOG_INFO, type Logger, LogSink } from '../base/log.ts';
-import { errnoName } from '../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { O_APPEND, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
@@ -59,9 +59,8 @@ export function commandLineWords(): string[] {
 export function readConfigFile(path: string): string | undefined {
   const text = tryReadFile(path);
   if (typeof text === 'string') return text;
-  const errno = errnoName(-text);
-  if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
-  throw new CriuError({ object: `configuration file ${path}`, action: `cannot read it: ${errno}` });
+  if (text === -ERRNO.ENOENT || text === -ERRNO.ENOTDIR) return undefined;
+  throw new CriuError({ object: `configuration file ${path}`, action: `cannot read it: ${errnoName(-text)}` });
 }
 
 /** --close. A number that is not open is no mistake (as in CRIU); one that this program opened itself is left alone. */

@@ -55,6 +55,13 @@ describe('encoding', () => {
     expect(decode(CgroupEntry, encode(CgroupEntry, entry), 'x')).toEqual(entry);
   });
 
+  test('writes every zero of a list', () => {
+    const entry: PstreeEntry = { ...PSTREE, threads: [0, 300, 0, -0] };
+    const written = encode(PstreeEntry, entry);
+    expect(hex(written)).toBe('080c100018ac0220ac02280028ac0228002800');
+    expect(decode(PstreeEntry, written, 'x').threads).toEqual([0, 300, 0, 0]);
+  });
+
   test('leaves out optional fields that are undefined', () => {
     expect(hex(encode(CriuReq, { type: 3, opts: undefined }))).toBe('0803');
   });
@@ -67,6 +74,7 @@ describe('encoding', () => {
     fails(PstreeEntry, { ...PSTREE, pid: 1.5 }, 'x.img: pid: 1.5 is not an integer of 0 to 4294967295');
     fails(PstreeEntry, { ...PSTREE, pid: 7n }, 'x.img: pid: 7 is not an integer of 0 to 4294967295');
     fails(PstreeEntry, { ...PSTREE, threads: 1 }, 'x.img: threads: 1 is not an array');
+    fails(PstreeEntry, { ...PSTREE, threads: [0n] }, 'x.img: threads[0]: 0 is not an integer of 0 to 4294967295');
     fails(PstreeEntry, { ...PSTREE, threads: [1, 'a'] }, 'x.img: threads[1]: "a" is not an integer of 0 to 4294967295');
     fails(VmaEntry, { ...VMA, start: -1 }, 'x.img: start: -1 is not an integer of 0 to 2^64-1');
     fails(VmaEntry, { ...VMA, fd: 2 ** 63 }, 'x.img: fd: 9223372036854776000 is not an integer of -2^63 to 2^63-1');

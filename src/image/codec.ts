@@ -222,11 +222,18 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
     if (list.length === 0) return;
     writer.uint32((field.number << 3) | LENGTH);
     const start = writer.beginNested();
-    for (let index = 0; index < list.length; index++)
-      encodeScalar(field, field.scalar, list[index], index, writer, path);
+    const { zero } = field.scalar;
+    for (let index = 0; index < list.length; index++) {
+      if (zero !== undefined && list[index] === zero) writer.uint32(0);
+      else encodeScalar(field, field.scalar, list[index], index, writer, path);
+    }
     writer.endNested(start);
   } else {
-    for (let index = 0; index < list.length; index++) encodeValue(field, list[index], index, writer, path);
+    const zero = field.scalar?.zero;
+    for (let index = 0; index < list.length; index++) {
+      if (zero !== undefined && list[index] === zero) writer.zero(field.tag);
+      else encodeValue(field, list[index], index, writer, path);
+    }
   }
 }
 

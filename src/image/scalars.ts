@@ -11,10 +11,14 @@ export interface Scalar {
   write(writer: WireWriter, value: never): void;
   /** For the error text: "… is not <expected>". */
   readonly expected: string;
+  /** The value that is written as one byte 0: registers have lists full of it. */
+  readonly zero?: 0 | 0n;
 }
 
 const TWO_63 = 2 ** 63;
 const TWO_64 = 2 ** 64;
+
+const UNSIGNED64_MAX = 0xffff_ffff_ffff_ffffn;
 
 const UNSIGNED64_EXPECTED = 'an integer of 0 to 2^64-1';
 const SIGNED64_EXPECTED = 'an integer of -2^63 to 2^63-1';
@@ -25,6 +29,7 @@ const uint32: Scalar = {
   accepts: (value) => typeof value === 'number' && value >>> 0 === value,
   write: (writer, value: number) => writer.uint32(value),
   expected: 'an integer of 0 to 4294967295',
+  zero: 0,
 };
 
 const int32: Scalar = {
@@ -33,6 +38,7 @@ const int32: Scalar = {
   accepts: (value) => typeof value === 'number' && (value | 0) === value,
   write: (writer, value: number) => writer.int32(value),
   expected: 'an integer of -2147483648 to 2147483647',
+  zero: 0,
 };
 
 const sint32: Scalar = {
@@ -58,13 +64,15 @@ const uint64: Scalar = {
     reader.varint(field);
     return reader.unsigned64();
   },
-  accepts: (value) => typeof value === 'bigint' && value >= 0n && value < 1n << 64n,
+  accepts: (value) => typeof value === 'bigint' && value >= 0n && value <= UNSIGNED64_MAX,
   write: (writer, value: bigint) => writer.bigint(value),
   expected: `${UNSIGNED64_EXPECTED} as bigint`,
+  zero: 0n,
 };
 
 const fixed64: Scalar = {
-  ...uint64,
+  accepts: uint64.accepts,
+  expected: uint64.expected,
   wireType: FIXED64,
   read(reader, field) {
     reader.fixed64(field);

@@ -41,6 +41,12 @@ export class WireWriter {
     } else this.varint(value, 0);
   }
 
+  /** A field whose value is 0. */
+  zero(tag: number): void {
+    this.uint32(tag);
+    this.uint32(0);
+  }
+
   /** Negative values are sign-extended to 64 bits, as protobuf asks for int32 and int64. */
   int32(value: number): void {
     this.varint(value >>> 0, value < 0 ? 0xffff_ffff : 0);
@@ -52,7 +58,8 @@ export class WireWriter {
   }
 
   bigint(value: bigint): void {
-    this.varint(Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
+    if (value >= 0n && value <= 0xffff_ffffn) this.uint32(Number(value));
+    else this.varint(Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
   }
 
   fixed64(value: bigint): void {
