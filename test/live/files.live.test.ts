@@ -32,6 +32,14 @@ liveTest('a file with another hard link survives with --link-remap', 'link-remap
 });
 liveTest('eventfd, timerfd, signalfd, epoll and inotify survive', 'events', { ignore: [/\/fdinfo\//] });
 liveTest('an eventfd stays a semaphore', 'events', { args: ['semaphore'], ignore: [/\/fdinfo\//] });
+// The ghost gets a new inode number, and its name a new suffix.
+liveTest('inotify and fanotify survive, and see nothing of a dump', 'watches', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
+// Numbers in pidfs are new; nobody asks a zombie for its signals.
+liveTest('pidfds and descriptors of namespaces survive', 'pidfds', {
+  ignore: [/\/fdinfo\//, /\/status\/Sig(Blk|Ign)$/],
+});
 liveTest('an AIO ring survives', 'aio');
 liveTest('file locks survive with --file-locks', 'file-locks', {
   dumpArgs: ['--file-locks'],

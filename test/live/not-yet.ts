@@ -33,6 +33,8 @@ export const knownOnOriginal: Readonly<Record<string, string>> = {
   'personality, I/O priority, core dump filter and MDWE survive': 'most of them are lost',
   'a pipe in packet mode keeps its packets': 'refused',
   'an eventfd stays a semaphore': 'the mode is lost',
+  'inotify and fanotify survive, and see nothing of a dump':
+    'a watch on a symbolic link is not restored; IN_ONESHOT is lost; there are events of criu itself',
   'a file whose name was deleted and linked again survives': 'it asks for --link-remap',
   'a deleted file above the limit is refused, naming --ghost-limit': 'the option is not named',
   'eventfd, timerfd, signalfd, epoll and inotify survive': 'now and then a periodic timerfd fires no more',
