@@ -52,7 +52,6 @@ const wholeFiles = [
   'oom_score_adj',
   'loginuid',
   'coredump_filter',
-  'cgroup',
   'timerslack_ns',
 ];
 const links = ['exe', 'cwd', 'root'];
@@ -107,6 +106,8 @@ function readProcess(picture: Map<string, string>, pid: number, numbering: Renum
   const state = parseStatus(tryRead(`/proc/${pid}/status`) ?? '').get('State')?.[0];
   set('state', state !== undefined && 'TtZ'.includes(state) ? state : 'running or sleeping');
   for (const name of wholeFiles) set(name, tryRead(`/proc/${pid}/${name}`));
+  // In the root of a hierarchy is everybody; somebody else may mount one, or unmount it, meanwhile.
+  set('cgroup', tryRead(`/proc/${pid}/cgroup`)?.replace(/^.*:\/\n/gm, ''));
   for (const name of links) set(name, tryLink(`/proc/${pid}/${name}`));
   for (const name of tryList(`/proc/${pid}/ns`)) set(`ns/${name}`, tryLink(`/proc/${pid}/ns/${name}`));
   const stat = tryRead(`/proc/${pid}/stat`) ?? '';

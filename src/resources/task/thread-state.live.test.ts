@@ -67,7 +67,7 @@ function newStub(): HostTask {
       check('ptrace', ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP));
       return host;
     } catch (error) {
-      if (!`${error}`.includes('is in use') || pid > start + 100) throw error;
+      if (!`${error}`.includes('is in use') || pid > start + 2000) throw error;
     }
   }
 }
