@@ -75,6 +75,11 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** --tcp-established, --tcp-close, --skip-in-flight and --network-lock. */
+  readonly tcpEstablished?: boolean;
+  readonly tcpClose?: boolean;
+  readonly skipInFlight?: boolean;
+  readonly networkLock?: 'iptables' | 'nftables' | 'skip';
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
@@ -108,6 +113,11 @@ export interface KindDump {
   fdsOf(task: FrozenTask): number[];
   /** A state of the kind for the whole dump, made when first asked for. */
   state<T>(key: string, make: () => T): T;
+  /**
+   * Id of a file that is in flight (SCM_RIGHTS) to a socket of that task; `localFd` is a descriptor of ours, which is
+   * closed in time. Undefined when it cannot be dumped; a problem was added then.
+   */
+  registerInFlight(task: FrozenTask, localFd: number): number | undefined;
   warn(text: string): void;
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
@@ -130,6 +140,9 @@ export interface RestoreFilesOptions {
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
   readonly externalUnixSockets?: boolean;
+  /** --tcp-established and --tcp-close. */
+  readonly tcpEstablished?: boolean;
+  readonly tcpClose?: boolean;
   /** --shell-job. */
   readonly shellJob: boolean;
   readonly evasiveDevices: boolean;
@@ -160,6 +173,8 @@ export interface RestoreHome {
   readonly context: RestoreContext;
   /** O_CLOEXEC when the description's first descriptor wants it, else 0: to be passed to the call that makes it. */
   cloexec(fileId: number): number;
+  /** The descriptor of a file that `needs` names. */
+  fdOf(fileId: number): number;
   /** Says that description `fileId` now exists as descriptor `fd` of the table. */
   made(fileId: number, fd: number, isCloexec: boolean): void;
   /** Fetches a descriptor of the controller; returns its number in the table. It has FD_CLOEXEC. */
@@ -187,6 +202,8 @@ export interface FileKind {
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry, context: RestoreContext): string;
+  /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
+  needs?(entry: FileEntry, context: RestoreContext): readonly number[];
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */

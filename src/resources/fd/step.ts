@@ -2,7 +2,7 @@
  * Steps of a restore: system calls of one task as plain data, each with its reason, so that a plan can be printed and
  * tested without a kernel. `addSteps` turns them into ops of an agent program.
  */
-import type { Program, ProgramArg } from '../../agent/program.ts';
+import type { Place, Program, ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 
 /** A number that is known when the steps are added, such as that of a descriptor of the controller. */
@@ -26,6 +26,8 @@ export type StepArg =
 export interface Pointer {
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** Addresses in that one. */
+  readonly pointers?: readonly Pointer[];
 }
 
 /** One system call that has to succeed, and to return `expected` when that is known. */
@@ -52,12 +54,14 @@ function toProgramArg(program: Program, arg: StepArg): ProgramArg {
   if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
   if ('later' in arg) return arg.later();
   if ('text' in arg) return program.string(arg.text);
-  if ('bytes' in arg) {
-    const place = program.data(arg.bytes);
-    for (const { offset, bytes } of arg.pointers ?? []) program.store64(program.at(place, offset), program.data(bytes));
-    return place;
-  }
+  if ('bytes' in arg) return putBytes(program, arg);
   const path = arg.path();
   assert(path !== '', 'the path of a step is known when it is added to a program');
   return program.string(path);
+}
+
+function putBytes(program: Program, { bytes, pointers = [] }: Omit<Pointer, 'offset'>): Place {
+  const place = program.data(bytes);
+  for (const pointer of pointers) program.store64(program.at(place, pointer.offset), putBytes(program, pointer));
+  return place;
 }

@@ -25,7 +25,7 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
-import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { getpid, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
 import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
@@ -74,6 +74,8 @@ export class FilesDump implements KindDump {
   readonly #images: ((images: ImageDir) => void)[] = [];
   readonly #seen = new Set<string>();
   readonly #states = new Map<string, unknown>();
+  /** Descriptors of ours for files in flight. */
+  readonly #inFlight: number[] = [];
   readonly #undo: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
@@ -107,6 +109,7 @@ export class FilesDump implements KindDump {
     }
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
+    for (const fd of this.#inFlight.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -227,6 +230,16 @@ export class FilesDump implements KindDump {
   state<T>(key: string, make: () => T): T {
     if (!this.#states.has(key)) this.#states.set(key, make());
     return this.#states.get(key) as T;
+  }
+
+  registerInFlight(task: FrozenTask, localFd: number): number | undefined {
+    // Descriptions are compared by this descriptor until all are known.
+    this.#inFlight.push(localFd);
+    const own = { ...task, pid: getpid(), label: `${task.label}, in flight to it` };
+    using fdinfo = new Folder('/proc/self/fdinfo');
+    const count = this.problems.length;
+    const entry = this.#dumpDescriptor(InspectedFile.ofDescriptor(own, localFd, localFd, fdinfo), 0);
+    return this.problems.length > count ? undefined : entry?.id;
   }
 
   warn(text: string): void {

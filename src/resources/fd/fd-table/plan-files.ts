@@ -24,7 +24,7 @@ import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import { addSteps, type LaterNumber, type Step, type StepArg } from '../step.ts';
+import { addSteps, type LaterNumber, type Pointer, type Step, type StepArg } from '../step.ts';
 import { planTerminals } from '../tty/session.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
@@ -168,11 +168,18 @@ function bytesOf(steps: readonly Step[]): number {
       if ('text' in arg) bytes += arg.text.length + 8;
       else if ('bytes' in arg) {
         bytes += arg.bytes.length + 8;
-        for (const pointer of arg.pointers ?? []) bytes += OP_BYTES_MAX + pointer.bytes.length + 8;
+        bytes += bytesOfPointers(arg.pointers);
       } else bytes += 64;
     }
   }
   return bytes;
+}
+
+function bytesOfPointers(pointers: readonly Pointer[] = []): number {
+  return pointers.reduce(
+    (sum, { bytes, pointers: inner }) => sum + OP_BYTES_MAX + bytes.length + 8 + bytesOfPointers(inner),
+    0,
+  );
 }
 
 class FilesPlanner {
@@ -271,6 +278,30 @@ class FilesPlanner {
       const seen = new Set<number>();
       for (const fdinfo of ascending(task.fds)) this.#addDescriptor(table, fdinfo, seen);
     }
+    for (const description of this.#descriptions.values()) this.#addNeeded(description);
+  }
+
+  /** Files in flight, which perhaps no descriptor refers to. */
+  #addNeeded({ kind, entry, table }: Description): void {
+    for (const id of kind.needs?.(entry, this.#context) ?? []) {
+      if (this.#descriptions.has(id)) continue;
+      const needed = this.#input.tree.files.get(id);
+      const neededKind = needed === undefined ? undefined : this.#kinds.get(needed.type);
+      if (needed === undefined || neededKind === undefined) {
+        const why =
+          needed === undefined
+            ? 'it is not in files.img'
+            : `files of kind ${kindName(needed.type)} are not supported yet`;
+        this.#problems.push({ object: `file ${id}, which is in flight`, action: 'cannot be restored', why });
+        continue;
+      }
+      this.#addDescription(needed, neededKind, table, []);
+    }
+  }
+
+  #addDescription(entry: FileEntry, kind: FileKind, table: Table, slots: Slot[]): void {
+    const description = { entry, kind, table, slots, others: undefined, home: table, homeFd: -1, isCloexec: false };
+    this.#descriptions.set(entry.id, description);
   }
 
   #collectLocks(): void {
@@ -304,16 +335,7 @@ class FilesPlanner {
     const slot = { fd, isCloexec: (flags & FD_CLOEXEC) !== 0 };
     const description = this.#descriptions.get(id);
     if (description === undefined) {
-      this.#descriptions.set(id, {
-        entry,
-        kind,
-        table,
-        slots: [slot],
-        others: undefined,
-        home: table,
-        homeFd: -1,
-        isCloexec: false,
-      });
+      this.#addDescription(entry, kind, table, [slot]);
     } else addSlot(description, table, slot);
   }
 
@@ -321,24 +343,74 @@ class FilesPlanner {
   readonly #groups = new Map<Table, Description[][]>();
 
   #chooseHomes(): void {
-    const groups = new Map<string, Description[]>();
+    const groups = this.#formGroups();
+    for (const group of groups) setHome(group, firstOf(group.map(({ table }) => table)));
+    this.#joinNeeded(groups);
+    for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
+  }
+
+  #formGroups(): Description[][] {
+    const groups: Description[][] = [];
+    const byKey = new Map<string, Description[]>();
     for (const description of this.#descriptions.values()) {
-      const { kind, entry, table } = description;
-      if (kind.groupKey === undefined) {
-        this.#addGroup(table, [description]);
+      const { kind, entry } = description;
+      const key = kind.groupKey === undefined ? undefined : `${entry.type} ${kind.groupKey(entry, this.#context)}`;
+      const known = key === undefined ? undefined : byKey.get(key);
+      if (known !== undefined) {
+        known.push(description);
         continue;
       }
-      const key = `${entry.type} ${kind.groupKey(entry, this.#context)}`;
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [description]);
-      else group.push(description);
+      const group = [description];
+      groups.push(group);
+      if (key !== undefined) byKey.set(key, group);
     }
-    for (const group of groups.values()) {
-      const tables = group.map(({ table }) => table);
-      const home = tables.reduce((first, table) => (table.order < first.order ? table : first));
-      for (const description of group) description.home = home;
-      this.#addGroup(home, group);
+    return groups;
+  }
+
+  /** For each group of which files in flight are known: the groups of these. */
+  readonly #needed = new Map<Description[], Description[][]>();
+
+  /** What is sent to somebody is made where that one is. */
+  #joinNeeded(groups: readonly Description[][]): void {
+    const needs = (group: Description[]) =>
+      group.flatMap(({ kind, entry }) => kind.needs?.(entry, this.#context) ?? []);
+    const sending = groups.map((group) => ({ group, ids: needs(group) })).filter(({ ids }) => ids.length > 0);
+    if (sending.length === 0) return;
+    const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
+    for (const { group, ids } of sending) {
+      const others = ids.map((id) => byId.get(id)).filter((other) => other !== undefined && other !== group);
+      this.#needed.set(
+        group,
+        others.flatMap((other) => (other === undefined ? [] : [other])),
+      );
     }
+    for (let isSettled = false; !isSettled; ) {
+      isSettled = true;
+      for (const [group, others] of this.#needed) {
+        const all = [group, ...others];
+        const home = firstOf(all.flatMap(([first]) => first?.home ?? []));
+        for (const member of all) {
+          if (member[0]?.home === home) continue;
+          setHome(member, home);
+          isSettled = false;
+        }
+      }
+    }
+  }
+
+  /** The same groups, each behind those it needs. */
+  #neededFirst(groups: readonly Description[][]): Iterable<Description[]> {
+    if (this.#needed.size === 0) return groups;
+    const ordered = new Set<Description[]>();
+    const visited = new Set<Description[]>();
+    const visit = (group: Description[]) => {
+      if (visited.has(group)) return;
+      visited.add(group);
+      for (const other of this.#needed.get(group) ?? []) visit(other);
+      ordered.add(group);
+    };
+    for (const group of groups) visit(group);
+    return ordered;
   }
 
   #addGroup(home: Table, group: Description[]): void {
@@ -353,7 +425,7 @@ class FilesPlanner {
     groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    for (const group of groups) this.#createGroup(group, table, home);
+    for (const group of this.#neededFirst(groups)) this.#createGroup(group, table, home);
     pulls.close();
     table.steps.create = plan.take();
   }
@@ -385,6 +457,7 @@ class FilesPlanner {
       table: table.plan,
       context: this.#context,
       pull: (fd) => pulls.fetch(fd),
+      fdOf: (fileId) => describe(fileId).homeFd,
       // The flag of the lowest descriptor, which it mostly gets at once; a parked one has it.
       cloexec: (fileId) => ((slotsIn(describe(fileId), table)[0]?.isCloexec ?? true) ? O_CLOEXEC : 0),
       made(fileId, fd, isCloexec) {
@@ -440,6 +513,14 @@ class FilesPlanner {
 }
 
 const FD_MAX = 0x7fff_fffe;
+
+function firstOf(tables: readonly Table[]): Table {
+  return tables.reduce((first, table) => (table.order < first.order ? table : first));
+}
+
+function setHome(group: readonly Description[], home: Table): void {
+  for (const description of group) description.home = home;
+}
 
 /** Tables are dumped in ascending order, but nobody promised it. */
 function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {

@@ -7,7 +7,7 @@ import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions } from '../socket-options/socket-options.ts';
 import { isConnection, unixLinks } from './links.ts';
 import { fullPath, isPath, showName, UNIX_PATH_MAX } from './name.ts';
-import { queuedMessages } from './queue.ts';
+import { queuedMessages, SCM_RIGHTS } from './queue.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 /** The key of a socket for --inherit-fd, which is also what /proc shows. */
@@ -57,8 +57,9 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
 }
 
 function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
-  if (queuedMessages(entry.id, context).some(({ message }) => message.scm.length > 0)) {
-    problem('a message in its queue carries descriptors (SCM_RIGHTS), which is not supported yet');
+  const scm = queuedMessages(entry.id, context).flatMap(({ message }) => message.scm);
+  if (scm.some(({ type }) => type !== SCM_RIGHTS)) {
+    problem('a message in its queue carries something else than descriptors: the image is damaged');
   }
 }
 

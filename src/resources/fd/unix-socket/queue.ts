@@ -2,7 +2,7 @@
  * What waits to be read from a UNIX socket. At dump it is looked at with MSG_PEEK, which moves on by SO_PEEK_OFF
  * (man 7 socket) and takes nothing out; the offset is put back afterwards.
  */
-import type { SkPacketEntry } from '../../../image/gen/sk-packet.ts';
+import type { ScmEntry, SkPacketEntry } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { SO_PEEK_OFF, SO_SNDBUF, SOCK_STREAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -16,7 +16,7 @@ const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
-const SCM_RIGHTS = 1;
+export const SCM_RIGHTS = 1;
 
 const MSGHDR_BYTES = 56;
 /** SCM_MAX_FD (253) descriptors and credentials fit. */
@@ -31,7 +31,7 @@ export function dumpQueue(file: OpenFile, id: number, type: number, dump: KindDu
   const offset = getsockoptInt(fd, SOL_SOCKET, SO_PEEK_OFF);
   setPeekOffset(fd, 0);
   try {
-    return peekAll(fd, id, type, dump);
+    return peekAll(file, id, type, dump);
   } finally {
     setPeekOffset(fd, offset);
   }
@@ -41,7 +41,8 @@ function setPeekOffset(fd: number, offset: number): void {
   check('setsockopt', syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, Int32Array.of(offset), 4), 'SO_PEEK_OFF');
 }
 
-function peekAll(fd: number, id: number, type: number, dump: KindDump): Unsupported | undefined {
+function peekAll(file: OpenFile, id: number, type: number, dump: KindDump): Unsupported | undefined {
+  const fd = file.localFd;
   let room = new Uint8Array(Math.max(ROOM_MIN, getsockoptInt(fd, SOL_SOCKET, SO_SNDBUF)));
   for (let read = 0; ; ) {
     const message = peek(fd, room);
@@ -50,17 +51,18 @@ function peekAll(fd: number, id: number, type: number, dump: KindDump): Unsuppor
     const { result, flags, control } = message;
     if ((flags & MSG_TRUNC) !== 0 && type !== SOCK_STREAM) {
       if (room.length >= ROOM_MAX) return { unsupported: `a message in its queue is longer than ${ROOM_MAX} bytes` };
-      closeRights(control);
+      for (const right of rightsIn(control)) close(right);
       room = new Uint8Array(room.length * 4);
       setPeekOffset(fd, read);
       continue;
     }
-    const problem = controlProblem(control, flags);
-    if (problem !== undefined) return problem;
+    const scm = dumpControl(control, flags, file, dump);
+    if ('unsupported' in scm) return scm;
     // An end of file; an empty datagram looks the same.
-    if (result === 0) return undefined;
+    if (result === 0 && scm.length === 0) return undefined;
     read += result;
-    dump.addData('sk-queues', { message: { id_for: id, length: result, scm: [] }, payload: room.slice(0, result) });
+    dump.addData('sk-queues', { message: { id_for: id, length: result, scm }, payload: room.slice(0, result) });
+    if (result === 0) return undefined;
   }
 }
 
@@ -101,28 +103,34 @@ function* controlMessages(control: Uint8Array): Iterable<{ level: number; type: 
 }
 
 /** A peek installs the descriptors that are in flight in our own table. */
-function closeRights(control: Uint8Array): number {
-  let count = 0;
+function rightsIn(control: Uint8Array): number[] {
+  const fds: number[] = [];
   for (const { level, type, payload } of controlMessages(control)) {
     if (level !== SOL_SOCKET || type !== SCM_RIGHTS) continue;
-    for (let at = 0; at + 4 <= payload.byteLength; at += 4, count++) close(payload.getInt32(at, true));
+    for (let at = 0; at + 4 <= payload.byteLength; at += 4) fds.push(payload.getInt32(at, true));
   }
-  return count;
+  return fds;
 }
 
-function controlProblem(control: Uint8Array, flags: number): Unsupported | undefined {
-  const count = closeRights(control);
-  if (count > 0) {
+function dumpControl(control: Uint8Array, flags: number, file: OpenFile, dump: KindDump): ScmEntry[] | Unsupported {
+  const fds = rightsIn(control);
+  const isOther = [...controlMessages(control)].some(({ level, type }) => level !== SOL_SOCKET || type !== SCM_RIGHTS);
+  if (isOther || (flags & MSG_CTRUNC) !== 0) {
+    for (const fd of fds) close(fd);
     return {
-      unsupported: `a message in its queue carries ${count} descriptors (SCM_RIGHTS), which is not supported yet`,
+      unsupported: 'messages in its queue carry credentials or times of their senders, which the image cannot hold',
+      remedy: 'dump when the messages have been received',
+    };
+  }
+  if (fds.length === 0) return [];
+  const rights = fds.map((fd) => dump.registerInFlight(file.task, fd));
+  if (!rights.every((right) => right !== undefined)) {
+    return {
+      unsupported: 'a message in its queue carries a descriptor (SCM_RIGHTS) that cannot be dumped',
       remedy: 'dump when the message has been received',
     };
   }
-  if (control.length === 0 && (flags & MSG_CTRUNC) === 0) return undefined;
-  return {
-    unsupported: 'messages in its queue carry credentials or times of their senders, which the image cannot hold',
-    remedy: 'dump when the messages have been received',
-  };
+  return [{ type: SCM_RIGHTS, rights }];
 }
 
 /** A message of the image. */

@@ -2,7 +2,7 @@
  * Sockets that depend on each other while they are made by one task: their descriptors, and the steps that streams and
  * datagram sockets have in common.
  */
-import { assert } from '../../../base/errors.ts';
+import { assert, CriuError } from '../../../base/errors.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { AT_FDCWD, F_SETFL, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH } from '../../../linux/abi/fcntl.ts';
 import {
@@ -21,12 +21,14 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreHome } from '../file-kind.ts';
 import { planIntOption, planSocketOptions } from '../socket-options/socket-options.ts';
+import type { StepArg } from '../step.ts';
 import { socketKey } from './check.ts';
 import { GhostNames } from './ghost-names.ts';
 import { isConnection, type UnixLinks, unixLinks } from './links.ts';
 import { isPath, pathText, showName, socketAddress } from './name.ts';
-import { queuedMessages } from './queue.ts';
+import { queuedMessages, SCM_RIGHTS } from './queue.ts';
 
+const CMSG_HEADER_BYTES = 16;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** Enough for all that can be queued; the real size is set at the end. */
@@ -172,10 +174,24 @@ export class SocketGroup {
     const { table, context } = this.#home;
     const because = `fill the queue of ${socketKey(entry)}`;
     planIntOption(table, from, SOL_SOCKET, SO_SNDBUFFORCE, BIG_BUFFER, because);
-    for (const { payload } of queuedMessages(entry.id, context)) {
+    for (const { message, payload } of queuedMessages(entry.id, context)) {
       const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-      table.doExpecting(because, payload.length, SYS.sendto, from, { bytes: payload }, payload.length, flags);
+      const fds = message.scm.flatMap(({ rights }) => rights.map((id) => this.#fdInFlight(id, entry)));
+      if (fds.length === 0) {
+        table.doExpecting(because, payload.length, SYS.sendto, from, { bytes: payload }, payload.length, flags);
+      } else table.doExpecting(because, payload.length, SYS.sendmsg, from, messageHeader(payload, fds), flags);
     }
+  }
+
+  #fdInFlight(fileId: number, receiver: UnixSkEntry): number {
+    const member = [...this.members.values()].find(({ id }) => id === fileId);
+    const fd = member === undefined ? this.#home.fdOf(fileId) : (this.#fds.get(member.ino) ?? -1);
+    if (fd >= 0) return fd;
+    throw new CriuError({
+      object: `${socketKey(receiver)} (${showName(receiver.name)})`,
+      action: 'cannot be restored',
+      why: 'sockets in flight wait to be received from each other, which is not supported yet',
+    });
   }
 
   /** Removes names that are not to stay, sets options, and hands the sockets over. */
@@ -241,3 +257,26 @@ export class SocketGroup {
 
 /** Deleted names; and those of connections, whose file belongs to a listening socket that is not in the image. */
 const isGhost = (entry: UnixSkEntry): boolean => entry.deleted === true || isConnection(entry);
+
+/** struct msghdr (man 2 sendmsg) with one SCM_RIGHTS. */
+function messageHeader(payload: Uint8Array, fds: readonly number[]): StepArg {
+  const control = new Uint8Array((CMSG_HEADER_BYTES + fds.length * 4 + 7) & ~7);
+  const cmsg = new DataView(control.buffer);
+  cmsg.setBigUint64(0, BigInt(CMSG_HEADER_BYTES + fds.length * 4), true);
+  cmsg.setInt32(8, SOL_SOCKET, true);
+  cmsg.setInt32(12, SCM_RIGHTS, true);
+  fds.forEach((fd, i) => {
+    cmsg.setInt32(CMSG_HEADER_BYTES + i * 4, fd, true);
+  });
+  const vector = new Uint8Array(16);
+  new DataView(vector.buffer).setBigUint64(8, BigInt(payload.length), true);
+  const bytes = new Uint8Array(56);
+  const header = new DataView(bytes.buffer);
+  header.setBigUint64(24, 1n, true);
+  header.setBigUint64(40, BigInt(control.length), true);
+  const pointers = [
+    { offset: 16, bytes: vector, pointers: [{ offset: 0, bytes: payload }] },
+    { offset: 32, bytes: control },
+  ];
+  return { bytes, pointers };
+}

@@ -23,7 +23,7 @@ import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
-import { dumpQueue } from './queue.ts';
+import { dumpQueue, queuedMessages } from './queue.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
 
 export const unixSocket: FileKind = {
@@ -48,6 +48,9 @@ export const unixSocket: FileKind = {
   afterAll: (dump) => dumpPeers(dump, kernelSockets),
 
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
+
+  needs: (entry, context) =>
+    queuedMessages(entry.id, context).flatMap(({ message }) => message.scm.flatMap(({ rights }) => rights)),
 
   check: (entry, context) => (entry.usk === undefined ? [] : checkSocket(entry.usk, context)),
 
