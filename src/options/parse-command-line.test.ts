@@ -182,7 +182,7 @@ describe('what comes later is refused by name', () => {
   const cases: [string, string][] = [
     ['dump -t 1 --lazy-pages', '--lazy-pages'],
 
-    ['dump -t 1 --tcp-est', '--tcp-established'],
+    ['dump -t 1 --track', '--track-mem'],
     ['dump -t 1 -M auto', '-M'],
     ['dump -t 1 --cgroup-props-ignore-default', '--cgroup-props-ignore-default'],
     ['dump -t 1 --external mnt[]', '--external mnt[]'],
@@ -205,7 +205,7 @@ describe('what comes later is refused by name', () => {
 
   test('but not when it has no effect on the command, or is taken back', () => {
     expect(options('check --lazy-pages').lazyPages).toBe(true);
-    expect(parse('dump -t 1 --no-tcp-established').command).toBe('dump');
+    expect(parse('dump -t 1 --no-track-mem').command).toBe('dump');
     expect(parse('check', { '/etc/criu/default.conf': 'tcp-established\n' }).command).toBe('check');
   });
 });

@@ -10,6 +10,12 @@ import { isAlive } from '../harness/processes.ts';
 const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
 liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
 
+liveTest('TCP connections inside the tree survive with --tcp-established', 'inet-connected', {
+  dumpArgs: ['--tcp-established'],
+  restoreArgs: ['--tcp-established'],
+  ignore: newInodes,
+});
+
 liveCase('an established TCP connection is refused, naming --tcp-established', async () => {
   const specimen = await startProgram('inet-connected');
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));

@@ -1,22 +1,98 @@
-/* A TCP connection of the program with itself. */
+/*
+ * A TCP connection of the program with itself, IPv4 and IPv6, with data on its way in both directions: read by nobody, as
+ * much as fits. The listening socket, on the same port as one end, goes on to listen.
+ */
 #include "selftest.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
+
+union address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+struct connection {
+  int listener, client, server;
+  union address name;
+};
+
+static struct connection make(int family) {
+  struct connection c = {.name.any.sa_family = (sa_family_t)family};
+  if (family == AF_INET) c.name.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  else c.name.v6.sin6_addr = in6addr_loopback;
+  socklen_t length = family == AF_INET ? sizeof c.name.v4 : sizeof c.name.v6;
+  c.listener = MUST(socket(family, SOCK_STREAM, 0)), c.client = MUST(socket(family, SOCK_STREAM, 0));
+  MUST(bind(c.listener, &c.name.any, length)), MUST(listen(c.listener, 3));
+  MUST(getsockname(c.listener, &c.name.any, &length));
+  MUST(connect(c.client, &c.name.any, length));
+  c.server = MUST(accept(c.listener, NULL, NULL));
+  return c;
+}
+
+static unsigned char byte_at(size_t position, unsigned seed) { return (unsigned char)(position * 7 + position / 251 + seed); }
+
+/* Writes until nothing fits any more, or `limit`; returns how much. */
+static size_t fill(int fd, size_t limit, unsigned seed) {
+  unsigned char chunk[1000];
+  size_t done = 0;
+  while (done < limit) {
+    for (size_t i = 0; i < sizeof chunk; i++) chunk[i] = byte_at(done + i, seed);
+    ssize_t put = send(fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (put <= 0) break;
+    done += (size_t)put;
+  }
+  return done;
+}
+
+static void drain(int fd, size_t bytes, unsigned seed, const char *who) {
+  unsigned char chunk[4096];
+  size_t done = 0;
+  while (done < bytes) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, 5000) != 1) break;
+    ssize_t got = recv(fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (got <= 0) break;
+    for (ssize_t i = 0; i < got; i++) {
+      if (chunk[i] == byte_at(done + (size_t)i, seed)) continue;
+      CHECK(0, "%s: byte %zu differs", who, done + (size_t)i);
+      return;
+    }
+    done += (size_t)got;
+  }
+  CHECK(done == bytes, "%s: %zu bytes of %zu arrive (%s)", who, done, bytes, strerror(errno));
+  CHECK(recv(fd, chunk, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "%s: there is more", who);
+}
 
 int main(int argc, char **argv) {
   st_init(argc, argv);
-  struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t length = sizeof name;
-  int listener = MUST(socket(AF_INET, SOCK_STREAM, 0)), client = MUST(socket(AF_INET, SOCK_STREAM, 0));
-  MUST(bind(listener, (struct sockaddr *)&name, sizeof name)), MUST(listen(listener, 1));
-  MUST(getsockname(listener, (struct sockaddr *)&name, &length));
-  MUST(connect(client, (struct sockaddr *)&name, sizeof name));
-  int server = MUST(accept(listener, NULL, NULL));
-  while (st_next()) {
-    char word[4];
-    CHECK_EQ(write(client, "word", 4), 4);
-    CHECK_EQ(read(server, word, sizeof word), 4);
+  struct connection all[2] = {make(AF_INET), make(AF_INET6)};
+  int yes = 1;
+  MUST(setsockopt(all[0].client, SOL_TCP, TCP_NODELAY, &yes, sizeof yes));
+  for (unsigned round = 0;; round++) {
+    size_t to_server[2], to_client[2];
+    for (unsigned i = 0; i < 2; i++) {
+      to_server[i] = fill(all[i].client, (size_t)-1, round + i);
+      to_client[i] = fill(all[i].server, 5000, round + i + 50);
+    }
+    st_next();
+    for (unsigned i = 0; i < 2; i++) {
+      drain(all[i].server, to_server[i], round + i, i == 0 ? "IPv4, to the server" : "IPv6, to the server");
+      drain(all[i].client, to_client[i], round + i + 50, i == 0 ? "IPv4, to the client" : "IPv6, to the client");
+      int other = MUST(socket(all[i].name.any.sa_family, SOCK_STREAM, 0));
+      CHECK(connect(other, &all[i].name.any, sizeof all[i].name) == 0, "nobody listens any more: %s", strerror(errno));
+      int accepted = accept(all[i].listener, NULL, NULL);
+      CHECK(accepted >= 0, "accept: %s", strerror(errno));
+      struct linger none = {1, 0};
+      setsockopt(other, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+      close(other), close(accepted);
+    }
+    int nodelay = 0;
+    MUST(getsockopt(all[0].client, SOL_TCP, TCP_NODELAY, &nodelay, &(socklen_t){sizeof nodelay}));
+    CHECK_EQ(nodelay, 1);
   }
 }

@@ -86,6 +86,7 @@ function interrupted({ signal }: Interrupted): CriuError {
 
 function dumpOptions(options: CommandContext['options']): DumpOptions {
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
+  const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
   const keysOf = (wanted: string) =>
     new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
@@ -95,6 +96,10 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     fileValidation,
     fileLocks,
     shellJob,
+    tcpEstablished,
+    tcpClose,
+    skipInFlight,
+    networkLock,
     irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
     externalFiles: keysOf('file'),
     externalTerminals: keysOf('tty'),

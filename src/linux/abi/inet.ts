@@ -33,11 +33,30 @@ export const ICMP_FILTER = 1;
 export const ICMPV6_FILTER = 1;
 
 export const TCP_NODELAY = 1;
+export const TCP_MAXSEG = 2;
 export const TCP_CORK = 3;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
 export const TCP_INFO = 11;
+
+/** Taking connections over (man 7 tcp does not have these; net/ipv4/tcp.c). */
+export const TCP_REPAIR = 19;
+export const TCP_REPAIR_QUEUE = 20;
+export const TCP_QUEUE_SEQ = 21;
+export const TCP_REPAIR_OPTIONS = 22;
+export const TCP_TIMESTAMP = 24;
+export const TCP_REPAIR_WINDOW = 29;
+export const TCP_RECV_QUEUE = 1;
+export const TCP_SEND_QUEUE = 2;
+/** Options of the protocol that both sides agreed on, as in tcpi_options. */
+export const TCPI_OPT_TIMESTAMPS = 1;
+export const TCPI_OPT_SACK = 2;
+export const TCPI_OPT_WSCALE = 4;
+/** Bytes to be read, not yet acknowledged, not yet sent (linux/sockios.h, man 7 tcp). */
+export const SIOCINQ = 0x541b;
+export const SIOCOUTQ = 0x5411;
+export const SIOCOUTQNSD = 0x894b;
 
 export const UDP_CORK = 1;
 

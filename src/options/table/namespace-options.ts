@@ -86,7 +86,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'network',
     commands: TREE,
     rpc: 'tcp_established',
-    capability: 'later',
+    capability: 'built',
     help: 'Keep established TCP connections.',
   },
   {
@@ -96,7 +96,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'network',
     commands: TREE,
     rpc: 'tcp_close',
-    capability: 'later',
+    capability: 'built',
     help: 'Do not keep TCP connections; they come back closed.',
   },
   {
@@ -106,7 +106,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'network',
     commands: DUMP_RESTORE,
     rpc: 'tcp_skip_in_flight',
-    capability: 'later',
+    capability: 'built',
     help: 'Forget TCP connections that are still being made; their clients will try again.',
   },
   {

@@ -71,3 +71,23 @@ export function formatAddress(family: number, { port, words }: InetAddress): str
   const after = text.slice(zeros.index + zeros[0].length).replace(/^:/, '');
   return `[${before}::${after}]:${port}`;
 }
+
+/** Both ends of a connection as text, the own one first; IPv4 addresses in IPv6 sockets look as in IPv4 ones. */
+export function endsOf(entry: {
+  readonly family: number;
+  readonly src_port: number;
+  readonly dst_port: number;
+  readonly src_addr: readonly number[];
+  readonly dst_addr: readonly number[];
+}): [string, string] {
+  const format = (port: number, words: readonly number[]) => {
+    const isMapped = words.length === 4 && words[0] === 0 && words[1] === 0 && words[2] === MAPPED;
+    return isMapped
+      ? formatAddress(AF_INET, { port, words: words.slice(3) })
+      : formatAddress(entry.family, { port, words });
+  };
+  return [format(entry.src_port, entry.src_addr), format(entry.dst_port, entry.dst_addr)];
+}
+
+/** ::ffff:a.b.c.d */
+const MAPPED = 0xffff_0000;

@@ -10,10 +10,11 @@ import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
-import { formatAddress, type InetAddress, needsDevice, parseSockaddr, unspecified } from './address.ts';
+import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
 import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
+import { holdConnection } from './tcp-dump.ts';
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -52,6 +53,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     ip_opts: readIpOptions(fd, kind),
     tcp_opts: isTcp(kind) ? readTcpOptions(fd) : {},
   };
+  if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
   if (kind.family !== SOCKET.AF_INET6) return entry;
   entry.v6only = getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
@@ -109,24 +111,37 @@ function inspectTcp(file: OpenFile, { family }: InetKind, dump: KindDump): Endpo
   const destination = readPeer(file.localFd, family);
   if (state === INET.TCP_LISTEN) {
     const waiting = view.getUint32(WAITING_AT, true);
-    if (waiting > 0) {
+    if (waiting > 0 && dump.options.skipInFlight !== true) {
       return {
         unsupported: `${waiting} connections to ${formatAddress(family, source)} wait for accept(2)`,
-        remedy: 'try again, or forget them with --skip-in-flight (not supported yet by this criu)',
+        remedy: 'try again, or forget them with --skip-in-flight',
       };
     }
     const backlog = view.getUint32(BACKLOG_AT, true);
     return { state, source, destination: unspecified(family), backlog, shutdown: 0 };
   }
   if (state !== INET.TCP_CLOSE || destination.port !== 0) {
-    const [from, to] = [source, destination].map((address) => formatAddress(family, address));
-    const what = state === INET.TCP_CLOSE ? 'a TCP connection that has ended' : 'a connected TCP socket';
-    return {
-      unsupported: `it is ${what}, ${from} to ${to}`,
-      remedy: 'this needs --tcp-established, which is not supported yet by this criu; close the connection first',
-    };
+    const problem = connectionProblem(state, dump);
+    if (problem !== undefined) {
+      const [from, to] = [source, destination].map((address) => formatAddress(family, address));
+      return { ...problem, unsupported: `${problem.unsupported}, ${from} to ${to}` };
+    }
+    return { state, source, destination, backlog: 0, shutdown: 0 };
   }
   return { state, source, destination, backlog: 0, shutdown: readClosedShutdown(file, dump) };
+}
+
+/** What speaks against keeping a connection. */
+function connectionProblem(state: number, dump: KindDump): Unsupported | undefined {
+  const { tcpEstablished, tcpClose } = dump.options;
+  if (tcpClose === true) return undefined;
+  if (tcpEstablished !== true) {
+    const remedy = 'keep it with --tcp-established, or let it come back closed with --tcp-close';
+    return { unsupported: 'it is a TCP connection', remedy };
+  }
+  if (state === INET.TCP_ESTABLISHED) return undefined;
+  const unsupported = `TCP connections that are being closed (state ${state}) are not supported yet by this criu`;
+  return { unsupported, remedy: 'let it come back closed with --tcp-close' };
 }
 
 const POLLHUP = 0x10;
@@ -174,11 +189,9 @@ function readName(fd: number, family: number): InetAddress {
   return (typeof address === 'number' ? undefined : parseSockaddr(address, family)) ?? unspecified(family);
 }
 
-const SOCKADDR_IN6_BYTES = 28;
-
-/** The other side; SO_PEERNAME knows it also after the end of a connection. */
+/** The other side; SO_PEERNAME knows it also after the end of a connection. It takes no more room than it needs. */
 function readPeer(fd: number, family: number): InetAddress {
-  const address = new Uint8Array(SOCKADDR_IN6_BYTES);
+  const address = packSockaddr(family, unspecified(family));
   const bytes = tryGetsockopt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEERNAME, address);
   return (bytes < 0 ? undefined : parseSockaddr(address, family)) ?? unspecified(family);
 }

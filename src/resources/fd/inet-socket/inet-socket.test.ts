@@ -134,8 +134,8 @@ describe('restore', () => {
 });
 
 describe('what cannot be restored', () => {
-  const check = (fields: Partial<InetSkEntry>) =>
-    inetSocket.check?.({ type: FdTypes.INETSK, id: 7, isk: { ...base, ...fields } }, {} as RestoreContext);
+  const check = (fields: Partial<InetSkEntry>, options: Partial<RestoreContext['options']> = {}) =>
+    inetSocket.check?.({ type: FdTypes.INETSK, id: 7, isk: { ...base, ...fields } }, { options } as RestoreContext);
 
   test('a TCP connection, naming the option', () => {
     const ends = { src_port: 80, src_addr: [LOOPBACK], dst_port: 99, dst_addr: [LOOPBACK] };
@@ -143,8 +143,8 @@ describe('what cannot be restored', () => {
       {
         object: 'socket:[99] (127.0.0.1:80)',
         action: 'cannot be restored',
-        why: 'it is a TCP connection to 127.0.0.1:99',
-        remedy: 'this needs --tcp-established, which is not supported yet by this criu',
+        why: 'it is a TCP connection',
+        remedy: 'keep it with --tcp-established, or let it come back closed with --tcp-close',
       },
     ]);
   });

@@ -1,6 +1,6 @@
 /**
- * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP ones without a connection: new,
- * bound or listening.
+ * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, and
+ * established connections between sockets of the tree.
  *
  * Lost: packets that nobody has received yet, multicast groups, and options that images have no room for. Sockets belong
  * to the user who restores.
@@ -12,6 +12,7 @@ import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
+import { saveConnections } from './tcp-dump.ts';
 
 export const inetSocket: FileKind = {
   type: FdTypes.INETSK,
@@ -23,7 +24,9 @@ export const inetSocket: FileKind = {
     return 'unsupported' in isk ? isk : { type: FdTypes.INETSK, id, isk };
   },
 
-  check: ({ isk }) => (isk === undefined ? [] : checkInetSocket(isk)),
+  afterAll: saveConnections,
+
+  check: ({ isk }, context) => (isk === undefined ? [] : checkInetSocket(isk, context)),
 
   create([entry], home) {
     if (entry?.isk !== undefined) createInetSocket(entry.isk, home);

@@ -12,6 +12,7 @@ import type { RestoreContext, RestoreHome } from '../file-kind.ts';
 import { checkSocketOptions, planIntOption, planSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
 import { freebindOption, planIpOptions, planTcpOptions } from './inet-options.ts';
+import { checkConnection, finishConnection, planConnection } from './tcp-restore.ts';
 
 const { SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } = SOCKET;
 
@@ -19,6 +20,8 @@ const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, wor
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
 
 const isTcp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
+/** An established TCP connection. */
+const isConnection = (entry: InetSkEntry) => isTcp(entry) && entry.dst_port !== 0;
 const isRaw = ({ type }: InetSkEntry) => type === SOCKET.SOCK_RAW;
 const isPing = ({ type, proto }: InetSkEntry) =>
   type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_ICMP || proto === INET.IPPROTO_ICMPV6);
@@ -29,18 +32,16 @@ export function nameOf(entry: InetSkEntry): string {
 }
 
 /** What speaks against restoring a socket. */
-export function checkInetSocket(entry: InetSkEntry): CriuErrorFields[] {
+export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): CriuErrorFields[] {
   const action = 'cannot be restored';
   const damage = findDamage(entry);
   if (damage !== undefined) {
     return [{ object: `socket ${entry.id}`, action, why: `${damage}: the image is damaged` }];
   }
   const object = nameOf(entry);
-  if (isTcp(entry) && entry.dst_port !== 0) {
-    const why = `it is a TCP connection to ${formatAddress(entry.family, destinationOf(entry))}`;
-    return [{ object, action, why, remedy: 'this needs --tcp-established, which is not supported yet by this criu' }];
-  }
-  return checkSocketOptions(entry.opts, object);
+  const problems = checkSocketOptions(entry.opts, object);
+  if (isConnection(entry)) problems.push(...checkConnection(entry, object, context));
+  return problems;
 }
 
 const PORT_MAX = 0xffff;
@@ -98,18 +99,29 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   if (entry.ip_opts !== undefined) planIpOptions(table, fd, entry, entry.ip_opts, what);
   const device = entry.opts.so_bound_dev ?? entry.ifname;
   planSocketOptions(table, fd, device === undefined ? entry.opts : { ...entry.opts, so_bound_dev: device }, what);
+  if (isConnection(entry)) planConnection(table, fd, entry, what, context);
+  else planAddresses(table, fd, entry, what, context);
+  if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
+    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+  }
+  home.made(id, fd, cloexec !== 0);
+}
+
+function planAddresses(
+  table: FdTablePlan,
+  fd: number,
+  entry: InetSkEntry,
+  what: string,
+  context: RestoreContext,
+): void {
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address) int(SOL_SOCKET, SO_REUSEADDR, 1, 'reuseaddr');
-  if (reuse.port) int(SOL_SOCKET, SO_REUSEPORT, 1, 'so_reuseport');
+  if (reuse.address) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
+  if (reuse.port) planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
   planBind(table, fd, entry, what);
   if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
   planConnect(table, fd, entry, what);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
   planShutdown(table, fd, entry, what);
-  if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
-    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
-  }
-  home.made(id, fd, cloexec !== 0);
 }
 
 function planBind(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
@@ -157,8 +169,12 @@ function planShutdown(table: FdTablePlan, fd: number, { shutdown, state }: InetS
 /** Plans taking back what was on only to bind all sockets of the tree. */
 export function finishInetSocket(entry: InetSkEntry, fd: number, { table, context }: RestoreHome): void {
   const { reuseaddr = false, so_reuseport = false } = entry.opts;
-  const reuse = reuseWhileBound(entry, context);
   const what = nameOf(entry);
+  if (isConnection(entry)) {
+    finishConnection(table, fd, entry, what, context);
+    return;
+  }
+  const reuse = reuseWhileBound(entry, context);
   if (reuse.address && !reuseaddr) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
   if (reuse.port && !so_reuseport) {
     planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);

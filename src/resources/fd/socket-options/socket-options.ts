@@ -159,8 +159,11 @@ export function planSocketOptions(table: FdTablePlan, fd: number, opts: SkOptsEn
   planFilter(table, fd, opts.so_filter, what);
 }
 
-/** The kernel doubles what it is given (man 7 socket, SO_SNDBUF), and remembers that somebody set it. */
-function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
+/**
+ * Plans the sizes of the buffers. The kernel doubles what it is given (man 7 socket, SO_SNDBUF), and remembers that
+ * somebody set it.
+ */
+export function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
   const { so_sndbuf, so_rcvbuf, so_buf_lock } = opts;
   const halves = [
     [SOCKET.SO_SNDBUFFORCE, so_sndbuf >>> 1, 'so_sndbuf'],
