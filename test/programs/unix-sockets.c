@@ -1,7 +1,7 @@
 /*
  * UNIX sockets: pairs of all types between parent and child, with data in both directions and half closed; a listening
  * socket with a path, its accepted connection, somebody waiting in its backlog; datagrams to a bound socket; abstract
- * names, deleted names; options.
+ * names, deleted names; options; descriptors in flight.
  */
 #include "selftest.h"
 #include <stddef.h>
@@ -73,8 +73,29 @@ static void send_messages(int fd, int count) {
   for (int i = 0; i < count; i++) MUST(send(fd, pattern + i, (size_t)(10 * (i + 1)), 0));
 }
 
+static void send_descriptor(int to, int fd) {
+  char control[CMSG_SPACE(sizeof fd)] __attribute__((aligned(8))) = {0}, byte = 'd';
+  struct iovec part = {&byte, 1};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET, rights->cmsg_type = SCM_RIGHTS, rights->cmsg_len = CMSG_LEN(sizeof fd);
+  memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+  MUST(sendmsg(to, &message, 0));
+}
+
+static int receive_descriptor(int from) {
+  char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0}, byte = 0;
+  struct iovec part = {&byte, 1};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  MUST(recvmsg(from, &message, MSG_DONTWAIT));
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  int fd = -1;
+  if (byte == 'd' && rights != NULL && rights->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(rights), sizeof fd);
+  return fd;
+}
+
 int main(int argc, char **argv) {
-  int stream[2], datagram[2], packet[2], half[2], closed[2], to_child[2];
+  int stream[2], datagram[2], packet[2], half[2], closed[2], to_child[2], carrier[2];
   st_init(argc, argv);
   signal(SIGPIPE, SIG_IGN);
   st_fill(pattern, sizeof pattern, 1);
@@ -85,6 +106,7 @@ int main(int argc, char **argv) {
   MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, half));
   MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, closed));
   MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, to_child));
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, carrier));
   int unbound = MUST(socket(AF_UNIX, SOCK_DGRAM, 0));
   MUST(shutdown(half[0], SHUT_WR));
   MUST(send(closed[0], pattern, 500, 0));
@@ -130,7 +152,21 @@ int main(int argc, char **argv) {
     // Data for a socket with SO_PASSCRED carries credentials, which the image cannot hold.
     expect_bytes(server, 999, "accepted");
     MUST(send(server, pattern, 321, 0));
+    // A pipe end that is nowhere but in flight, and a descriptor that is also open.
+    int pipe_ends[2];
+    MUST(pipe(pipe_ends));
+    send_descriptor(carrier[0], pipe_ends[0]);
+    send_descriptor(carrier[0], unbound);
+    close(pipe_ends[0]);
     st_next();
+    int from_pipe = receive_descriptor(carrier[1]), same = receive_descriptor(carrier[1]);
+    uint8_t through = 0;
+    MUST(write(pipe_ends[1], "p", 1));
+    CHECK(read(from_pipe, &through, 1) == 1 && through == 'p', "the pipe in flight is another one");
+    struct stat stat_same, stat_unbound;
+    MUST(fstat(same, &stat_same)), MUST(fstat(unbound, &stat_unbound));
+    CHECK_EQ(stat_same.st_ino, stat_unbound.st_ino);
+    close(from_pipe), close(same), close(pipe_ends[1]);
     expect_bytes(stream[1], 90000, "stream");
     expect_bytes(stream[0], 7, "stream back");
     expect_messages(datagram[1], 5, "datagram");

@@ -47,6 +47,9 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
     problem(`its peer socket:[${entry.peer}] was outside the tree`, remedy);
     return;
   }
+  if (context.inherited(socketKey(peer)) !== undefined) {
+    problem(`its peer ${socketKey(peer)} is inherited`, `give --inherit-fd fd[N]:${socketKey(entry)} too`);
+  }
   if (peer.type !== entry.type) problem(`its peer ${socketKey(peer)} is of another type: the image is damaged`);
   if ((peer.uflags & USK_EXTERN) !== 0 && context.options.externalUnixSockets !== true) {
     problem(`its peer (${showName(peer.name)}) is outside the tree`, 'give --ext-unix-sk to connect to it');
