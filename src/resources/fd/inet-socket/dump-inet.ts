@@ -15,6 +15,7 @@ import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts'
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { holdConnection } from './tcp-dump.ts';
+import { stateNotYet } from './tcp-state.ts';
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -140,8 +141,7 @@ function connectionProblem(state: number, dump: KindDump): Unsupported | undefin
     return { unsupported: 'it is a TCP connection', remedy };
   }
   if (state === INET.TCP_ESTABLISHED) return undefined;
-  const unsupported = `TCP connections that are being closed (state ${state}) are not supported yet by this criu`;
-  return { unsupported, remedy: 'let it come back closed with --tcp-close' };
+  return { unsupported: stateNotYet(state), remedy: 'let it come back closed with --tcp-close' };
 }
 
 const POLLHUP = 0x10;

@@ -10,6 +10,7 @@ import type { RestoreContext } from '../file-kind.ts';
 import { planBuffers, planIntOption, planOption } from '../socket-options/socket-options.ts';
 import { packSockaddr } from './address.ts';
 import { planTcpOptions } from './inet-options.ts';
+import { stateNotYet } from './tcp-state.ts';
 
 /** A connection as its image has it. */
 interface Stream {
@@ -36,8 +37,6 @@ function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefin
   });
 }
 
-const NOT_YET = 'not supported yet by this criu';
-
 /** What speaks against restoring a connection. */
 export function checkConnection(entry: InetSkEntry, object: string, context: RestoreContext): CriuErrorFields[] {
   const action = 'cannot be restored';
@@ -50,8 +49,7 @@ export function checkConnection(entry: InetSkEntry, object: string, context: Res
     ];
   }
   if (entry.state !== INET.TCP_ESTABLISHED) {
-    const why = `TCP connections that are being closed (state ${entry.state}) are ${NOT_YET}`;
-    return [{ object, action, why, remedy: 'let it come back closed with --tcp-close' }];
+    return [{ object, action, why: stateNotYet(entry.state), remedy: 'let it come back closed with --tcp-close' }];
   }
   if (streamOf(entry, context) !== undefined) return [];
   const why = `tcp-stream-${entry.ino.toString(16)}.img is missing: the image is incomplete, or from a dump with --tcp-close`;
