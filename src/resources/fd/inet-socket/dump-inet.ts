@@ -14,7 +14,7 @@ import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockad
 import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
-import { holdConnection } from './tcp-dump.ts';
+import { forgottenPorts, holdConnection } from './tcp-dump.ts';
 import { stateNotYet } from './tcp-state.ts';
 
 /** What the socket is doing. */
@@ -118,6 +118,7 @@ function inspectTcp(file: OpenFile, { family }: InetKind, dump: KindDump): Endpo
         remedy: 'try again, or forget them with --skip-in-flight',
       };
     }
+    if (waiting > 0) forgottenPorts(dump).add(source.port);
     const backlog = view.getUint32(BACKLOG_AT, true);
     return { state, source, destination: unspecified(family), backlog, shutdown: 0 };
   }
