@@ -12,7 +12,8 @@ import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts'
 import type { RestoreSystem } from '../file-kind.ts';
 import type { Step } from '../step.ts';
 import { ModelTable } from './model-table.test-support.ts';
-import { type PlannedFiles, planFiles } from './plan-files.ts';
+import { planFiles } from './plan-files.ts';
+import type { PlannedFiles } from './planned-files.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 const mode = S_IFREG | 0o644;

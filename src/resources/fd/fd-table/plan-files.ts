@@ -26,8 +26,10 @@ import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { addSteps, type LaterNumber, type Pointer, type Step, type StepArg } from '../step.ts';
 import { planTerminals } from '../tty/session.ts';
+import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
+import { PlannedFiles } from './planned-files.ts';
 
 export interface PlanFilesInput {
   readonly tree: RestoreTree;
@@ -38,148 +40,12 @@ export interface PlanFilesInput {
   readonly system: RestoreSystem;
 }
 
-const STAGES: readonly FileStage[] = ['create', 'share', 'finish'];
-
-/** A descriptor table: one task's, or that of several tasks with the same files_id. */
-interface Table {
-  /** Its place in tree order. */
-  readonly order: number;
-  readonly owner: RestoreTask;
-  readonly plan: FdTablePlan;
-  readonly steps: Record<FileStage, Step[]>;
-}
-
-/** An open file description that some descriptor refers to. */
-interface Description {
-  readonly entry: FileEntry;
-  readonly kind: FileKind;
-  /** The first table that uses it, and its numbers there, ascending. Mostly there is no other. */
-  readonly table: Table;
-  readonly slots: Slot[];
-  /** Other tables that use it. */
-  others: Map<Table, Slot[]> | undefined;
-  home: Table;
-  /** Its number at home: a final one, or where it is parked. While its home is planned: where it was made. */
-  homeFd: number;
-  isCloexec: boolean;
-}
-
-const NO_SLOTS: readonly Slot[] = [];
-
-function slotsIn({ table, slots, others }: Description, wanted: Table): readonly Slot[] {
-  return table === wanted ? slots : (others?.get(wanted) ?? NO_SLOTS);
-}
-
 /**
  * Plans everything that is open. Throws CriuErrors with all that speaks against it: files that are missing or differ,
  * kinds that cannot be restored, damaged images. The kernel is asked through `system` only.
  */
 export function planFiles(input: PlanFilesInput): PlannedFiles {
   return new FilesPlanner(input).plan();
-}
-
-/** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
-export class PlannedFiles implements FilesPlan {
-  readonly stages: readonly FileStage[];
-  readonly terminals: TerminalsPlan;
-  readonly #tables: ReadonlyMap<number, Table>;
-  readonly #context: RestoreContext;
-  readonly #holders: NameHolders;
-  readonly #deadProcesses = new DeadProcesses();
-
-  constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
-    this.#tables = tables;
-    this.#context = context;
-    this.terminals = planTerminals(context);
-    this.#holders = holders;
-    this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
-  }
-
-  /** Makes deleted files again, for tasks to open. To be called once, before any op is added to a program. */
-  prepare(): void {
-    this.#holders.prepare(this.#context);
-    this.#deadProcesses.start(this.#context);
-    for (const kind of FILE_KINDS) kind.prepare?.(this.#context);
-  }
-
-  /** Adds the steps of a stage; tasks that share another one's table get none. */
-  addOps(stage: FileStage, pid: number, program: Program): void {
-    addSteps(program, this.steps(stage, pid));
-  }
-
-  /** The same as data, for tests and for people. */
-  steps(stage: FileStage, pid: number): Step[] {
-    return this.#tables.get(pid)?.steps[stage] ?? [];
-  }
-
-  /** How much room (bytes) the steps of all stages of a task take in a program, at most. */
-  programBytes(pid: number): number {
-    const steps = this.#tables.get(pid)?.steps;
-    return steps === undefined ? 0 : STAGES.reduce((sum, stage) => sum + bytesOf(steps[stage]), 0);
-  }
-
-  /** The RLIMIT_NOFILE that a task needs while it is restored; it may be higher than the one it gets in the end. */
-  neededLimit(pid: number): number {
-    return this.#tables.get(pid)?.plan.neededLimit ?? 0;
-  }
-
-  openForMapping(program: Program, _pid: number, fileId: number, fdflags: number): ProgramArg {
-    const { reg, memfd } = this.#context.tree.files.get(fileId) ?? {};
-    if (memfd !== undefined) return openMemfdForMapping(program, memfd, fdflags, this.#context);
-    assert(reg !== undefined, `file ${fileId} is a regular file`);
-    const path = this.#context.pathOf(fileId);
-    const because = `open ${reg.name} for a mapping`;
-    const text = typeof path === 'object' && 'path' in path ? path.path() : reg.name;
-    return program.must(because, SYS.openat, AT_FDCWD, program.string(text), openFlags(fdflags) | O_CLOEXEC);
-  }
-
-  /** Seals memfds; nothing may be mapped any more. */
-  seal(): void {
-    memfdObjects(this.#context).seal();
-  }
-
-  /** When all tasks are complete and none of them runs yet: ends what only the restore needed. */
-  settle(): void {
-    this.#deadProcesses.end();
-    for (const kind of FILE_KINDS) kind.settle?.(this.#context);
-  }
-
-  /** After a successful restore: removes the names that --link-remap made at the dump. */
-  commit(): void {
-    this.#holders.commit();
-    for (const kind of FILE_KINDS) kind.release?.(this.#context);
-  }
-
-  [Symbol.dispose](): void {
-    this.#deadProcesses.end();
-    for (const kind of FILE_KINDS) kind.release?.(this.#context);
-    this.#holders[Symbol.dispose]();
-  }
-}
-
-const OP_BYTES_MAX = 64;
-
-function bytesOf(steps: readonly Step[]): number {
-  let bytes = 0;
-  for (const { args } of steps) {
-    bytes += OP_BYTES_MAX;
-    for (const arg of args) {
-      if (typeof arg !== 'object') continue;
-      if ('text' in arg) bytes += arg.text.length + 8;
-      else if ('bytes' in arg) {
-        bytes += arg.bytes.length + 8;
-        bytes += bytesOfPointers(arg.pointers);
-      } else bytes += 64;
-    }
-  }
-  return bytes;
-}
-
-function bytesOfPointers(pointers: readonly Pointer[] = []): number {
-  return pointers.reduce(
-    (sum, { bytes, pointers: inner }) => sum + OP_BYTES_MAX + bytes.length + 8 + bytesOfPointers(inner),
-    0,
-  );
 }
 
 class FilesPlanner {

@@ -1,0 +1,39 @@
+/** What a plan of files is about: descriptor tables, and the open file descriptions that they refer to. */
+import type { FileEntry } from '../../../image/gen/fdinfo.ts';
+import type { FileStage } from '../../../restore/context.ts';
+import type { RestoreTask } from '../../../restore/restore-tree.ts';
+import type { FileKind } from '../file-kind.ts';
+import type { Step } from '../step.ts';
+import type { FdTablePlan, Slot } from './fd-table-plan.ts';
+
+/** A descriptor table: one task's, or that of several tasks with the same files_id. */
+export interface Table {
+  /** Its place in tree order. */
+  readonly order: number;
+  readonly owner: RestoreTask;
+  readonly plan: FdTablePlan;
+  readonly steps: Record<FileStage, Step[]>;
+}
+
+/** An open file description that some descriptor refers to. */
+export interface Description {
+  readonly entry: FileEntry;
+  readonly kind: FileKind;
+  /** The first table that uses it, and its numbers there, ascending. Mostly there is no other. */
+  readonly table: Table;
+  readonly slots: Slot[];
+  /** Other tables that use it. */
+  others: Map<Table, Slot[]> | undefined;
+  home: Table;
+  /** Its number at home: a final one, or where it is parked. While its home is planned: where it was made. */
+  homeFd: number;
+  isCloexec: boolean;
+}
+
+const NO_SLOTS: readonly Slot[] = [];
+
+/** Its numbers in a table. */
+export function slotsIn({ table, slots, others }: Description, wanted: Table): readonly Slot[] {
+  return table === wanted ? slots : (others?.get(wanted) ?? NO_SLOTS);
+}
+

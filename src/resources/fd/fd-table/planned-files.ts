@@ -1,0 +1,123 @@
+/** The finished plan of what is open, as the restore uses it; plan-files.ts makes it. */
+import type { Program, ProgramArg } from '../../../agent/program.ts';
+import { assert } from '../../../base/errors.ts';
+import { AT_FDCWD, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { FileStage, FilesPlan, TerminalsPlan } from '../../../restore/context.ts';
+import type { RestoreContext } from '../file-kind.ts';
+import { openMemfdForMapping } from '../memfd/memfd.ts';
+import { memfdObjects } from '../memfd/memfd-objects.ts';
+import { FILE_KINDS } from '../registry.ts';
+import { DeadProcesses } from '../regular-file/dead-processes.ts';
+import type { NameHolders } from '../regular-file/name-holders.ts';
+import { openFlags } from '../regular-file/regular-file.ts';
+import { addSteps, type Pointer, type Step } from '../step.ts';
+import { planTerminals } from '../tty/session.ts';
+import type { Table } from './description.ts';
+
+const STAGES: readonly FileStage[] = ['create', 'share', 'finish'];
+
+/** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
+export class PlannedFiles implements FilesPlan {
+  readonly stages: readonly FileStage[];
+  readonly terminals: TerminalsPlan;
+  readonly #tables: ReadonlyMap<number, Table>;
+  readonly #context: RestoreContext;
+  readonly #holders: NameHolders;
+  readonly #deadProcesses = new DeadProcesses();
+
+  constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
+    this.#tables = tables;
+    this.#context = context;
+    this.terminals = planTerminals(context);
+    this.#holders = holders;
+    this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
+  }
+
+  /** Makes deleted files again, for tasks to open. To be called once, before any op is added to a program. */
+  prepare(): void {
+    this.#holders.prepare(this.#context);
+    this.#deadProcesses.start(this.#context);
+    for (const kind of FILE_KINDS) kind.prepare?.(this.#context);
+  }
+
+  /** Adds the steps of a stage; tasks that share another one's table get none. */
+  addOps(stage: FileStage, pid: number, program: Program): void {
+    addSteps(program, this.steps(stage, pid));
+  }
+
+  /** The same as data, for tests and for people. */
+  steps(stage: FileStage, pid: number): Step[] {
+    return this.#tables.get(pid)?.steps[stage] ?? [];
+  }
+
+  /** How much room (bytes) the steps of all stages of a task take in a program, at most. */
+  programBytes(pid: number): number {
+    const steps = this.#tables.get(pid)?.steps;
+    return steps === undefined ? 0 : STAGES.reduce((sum, stage) => sum + bytesOf(steps[stage]), 0);
+  }
+
+  /** The RLIMIT_NOFILE that a task needs while it is restored; it may be higher than the one it gets in the end. */
+  neededLimit(pid: number): number {
+    return this.#tables.get(pid)?.plan.neededLimit ?? 0;
+  }
+
+  openForMapping(program: Program, _pid: number, fileId: number, fdflags: number): ProgramArg {
+    const { reg, memfd } = this.#context.tree.files.get(fileId) ?? {};
+    if (memfd !== undefined) return openMemfdForMapping(program, memfd, fdflags, this.#context);
+    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    const path = this.#context.pathOf(fileId);
+    const because = `open ${reg.name} for a mapping`;
+    const text = typeof path === 'object' && 'path' in path ? path.path() : reg.name;
+    return program.must(because, SYS.openat, AT_FDCWD, program.string(text), openFlags(fdflags) | O_CLOEXEC);
+  }
+
+  /** Seals memfds; nothing may be mapped any more. */
+  seal(): void {
+    memfdObjects(this.#context).seal();
+  }
+
+  /** When all tasks are complete and none of them runs yet: ends what only the restore needed. */
+  settle(): void {
+    this.#deadProcesses.end();
+    for (const kind of FILE_KINDS) kind.settle?.(this.#context);
+  }
+
+  /** After a successful restore: removes the names that --link-remap made at the dump. */
+  commit(): void {
+    this.#holders.commit();
+    for (const kind of FILE_KINDS) kind.release?.(this.#context);
+  }
+
+  [Symbol.dispose](): void {
+    this.#deadProcesses.end();
+    for (const kind of FILE_KINDS) kind.release?.(this.#context);
+    this.#holders[Symbol.dispose]();
+  }
+}
+
+const OP_BYTES_MAX = 64;
+
+function bytesOf(steps: readonly Step[]): number {
+  let bytes = 0;
+  for (const { args } of steps) {
+    bytes += OP_BYTES_MAX;
+    for (const arg of args) {
+      if (typeof arg !== 'object') continue;
+      if ('text' in arg) bytes += arg.text.length + 8;
+      else if ('bytes' in arg) {
+        bytes += arg.bytes.length + 8;
+        bytes += bytesOfPointers(arg.pointers);
+      } else bytes += 64;
+    }
+  }
+  return bytes;
+}
+
+function bytesOfPointers(pointers: readonly Pointer[] = []): number {
+  return pointers.reduce(
+    (sum, { bytes, pointers: inner }) => sum + OP_BYTES_MAX + bytes.length + 8 + bytesOfPointers(inner),
+    0,
+  );
+}
+
