@@ -36,4 +36,3 @@ const NO_SLOTS: readonly Slot[] = [];
 export function slotsIn({ table, slots, others }: Description, wanted: Table): readonly Slot[] {
   return table === wanted ? slots : (others?.get(wanted) ?? NO_SLOTS);
 }
-

@@ -1,31 +1,17 @@
-/**
- * Plans how the descriptors of a tree are restored.
- *
- * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
- * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
- * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
- */
-import type { Program, ProgramArg } from '../../../agent/program.ts';
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
-import { AT_FDCWD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
+import { FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { FileStage, FilesPlan, TerminalsPlan } from '../../../restore/context.ts';
-import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
+import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
-import { openMemfdForMapping } from '../memfd/memfd.ts';
-import { memfdObjects } from '../memfd/memfd-objects.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritedFd } from '../regular-file/check.ts';
-import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
-import { openFlags } from '../regular-file/regular-file.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import { addSteps, type LaterNumber, type Pointer, type Step, type StepArg } from '../step.ts';
-import { planTerminals } from '../tty/session.ts';
+import type { LaterNumber, StepArg } from '../step.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';

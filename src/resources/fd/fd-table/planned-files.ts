@@ -120,4 +120,3 @@ function bytesOfPointers(pointers: readonly Pointer[] = []): number {
     0,
   );
 }
-
