@@ -1,3 +1,10 @@
+/**
+ * Plans how the descriptors of a tree are restored.
+ *
+ * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
+ * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
+ * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
+ */
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
