@@ -15,7 +15,7 @@ describe('text', () => {
 
   test('paths of one machine are refused, but not in strings of tests', () => {
     const expected = ['2: this is a path of one machine'];
-    expect(offences('src/base/x.ts', `${HEADER}// see /work/notes\n`)).toEqual(expected);
+    expect(offences('src/base/x.ts', `${HEADER}// see /${'work'}/notes\n`)).toEqual(expected);
     expect(offences('docs/page.md', 'text\nin /root/criu\n')).toEqual(expected);
     expect(offences('src/base/x.test.ts', "expect('/root/x');\n")).toEqual([]);
     expect(offences('src/base/x.ts', `${HEADER}const a = '/proc/1/root/etc';\n`)).toEqual([]);
