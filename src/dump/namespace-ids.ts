@@ -26,11 +26,17 @@ export class NamespaceNumbers {
   /** criu's own. */
   readonly own: NamespaceIds;
 
+  /** The time namespace of the first task that was identified, the root. */
+  #treeTime: number | undefined;
+
   constructor() {
     this.own = this.#idsOf('self');
   }
 
-  /** The namespaces of a task, and what speaks against dumping it: for now only a time namespace may differ. */
+  /**
+   * The namespaces of a task, the root first, and what speaks against dumping it: for now only the time namespace of the
+   * whole tree may differ from criu's.
+   */
   identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
     const ids = this.#idsOf(String(pid));
     const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {
@@ -44,6 +50,12 @@ export class NamespaceNumbers {
         },
       ];
     });
+    this.#treeTime ??= ids.time_ns_id;
+    if (ids.time_ns_id !== this.#treeTime) {
+      const why = 'the tasks of a tree can only be restored in one time namespace, with one set of clocks';
+      const action = 'cannot be dumped: it is in another time namespace than the root of the tree';
+      problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });
+    }
     const [time, forChildren] = ['time', 'time_for_children'].map((name) => tryReadlink(`/proc/${pid}/ns/${name}`));
     if (time !== forChildren) {
       const why = 'its children would live in another time namespace than itself, which the images cannot say';
