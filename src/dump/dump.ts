@@ -23,7 +23,7 @@ import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
+import { pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
@@ -225,13 +225,12 @@ function writeMemory(
     memdumpUs: 0,
     memwriteUs: 0,
   };
-  let id = prepared.nextId;
   const planned = dumped.map(({ task, vmas, pages }) => ({ task, vmas, runs: planRuns(vmas, pages.content) }));
   const total = planned.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
   let done = 0;
   for (const { task, vmas, runs } of planned) {
     stopIfInterrupted();
-    const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
+    const file = prepared.fileOf(task.pid, images);
     const writing = Bun.nanoseconds();
     file.copy(task.pid, runs, (bytes) => {
       done += bytes;
@@ -244,7 +243,7 @@ function writeMemory(
     file.close();
     images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
   }
-  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, id);
+  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, prepared.nextId);
   statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
   return statistics;
 }

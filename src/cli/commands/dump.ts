@@ -53,7 +53,7 @@ export function run(context: CommandContext): number {
       undo();
       freezer.release();
     } else if (options.finalState === 'stopped') stopTree(tree, freezer);
-    else killTree(tree, freezer);
+    else killTree(tree, freezer, () => prepared[Symbol.dispose]());
     const stats = {
       freezingTimeUs: us(begin, frozen),
       frozenTimeUs: us(frozen, Bun.nanoseconds()),
