@@ -196,7 +196,6 @@ describe('what comes later is refused by name', () => {
     ['service', 'service'],
     ['swrk 3', 'swrk 3'],
     ['dedup', 'dedup'],
-    ['crit decode', 'crit decode'],
   ];
   test.each(cases)('criu %s', (words, name) => {
     expect(refusal(words).message).toBe(`${name} is not supported yet by this criu`);
