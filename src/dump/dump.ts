@@ -30,6 +30,7 @@ import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared
 import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
+import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readClock } from '../restore/clocks.ts';
@@ -38,6 +39,8 @@ import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
+  /** Names this dump, and what it leaves on the host. */
+  readonly runId: string;
   /** Told how much of the memory is written, in bytes. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   readonly shellJob: boolean;
@@ -69,7 +72,8 @@ interface DumpedTask {
 
 /**
  * Writes all images of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
- * `undo` of the result takes back what was changed in the file system for a tree that goes on.
+ * `undo` of the result takes back what was changed outside the images for a tree that goes on; `killed` is to be called
+ * for one that does not.
  */
 export function dumpTree(
   tree: FrozenTree,
@@ -81,7 +85,7 @@ export function dumpTree(
   const files = new FilesDump(options, log);
   try {
     const statistics = writeTree(tree, images, prepared, options, files, log);
-    return { statistics, undo: () => files.rollback() };
+    return { statistics, undo: () => files.rollback(), killed: () => files.killed() };
   } catch (error) {
     files.rollback();
     throw error;
@@ -139,13 +143,19 @@ function writeTree(
       ns_per_id: true,
       root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
-      network_lock_method: 0,
+      network_lock_method: lockMethod(options),
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readFile('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: options.runId,
     },
   ]);
   return statistics;
+}
+
+/** network_lock_method of the inventory: what a restore, ours or CRIU's, has to undo. */
+function lockMethod({ networkLock }: DumpOptions): number {
+  if (networkLock === undefined) return NETWORK_LOCK_SKIP;
+  return typeof networkLock === 'object' && networkLock.isUsed ? NETWORK_LOCK_NFTABLES : NETWORK_LOCK_IPTABLES;
 }
 
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */

@@ -1,15 +1,19 @@
 /** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
 import { CriuError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { ImageDir } from '../../image/image-dir.ts';
+import { ERRNO } from '../../linux/abi/errno.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
+import { readFile } from '../../linux/syscalls/fs.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
+import { NetworkLock } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -32,6 +36,8 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using prepared = new PreparedPages();
+  const runId = readFile('/proc/sys/kernel/random/uuid').trimEnd();
+  let lock: NetworkLock | number | undefined;
   noteSignals(ENDING_SIGNALS);
   try {
     prepared.prepare(options.treePid, images);
@@ -41,19 +47,30 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
+    lock = prepareLock(runId, options);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options, cgroup), onProgress }, log);
+    const wanted = { ...dumpOptions(options, cgroup), runId, networkLock: lock, onProgress };
+    const { statistics, undo, killed } = dumpTree(tree, images, prepared, wanted, log);
     progress?.finish();
     const status = postDumpStatus(scripts);
     if (status !== 0 || options.finalState === 'alive') {
       undo();
+      unlock(lock);
       freezer.release();
-    } else if (options.finalState === 'stopped') stopTree(tree, freezer);
-    else killTree(tree, freezer, () => prepared[Symbol.dispose]());
+    } else if (options.finalState === 'stopped') {
+      unlock(lock);
+      stopTree(tree, freezer);
+    } else {
+      killTree(tree, freezer, () => {
+        killed();
+        keepLocked(lock, log);
+        prepared[Symbol.dispose]();
+      });
+    }
     const stats = {
       freezingTimeUs: us(begin, frozen),
       frozenTimeUs: us(frozen, Bun.nanoseconds()),
@@ -69,6 +86,7 @@ export function run(context: CommandContext): number {
     return status;
   } catch (error) {
     forgetSignals(ENDING_SIGNALS);
+    unlock(lock);
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
@@ -84,9 +102,32 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup | undefined): DumpOptions {
+/** The lock is made while the tree still runs; filling it takes less time. −errno when it cannot be made. */
+function prepareLock(runId: string, { tcpEstablished, tcpClose, networkLock }: CommandContext['options']) {
+  if (networkLock === 'skip') return undefined;
+  return tcpEstablished && !tcpClose ? NetworkLock.tryMake(runId) : -ERRNO.ENOENT;
+}
+
+/** Packets pass again. */
+function unlock(lock: NetworkLock | number | undefined): void {
+  if (typeof lock === 'object') lock.release();
+}
+
+/** The tree is dead, and its connections wait for the restore. */
+function keepLocked(lock: NetworkLock | number | undefined, log: Logger): void {
+  if (typeof lock !== 'object' || !lock.isUsed) return;
+  const result = lock.tryPersist();
+  if (result === 0) return;
+  const action = 'does not stay locked, so other sides may close their connections before the restore';
+  log.error(new CriuError({ object: 'the network', action, crErrno: -result }).message);
+}
+
+function dumpOptions(
+  options: CommandContext['options'],
+  freezer: FreezerCgroup | undefined,
+): Omit<DumpOptions, 'runId'> {
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
-  const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
+  const { tcpEstablished, tcpClose, skipInFlight } = options;
   const keysOf = (wanted: string) =>
     new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
@@ -99,7 +140,6 @@ function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup 
     tcpEstablished,
     tcpClose,
     skipInFlight,
-    networkLock,
     irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
     externalFiles: keysOf('file'),
     externalTerminals: keysOf('tty'),

@@ -78,6 +78,7 @@ export class FilesDump implements KindDump {
   /** Descriptors of ours for files in flight. */
   readonly #inFlight: number[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -186,6 +187,11 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
+  /** The tree has been sent its SIGKILL. */
+  killed(): void {
+    for (const action of this.#kill.splice(0)) action();
+  }
+
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -253,6 +259,10 @@ export class FilesDump implements KindDump {
 
   onRollback(undo: () => void): void {
     this.#undo.push(undo);
+  }
+
+  onKill(action: () => void): void {
+    this.#kill.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {
