@@ -13,7 +13,7 @@ import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/i
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
-import { NetworkLock } from '../../resources/network-lock/network-lock.ts';
+import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -36,7 +36,7 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using prepared = new PreparedPages();
-  const runId = readFile('/proc/sys/kernel/random/uuid').trimEnd();
+  const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   let lock: NetworkLock | number | undefined;
   noteSignals(ENDING_SIGNALS);
   try {
