@@ -5,6 +5,8 @@
  * (CRTOOLS_IMAGE_DIR) and, once known, the pid of the root task (CRTOOLS_INIT_PID). Its stdin is empty and its output
  * goes to the log, as in CRIU. Several scripts run in the order they were given (CRIU runs the last one first); all of
  * them run even when one fails.
+ *
+ * The client of a request (RPC) with notify_scripts is asked before any script; when it refuses, no script runs.
  */
 
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
@@ -26,6 +28,9 @@ export type Hook =
   | 'status-ready'
   | 'query-ext-files';
 
+/** Tells a client of a hook and waits for its answer; returns why the work must not go on, or undefined. */
+export type Notify = (hook: Hook, initPid: number | undefined) => string | undefined;
+
 export interface ScriptRun {
   /** --action-script, byte strings. */
   readonly scripts: readonly string[];
@@ -36,6 +41,7 @@ export interface ScriptRun {
   readonly log: Logger;
   /** Where output goes; the log's descriptor. */
   readonly outputFd: number;
+  readonly notify?: Notify | undefined;
 }
 
 /**
@@ -69,6 +75,8 @@ interface Failure {
 function runAll(run: ScriptRun): Failure[] {
   const { scripts, hook, log } = run;
   log.debug(`Running ${hook} scripts`);
+  const refusal = run.notify?.(hook, run.initPid);
+  if (refusal !== undefined) return [{ status: 1, fields: { action: refusal } }];
   if (scripts.length === 0) return [];
   log.flush();
   const failures: Failure[] = [];

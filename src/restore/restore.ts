@@ -41,6 +41,8 @@ export interface RestoreOptions {
   readonly onProgress?: (doneBytes: number) => void;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
+  /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
+  readonly rootExists: () => void;
   /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
   readonly beforeResume: () => void;
 }
@@ -92,6 +94,7 @@ export function restoreTree(
   let root: HostTask | undefined;
   try {
     root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
+    options.rootExists();
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
@@ -108,7 +111,7 @@ export function restoreTree(
       forkingUs,
     };
   } catch (error) {
-    if (root !== undefined) killAll([...builder.pids].reverse());
+    if (root !== undefined) killAll([...new Set([root.pid, ...builder.pids])].reverse());
     throw error;
   }
 }

@@ -26,7 +26,9 @@ export function run(context: CommandContext): number {
     throw new CriuError({ action: 'dump needs the root of a process tree', remedy: 'give its pid with --tree PID' });
   }
   const images = ImageDir.open(imagesDir);
-  const scripts = { scripts: options.actionScripts, imagesDir, initPid: options.treePid, log, outputFd: context.logFd };
+  const { actionScripts, treePid } = options;
+  const notify = context.client?.notify;
+  const scripts = { scripts: actionScripts, imagesDir, initPid: treePid, log, outputFd: context.logFd, notify };
   runActionScripts({ ...scripts, hook: 'pre-dump' });
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
@@ -46,7 +48,7 @@ export function run(context: CommandContext): number {
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options), onProgress }, log);
+    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(context), onProgress }, log);
     progress?.finish();
     const status = postDumpStatus(scripts);
     if (status !== 0 || options.finalState === 'alive') {
@@ -84,11 +86,11 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions(options: CommandContext['options']): DumpOptions {
+function dumpOptions({ options, client }: CommandContext): DumpOptions {
+  const external = [...options.external, ...(client?.queryExternal() ?? [])];
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
-  const keysOf = (wanted: string) =>
-    new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
+  const keysOf = (wanted: string) => new Set(external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
     linkRemap,
     ghostLimitBytes,
@@ -106,10 +108,11 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     externalUnixSockets: options.externalUnixSockets,
     externalUnixInodes: new Set([
       ...options.externalUnixInodes,
-      ...options.external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
+      ...external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
     ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
+    serviceSocketInode: client?.socketInode,
   };
 }
 
