@@ -174,7 +174,7 @@ export class FilesDump implements KindDump {
     if (this.#remaps.length > 0) images.write('remap-fpath', undefined, this.#remaps);
     const locks = this.#locks.entries;
     if (locks.length > 0) images.write('filelocks', undefined, locks);
-    for (const image of ['pipes-data', 'fifo-data', 'sk-queues'] as const) {
+    for (const image of ['pipes-data', 'fifo-data', 'sk-queues', 'bpfmap-data'] as const) {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
