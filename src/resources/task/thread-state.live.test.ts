@@ -98,6 +98,7 @@ function dumpStub(pid: number): State {
     leader,
     pidfd: -1,
     stopSignal: undefined,
+    deadTwins: [],
     label: 'stub',
   };
   const [facts, taskFacts] = [readThread(leader), readTask(task)];
