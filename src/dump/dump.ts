@@ -12,7 +12,7 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readFile } from '../linux/syscalls/fs.ts';
+import { readFile, readProc } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { readLsmModule } from '../resources/creds/lsm.ts';
@@ -136,7 +136,7 @@ function writeTree(
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readFile('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
     },
   ]);
   return statistics;
@@ -273,8 +273,8 @@ function writeClocks(
   { own }: NamespaceNumbers,
 ): void {
   const path = `/proc/${tree.root.pid}/timens_offsets`;
-  const theirs = parseTimensOffsets(readFile(path), path);
-  const ours = parseTimensOffsets(readFile('/proc/self/timens_offsets'));
+  const theirs = parseTimensOffsets(readProc(path), path);
+  const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
   const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
   const clock = (id: number, name: 'monotonic' | 'boottime') => {
     const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);
