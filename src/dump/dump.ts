@@ -21,6 +21,7 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
+import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
@@ -169,6 +170,7 @@ function lookAt(
     return { task, ids, vmas: described.vmas, pages, exe };
   });
   files.collect(tree, filesIds);
+  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
     cwd: files.registerLink(one.task, 'cwd') ?? 0,

@@ -134,6 +134,8 @@ export interface RestoreSystem {
   wallClockNs(): bigint;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
+  /** The name of a network device; undefined when there is none of that index. */
+  deviceName(index: number): string | undefined;
 }
 
 export interface RestoreFilesOptions {

@@ -36,6 +36,7 @@ import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { unknownKind } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
 export interface MappedFile {
@@ -359,21 +360,4 @@ function blocker(
 ) {
   const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
   return remedy === undefined ? fields : { ...fields, remedy };
-}
-
-function unknownKind(file: OpenFile): CriuErrorFields {
-  return { object: file.object, action: 'cannot be dumped', why: `${describeType(file)} are not supported yet` };
-}
-
-function describeType({ stat, link }: OpenFile): string {
-  switch (stat.st_mode & S_IFMT) {
-    case 0o140000:
-      return 'sockets';
-    case S_IFCHR:
-      return 'devices and terminals of this kind';
-    default:
-      return link.startsWith('anon_inode:')
-        ? `files of kind ${link.slice('anon_inode:'.length)}`
-        : 'files of this kind';
-  }
 }
