@@ -25,6 +25,7 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
+import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
@@ -192,6 +193,7 @@ function lookAt(
     return { task, ids, vmas: described.vmas, runs, hasAio, exe };
   });
   files.collect(tree, filesIds);
+  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
     cwd: files.registerLink(one.task, 'cwd') ?? 0,

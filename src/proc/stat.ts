@@ -23,6 +23,8 @@ export interface Stat {
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
+  /** What the parent gets when it ends; 0 for nothing. */
+  readonly exitSignal: number;
   readonly rtPriority: number;
   readonly startData: number;
   readonly endData: number;
@@ -66,6 +68,7 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),
+    exitSignal: number(38),
     rtPriority: number(40),
     startData: number(45),
     endData: number(46),
