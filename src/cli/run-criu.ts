@@ -104,6 +104,8 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
       return await import('./commands/cpuinfo.ts');
     case 'exec':
       return await import('./commands/exec.ts');
+    case 'crit':
+      return await import('./commands/crit.ts');
     case 'show':
       return await import('./commands/show.ts');
     default:
