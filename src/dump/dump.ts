@@ -15,6 +15,8 @@ import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
+import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
 import { readLsmModule } from '../resources/creds/lsm.ts';
 import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
@@ -23,7 +25,7 @@ import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
+import { pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
@@ -39,6 +41,7 @@ export interface DumpOptions extends DumpFilesOptions {
   /** Told how much of the memory is written, in bytes. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
   readonly shellJob: boolean;
+  readonly cgroups: CgroupDumpOptions;
 }
 
 export interface DumpStatistics {
@@ -99,10 +102,12 @@ function writeTree(
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
-  problems.push(...rings.problems(), ...segments.problems);
+  const cgroups = new DumpedCgroups(tree, options.cgroups);
+  problems.push(...rings.problems(), ...segments.problems, ...cgroups.problems);
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
   rings.settle();
@@ -111,7 +116,7 @@ function writeTree(
   log.debug('memory is written');
   dumped.forEach((one, i) => {
     const state = states[i];
-    if (state !== undefined) writeTask(one, state, images);
+    if (state !== undefined) writeTask(one, state, images, cgroups);
   });
   for (const member of tree.members) {
     if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
@@ -122,6 +127,7 @@ function writeTree(
     const messages = segments.entries.map((message) => ({ message, payload: new Uint8Array(0) }));
     images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
   }
+  if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
   images.write('seccomp', undefined, [filters.entry]);
   writeClocks(tree, images, dumped[0]?.ids, namespaces);
   writePstree(tree, images);
@@ -131,7 +137,7 @@ function writeTree(
       fdinfo_per_id: true,
       root_ids: { ...DUMPER_IDS, ...namespaces.own },
       ns_per_id: true,
-      root_cg_set: 1,
+      root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
@@ -225,13 +231,12 @@ function writeMemory(
     memdumpUs: 0,
     memwriteUs: 0,
   };
-  let id = prepared.nextId;
   const planned = dumped.map(({ task, vmas, pages }) => ({ task, vmas, runs: planRuns(vmas, pages.content) }));
   const total = planned.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
   let done = 0;
   for (const { task, vmas, runs } of planned) {
     stopIfInterrupted();
-    const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
+    const file = prepared.fileOf(task.pid, images);
     const writing = Bun.nanoseconds();
     file.copy(task.pid, runs, (bytes) => {
       done += bytes;
@@ -244,7 +249,7 @@ function writeMemory(
     file.close();
     images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
   }
-  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, id);
+  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, prepared.nextId);
   statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
   return statistics;
 }
@@ -258,8 +263,16 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
   return [...inodes.objects, ...segments.objects];
 }
 
-function writeTask({ task, ids, vmas, exe, cwd, root }: DumpedTask, state: TaskState, images: ImageDir): void {
-  for (const [tid, core] of state.cores) images.write('core', tid, [core]);
+function writeTask(
+  { task, ids, vmas, exe, cwd, root }: DumpedTask,
+  state: TaskState,
+  images: ImageDir,
+  cgroups: DumpedCgroups,
+): void {
+  for (const [tid, core] of state.cores) {
+    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
+    images.write('core', tid, [{ ...core, thread_core }]);
+  }
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, exe, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);

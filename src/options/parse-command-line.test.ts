@@ -184,10 +184,7 @@ describe('what comes later is refused by name', () => {
 
     ['dump -t 1 --track', '--track-mem'],
     ['dump -t 1 -M auto', '-M'],
-    ['dump -t 1 --cgroup-props-ignore-default', '--cgroup-props-ignore-default'],
     ['dump -t 1 --external mnt[]', '--external mnt[]'],
-    ['dump -t 1 --manage-cgroups', '--manage-cgroups'],
-    ['restore --manage-cgroups=soft', '--manage-cgroups=soft'],
     ['restore --inherit-fd fd[3]:/memfd:x', '--inherit-fd fd[3]:/memfd:x'],
     ['restore --veth-pair a=b', '--veth-pair'],
     ['pre-dump -t 1', 'pre-dump'],

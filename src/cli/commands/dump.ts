@@ -46,14 +46,14 @@ export function run(context: CommandContext): number {
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options), onProgress }, log);
+    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options, cgroup), onProgress }, log);
     progress?.finish();
     const status = postDumpStatus(scripts);
     if (status !== 0 || options.finalState === 'alive') {
       undo();
       freezer.release();
     } else if (options.finalState === 'stopped') stopTree(tree, freezer);
-    else killTree(tree, freezer);
+    else killTree(tree, freezer, () => prepared[Symbol.dispose]());
     const stats = {
       freezingTimeUs: us(begin, frozen),
       frozenTimeUs: us(frozen, Bun.nanoseconds()),
@@ -84,7 +84,7 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions(options: CommandContext['options']): DumpOptions {
+function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup | undefined): DumpOptions {
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
   const keysOf = (wanted: string) =>
@@ -110,6 +110,16 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
+    cgroups: {
+      isIgnored: options.manageCgroups === 'ignore',
+      roots: options.cgroupRoots,
+      yard: options.cgroupYard,
+      controllers: options.cgroupDumpControllers,
+      properties: options.cgroupProps,
+      propertiesFile: options.cgroupPropsFile,
+      ignoresDefaultProperties: options.cgroupPropsIgnoreDefault,
+      freezer,
+    },
   };
 }
 

@@ -22,6 +22,8 @@ export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
 export const SOL_SOCKET = 1;
+export const SOL_PACKET = 263;
+export const SOL_NETLINK = 270;
 export const SO_REUSEADDR = 2;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;

@@ -132,6 +132,8 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** The index of a network device, or −errno. */
+  deviceIndex(name: string): number;
 }
 
 export interface RestoreFilesOptions {

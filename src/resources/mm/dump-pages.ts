@@ -9,7 +9,6 @@ import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
 import { VMA_ANON_PRIVATE, VMA_AREA_AIORING, VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import {
-  MADV_POPULATE_WRITE,
   MAP_DROPPABLE,
   MAP_HUGETLB,
   MAP_LOCKED,
@@ -23,9 +22,9 @@ import { check, memoryAt, syscall } from '../../linux/kernel.ts';
 import { close } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { ForcedMemory } from '../../tracee/memory.ts';
-import { Running, threadCount } from '../../tracee/parallel.ts';
 import type { Range } from './address-space.ts';
 import type { DescribedVma } from './dump-vmas.ts';
+import { allocateAndPopulate } from './populate.ts';
 import { type OnCopied, RemoteCopy } from './remote-copy.ts';
 
 /** A run of pages to be copied, and whether they may come later in a lazy restore. */
@@ -77,9 +76,6 @@ export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {
   return entries;
 }
 
-/** One madvise populates at most this much. */
-const POPULATE_BYTES = 8 << 20;
-
 /** A pages image that is being written, mapped into our memory. */
 export class PagesFile {
   readonly id: number;
@@ -88,6 +84,7 @@ export class PagesFile {
   #address = 0;
   #bytes = 0;
   #used = 0;
+  #isClosed = false;
 
   /** Creates pages-`id`.img. */
   constructor(images: ImageDir, id: number) {
@@ -102,35 +99,16 @@ export class PagesFile {
     const size = this.#used + bytes;
     const result = syscall(SYS.fallocate, this.#fd, 0, 0, size);
     if (result === -ERRNO.ENOSPC) throw noSpace(this.#path, size);
-    if (result < 0) check('ftruncate', syscall(SYS.ftruncate, this.#fd, size), this.#path);
-    // What is populated already stays so.
-    this.#address =
-      this.#bytes === 0
-        ? mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0)
-        : check('mremap', syscall(SYS.mremap, this.#address, this.#bytes, size, MREMAP_MAYMOVE), this.#path);
-    this.#bytes = size;
+    this.#map(size);
   }
 
   /**
    * Makes room and brings it into memory on all cores, before the tree is frozen: a frozen page then costs one memcpy.
-   * On a kernel without MADV_POPULATE_WRITE (before 5.14) the pages come when they are written.
+   * Throws CriuError when the disk is full.
    */
   prepare(bytes: number): void {
-    this.reserve(bytes);
-    const count = threadCount();
-    const share = Math.ceil(bytes / count / POPULATE_BYTES) * POPULATE_BYTES;
-    const threads: Running[] = [];
-    for (let start = 0; start < bytes; start += share) {
-      threads.push(
-        new Running((program) => {
-          for (let at = start; at < Math.min(start + share, bytes); at += POPULATE_BYTES) {
-            const piece = Math.min(POPULATE_BYTES, bytes - at);
-            program.call(SYS.madvise, this.#address + at, piece, MADV_POPULATE_WRITE);
-          }
-        }),
-      );
-    }
-    for (const thread of threads) thread.join();
+    this.#map(bytes);
+    if (allocateAndPopulate(this.#fd, this.#address, bytes) === -ERRNO.ENOSPC) throw noSpace(this.#path, bytes);
   }
 
   /** Copies the runs of a task. */
@@ -156,11 +134,18 @@ export class PagesFile {
     return this.#used / PAGE_BYTES;
   }
 
-  /** Cuts the file to what was written. */
+  /** Cuts the file to what was written. It stays mapped until it is disposed of, which takes a while when it is big. */
   close(): void {
-    this.#unmap();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     check('ftruncate', syscall(SYS.ftruncate, this.#fd, this.#used), this.#path);
     close(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+    if (this.#bytes > 0) munmap(this.#address, this.#bytes);
+    this.#bytes = 0;
   }
 
   #copyForced(pid: number, { start, end }: Range): void {
@@ -168,9 +153,14 @@ export class PagesFile {
     memory.read(start, memoryAt(this.#address + this.#used, end - start));
   }
 
-  #unmap(): void {
-    if (this.#bytes > 0) munmap(this.#address, this.#bytes);
-    this.#bytes = 0;
+  /** Maps the first `size` bytes of the file. What is populated already stays so. */
+  #map(size: number): void {
+    check('ftruncate', syscall(SYS.ftruncate, this.#fd, size), this.#path);
+    this.#address =
+      this.#bytes === 0
+        ? mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0)
+        : check('mremap', syscall(SYS.mremap, this.#address, this.#bytes, size, MREMAP_MAYMOVE), this.#path);
+    this.#bytes = size;
   }
 }
 

@@ -36,7 +36,7 @@ export function dumpSharedMemory(objects: readonly MemoryObject[], images: Image
 }
 
 function dumpObject({ shmid, fd, bytes, isHuge }: MemoryObject, images: ImageDir, id: number): number {
-  const file = new PagesFile(images, id);
+  using file = new PagesFile(images, id);
   const parts = isHuge ? copyHuge(fd, bytes, file) : copyData(fd, bytes, file);
   file.close();
   const entries = pagemapEntries(parts.map((part) => ({ ...part, isLazy: false, isProtected: false })));

@@ -7,6 +7,7 @@
  * of the leader.
  */
 import type { Program } from '../../agent/program.ts';
+import { CriuError } from '../../base/errors.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
@@ -193,6 +194,13 @@ export function describeTask(
   leader: DescribedThread,
 ): DescribedTask {
   const flags = describeProcessFlags(token.flags, result);
+  if (flags.hasSegments) {
+    throw new CriuError({
+      object: task.label,
+      action: 'cannot be dumped',
+      why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
+    });
+  }
   const { stat, signalMask } = task.leader;
   const tc: TaskCoreEntry = {
     task_state: task.stopSignal === undefined ? TASK_ALIVE : TASK_STOPPED,

@@ -67,7 +67,7 @@ function resolveTargets(entry: EventpollFileEntry, epollFd: number, task: Frozen
     const offset = offsets.get(number) ?? 0;
     offsets.set(number, offset + 1);
     const slot = { efd: epollFd, tfd: number, toff: offset };
-    if (dump.idOf(task, number) !== undefined && isEpollTarget(task.pid, number, slot)) continue;
+    if (isEpollTarget(task.pid, number, slot)) continue;
     const other = dump.fdsOf(task).find((fd) => isEpollTarget(task.pid, fd, slot));
     if (other !== undefined) target.tfd = other;
     else dump.addProblem(lostTarget(epollFd, number, task));

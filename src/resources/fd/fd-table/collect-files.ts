@@ -28,7 +28,7 @@ import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/sysca
 import { getpid, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
-import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
+import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
@@ -36,6 +36,7 @@ import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
 export interface MappedFile {
@@ -301,7 +302,7 @@ export class FilesDump implements KindDump {
 
   #dumpDescriptor(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
     const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
-    if (kind === undefined) return this.#fail(unknownKind(file));
+    if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
     const { id, isNew } = this.#ids.identify(file);
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
@@ -332,7 +333,7 @@ export class FilesDump implements KindDump {
       const file = InspectedFile.ofPath(task, localFd, role);
       const known = this.#byPath.get(file);
       if (known !== undefined) return known;
-      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(unknownKind(file));
+      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(blocker(file, refuseUnknown(file)));
       const id = this.#ids.next();
       const result = file.isKernelShmem ? dumpMemfd(file, id, this) : dumpRegularFile(file, id, this);
       if ('unsupported' in result) return this.#fail(blocker(file, result));
@@ -353,27 +354,7 @@ export class FilesDump implements KindDump {
   }
 }
 
-function blocker(
-  file: OpenFile,
-  { unsupported, remedy, action }: { unsupported: string; remedy?: string; action?: string },
-) {
+function blocker(file: OpenFile, { unsupported, remedy, action }: Unsupported): CriuErrorFields {
   const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
   return remedy === undefined ? fields : { ...fields, remedy };
-}
-
-function unknownKind(file: OpenFile): CriuErrorFields {
-  return { object: file.object, action: 'cannot be dumped', why: `${describeType(file)} are not supported yet` };
-}
-
-function describeType({ stat, link }: OpenFile): string {
-  switch (stat.st_mode & S_IFMT) {
-    case 0o140000:
-      return 'sockets';
-    case S_IFCHR:
-      return 'devices and terminals of this kind';
-    default:
-      return link.startsWith('anon_inode:')
-        ? `files of kind ${link.slice('anon_inode:'.length)}`
-        : 'files of this kind';
-  }
 }

@@ -59,7 +59,7 @@ function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, mor
       fileValidation: 'buildid',
     },
     controllerPid: 1000,
-    system: { stat: () => stat, head: () => -5, wallClockNs: () => 0n, ...more },
+    system: { stat: () => stat, head: () => -5, wallClockNs: () => 0n, deviceIndex: () => 1, ...more },
   });
 }
 

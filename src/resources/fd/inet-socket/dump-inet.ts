@@ -9,6 +9,7 @@ import { check, syscall } from '../../../linux/kernel.ts';
 import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { readGroups } from '../socket-options/multicast.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
 import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
@@ -35,7 +36,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   if (problem !== undefined) return problem;
   const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
   if ('unsupported' in endpoint) return endpoint;
-  const opts = readSocketOptions(fd, kind.family);
+  const opts = readSocketOptions(fd, kind, dump, dump.state('multicast groups', readGroups));
   if ('unsupported' in opts) return opts;
   const { state, source, destination, backlog, shutdown } = endpoint;
   const entry: InetSkEntry = {

@@ -22,7 +22,7 @@ const entry = {
   dst_port: 99,
   src_addr: [LOOPBACK],
   dst_addr: [LOOPBACK],
-  opts: { so_sndbuf: 16, so_rcvbuf: 32, so_filter: [], reuseaddr: true },
+  opts: { so_sndbuf: 16, so_rcvbuf: 32, so_filter: [], options_ext: [], reuseaddr: true },
 } as unknown as InetSkEntry;
 
 const message: TcpStreamEntry = {
