@@ -19,12 +19,17 @@ export function logEndOfDump(log: Logger, status: number): void {
  * the last line. `hasBegun`: whether folders and log were ready.
  */
 export function logFailure(log: Logger, command: CommandName, error: unknown, hasBegun: boolean): string {
-  if (error instanceof CriuErrors) for (const line of error.lines.slice(1)) log.error(line);
+  for (const line of findingsOf(error)) log.error(line);
   const failed = hasBegun ? FAILED[command] : undefined;
   const last = failed === undefined ? describeFailure(error) : `${failed} ${describeFailure(error)}`;
   log.error(last);
   if (!(error instanceof CriuError) && error instanceof Error && error.stack !== undefined) log.debug(error.stack);
   return last;
+}
+
+/** What was found when it was more than one thing; else nothing. */
+export function findingsOf(error: unknown): readonly string[] {
+  return error instanceof CriuErrors ? error.lines.slice(1) : [];
 }
 
 /** A system call whose failure nobody expected is told as it is; anything else is a mistake of ours, and says so. */

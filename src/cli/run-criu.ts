@@ -9,8 +9,9 @@ import { AssertionError, CriuError } from '../base/errors.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
+import { linesForStderr } from './closing-lines.ts';
 import type { CommandContext, CommandModule } from './command-context.ts';
-import { describeFailure, logEndOfDump, logFailure } from './outcome.ts';
+import { describeFailure, findingsOf, logEndOfDump, logFailure } from './outcome.ts';
 import { commandLineWords, createLogSink, prepare, readConfigFile, readEnvironment } from './startup.ts';
 
 const sink = createLogSink();
@@ -58,6 +59,8 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
       return await import('./commands/cpuinfo.ts');
     case 'exec':
       return await import('./commands/exec.ts');
+    case 'crit':
+      return await import('./commands/crit.ts');
     case 'show':
       return await import('./commands/show.ts');
     case 'service':
@@ -92,7 +95,9 @@ async function reportMistake(error: unknown): Promise<number> {
   return error instanceof CriuError ? error.exitCode : 1;
 }
 
-/** When the log is a file, the last line goes to stderr as well: often nobody will ever see the file. */
+/**
+ * When the log is a file, the findings and the last line go to stderr as well: often nobody will ever see the file.
+ */
 function reportFailure(error: unknown, command: CommandName, options: CriuOptions, hasBegun: boolean): number {
   openFallback();
   const last = logFailure(sink.logger.child(command), command, error, hasBegun);
@@ -100,7 +105,8 @@ function reportFailure(error: unknown, command: CommandName, options: CriuOption
   if (isLogHidden && sink.level > 0) {
     const onStderr = createLogSink();
     onStderr.open(2);
-    onStderr.logger.child(command).error(`${last} (log: ${options.logFile})`);
+    const said = onStderr.logger.child(command);
+    for (const line of linesForStderr(findingsOf(error), last, options.logFile ?? '')) said.error(line);
   }
   return error instanceof CriuError ? error.exitCode : 1;
 }

@@ -5,7 +5,8 @@ import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
-import type { CpuCapabilities } from '../../options/criu-options.ts';
+import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
+import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { capabilitiesOf } from '../../resources/creds/creds.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
@@ -43,6 +44,10 @@ export function run(context: CommandContext): number {
       outputFd: context.logFd,
       notify: context.client?.notify,
     });
+  // Files may be open in them.
+  using cgroups = new RestoredCgroups(images.tryReadOne('cgroup'), tree, cgroupOptions(options), log.child('cg'));
+  cgroups.check();
+  cgroups.prepare();
   using files = planFiles({
     tree,
     images,
@@ -61,6 +66,7 @@ export function run(context: CommandContext): number {
       onProgress: (done) => progress.update(done),
       sibling: options.restoreSibling,
       leaveStopped: options.finalState === 'stopped',
+      cgroups,
       rootExists: () => {
         hook('setup-namespaces');
         hook('post-setup-namespaces');
@@ -100,6 +106,10 @@ export function run(context: CommandContext): number {
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
   return options.detached ? 0 : waitForRoot(tree.root.pid);
+}
+
+function cgroupOptions({ manageCgroups, cgroupRoots, cgroupYard }: CriuOptions): CgroupRestoreOptions {
+  return { mode: manageCgroups === 'default' ? 'soft' : manageCgroups, newRoots: cgroupRoots, yard: cgroupYard };
 }
 
 /** Size of all pages files of the tree. */

@@ -144,10 +144,6 @@ export const NAMESPACE_OPTIONS = [
       manage_cgroups_mode: (mode) => [MANAGE_CGROUPS_MODES[mode] ?? false],
     },
     capability: 'built',
-    laterWhen: ({ spelling, value }) => {
-      if (value === 'ignore') return undefined;
-      return value === undefined ? spelling : `${spelling}=${value}`;
-    },
     help:
       'What becomes of cgroups. none: they must exist, their properties are left alone; props: they must exist, ' +
       'properties are set; soft (without MODE): properties are set in those that criu makes; full: always; strict: ' +
@@ -163,7 +159,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: DUMP_RESTORE,
     rpc: { cg_root: (list) => list.map(({ ctrl, path }) => (ctrl === undefined ? path : `${ctrl}:${path}`)) },
-    capability: 'later',
+    capability: 'built',
     help: 'Where the cgroups of the tree begin, for one controller or for all. May be repeated.',
     apply: (options, { value = '', spelling }) => {
       options.cgroupRoots.push(parseCgroupRoot(value, spelling));
@@ -177,7 +173,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_props',
-    capability: 'later',
+    capability: 'built',
     help: 'Which controllers and properties to keep, in a simple form of YAML.',
   },
   {
@@ -188,7 +184,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_props_file',
-    capability: 'later',
+    capability: 'built',
     help: 'The same, from FILE.',
   },
   {
@@ -198,7 +194,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: null,
-    capability: 'later',
+    capability: 'built',
     isOld: true,
     help: 'Let --cgroup-props replace what criu knows instead of adding to it (criu 3.12; later strategy "replace").',
   },
@@ -211,7 +207,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_dump_controller',
-    capability: 'later',
+    capability: 'built',
     help: 'Keep this controller and no other. May be repeated.',
   },
   {
@@ -222,7 +218,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: DUMP_RESTORE,
     rpc: 'cgroup_yard',
-    capability: 'later',
+    capability: 'built',
     help: 'A folder in which all cgroup hierarchies are mounted already.',
   },
 ] as const satisfies readonly OptionSpec[];
