@@ -11,6 +11,7 @@
 
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { fromByteString } from './startup.ts';
 
 export type Hook =
   | 'pre-stream'
@@ -92,12 +93,12 @@ function tryRunScript(script: string, { hook, imagesDir, initPid, outputFd }: Sc
   const env = {
     ...process.env,
     CRTOOLS_SCRIPT_ACTION: hook,
-    CRTOOLS_IMAGE_DIR: decode(imagesDir),
+    CRTOOLS_IMAGE_DIR: fromByteString(imagesDir),
     CRTOOLS_INIT_PID: initPid === undefined ? undefined : String(initPid),
   };
   let result: Bun.SyncSubprocess;
   try {
-    result = Bun.spawnSync([decode(script)], {
+    result = Bun.spawnSync([fromByteString(script)], {
       env,
       stdin: 'ignore',
       stdout: outputFd,
@@ -125,8 +126,3 @@ const SIGNALS: readonly string[] = [
   ...['', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1'],
   ...['SIGSEGV', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM'],
 ];
-
-/** The runtime takes text, not bytes; a name that is not UTF-8 cannot be started by it. */
-function decode(path: string): string {
-  return Buffer.from(path, 'latin1').toString('utf8');
-}

@@ -32,6 +32,8 @@ export interface CommandContext {
   readonly logFd: number;
   /** Absolute, byte string; exists. */
   readonly imagesDir: string;
+  /** Absolute, byte string: where criu was started. */
+  readonly startDir: string;
   /** Absolute, byte string; the current directory. */
   readonly workDir: string;
   /** Absent on the command line. */

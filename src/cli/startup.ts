@@ -30,6 +30,11 @@ export function toByteString(text: string): string {
   return text;
 }
 
+/** The other way, for what the runtime gives to programs: it takes text, so a name that is not UTF-8 gets lost. */
+export function fromByteString(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
 /** `base` must be absolute. Does not look at the disk: ".." after a symbolic link is left to the kernel. */
 export function absolutePath(path: string, base: string): string {
   if (path.startsWith('/')) return path;
@@ -199,12 +204,20 @@ export function prepare(sink: LogSink, command: CommandName, line: CommandLine):
   if (command === 'dump' || command === 'restore') assertNoPlugins(options);
   for (const { fd } of options.inheritFds) assertInherited(fd, '--inherit-fd');
   if (options.statusFd !== undefined) assertInherited(options.statusFd, '--status-fd');
-  return { options, args: line.args, log: sink.logger.child(command), logFd: sink.fd ?? 2, imagesDir, workDir };
+  return {
+    options,
+    args: line.args,
+    log: sink.logger.child(command),
+    logFd: sink.fd ?? 2,
+    imagesDir,
+    startDir: cwd,
+    workDir,
+  };
 }
 
 /** A worker gets its folders and its log with a request. */
 function workerContext(sink: LogSink, { options, args, notes }: CommandLine, cwd: string): CommandContext {
   sink.open(2);
   for (const { level, text } of notes) sink.logger[level](text);
-  return { options, args, log: sink.logger.child('swrk'), logFd: 2, imagesDir: cwd, workDir: cwd };
+  return { options, args, log: sink.logger.child('swrk'), logFd: 2, imagesDir: cwd, startDir: cwd, workDir: cwd };
 }

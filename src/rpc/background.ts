@@ -3,24 +3,24 @@
  * This process ends when the other one serves, and fails when that fails.
  */
 import { CriuError } from '../base/errors.ts';
-import type { Logger } from '../base/log.ts';
-import { commandLineWords } from '../cli/startup.ts';
+import type { CommandContext } from '../cli/command-context.ts';
+import { commandLineWords, fromByteString } from '../cli/startup.ts';
 import { reportReady } from '../cli/status-files.ts';
 import { O_CLOEXEC } from '../linux/abi/fcntl.ts';
 import { close } from '../linux/syscalls/fs.ts';
 import { pipe2, tryRead } from '../linux/syscalls/pipe.ts';
-import type { CriuOptions } from '../options/criu-options.ts';
 
 /** The descriptor at which the process in the background says that it is ready. */
 const READY_FD = 3;
 
 /** Returns the exit status. Throws CriuError when the service cannot begin. */
-export async function startInBackground(options: Readonly<CriuOptions>, log: Logger): Promise<number> {
+export async function startInBackground({ options, log, startDir }: CommandContext): Promise<number> {
   const [readEnd, writeEnd] = pipe2(O_CLOEXEC);
-  const words = [...commandLineWords(), '--no-daemon', '--status-fd', String(READY_FD)];
+  const words = [...commandLineWords().map(fromByteString), '--no-daemon', '--status-fd', String(READY_FD)];
   log.flush();
   const service = Bun.spawn(['/proc/self/exe', ...words], {
     argv0: 'criu',
+    cwd: fromByteString(startDir),
     stdio: ['ignore', 'ignore', 'pipe', writeEnd],
     detached: true,
   });

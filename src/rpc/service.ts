@@ -5,7 +5,7 @@
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { CommandContext } from '../cli/command-context.ts';
-import { absolutePath } from '../cli/startup.ts';
+import { absolutePath, fromByteString } from '../cli/startup.ts';
 import { reportReady, writePidfile } from '../cli/status-files.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { S_IFMT, S_IFSOCK } from '../linux/abi/fcntl.ts';
@@ -38,7 +38,11 @@ export async function serve({ options, log, workDir }: CommandContext): Promise<
     noteSignals([SIGCHLD, SIGTERM, SIGINT]);
     if (options.pidfile !== undefined) writePidfile(options.pidfile, getpid());
     if (options.statusFd !== undefined) reportReady(options.statusFd);
-    await acceptClients(socket, ['swrk', String(WORKER_FD), SERVICE_WORKER, ...configWords(options)], log);
+    await acceptClients(
+      socket,
+      ['swrk', String(WORKER_FD), SERVICE_WORKER, ...configWords(options).map(fromByteString)],
+      log,
+    );
   } finally {
     close(socket);
     tryUnlink(absolutePath(address, workDir));

@@ -6,6 +6,5 @@ import type { CommandContext } from '../command-context.ts';
 
 /** Returns only with --daemon, when the service in the background is ready. */
 export async function run(context: CommandContext): Promise<number> {
-  const { options, log } = context;
-  return options.detached ? await startInBackground(options, log) : await serve(context);
+  return context.options.detached ? await startInBackground(context) : await serve(context);
 }
