@@ -23,6 +23,7 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
+import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
@@ -109,7 +110,8 @@ function writeTree(
   }
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
-  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
+  using calls = new InterruptedCalls(tree);
+  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files, calls));
   rings.settle();
   const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared, options.onProgress);
   rings.check();
