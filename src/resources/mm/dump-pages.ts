@@ -6,14 +6,23 @@ import { CriuError } from '../../base/errors.ts';
 import type { PagemapEntry } from '../../image/gen/pagemap.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
-import { VMA_ANON_PRIVATE, VMA_AREA_AIORING, VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_AREA_AIORING,
+  VMA_AREA_SOCKET,
+  VMA_AREA_VDSO,
+  VMA_AREA_VVAR,
+} from '../../image/vma-status.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import {
+  MADV_DONTFORK,
+  MADV_WIPEONFORK,
   MAP_DROPPABLE,
   MAP_HUGETLB,
   MAP_LOCKED,
   MAP_SHARED,
   MREMAP_MAYMOVE,
+  PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
 } from '../../linux/abi/mman.ts';
@@ -32,9 +41,25 @@ export interface DumpRun extends Range {
   readonly isLazy: boolean;
   /** Only /proc/PID/mem may read it. */
   readonly isProtected: boolean;
+  /** A fork of the task has these pages as they were. */
+  readonly isInTwin: boolean;
+}
+
+/** A run and where in our memory it is to go. */
+export interface PlacedRun extends DumpRun {
+  readonly target: number;
 }
 
 const PROT_READ_BIT = 1;
+const NOT_FORKED = [MADV_DONTFORK, MADV_WIPEONFORK].reduce((bits, advice) => bits | (1n << BigInt(advice)), 0n);
+
+/**
+ * Not what fork leaves out; not huge pages of hugetlbfs, which the kernel takes from the child when its pool is empty
+ * (mm/hugetlb.c, unmap_ref_private()); not code, since the agent's trampoline is there when the twin is made.
+ */
+function isForked({ madv, flags, prot }: DescribedVma['entry']): boolean {
+  return (BigInt(madv ?? 0) & NOT_FORKED) === 0n && (flags & MAP_HUGETLB) === 0 && (prot & PROT_EXEC) === 0;
+}
 
 /** The scanned pages that lie in dumpable private mappings, cut at the mappings' borders. */
 export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[]): DumpRun[] {
@@ -42,18 +67,19 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
   let next = 0;
   for (const { entry } of vmas) {
     if ((entry.status & (VMA_AREA_VDSO | VMA_AREA_AIORING)) !== 0) {
-      runs.push({ start: entry.start, end: entry.end, isLazy: false, isProtected: false });
+      runs.push({ start: entry.start, end: entry.end, isLazy: false, isProtected: false, isInTwin: false });
       continue;
     }
-    if ((entry.status & VMA_AREA_VVAR) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
+    if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_SOCKET)) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
     const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0;
     const isProtected = (entry.prot & PROT_READ_BIT) === 0;
+    const isInTwin = isForked(entry);
     for (; next < content.length; next++) {
       const range = content[next];
       if (range === undefined || range.start >= entry.end) break;
       const start = Math.max(range.start, entry.start);
       const end = Math.min(range.end, entry.end);
-      if (start < end) runs.push({ start, end, isLazy, isProtected });
+      if (start < end) runs.push({ start, end, isLazy, isProtected, isInTwin });
       if (range.end > entry.end) break;
     }
   }
@@ -74,6 +100,21 @@ export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {
     }
   }
   return entries;
+}
+
+/** Copies placed runs from a task. */
+export function copyRuns(pid: number, runs: readonly PlacedRun[], onCopied?: OnCopied): void {
+  const copy = new RemoteCopy();
+  for (const run of runs) {
+    if (run.isProtected) copyForced(pid, run);
+    else copy.add(run, run.target);
+  }
+  copy.run('from-task', pid, onCopied);
+}
+
+function copyForced(pid: number, { start, end, target }: PlacedRun): void {
+  using memory = new ForcedMemory(pid);
+  memory.read(start, memoryAt(target, end - start));
 }
 
 /** A pages image that is being written, mapped into our memory. */
@@ -111,16 +152,14 @@ export class PagesFile {
     if (allocateAndPopulate(this.#fd, this.#address, bytes) === -ERRNO.ENOSPC) throw noSpace(this.#path, bytes);
   }
 
-  /** Copies the runs of a task. */
-  copy(pid: number, runs: readonly DumpRun[], onCopied?: OnCopied): void {
+  /** Gives runs their places, one after the other. No room may be reserved until they are copied. */
+  place(runs: readonly DumpRun[]): PlacedRun[] {
     this.reserve(runs.reduce((sum, { start, end }) => sum + end - start, 0));
-    const copy = new RemoteCopy();
-    for (const run of runs) {
-      if (run.isProtected) this.#copyForced(pid, run);
-      else copy.add(run, this.#address + this.#used);
+    return runs.map((run) => {
+      const target = this.#address + this.#used;
       this.#used += run.end - run.start;
-    }
-    copy.run('from-task', pid, onCopied);
+      return { ...run, target };
+    });
   }
 
   /** Appends bytes of ours. */
@@ -146,11 +185,6 @@ export class PagesFile {
     this.close();
     if (this.#bytes > 0) munmap(this.#address, this.#bytes);
     this.#bytes = 0;
-  }
-
-  #copyForced(pid: number, { start, end }: Range): void {
-    using memory = new ForcedMemory(pid);
-    memory.read(start, memoryAt(this.#address + this.#used, end - start));
   }
 
   /** Maps the first `size` bytes of the file. What is populated already stays so. */
