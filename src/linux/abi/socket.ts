@@ -38,6 +38,7 @@ export const SO_PRIORITY = 12;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const SO_RCVLOWAT = 18;
 /** struct timeval; the numbers of 64-bit machines (SO_RCVTIMEO_OLD). */
 export const SO_RCVTIMEO = 20;
@@ -56,6 +57,7 @@ export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;
 export const SO_LOCK_FILTER = 44;
 export const SO_NETNS_COOKIE = 71;
+export const SO_PASSPIDFD = 76;
 export const SO_BUF_LOCK = 72;
 export const SOCK_SNDBUF_LOCK = 1;
 export const SOCK_RCVBUF_LOCK = 2;
