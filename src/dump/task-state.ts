@@ -3,8 +3,8 @@ import { Program } from '../agent/program.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
-import { VMA_AREA_AIORING, VMA_AREA_VDSO } from '../image/vma-status.ts';
-import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
+import { VMA_AREA_AIORING } from '../image/vma-status.ts';
+import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -30,7 +30,9 @@ import {
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
+import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
+import { addReap, type Twins } from './twins.ts';
 
 /** What comes out for one task. */
 export interface TaskState {
@@ -44,12 +46,13 @@ export interface TaskState {
 
 const MARCH_X86_64 = 1;
 
-/** Asks a task and its threads, by one agent program in each thread. */
+/** Asks a task and its threads, by one agent program in each thread. With `twins` it forks a twin as well. */
 export function inspectTaskState(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
+  twins: Twins | undefined,
 ): TaskState {
   const facts = readTask(task);
   const asked = task.threads.map((thread) => {
@@ -58,16 +61,20 @@ export function inspectTaskState(
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
     const xstate = describeXstate(readXstate(thread.tid));
     const program = new Program();
-    return { thread, outside, xstate, program, token: inspectThread(program, thread) };
+    return { thread, outside, xstate, program, token: inspectThread(program, thread, outside) };
   });
   const [leader] = asked;
   if (leader === undefined) throw new RangeError('a task has a thread');
-  const taskToken = inspectTask(leader.program, facts);
+  const taskToken = inspectTask(leader.program, task, facts);
   const brk = leader.program.call(SYS.brk, 0);
   const lockFuture = inspectLockFuture(leader.program);
   const tellFiles = files.ask(leader.program, task.pid);
+  for (const pid of task.deadTwins) addReap(leader.program, pid);
+  const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+  const tellTwins = twins?.ask(leader.program, task, shared);
   const results = visit(task, vmas, asked);
   tellFiles(at(results, 0));
+  tellTwins?.(at(results, 0));
   const described = asked.map(({ token, thread, outside }, i) =>
     describeThread(token, at(results, i), thread, outside),
   );
@@ -88,7 +95,11 @@ export function inspectTaskState(
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
       },
       ...(isLeader ? { tc } : {}),
-      thread_core: { ...threadCore, ...at(seccomp, i), signals_p: withoutStop(task, outside.pending) },
+      thread_core: {
+        ...threadCore,
+        ...at(seccomp, i),
+        signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+      },
     });
   });
   return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
@@ -99,14 +110,8 @@ function visit(
   vmas: readonly DescribedVma[],
   asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
 ) {
-  const executable = vmas.filter(({ entry }) => (entry.prot & PROT_EXEC) !== 0 && (entry.flags & MAP_PRIVATE) !== 0);
-  const isVdso = ({ entry }: DescribedVma) => (entry.status & VMA_AREA_VDSO) !== 0;
-  const places = [...executable.filter(isVdso), ...executable.filter((vma) => !isVdso(vma) && vma.needsFile)];
-  using guest = new Guest(
-    task.leader,
-    places.map(({ entry }) => entry),
-    task.leader.status.sigCgt,
-  );
+  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  using guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);

@@ -44,6 +44,8 @@ liveTest('pidfds and descriptors of namespaces survive', 'pidfds', {
   ignore: [/\/fdinfo\//, /\/status\/Sig(Blk|Ign)$/],
 });
 liveTest('an AIO ring survives', 'aio');
+// The ids of maps are new.
+liveTest('BPF maps keep their content, and stay one map for all who have it', 'bpf-maps', { ignore: [/\/fdinfo\//] });
 liveTest('file locks survive with --file-locks', 'file-locks', {
   dumpArgs: ['--file-locks'],
   restoreArgs: ['--file-locks'],

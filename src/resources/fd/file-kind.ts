@@ -95,7 +95,7 @@ export interface DescriptorOf {
 }
 
 /** Images with raw data after each entry that kinds may add to. */
-export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues';
+export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues' | 'bpfmap-data';
 
 /** What a kind may use while it dumps a file. */
 export interface KindDump {

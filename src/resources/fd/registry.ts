@@ -1,5 +1,6 @@
 /** All kinds of open files. The order does not matter: each file is recognised by one kind only. */
 
+import { bpfMap } from './bpf-map/bpf-map.ts';
 import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fanotify } from './fanotify/fanotify.ts';
@@ -36,6 +37,7 @@ export const FILE_KINDS: readonly FileKind[] = [
   fanotify,
   namespaceFile,
   unixSocket,
+  bpfMap,
   netlinkSocket,
   packetSocket,
 ];

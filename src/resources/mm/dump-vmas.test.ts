@@ -126,7 +126,7 @@ test('what cannot be dumped says why', () => {
     {
       object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[io_uring]",
       action: 'cannot be dumped',
-      why: 'io_uring rings cannot be read out of the kernel',
+      why: 'the kernel does not tell what an io_uring ring has been asked for',
       remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
     },
   ]);

@@ -3,6 +3,7 @@
  *
  * What is lost: nothing that smaps shows, except protection keys in use, which are refused.
  */
+
 import type { CriuErrorFields } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import {
@@ -24,6 +25,7 @@ import {
 import { O_RDONLY, O_RDWR } from '../../linux/abi/fcntl.ts';
 import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
+import { IO_URING } from '../fd/fd-table/unknown-kind.ts';
 import type { Range } from './address-space.ts';
 
 /** A mapping and its image. `needsFile`: `entry.shmid` becomes the id of the mapped file. */
@@ -88,10 +90,8 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
     return { why: 'shadow stacks are not supported', remedy: 'run it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off' };
   }
   if (path.startsWith('anon_inode:[io_uring]')) {
-    return {
-      why: 'io_uring rings cannot be read out of the kernel',
-      remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
-    };
+    const { unsupported, remedy } = IO_URING;
+    return { why: unsupported, ...(remedy === undefined ? {} : { remedy }) };
   }
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (!isSocket(path) && (vmFlags.has('pf') || vmFlags.has('io'))) return { why: 'it is memory of a device' };

@@ -3,12 +3,15 @@
  * is a guess from the running tree; a task that grows in between gets the rest of its room while it is frozen.
  */
 import type { ImageDir } from '../../image/image-dir.ts';
-import { tryListDirectory, tryReadFile } from '../../linux/syscalls/fs.ts';
+import { tryListDirectory, tryReadProc } from '../../linux/syscalls/fs.ts';
 import { parseChildren } from '../../proc/small.ts';
 import { PagesFile } from './dump-pages.ts';
 
 /** Smaller tasks are not worth while. */
 const PREPARED_BYTES_MIN = 16 << 20;
+/** So many threads of a task are asked for their children: this is a guess, not worth a call for each of thousands. */
+const THREADS_MAX = 32;
+const PAGE = 4096;
 /** For what comes on top of the anonymous memory: the vdso, and what the task touches until it is frozen. */
 const SPARE_BYTES = 1 << 20;
 
@@ -34,31 +37,34 @@ export class PreparedPages {
     }
   }
 
-  /** The file of a task, which the caller closes; undefined when it has none. */
-  take(pid: number): PagesFile | undefined {
-    const file = this.#files.get(pid);
-    this.#files.delete(pid);
+  /** The file of a task: the one that was made for it, or a new one. */
+  fileOf(pid: number, images: ImageDir): PagesFile {
+    const file = this.#files.get(pid) ?? new PagesFile(images, this.#nextId++);
+    this.#files.set(pid, file);
     return file;
   }
 
-  /** Closes what nobody took. */
+  /** Closes and unmaps all files. */
   [Symbol.dispose](): void {
-    for (const file of this.#files.values()) file.close();
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+    this.#files.clear();
   }
 }
 
 function childrenOf(pid: number): number[] {
   const tids = tryListDirectory(`/proc/${pid}/task`);
-  if (typeof tids === 'number') return [];
-  return tids.flatMap((tid) => {
-    const text = tryReadFile(`/proc/${pid}/task/${tid}/children`);
-    return typeof text === 'string' ? parseChildren(text) : [];
-  });
+  const children: number[] = [];
+  if (typeof tids === 'number') return children;
+  for (let i = 0; i < tids.length && i < THREADS_MAX; i++) {
+    const text = tryReadProc(`/proc/${pid}/task/${tids[i]}/children`);
+    if (typeof text === 'string' && text !== '') children.push(...parseChildren(text));
+  }
+  return children;
 }
 
-/** Anonymous memory of a task in bytes, from its status; 0 when it is gone. */
+/** Resident memory of a task that is not of files, in bytes (man 5 proc_pid_statm); 0 when it is gone. */
 function anonymousBytes(pid: number): number {
-  const text = tryReadFile(`/proc/${pid}/status`);
-  const kib = typeof text === 'string' ? /^RssAnon:\s+(\d+) kB$/m.exec(text)?.[1] : undefined;
-  return Number(kib ?? 0) * 1024;
+  const text = tryReadProc(`/proc/${pid}/statm`);
+  const pages = typeof text === 'string' ? text.split(' ') : [];
+  return (Number(pages[1] ?? 0) - Number(pages[2] ?? 0)) * PAGE;
 }

@@ -27,7 +27,15 @@ import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/sysca
 import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
-import type { DataImage, DescriptorOf, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
+import type {
+  DataImage,
+  DescriptorOf,
+  DumpFilesOptions,
+  FileKind,
+  KindDump,
+  OpenFile,
+  Unsupported,
+} from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
@@ -36,7 +44,7 @@ import { FdProbe } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
-import { unknownKind } from './unknown-kind.ts';
+import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
 export interface MappedFile {
@@ -174,7 +182,7 @@ export class FilesDump implements KindDump {
     if (this.#remaps.length > 0) images.write('remap-fpath', undefined, this.#remaps);
     const locks = this.#locks.entries;
     if (locks.length > 0) images.write('filelocks', undefined, locks);
-    for (const image of ['pipes-data', 'fifo-data', 'sk-queues'] as const) {
+    for (const image of ['pipes-data', 'fifo-data', 'sk-queues', 'bpfmap-data'] as const) {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
@@ -311,7 +319,7 @@ export class FilesDump implements KindDump {
   /** `receiver`: the task that it is in flight to. */
   #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
     const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
-    if (kind === undefined) return this.#fail(unknownKind(file));
+    if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
     const { id, isNew } = this.#ids.identify(file);
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
@@ -342,7 +350,7 @@ export class FilesDump implements KindDump {
       const file = InspectedFile.ofPath(task, localFd, role);
       const known = this.#byPath.get(file);
       if (known !== undefined) return known;
-      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(unknownKind(file));
+      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(blocker(file, refuseUnknown(file)));
       const id = this.#ids.next();
       const result = file.isKernelShmem ? dumpMemfd(file, id, this) : dumpRegularFile(file, id, this);
       if ('unsupported' in result) return this.#fail(blocker(file, result));
@@ -363,10 +371,7 @@ export class FilesDump implements KindDump {
   }
 }
 
-function blocker(
-  file: OpenFile,
-  { unsupported, remedy, action }: { unsupported: string; remedy?: string; action?: string },
-) {
+function blocker(file: OpenFile, { unsupported, remedy, action }: Unsupported): CriuErrorFields {
   const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
   return remedy === undefined ? fields : { ...fields, remedy };
 }

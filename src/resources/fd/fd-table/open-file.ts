@@ -18,7 +18,7 @@ import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, fcntl, fstat, fstatfsType, readFile, type Stat } from '../../../linux/syscalls/fs.ts';
+import { close, fcntl, fstat, fstatfsType, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
@@ -121,7 +121,7 @@ export class InspectedFile implements OpenFile {
 }
 
 function readFacts(localFd: number): FileFacts {
-  return { fdinfo: readFile(`/proc/self/fdinfo/${localFd}`), stat: fstat(localFd), link: readLink(localFd) };
+  return { fdinfo: readProc(`/proc/self/fdinfo/${localFd}`), stat: fstat(localFd), link: readLink(localFd) };
 }
 
 let ownFds: Folder | undefined;

@@ -115,7 +115,7 @@ const POLLIN = 1;
 function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
   if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
   const pollfd = Int32Array.of(localFd, POLLIN);
-  return syscall(SYS.poll, pollfd, 1, 0) > 0;
+  return syscall(SYS.poll, pollfd, 1, 0) > 0 && (pollfd[1] ?? 0) >> 16 === POLLIN;
 }
 
 /** struct ucred. Nothing when it is of root, whom a restore is done by. */
