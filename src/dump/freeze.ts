@@ -187,9 +187,12 @@ export class Freezer {
     }
     const pidfd = pidfd_open(pid);
     this.#pidfds.push(pidfd);
-    const { ppid, pgrp: pgid, session: sid, comm } = leader.stat;
+    const path = `/proc/${pid}/stat`;
+    const stat = parseStat(mustRead(path), path);
+    const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
-    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, pidfd, stopSignal, label: `task ${pid} '${comm}'` };
+    const label = `task ${pid} '${comm}'`;
+    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, label };
   }
 }
 
@@ -203,11 +206,10 @@ export function notInTime(): CriuError {
 }
 
 function describeThread(pid: number, tid: number): FrozenThread {
-  const folder = `/proc/${pid}/task/${tid}`;
-  const status = parseStatus(mustRead(`${folder}/status`), `${folder}/status`);
-  const stat = parseStat(mustRead(`${folder}/stat`), `${folder}/stat`);
+  const path = `/proc/${pid}/task/${tid}/status`;
+  const status = parseStatus(mustRead(path), path);
   if (status.seccomp !== 0) suspendSeccomp(tid);
-  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status, stat };
+  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status };
 }
 
 function describeZombie(pid: number): FrozenZombie | undefined {

@@ -25,6 +25,7 @@ import {
   readTask,
   readThread,
   type ThreadFacts,
+  type ThreadToken,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
@@ -52,13 +53,12 @@ export function inspectTaskState(
   files: FilesDump,
 ): TaskState {
   const facts = readTask(task);
+  const questions = new ThreadQuestions();
   const asked = task.threads.map((thread) => {
     const outside = readThread(thread);
     const { abortAddress } = outside.rseq;
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-    const xstate = describeXstate(readXstate(thread.tid));
-    const program = new Program();
-    return { thread, outside, xstate, program, token: inspectThread(program, thread) };
+    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...questions.for(thread) };
   });
   const [leader] = asked;
   if (leader === undefined) throw new RangeError('a task has a thread');
@@ -92,6 +92,22 @@ export function inspectTaskState(
     });
   });
   return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
+}
+
+/** One program for all threads to which it is the same; the leader, who is asked more, has one of its own. */
+class ThreadQuestions {
+  readonly #byGroups = new Map<number, { program: Program; token: ThreadToken }>();
+
+  for(thread: FrozenThread): { program: Program; token: ThreadToken } {
+    const groups = thread.tid === thread.pid ? -1 : thread.status.groups.length;
+    let questions = this.#byGroups.get(groups);
+    if (questions === undefined) {
+      const program = new Program();
+      questions = { program, token: inspectThread(program, thread) };
+      this.#byGroups.set(groups, questions);
+    }
+    return questions;
+  }
 }
 
 function visit(
@@ -166,7 +182,7 @@ export function describeMm(
   exeFileId: number,
   state: TaskState,
 ): MmEntry {
-  const { stat } = task.leader;
+  const { stat } = task;
   const auxv = tryReadFileBytes(`/proc/${task.pid}/auxv`);
   const pairs = typeof auxv === 'number' ? [] : parseAuxv(auxv);
   return {

@@ -161,6 +161,10 @@ export class WireWriter {
 
   endNested(start: number): void {
     const size = this.length - start;
+    if (size < 0x80) {
+      this.bytes[start - 1] = size;
+      return;
+    }
     let extra = 0;
     for (let rest = size >>> 7; rest !== 0; rest >>>= 7) extra++;
     this.reserve(extra);

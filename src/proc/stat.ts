@@ -19,11 +19,9 @@ export interface Stat {
   readonly tpgid: number;
   /** PF_* of include/linux/sched.h. */
   readonly flags: number;
-  readonly nice: number;
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
-  readonly rtPriority: number;
   readonly startData: number;
   readonly endData: number;
   readonly startBrk: number;
@@ -62,11 +60,9 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     ttyNr: number(7),
     tpgid: number(8),
     flags: number(9),
-    nice: number(19),
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),
-    rtPriority: number(40),
     startData: number(45),
     endData: number(46),
     startBrk: number(47),

@@ -15,8 +15,8 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import { agentCode, type GeneralRegisters, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
-import type { Program, Result } from '../agent/program.ts';
+import { agentCode, type GeneralRegisters, OP_BYTES, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import { type Program, type Result, setWord } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
 import { PTRACE_GETSIGMASK, PTRACE_SETSIGMASK, PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
@@ -128,8 +128,8 @@ export class Guest {
     const { address, codeBytes, bytes } = this.#home;
     const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
     this.#moveOut();
-    return plans.map(({ program, offset }) => {
-      return new VisitResult(program, data.subarray(offset, offset + program.byteLength));
+    return plans.map(({ layout, offset }) => {
+      return new VisitResult(layout.program, data.subarray(offset, offset + layout.image.length));
     });
   }
 
@@ -137,34 +137,27 @@ export class Guest {
     this.#memory[Symbol.dispose]();
   }
 
+  /** Adds the end to each program; several threads may have the same one. */
   #layOut(visits: readonly Visit[]): Plan[] {
-    let bytes = 0;
-    return visits.map(({ thread, program }, index) => {
-      const mask = program.words(thread.signalMask);
-      const scratch = program.words(register(thread.registers, 'eflags'));
+    const layouts = new Map<Program, Layout>();
+    const plans: Plan[] = [];
+    let offset = 0;
+    for (const { thread, program } of visits) {
+      const layout = layouts.get(program) ?? addEnd(program, this.#pid);
+      layouts.set(program, layout);
       const marker = markerFor(thread, this.#caught);
-      const end = program.call(SYS.tgkill, this.#pid, thread.tid, marker ?? 0);
-      program.call(SYS.rt_sigprocmask, SIG_SETMASK, mask, 0, SIGSET_BYTES);
-      const plan = {
-        thread,
-        program,
-        marker,
-        end,
-        scratch,
-        offset: bytes,
-        resumeOffset: AGENT_BYTES + index * RESUME_BYTES,
-      };
-      program.leave();
-      bytes += (program.byteLength + 63) & ~63;
-      return plan;
-    });
+      plans.push({ thread, layout, marker, offset, resumeOffset: AGENT_BYTES + plans.length * RESUME_BYTES });
+      offset += (layout.image.length + 63) & ~63;
+    }
+    return plans;
   }
 
   /** Maps the home and writes agent, programs and the ways back into it. */
   #moveIn(plans: readonly Plan[]): void {
     const roundUp = (n: number) => (n + PAGE - 1) & ~(PAGE - 1);
+    const last = plans.at(-1);
     const codeBytes = roundUp(AGENT_BYTES + plans.length * RESUME_BYTES);
-    const dataBytes = roundUp(plans.reduce((sum, plan) => sum + plan.program.byteLength + 64, 0));
+    const dataBytes = roundUp(last === undefined ? 0 : last.offset + last.layout.image.length);
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
     const home = this.#syscall(SYS.mmap, 0, codeBytes + dataBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (home < 0) this.#noRoom(home);
@@ -175,12 +168,18 @@ export class Guest {
     const image = new Uint8Array(codeBytes);
     image.set(agentCode());
     const data = new Uint8Array(dataBytes);
+    const view = new DataView(data.buffer);
     for (const plan of plans) {
-      const at = home + codeBytes + plan.offset;
-      const scratch = at + plan.program.placeOffset(plan.scratch);
-      image.set(resumeCode(wayBack(plan.thread), { scratch }), plan.resumeOffset);
-      plan.program.setLeave(home + plan.resumeOffset);
-      data.set(plan.program.assemble(at), plan.offset);
+      const { thread, layout, offset, resumeOffset } = plan;
+      const at = home + codeBytes + offset;
+      image.set(resumeCode(wayBack(thread), { scratch: at + layout.flagsAt }), resumeOffset);
+      data.set(layout.image, offset);
+      for (const word of layout.relocations) setWord(view, offset + word, at + view.getUint32(offset + word, true));
+      view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);
+      view.setBigUint64(offset + layout.flagsAt, register(thread.registers, 'eflags'), true);
+      view.setUint32(offset + layout.tidAt, thread.tid, true);
+      view.setUint32(offset + layout.markerAt, plan.marker ?? 0, true);
+      setWord(view, offset + layout.leaveAt, home + resumeOffset);
     }
     this.#memory.write(home, image);
     writeMemory(this.#pid, home + codeBytes, data);
@@ -214,7 +213,7 @@ export class Guest {
     const { thread } = plan;
     const block = this.#home.address + this.#home.codeBytes + plan.offset;
     if (runs) this.#waitForMarker(plan);
-    else this.#stepTo(thread, block + plan.end.op * 64);
+    else this.#stepTo(thread, block + plan.layout.endAt);
     writeSignalMask(thread.tid, thread.signalMask);
     writeRegisters(thread.tid, thread.registers);
   }
@@ -301,12 +300,45 @@ function wayBack(thread: GuestThread): GeneralRegisters {
   return (name) => register(registers, name);
 }
 
+/** A program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
+interface Layout {
+  readonly program: Program;
+  readonly image: Uint8Array;
+  /** Words that hold addresses of the program itself. */
+  readonly relocations: readonly number[];
+  /** The signal that marks the end. */
+  readonly endAt: number;
+  readonly tidAt: number;
+  readonly markerAt: number;
+  readonly maskAt: number;
+  readonly flagsAt: number;
+  readonly leaveAt: number;
+}
+
+function addEnd(program: Program, pid: number): Layout {
+  const mask = program.reserve(SIGSET_BYTES);
+  const flags = program.reserve(8);
+  const end = program.call(SYS.tgkill, pid, 0, 0);
+  program.call(SYS.rt_sigprocmask, SIG_SETMASK, mask, 0, SIGSET_BYTES);
+  const leave = program.leave(0);
+  const relocations: number[] = [];
+  return {
+    program,
+    image: program.assemble(0, relocations),
+    relocations,
+    endAt: end.op * OP_BYTES,
+    tidAt: program.argumentOffset(end, 1),
+    markerAt: program.argumentOffset(end, 2),
+    maskAt: program.placeOffset(mask),
+    flagsAt: program.placeOffset(flags),
+    leaveAt: program.argumentOffset(leave, 0),
+  };
+}
+
 interface Plan {
   readonly thread: GuestThread;
-  readonly program: Program;
+  readonly layout: Layout;
   readonly marker: number | undefined;
-  readonly end: Result;
-  readonly scratch: { kind: 'place'; offset: number; bytes: number };
   readonly offset: number;
   readonly resumeOffset: number;
 }

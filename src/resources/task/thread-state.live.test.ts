@@ -86,7 +86,6 @@ function dumpStub(pid: number): State {
     registers: readRegisters(pid),
     signalMask: readSignalMask(pid),
     status: parseStatus(readFile(`/proc/${pid}/status`)),
-    stat: parseStat(readFile(`/proc/${pid}/stat`)),
   };
   const task: FrozenTask = {
     kind: 'task',
@@ -96,6 +95,7 @@ function dumpStub(pid: number): State {
     sid: 1,
     threads: [leader],
     leader,
+    stat: parseStat(readFile(`/proc/${pid}/stat`)),
     pidfd: -1,
     stopSignal: undefined,
     label: 'stub',
