@@ -96,9 +96,12 @@ export class Program {
     return this.#add(KIND.clone, nr, CHECKS.must, [cloneArgs, size, 0, 0, 0, child], because);
   }
 
-  /** clone3 of a child that the tracer stops before its first instruction, and which gets a program of its own. */
-  fork(nr: number, cloneArgs: Place, size: number): Result {
-    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, 0], '');
+  /**
+   * clone3 of a child that the tracer stops before its first instruction. It gets a program of its own then, or goes on at
+   * `child`.
+   */
+  fork(nr: number, cloneArgs: Place, size: number, child: Label | 0 = 0): Result {
+    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, child], '');
   }
 
   store64(target: ProgramArg, value: ProgramArg): void {

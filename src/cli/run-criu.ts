@@ -9,7 +9,7 @@ import { AssertionError, CriuError, CriuErrors, errorText, SyscallError } from '
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
-import { DUMP_FAILED, DUMP_FINISHED, RESTORE_FAILED } from './closing-lines.ts';
+import { DUMP_FAILED, DUMP_FINISHED, linesForStderr, RESTORE_FAILED } from './closing-lines.ts';
 import type { CommandContext, CommandModule } from './command-context.ts';
 import {
   assertInherited,
@@ -104,6 +104,8 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
       return await import('./commands/cpuinfo.ts');
     case 'exec':
       return await import('./commands/exec.ts');
+    case 'crit':
+      return await import('./commands/crit.ts');
     case 'show':
       return await import('./commands/show.ts');
     default:
@@ -136,12 +138,13 @@ async function reportMistake(error: unknown): Promise<number> {
 
 /**
  * Each failure on a line of its own; the last line says in CRIU's words what failed and repeats the cause. When the log
- * is a file, that line goes to stderr as well: often nobody will ever see the file.
+ * is a file, all of that goes to stderr as well: often nobody will ever see the file.
  */
 function reportFailure(error: unknown, command: CommandName, options: CriuOptions, hasBegun: boolean): number {
   openFallback();
   const log = sink.logger.child(command);
-  if (error instanceof CriuErrors) for (const line of error.lines.slice(1)) log.error(line);
+  const findings = error instanceof CriuErrors ? error.lines.slice(1) : [];
+  for (const line of findings) log.error(line);
   const failed = hasBegun ? FAILED[command] : undefined;
   const last = failed === undefined ? describe(error) : `${failed} ${describe(error)}`;
   log.error(last);
@@ -150,7 +153,8 @@ function reportFailure(error: unknown, command: CommandName, options: CriuOption
   if (isLogHidden && sink.level > 0) {
     const onStderr = createLogSink();
     onStderr.open(2);
-    onStderr.logger.child(command).error(`${last} (log: ${options.logFile})`);
+    const said = onStderr.logger.child(command);
+    for (const line of linesForStderr(findings, last, options.logFile ?? '')) said.error(line);
   }
   return error instanceof CriuError ? error.exitCode : 1;
 }

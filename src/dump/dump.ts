@@ -1,5 +1,6 @@
 /**
- * Dump: freeze → look → refuse, or ask inside → copy memory → write images → kill or let go.
+ * Dump: freeze → look → refuse, or ask inside → copy memory → write images → kill or let go. With --leave-running big
+ * tasks are let go before their memory is copied: twins.ts.
  *
  * Until the last image is written the tree can go on as if nothing had happened, and does so when anything fails. The
  * inventory is written last: a folder without it is no image.
@@ -10,108 +11,120 @@ import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readFile, readProc } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
+import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
 import { readLsmModule } from '../resources/creds/lsm.ts';
 import { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids.ts';
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
-import type { Range } from '../resources/mm/address-space.ts';
+import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { PagesFile, pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
-import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
-import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
+import { planRuns } from '../resources/mm/dump-pages.ts';
+import type { MemoryObject } from '../resources/mm/dump-shared.ts';
+import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
+import { scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
+import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+import { chooseTwins } from './twin-policy.ts';
+import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
-  /** Told how much of the memory is written, in bytes. */
-  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
-}
-
-export interface DumpStatistics {
-  pagesScanned: number;
-  pagesWritten: number;
-  pagesLazy: number;
-  sharedPagesWritten: number;
-  memdumpUs: number;
-  memwriteUs: number;
+  readonly cgroups: CgroupDumpOptions;
 }
 
 /** Values of lsmtype in the inventory. */
 const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
-interface DumpedTask {
-  readonly task: FrozenTask;
+interface DumpedTask extends TaskPages {
   readonly ids: TaskKobjIdsEntry;
-  readonly vmas: DescribedVma[];
-  readonly pages: ScannedPages;
+  readonly hasAio: boolean;
   readonly exe: number;
   readonly cwd: number;
   readonly root: number;
 }
 
+/** A dump for which the tree need not be frozen any more. */
+export interface TakenDump {
+  readonly statistics: DumpStatistics;
+  /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
+  complete(): void;
+  /** Takes back what was changed in the file system, for a tree that goes on. */
+  undo(): void;
+}
+
 /**
- * Writes all images of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
- * `undo` of the result takes back what was changed in the file system for a tree that goes on.
+ * Takes all that is needed of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
+ * With `twins` big tasks get a copy-on-write twin; without, or when there can't be one, all memory is copied at once.
  */
 export function dumpTree(
   tree: FrozenTree,
   images: ImageDir,
   prepared: PreparedPages,
+  twins: Twins | undefined,
   options: DumpOptions,
   log: Logger,
-) {
+): TakenDump {
   const files = new FilesDump(options, log);
   try {
-    const statistics = writeTree(tree, images, prepared, options, files, log);
-    return { statistics, undo: () => files.rollback() };
+    const { statistics, complete } = takeTree(tree, images, prepared, twins, options, files, log);
+    return { statistics, complete, undo: () => files.rollback() };
   } catch (error) {
     files.rollback();
     throw error;
   }
 }
 
-function writeTree(
+function takeTree(
   tree: FrozenTree,
   images: ImageDir,
   prepared: PreparedPages,
+  twins: Twins | undefined,
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
-): DumpStatistics {
+): Omit<TakenDump, 'undo'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
-  problems.push(...rings.problems(), ...segments.problems);
+  const cgroups = new DumpedCgroups(tree, options.cgroups);
+  problems.push(...rings.problems(), ...segments.problems, ...cgroups.problems);
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
-  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
+  const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
+  const states = dumped.map(({ task, vmas }) =>
+    inspectTaskState(task, vmas, filters, files, withTwin.has(task) ? twins : undefined),
+  );
   rings.settle();
-  const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared, options.onProgress);
+  const memory = new MemoryDump(images, prepared, twins, options.onProgress);
+  memory.take(dumped, sharedObjects(files, segments));
   rings.check();
-  log.debug('memory is written');
+  log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   dumped.forEach((one, i) => {
     const state = states[i];
-    if (state !== undefined) writeTask(one, state, images);
+    if (state !== undefined) writeTask(one, state, images, cgroups);
   });
   for (const member of tree.members) {
     if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
@@ -122,16 +135,26 @@ function writeTree(
     const messages = segments.entries.map((message) => ({ message, payload: new Uint8Array(0) }));
     images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
   }
+  if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
   images.write('seccomp', undefined, [filters.entry]);
   writeClocks(tree, images, dumped[0]?.ids, namespaces);
   writePstree(tree, images);
+  const complete = () => {
+    memory.complete();
+    stopIfInterrupted();
+    writeInventory(images, namespaces);
+  };
+  return { statistics: memory.statistics, complete };
+}
+
+function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
   images.write('inventory', undefined, [
     {
       img_version: IMAGES_V1_1,
       fdinfo_per_id: true,
       root_ids: { ...DUMPER_IDS, ...namespaces.own },
       ns_per_id: true,
-      root_cg_set: 1,
+      root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
@@ -139,7 +162,6 @@ function writeTree(
       dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
     },
   ]);
-  return statistics;
 }
 
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */
@@ -166,9 +188,12 @@ function lookAt(
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
     const pages = scanPages(task.pid);
     described.vmas.push(...guardVmas(pages.guards));
-    return { task, ids, vmas: described.vmas, pages, exe };
+    const runs = planRuns(described.vmas, pages.content);
+    const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    return { task, ids, vmas: described.vmas, runs, hasAio, exe };
   });
   files.collect(tree, filesIds);
+  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
@@ -209,48 +234,6 @@ function sharingProblems(tree: FrozenTree, shared: ReturnType<typeof assignShare
   });
 }
 
-function writeMemory(
-  dumped: readonly DumpedTask[],
-  objects: readonly MemoryObject[],
-  images: ImageDir,
-  prepared: PreparedPages,
-  onProgress: DumpOptions['onProgress'],
-): DumpStatistics {
-  const started = Bun.nanoseconds();
-  const statistics = {
-    pagesScanned: 0,
-    pagesWritten: 0,
-    pagesLazy: 0,
-    sharedPagesWritten: 0,
-    memdumpUs: 0,
-    memwriteUs: 0,
-  };
-  let id = prepared.nextId;
-  const planned = dumped.map(({ task, vmas, pages }) => ({ task, vmas, runs: planRuns(vmas, pages.content) }));
-  const total = planned.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
-  let done = 0;
-  for (const { task, vmas, runs } of planned) {
-    stopIfInterrupted();
-    const file = prepared.take(task.pid) ?? new PagesFile(images, id++);
-    const writing = Bun.nanoseconds();
-    file.copy(task.pid, runs, (bytes) => {
-      done += bytes;
-      onProgress?.(done, total);
-    });
-    statistics.memwriteUs += Math.round((Bun.nanoseconds() - writing) / 1000);
-    statistics.pagesWritten += file.pages;
-    statistics.pagesLazy += runs.reduce((sum, run) => sum + (run.isLazy ? (run.end - run.start) / 4096 : 0), 0);
-    statistics.pagesScanned += vmas.reduce((sum, { entry }) => sum + (entry.end - entry.start) / 4096, 0);
-    file.close();
-    images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
-  }
-  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, id);
-  statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
-  return statistics;
-}
-
-const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);
-
 /** All memory that is written once for the tree, with numbers of its own. */
 function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject[] {
   const inodes = memfdInodes(files);
@@ -258,8 +241,16 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
   return [...inodes.objects, ...segments.objects];
 }
 
-function writeTask({ task, ids, vmas, exe, cwd, root }: DumpedTask, state: TaskState, images: ImageDir): void {
-  for (const [tid, core] of state.cores) images.write('core', tid, [core]);
+function writeTask(
+  { task, ids, vmas, exe, cwd, root }: DumpedTask,
+  state: TaskState,
+  images: ImageDir,
+  cgroups: DumpedCgroups,
+): void {
+  for (const [tid, core] of state.cores) {
+    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
+    images.write('core', tid, [{ ...core, thread_core }]);
+  }
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, exe, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);

@@ -17,7 +17,7 @@ import { readSignalMask } from '../tracee/guest.ts';
 import { readRegisters } from '../tracee/registers.ts';
 import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
-import type { FrozenTask, FrozenThread, FrozenTree, FrozenZombie } from './frozen-tree.ts';
+import { type FrozenTask, type FrozenThread, type FrozenTree, type FrozenZombie, TWIN_NAME } from './frozen-tree.ts';
 
 /** A task while the tree is being frozen. */
 interface Seized {
@@ -32,6 +32,8 @@ export class Freezer {
   #deadline = Number.POSITIVE_INFINITY;
   readonly #seized = new Map<number, Seized>();
   readonly #zombies = new Set<number>();
+  /** Twins of dumps that were killed: no tasks of the tree. */
+  readonly #deadTwins = new Set<number>();
   readonly #pidfds: number[] = [];
   readonly #cgroup: FreezerCgroup | undefined;
   /** Interrupted while their cgroup is frozen: they stop when it is thawed. */
@@ -64,7 +66,7 @@ export class Freezer {
         this.#checkDeadline();
         if (this.#seizeThreads(task)) isNew = true;
         for (const child of this.#children(task)) {
-          if (this.#seized.has(child) || this.#zombies.has(child)) continue;
+          if (this.#seized.has(child) || this.#zombies.has(child) || this.#deadTwins.has(child)) continue;
           if (child === getpid()) {
             throw new CriuError({
               object: `task ${root}`,
@@ -72,7 +74,8 @@ export class Freezer {
               remedy: 'start criu from outside of the tree',
             });
           }
-          if (this.#seizeTask(child) || this.#zombies.has(child)) isNew = true;
+          if (isDeadTwin(tryStat(child))) this.#deadTwins.add(child);
+          else if (this.#seizeTask(child) || this.#zombies.has(child)) isNew = true;
         }
       }
     }
@@ -191,8 +194,9 @@ export class Freezer {
     const stat = parseStat(mustRead(path), path);
     const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
+    const deadTwins = this.#children({ pid, tids, stopSignal }).filter((child) => this.#deadTwins.has(child));
     const label = `task ${pid} '${comm}'`;
-    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, label };
+    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, deadTwins, label };
   }
 }
 
@@ -205,7 +209,8 @@ export function notInTime(): CriuError {
   });
 }
 
-function describeThread(pid: number, tid: number): FrozenThread {
+/** A stopped thread of ours; its seccomp filters are out of the way. */
+export function describeThread(pid: number, tid: number): FrozenThread {
   const path = `/proc/${pid}/task/${tid}/status`;
   const status = parseStatus(mustRead(path), path);
   if (status.seccomp !== 0) suspendSeccomp(tid);
@@ -244,8 +249,14 @@ function tryStat(pid: number): Stat | undefined {
 }
 
 function isZombie(pid: number): boolean {
-  const state = tryStat(pid)?.state;
-  return state === 'Z' || state === 'X';
+  return isDead(tryStat(pid));
+}
+
+const isDead = (stat: Stat | undefined) => stat?.state === 'Z' || stat?.state === 'X';
+
+/** A copy-on-write twin that nobody reaped, because criu was killed: see twins.ts. */
+function isDeadTwin(stat: Stat | undefined): boolean {
+  return stat !== undefined && isDead(stat) && stat.exitSignal === 0 && stat.comm === TWIN_NAME;
 }
 
 function seizeError(pid: number, tid: number, error: SyscallError): CriuError {

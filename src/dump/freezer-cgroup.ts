@@ -43,13 +43,14 @@ const CONTROLS: readonly Control[] = [
 ];
 
 export class FreezerCgroup {
-  readonly #path: string;
+  readonly path: string;
   readonly #control: Control;
-  readonly #wasFrozen: boolean;
+  /** Somebody else had frozen it. */
+  readonly wasFrozen: boolean;
 
   /** `path` is the folder of the cgroup. Throws CriuError when it has no freezer. */
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
     const control = CONTROLS.find(({ file }) => typeof tryReadFile(`${path}/${file}`) === 'string');
     if (control === undefined) {
       throw new CriuError({
@@ -60,12 +61,12 @@ export class FreezerCgroup {
       });
     }
     this.#control = control;
-    this.#wasFrozen = this.#isFrozen();
+    this.wasFrozen = this.#isFrozen();
   }
 
   /** Returns when all tasks stand. Throws CriuError; Interrupted at the end of --timeout. */
   freeze(): void {
-    if (this.#wasFrozen) return;
+    if (this.wasFrozen) return;
     this.#write(this.#control.frozen);
     while (!this.#isFrozen()) {
       stopIfInterrupted();
@@ -81,16 +82,16 @@ export class FreezerCgroup {
   /** As it was before. Never throws. */
   restore(): void {
     const { file, frozen, thawed } = this.#control;
-    tryWriteFile(`${this.#path}/${file}`, this.#wasFrozen ? frozen : thawed, O_WRONLY);
+    tryWriteFile(`${this.path}/${file}`, this.wasFrozen ? frozen : thawed, O_WRONLY);
   }
 
   #isFrozen(): boolean {
-    const text = tryReadFile(`${this.#path}/${this.#control.stateFile}`);
+    const text = tryReadFile(`${this.path}/${this.#control.stateFile}`);
     return typeof text === 'string' && this.#control.isFrozen(text);
   }
 
   #write(text: string): void {
-    const path = `${this.#path}/${this.#control.file}`;
+    const path = `${this.path}/${this.#control.file}`;
     const result = tryWriteFile(path, text, O_WRONLY);
     if (result < 0) throw new CriuError({ object: path, action: `cannot be written (${errnoName(-result)})` });
   }

@@ -29,6 +29,8 @@ export interface FrozenTask {
   readonly pidfd: number;
   /** Signal of the job-control stop it was in when we came; undefined when it was running. */
   readonly stopSignal: number | undefined;
+  /** Zombies that dumps which were killed have left (see twins.ts): children, but not of the tree. */
+  readonly deadTwins: readonly number[];
   /** "task 1234 'nginx'", for messages. */
   readonly label: string;
 }
@@ -53,3 +55,6 @@ export interface FrozenTree {
   /** Only the living ones. */
   readonly tasks: readonly FrozenTask[];
 }
+
+/** The name (comm) of copy-on-write twins. */
+export const TWIN_NAME = 'criu-twin';

@@ -26,21 +26,21 @@ export class NamespaceNumbers {
   /** criu's own. */
   readonly own: NamespaceIds;
 
-  /** The time namespace of the first task that was identified, the root. */
-  #treeTime: number | undefined;
+  /** The namespaces of the first task that was identified, the root. */
+  #root: NamespaceIds | undefined;
 
   constructor() {
     this.own = this.#idsOf('self');
   }
 
   /**
-   * The namespaces of a task, the root first, and what speaks against dumping it: for now only the time namespace of the
-   * whole tree may differ from criu's.
+   * The namespaces of a task, the root first, and what speaks against dumping it: for now only the time and cgroup
+   * namespaces of the whole tree may differ from criu's.
    */
   identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
     const ids = this.#idsOf(String(pid));
     const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {
-      if (ids[field] === this.own[field] || name === 'time') return [];
+      if (ids[field] === this.own[field] || name === 'time' || name === 'cgroup') return [];
       return [
         {
           object: label,
@@ -50,8 +50,13 @@ export class NamespaceNumbers {
         },
       ];
     });
-    this.#treeTime ??= ids.time_ns_id;
-    if (ids.time_ns_id !== this.#treeTime) {
+    this.#root ??= ids;
+    if (ids.cgroup_ns_id !== this.#root.cgroup_ns_id) {
+      const why = 'cgroup namespaces can only be restored for a whole tree';
+      const action = 'cannot be dumped: it is in another cgroup namespace than the root of the tree';
+      problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });
+    }
+    if (ids.time_ns_id !== this.#root.time_ns_id) {
       const why = 'the tasks of a tree can only be restored in one time namespace, with one set of clocks';
       const action = 'cannot be dumped: it is in another time namespace than the root of the tree';
       problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });

@@ -3,8 +3,8 @@ import { Program } from '../agent/program.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
-import { VMA_AREA_AIORING, VMA_AREA_VDSO } from '../image/vma-status.ts';
-import { MAP_PRIVATE, PROT_EXEC } from '../linux/abi/mman.ts';
+import { VMA_AREA_AIORING } from '../image/vma-status.ts';
+import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -31,7 +31,9 @@ import {
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
+import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
+import { addReap, type Twins } from './twins.ts';
 
 /** What comes out for one task. */
 export interface TaskState {
@@ -45,29 +47,35 @@ export interface TaskState {
 
 const MARCH_X86_64 = 1;
 
-/** Asks a task and its threads, by one agent program in each thread. */
+/** Asks a task and its threads, by one agent program in each thread. With `twins` it forks a twin as well. */
 export function inspectTaskState(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
+  twins: Twins | undefined,
 ): TaskState {
   const facts = readTask(task);
-  const questions = new ThreadQuestions();
+  const sharable = new ThreadQuestions();
   const asked = task.threads.map((thread) => {
     const outside = readThread(thread);
     const { abortAddress } = outside.rseq;
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...questions.for(thread) };
+    const questions = sharable.for(thread, outside);
+    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...questions };
   });
   const [leader] = asked;
   if (leader === undefined) throw new RangeError('a task has a thread');
-  const taskToken = inspectTask(leader.program, facts);
+  const taskToken = inspectTask(leader.program, task, facts);
   const brk = leader.program.call(SYS.brk, 0);
   const lockFuture = inspectLockFuture(leader.program);
   const tellFiles = files.ask(leader.program, task.pid);
+  for (const pid of task.deadTwins) addReap(leader.program, pid);
+  const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+  const tellTwins = twins?.ask(leader.program, task, shared);
   const results = visit(task, vmas, asked);
   tellFiles(at(results, 0));
+  tellTwins?.(at(results, 0));
   const described = asked.map(({ token, thread, outside }, i) =>
     describeThread(token, at(results, i), thread, outside),
   );
@@ -88,7 +96,11 @@ export function inspectTaskState(
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
       },
       ...(isLeader ? { tc } : {}),
-      thread_core: { ...threadCore, ...at(seccomp, i), signals_p: withoutStop(task, outside.pending) },
+      thread_core: {
+        ...threadCore,
+        ...at(seccomp, i),
+        signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+      },
     });
   });
   return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
@@ -98,14 +110,14 @@ export function inspectTaskState(
 class ThreadQuestions {
   readonly #byGroups = new Map<number, { program: Program; token: ThreadToken }>();
 
-  for(thread: FrozenThread): { program: Program; token: ThreadToken } {
-    const groups = thread.tid === thread.pid ? -1 : thread.status.groups.length;
-    let questions = this.#byGroups.get(groups);
-    if (questions === undefined) {
-      const program = new Program();
-      questions = { program, token: inspectThread(program, thread) };
-      this.#byGroups.set(groups, questions);
-    }
+  for(thread: FrozenThread, facts: ThreadFacts): { program: Program; token: ThreadToken } {
+    const { length } = thread.status.groups;
+    const isOwn = thread.tid === thread.pid || facts.pending.signals.length > 0;
+    const known = isOwn ? undefined : this.#byGroups.get(length);
+    if (known !== undefined) return known;
+    const program = new Program();
+    const questions = { program, token: inspectThread(program, thread, facts) };
+    if (!isOwn) this.#byGroups.set(length, questions);
     return questions;
   }
 }
@@ -115,14 +127,8 @@ function visit(
   vmas: readonly DescribedVma[],
   asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
 ) {
-  const executable = vmas.filter(({ entry }) => (entry.prot & PROT_EXEC) !== 0 && (entry.flags & MAP_PRIVATE) !== 0);
-  const isVdso = ({ entry }: DescribedVma) => (entry.status & VMA_AREA_VDSO) !== 0;
-  const places = [...executable.filter(isVdso), ...executable.filter((vma) => !isVdso(vma) && vma.needsFile)];
-  using guest = new Guest(
-    task.leader,
-    places.map(({ entry }) => entry),
-    task.leader.status.sigCgt,
-  );
+  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  using guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);

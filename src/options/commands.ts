@@ -80,7 +80,12 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'remove from older images the pages that newer ones hold again',
     capability: 'later',
   },
-  { name: 'crit', usage: 'crit ...', summary: 'show and edit images', capability: 'later' },
+  {
+    name: 'crit',
+    usage: 'crit COMMAND ...',
+    summary: 'show and edit images, see criu crit --help',
+    capability: 'built',
+  },
   { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'later' },
   {
     name: 'exec',

@@ -184,10 +184,7 @@ describe('what comes later is refused by name', () => {
 
     ['dump -t 1 --track', '--track-mem'],
     ['dump -t 1 -M auto', '-M'],
-    ['dump -t 1 --cgroup-props-ignore-default', '--cgroup-props-ignore-default'],
     ['dump -t 1 --external mnt[]', '--external mnt[]'],
-    ['dump -t 1 --manage-cgroups', '--manage-cgroups'],
-    ['restore --manage-cgroups=soft', '--manage-cgroups=soft'],
     ['restore --inherit-fd fd[3]:/memfd:x', '--inherit-fd fd[3]:/memfd:x'],
     ['restore --veth-pair a=b', '--veth-pair'],
     ['pre-dump -t 1', 'pre-dump'],
@@ -196,7 +193,6 @@ describe('what comes later is refused by name', () => {
     ['service', 'service'],
     ['swrk 3', 'swrk 3'],
     ['dedup', 'dedup'],
-    ['crit decode', 'crit decode'],
   ];
   test.each(cases)('criu %s', (words, name) => {
     expect(refusal(words).message).toBe(`${name} is not supported yet by this criu`);

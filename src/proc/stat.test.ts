@@ -16,6 +16,7 @@ test('a real process, with a name of brackets, newline and backslash', () => {
     startcode: 94299766353920,
     endcode: 94299766354261,
     startstack: 140729191832512,
+    exitSignal: 17,
     startData: 94299766365616,
     endData: 94299766366232,
     startBrk: 94299909689344,

@@ -22,6 +22,8 @@ export interface Stat {
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
+  /** What the parent gets when it ends; 0 for nothing. */
+  readonly exitSignal: number;
   readonly startData: number;
   readonly endData: number;
   readonly startBrk: number;
@@ -63,6 +65,7 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),
+    exitSignal: number(38),
     startData: number(45),
     endData: number(46),
     startBrk: number(47),

@@ -16,6 +16,8 @@ test('a real process, with a name of brackets, newline and backslash', () => {
     groups: [],
     nsPid: [31564],
     isKernelThread: false,
+    queuedSignals: 5,
+    queuedSignalsMax: 96365,
     sigPnd: 0n,
     shdPnd: 0x4000n,
     sigCgt: 0x202n,
@@ -40,15 +42,13 @@ test('a kernel thread says so', () => {
   expect([thread.name, thread.isKernelThread]).toEqual(['kthreadd', true]);
 });
 
-test('groups and nested pid namespaces', () => {
+test('groups, nested pid namespaces, no limit of signals', () => {
   const text = fixture('status')
     .replace('Groups:\t ', 'Groups:\t4 24 100000 ')
-    .replace(/NSpid:.*/, 'NSpid:\t31564\t12\t1');
+    .replace(/NSpid:.*/, 'NSpid:\t31564\t12\t1')
+    .replace(/SigQ:.*/, 'SigQ:\t0/18446744073709551615');
   const status = parseStatus(text);
-  expect([status.groups, status.nsPid]).toEqual([
-    [4, 24, 100000],
-    [31564, 12, 1],
-  ]);
+  expect([status.groups, status.nsPid, status.queuedSignalsMax]).toEqual([[4, 24, 100000], [31564, 12, 1], Infinity]);
 });
 
 test('a name keeps its blanks', () => {
@@ -77,6 +77,9 @@ test('errors name file and line', () => {
     'an octal number expected in line 2, found "Umask:\\x098"',
   );
   expect(fail(text.replace(/^Name:.*\n/m, ''))).toThrow('a line "Name:" expected in line 1, found "Umask:');
+  expect(fail(text.replace(/^SigQ:.*/m, 'SigQ:\t5'))).toThrow(
+    'queued signals/limit expected in line 38, found "SigQ:\\x095"',
+  );
 });
 
 test('names are unescaped from the left, once', () => {

@@ -28,6 +28,9 @@ export interface Status {
   readonly nsPid: readonly number[];
   /** Known since 6.8; false before. */
   readonly isKernelThread: boolean;
+  /** Queued signals of this user, and the limit of that. */
+  readonly queuedSignals: number;
+  readonly queuedSignalsMax: number;
   /** Masks: bit n-1 is signal n. */
   readonly sigPnd: bigint;
   readonly shdPnd: bigint;
@@ -51,6 +54,7 @@ export function parseStatus(text: string, file = '/proc/PID/status'): Status {
   const state = lines.required('State');
   if (state === '') throw lines.malformed('State', 'a state');
   const pid = lines.integer('Pid');
+  const [queuedSignals, queuedSignalsMax] = lines.queue();
   return {
     name: unescapeComm(lines.name()),
     umask: lines.umask(),
@@ -65,6 +69,8 @@ export function parseStatus(text: string, file = '/proc/PID/status'): Status {
     // Without CONFIG_PID_NS there is no such line, nor any namespaces.
     nsPid: lines.find('NSpid') === undefined ? [pid] : lines.integers('NSpid'),
     isKernelThread: lines.find('Kthread') === '1',
+    queuedSignals,
+    queuedSignalsMax,
     sigPnd: lines.mask('SigPnd'),
     shdPnd: lines.mask('ShdPnd'),
     sigCgt: lines.mask('SigCgt'),
@@ -155,6 +161,17 @@ class StatusLines {
     return numbers as unknown as Ids;
   }
 
+  /** SigQ: "queued/limit", where a limit of 2^64-1 is none. */
+  queue(): [queued: number, limit: number] {
+    const value = this.required('SigQ');
+    const slash = value.indexOf('/');
+    const queued = tryInteger(value.slice(0, Math.max(slash, 0)));
+    const text = value.slice(slash + 1);
+    const limit = text === NO_LIMIT ? Number.POSITIVE_INFINITY : tryInteger(text);
+    if (queued === undefined || limit === undefined) throw this.malformed('SigQ', 'queued signals/limit');
+    return [queued, limit];
+  }
+
   mask(key: string): bigint {
     const value = this.required(key);
     if (value === NO_BITS) return 0n;
@@ -174,4 +191,5 @@ class StatusLines {
   }
 }
 
+const NO_LIMIT = '18446744073709551615';
 const NO_BITS = '0000000000000000';

@@ -237,6 +237,7 @@ export class TreeBuilder {
     this.#checkPid(host.result(result), child.pid, child.label);
     const childHost = host.adopt(child.pid);
     if (child.kind === 'task') {
+      this.#context.cgroups.enter(child);
       this.#buildTask(child, childHost, new Program(), parent);
       return;
     }

@@ -3,6 +3,7 @@ import type { Program, ProgramArg } from '../agent/program.ts';
 import type { Logger } from '../base/log.ts';
 import type { SeccompEntry } from '../image/gen/seccomp.ts';
 import type { ImageDir } from '../image/image-dir.ts';
+import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import type { SharedMemory } from '../resources/mm/shared-memory.ts';
@@ -49,6 +50,7 @@ export interface RestoreContext {
   readonly sharedMemory: SharedMemory;
   /** System V shared memory. */
   readonly segments: HostSegments;
+  readonly cgroups: RestoredCgroups;
   /** Where the vdso waits while address spaces are built; directly before `home`. */
   readonly parking: Range;
   /** Where the agent lives in every task. */

@@ -4,6 +4,7 @@
  * Everything that can be refused is refused before a process exists; what fails later leaves no process behind, because
  * all of them die with their tracer (PTRACE_O_EXITKILL) until they are complete.
  */
+import { Program } from '../agent/program.ts';
 import type { Logger } from '../base/log.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
@@ -17,6 +18,7 @@ import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
 import { parseStatus } from '../proc/status.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
+import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
@@ -39,6 +41,8 @@ export interface RestoreOptions {
   readonly sibling: boolean;
   /** Told how many bytes of memory are filled. */
   readonly onProgress?: (doneBytes: number) => void;
+  /** Prepared; the caller takes them back when the restore fails. */
+  readonly cgroups: RestoredCgroups;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
   /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
@@ -65,6 +69,7 @@ export function restoreTree(
   sharedMemory.create(allVmas(tree), images);
   using segments = new HostSegments(tree, images);
   segments.prepare();
+  const { cgroups } = options;
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
@@ -78,6 +83,7 @@ export function restoreTree(
     files,
     sharedMemory,
     segments,
+    cgroups,
     parking,
     home,
     parkedVdso,
@@ -92,14 +98,17 @@ export function restoreTree(
   let root: HostTask | undefined;
   try {
     root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
+    cgroups.enter(tree.root, runIn(root));
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
     const finished = runStages(context, tasks);
     files.seal();
+    cgroups.finish();
     options.beforeResume();
     letRun(context, finished, options.leaveStopped);
     segments.commit();
+    cgroups.commit();
     const { compared, shared, written } = builder.statistics;
     return {
       pagesCompared: compared,
@@ -111,6 +120,16 @@ export function restoreTree(
     if (root !== undefined) killAll([...builder.pids].reverse());
     throw error;
   }
+}
+
+/** Runs one program in the root's stub. */
+function runIn(root: HostTask) {
+  return (plan: (program: Program) => void) => {
+    const program = new Program();
+    plan(program);
+    program.stop();
+    root.run(program);
+  };
 }
 
 /** What new tasks inherit from us. */

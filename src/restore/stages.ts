@@ -51,7 +51,10 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
     finals.set(built, planFinal(program, built, context));
   });
   const finished = [...finals].map(([built, final]) => ({ ...built, final }));
-  for (const task of finished) catchThreads(task, task.final, context);
+  for (const task of finished) {
+    catchThreads(task, task.final, context);
+    context.cgroups.enterThreads(task.task);
+  }
   const threaded = tasks.filter(({ task }) => task.threads.length > 1);
   runAll(threaded, ({ task }, program) => planLate(program, task, context));
   return finished;
@@ -135,6 +138,7 @@ function runZombies(context: RestoreContext): void {
 /** Gives every thread its registers, removes the agent, and lets the tasks go. */
 export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], leaveStopped: boolean): void {
   for (const task of tasks) complete(task, context.log);
+  context.cgroups.freeze();
   for (const { task } of tasks) letGo(task, leaveStopped);
 }
 

@@ -146,14 +146,18 @@ export function makeImagesDir(specimen: Specimen, name: string): string {
 }
 
 /** `criu dump` of the program's tree. Never throws for a failure of criu. */
-export function dump(specimen: Specimen, imagesDir: string, args: readonly string[] = []): Promise<CriuResult> {
+export function dump(
+  specimen: Pick<Specimen, 'pid'>,
+  imagesDir: string,
+  args: readonly string[] = [],
+): Promise<CriuResult> {
   const base = ['dump', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
   return runCriu({ args: [...base, ...args], imagesDir, logName: 'dump.log' });
 }
 
 /** `criu restore -d`. Never throws for a failure of criu. */
 export async function restore(
-  specimen: Specimen,
+  specimen: Pick<Specimen, 'pid'>,
   imagesDir: string,
   args: readonly string[] = [],
 ): Promise<CriuResult> {

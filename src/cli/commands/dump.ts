@@ -5,6 +5,7 @@ import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
+import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
@@ -32,6 +33,7 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using prepared = new PreparedPages();
+  using twins = mayUseTwins(options, cgroup) ? new Twins(log.child('twins')) : undefined;
   noteSignals(ENDING_SIGNALS);
   try {
     prepared.prepare(options.treePid, images);
@@ -46,17 +48,29 @@ export function run(context: CommandContext): number {
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const { statistics, undo } = dumpTree(tree, images, prepared, { ...dumpOptions(options), onProgress }, log);
-    progress?.finish();
-    const status = postDumpStatus(scripts);
-    if (status !== 0 || options.finalState === 'alive') {
+    const plan = { ...dumpOptions(options, cgroup), onProgress };
+    const { statistics, complete, undo } = dumpTree(tree, images, prepared, twins, plan, log);
+    const release = () => {
       undo();
       freezer.release();
-    } else if (options.finalState === 'stopped') stopTree(tree, freezer);
-    else killTree(tree, freezer);
+    };
+    let status = 0;
+    let frozenUs: number | undefined;
+    if (twins !== undefined) {
+      release();
+      frozenUs = us(frozen, Bun.nanoseconds());
+    }
+    complete();
+    progress?.finish();
+    if (twins === undefined) {
+      status = postDumpStatus(scripts);
+      if (status !== 0 || options.finalState === 'alive') release();
+      else if (options.finalState === 'stopped') stopTree(tree, freezer);
+      else killTree(tree, freezer, () => prepared[Symbol.dispose]());
+    }
     const stats = {
       freezingTimeUs: us(begin, frozen),
-      frozenTimeUs: us(frozen, Bun.nanoseconds()),
+      frozenTimeUs: frozenUs ?? us(frozen, Bun.nanoseconds()),
       memdumpTimeUs: statistics.memdumpUs,
       memwriteTimeUs: statistics.memwriteUs,
       pagesScanned: statistics.pagesScanned,
@@ -75,6 +89,14 @@ export function run(context: CommandContext): number {
   }
 }
 
+/**
+ * Whether the tree may run on before its memory is copied. A script after the dump wants images that are complete and a
+ * tree that stands; and whoever had frozen a cgroup before, wants it to stay so.
+ */
+function mayUseTwins({ finalState, cowDump, actionScripts }: CommandContext['options'], cgroup?: FreezerCgroup) {
+  return cowDump && finalState === 'alive' && actionScripts.length === 0 && cgroup?.wasFrozen !== true;
+}
+
 /** A dump ends in good order on these; SIGALRM is the end of --timeout. */
 const ENDING_SIGNALS = [SIGINT, SIGTERM, SIGHUP, SIGALRM];
 
@@ -84,7 +106,7 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions(options: CommandContext['options']): DumpOptions {
+function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup | undefined): DumpOptions {
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
   const keysOf = (wanted: string) =>
@@ -110,6 +132,16 @@ function dumpOptions(options: CommandContext['options']): DumpOptions {
     ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
+    cgroups: {
+      isIgnored: options.manageCgroups === 'ignore',
+      roots: options.cgroupRoots,
+      yard: options.cgroupYard,
+      controllers: options.cgroupDumpControllers,
+      properties: options.cgroupProps,
+      propertiesFile: options.cgroupPropsFile,
+      ignoresDefaultProperties: options.cgroupPropsIgnoreDefault,
+      freezer,
+    },
   };
 }
 

@@ -4,7 +4,8 @@ import { CriuError, CriuErrors } from '../../base/errors.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
-import type { CpuCapabilities } from '../../options/criu-options.ts';
+import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
+import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
@@ -39,6 +40,10 @@ export function run(context: CommandContext): number {
       log,
       outputFd: context.logFd,
     });
+  // Files may be open in them.
+  using cgroups = new RestoredCgroups(images.tryReadOne('cgroup'), tree, cgroupOptions(options), log.child('cg'));
+  cgroups.check();
+  cgroups.prepare();
   using files = planFiles({
     tree,
     images,
@@ -57,6 +62,7 @@ export function run(context: CommandContext): number {
       onProgress: (done) => progress.update(done),
       sibling: options.restoreSibling,
       leaveStopped: options.finalState === 'stopped',
+      cgroups,
       beforeResume: () => {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
@@ -91,6 +97,10 @@ export function run(context: CommandContext): number {
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
   return options.detached ? 0 : waitForRoot(tree.root.pid);
+}
+
+function cgroupOptions({ manageCgroups, cgroupRoots, cgroupYard }: CriuOptions): CgroupRestoreOptions {
+  return { mode: manageCgroups === 'default' ? 'soft' : manageCgroups, newRoots: cgroupRoots, yard: cgroupYard };
 }
 
 /** Size of all pages files of the tree. */

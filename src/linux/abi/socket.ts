@@ -22,6 +22,8 @@ export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
 export const SOL_SOCKET = 1;
+export const SOL_PACKET = 263;
+export const SOL_NETLINK = 270;
 export const SO_REUSEADDR = 2;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
@@ -53,6 +55,7 @@ export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;
 export const SO_LOCK_FILTER = 44;
+export const SO_NETNS_COOKIE = 71;
 export const SO_BUF_LOCK = 72;
 export const SOCK_SNDBUF_LOCK = 1;
 export const SOCK_RCVBUF_LOCK = 2;

@@ -34,6 +34,19 @@ export const MEMORY_OPTIONS = [
     help: 'The images of the dump before, relative to the images folder; pages that are there are not written again.',
   },
   {
+    long: 'cow-dump',
+    argument: 'negatable',
+    sets: 'cowDump',
+    group: 'memory',
+    commands: ['dump'],
+    rpc: null,
+    capability: 'built',
+    help:
+      'With --leave-running: let big tasks run on after some milliseconds, and copy their memory from a fork of them. ' +
+      'That is the default; meanwhile it takes memory for all pages that they write to. It is not done when there is too ' +
+      'little memory, or with action scripts.',
+  },
+  {
     long: 'pre-dump-mode',
     argument: 'required',
     metavar: 'MODE',

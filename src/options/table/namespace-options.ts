@@ -137,10 +137,6 @@ export const NAMESPACE_OPTIONS = [
     commands: TREE,
     rpc: 'manage_cgroups_mode',
     capability: 'built',
-    laterWhen: ({ spelling, value }) => {
-      if (value === 'ignore') return undefined;
-      return value === undefined ? spelling : `${spelling}=${value}`;
-    },
     help:
       'What becomes of cgroups. none: they must exist, their properties are left alone; props: they must exist, ' +
       'properties are set; soft (without MODE): properties are set in those that criu makes; full: always; strict: ' +
@@ -156,7 +152,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: DUMP_RESTORE,
     rpc: 'cg_root',
-    capability: 'later',
+    capability: 'built',
     help: 'Where the cgroups of the tree begin, for one controller or for all. May be repeated.',
     apply: (options, { value = '', spelling }) => {
       options.cgroupRoots.push(parseCgroupRoot(value, spelling));
@@ -170,7 +166,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_props',
-    capability: 'later',
+    capability: 'built',
     help: 'Which controllers and properties to keep, in a simple form of YAML.',
   },
   {
@@ -181,7 +177,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_props_file',
-    capability: 'later',
+    capability: 'built',
     help: 'The same, from FILE.',
   },
   {
@@ -191,7 +187,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: null,
-    capability: 'later',
+    capability: 'built',
     isOld: true,
     help: 'Let --cgroup-props replace what criu knows instead of adding to it (criu 3.12; later strategy "replace").',
   },
@@ -204,7 +200,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: ['dump'],
     rpc: 'cgroup_dump_controller',
-    capability: 'later',
+    capability: 'built',
     help: 'Keep this controller and no other. May be repeated.',
   },
   {
@@ -215,7 +211,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'cgroups',
     commands: DUMP_RESTORE,
     rpc: 'cgroup_yard',
-    capability: 'later',
+    capability: 'built',
     help: 'A folder in which all cgroup hierarchies are mounted already.',
   },
 ] as const satisfies readonly OptionSpec[];

@@ -37,16 +37,17 @@ export class PreparedPages {
     }
   }
 
-  /** The file of a task, which the caller closes; undefined when it has none. */
-  take(pid: number): PagesFile | undefined {
-    const file = this.#files.get(pid);
-    this.#files.delete(pid);
+  /** The file of a task: the one that was made for it, or a new one. */
+  fileOf(pid: number, images: ImageDir): PagesFile {
+    const file = this.#files.get(pid) ?? new PagesFile(images, this.#nextId++);
+    this.#files.set(pid, file);
     return file;
   }
 
-  /** Closes what nobody took. */
+  /** Closes and unmaps all files. */
   [Symbol.dispose](): void {
-    for (const file of this.#files.values()) file.close();
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+    this.#files.clear();
   }
 }
 

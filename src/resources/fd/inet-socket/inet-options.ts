@@ -9,7 +9,7 @@ import { AF_INET6, SOCK_RAW } from '../../../linux/abi/socket.ts';
 import { check } from '../../../linux/kernel.ts';
 import { getsockoptInt, tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import { planIntOption, planOption } from '../socket-options/socket-options.ts';
+import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 
 /** What kind of socket it is. */
 export interface InetKind {

@@ -40,6 +40,7 @@ const base: InetSkEntry = {
     so_rcv_tmo_sec: 0,
     so_rcv_tmo_usec: 0,
     so_filter: [],
+    options_ext: [],
   },
 };
 

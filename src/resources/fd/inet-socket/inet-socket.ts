@@ -2,8 +2,8 @@
  * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, and
  * established connections between sockets of the tree.
  *
- * Lost: packets that nobody has received yet, multicast groups, and options that images have no room for. Sockets belong
- * to the user who restores.
+ * Lost: packets that nobody has received yet, and what the kernel does not tell (socket-options/option-rows.ts). Sockets
+ * belong to the user who restores.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';

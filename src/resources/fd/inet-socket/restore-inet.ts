@@ -9,7 +9,9 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
-import { checkSocketOptions, planIntOption, planSocketOptions } from '../socket-options/socket-options.ts';
+import { planKeptOptions } from '../socket-options/kept-options.ts';
+import { planIntOption } from '../socket-options/plan-option.ts';
+import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
 import { freebindOption, planIpOptions, planTcpOptions } from './inet-options.ts';
 import { checkConnection, finishConnection, planConnection } from './tcp-restore.ts';
@@ -39,7 +41,7 @@ export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): Cr
     return [{ object: `socket ${entry.id}`, action, why: `${damage}: the image is damaged` }];
   }
   const object = nameOf(entry);
-  const problems = checkSocketOptions(entry.opts, object);
+  const problems = checkSocketOptions(entry.opts, object, context.system);
   if (isConnection(entry)) problems.push(...checkConnection(entry, object, context));
   return problems;
 }
@@ -97,8 +99,10 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
     int(INET.SOL_IPV6, INET.IPV6_V6ONLY, entry.v6only ? 1 : 0, 'v6only');
   }
   if (entry.ip_opts !== undefined) planIpOptions(table, fd, entry, entry.ip_opts, what);
-  const device = entry.opts.so_bound_dev ?? entry.ifname;
-  planSocketOptions(table, fd, device === undefined ? entry.opts : { ...entry.opts, so_bound_dev: device }, what);
+  const { opts } = entry;
+  planKeptOptions(table, fd, { type: entry, opts, what }, 'early', context.system);
+  const device = opts.so_bound_dev ?? entry.ifname;
+  planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what);
   if (isConnection(entry)) planConnection(table, fd, entry, what, context);
   else planAddresses(table, fd, entry, what, context);
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
@@ -170,6 +174,7 @@ function planShutdown(table: FdTablePlan, fd: number, { shutdown, state }: InetS
 export function finishInetSocket(entry: InetSkEntry, fd: number, { table, context }: RestoreHome): void {
   const { reuseaddr = false, so_reuseport = false } = entry.opts;
   const what = nameOf(entry);
+  planKeptOptions(table, fd, { type: entry, opts: entry.opts, what }, 'late', context.system);
   if (isConnection(entry)) {
     finishConnection(table, fd, entry, what, context);
     return;

@@ -23,7 +23,7 @@ export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuEr
   checkPeer(entry, context, problem);
   checkQueue(entry, context, problem);
   if (isPath(entry.name) && entry.deleted !== true && !isConnection(entry)) checkPath(entry, context, problem);
-  return [...problems, ...checkSocketOptions(entry.opts, object)];
+  return [...problems, ...checkSocketOptions(entry.opts, object, context.system)];
 }
 
 type Report = (why: string, remedy?: string) => void;

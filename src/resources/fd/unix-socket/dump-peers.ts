@@ -158,6 +158,7 @@ export const noOptions = (): SkOptsEntry => ({
   so_rcv_tmo_sec: 0,
   so_rcv_tmo_usec: 0,
   so_filter: [],
+  options_ext: [],
 });
 
 /** Connections that wait in the backlog of a listening socket. */

@@ -20,7 +20,9 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreHome } from '../file-kind.ts';
-import { planIntOption, planSocketOptions } from '../socket-options/socket-options.ts';
+import { planKeptOptions } from '../socket-options/kept-options.ts';
+import { planIntOption } from '../socket-options/plan-option.ts';
+import { planSocketOptions } from '../socket-options/socket-options.ts';
 import type { StepArg } from '../step.ts';
 import { socketKey } from './check.ts';
 import { GhostNames } from './ghost-names.ts';
@@ -209,10 +211,13 @@ export class SocketGroup {
     }
   }
 
-  #finishSocket({ ino, opts, shutdown, flags }: UnixSkEntry, fd: number): void {
-    const { table } = this.#home;
+  #finishSocket({ ino, opts, shutdown, flags, type }: UnixSkEntry, fd: number): void {
+    const { table, context } = this.#home;
     const what = `socket:[${ino}]`;
+    const socket = { type: { family: AF_UNIX, type, proto: 0 }, opts, what };
+    planKeptOptions(table, fd, socket, 'early', context.system);
     planSocketOptions(table, fd, opts, what);
+    planKeptOptions(table, fd, socket, 'late', context.system);
     if (opts.reuseaddr === true) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
     // Newer kernels refuse it for UNIX sockets, where it means nothing.
     const one = { bytes: new Uint8Array(Int32Array.of(1).buffer) };

@@ -80,7 +80,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   const isConnected = state === TCP_ESTABLISHED && type !== SOCK_DGRAM;
   const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : {};
   if ('unsupported' in named) return named;
-  const opts = readSocketOptions(file.localFd, AF_UNIX);
+  const opts = readSocketOptions(file.localFd, { family: AF_UNIX, type, proto: 0 }, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
     const problem = socket.receiveQueue === 0 ? undefined : dumpQueue(file, id, type, dump);

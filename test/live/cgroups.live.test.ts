@@ -1,0 +1,230 @@
+/**
+ * Cgroups: tasks come back into theirs, which are made again when they are gone. Each test works in a cgroup of its own,
+ * in a hierarchy that only this test has where the kernel allows it.
+ */
+import { expect } from 'bun:test';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ImageDir } from '../../src/image/image-dir.ts';
+import { CgroupFolder } from '../harness/cgroup-folder.ts';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  roundTrip,
+  SkippedByProgram,
+  type Specimen,
+  startProgram,
+} from '../harness/harness.ts';
+import { liveCase } from '../harness/live-test.ts';
+
+const own = `name=criu-live-${process.pid}`;
+
+/** The program cgroups.c, which has a task, a thread and a child in cgroups of their own. */
+async function memberships(cgroups: CgroupFolder, version: 1 | 2, ...more: string[]): Promise<void> {
+  cgroups.make('main/worker', 'child');
+  if (version === 2) cgroups.write('main/worker/cgroup.type', 'threaded');
+  await roundTrip('cgroups', {
+    args: [String(version), version === 1 ? own : '', cgroups.folder, ...more],
+    beforeRestore: () => {
+      cgroups.remove();
+      expect(cgroups.has('main')).toBe(false);
+    },
+    // The namespace is made again, and is another one.
+    ignore: more.length > 0 ? [/ns\/cgroup$/] : [],
+  });
+}
+
+liveCase('a task, its thread and its child come back into their cgroups', async () => {
+  using cgroups = new CgroupFolder([own]);
+  await memberships(cgroups, 1);
+});
+
+liveCase('a task, its thread and its child come back into cgroups of version 2', async () => {
+  using cgroups = new CgroupFolder(['']);
+  await memberships(cgroups, 2);
+});
+
+liveCase('a cgroup namespace comes back', async () => {
+  using cgroups = new CgroupFolder([own]);
+  await memberships(cgroups, 1, 'namespace');
+});
+
+/** A program in a cgroup that has a property, and an empty one below it. */
+async function startInCgroup(cgroups: CgroupFolder): Promise<Specimen> {
+  const specimen = await startProgram('static-counter');
+  cgroups.make('a/empty');
+  cgroups.write('a/cgroup.procs', String(specimen.pid));
+  return specimen;
+}
+
+/** Dumps it, and sees that it is gone. */
+async function dumpAway(specimen: Specimen, name: string, args: readonly string[] = []): Promise<string> {
+  const images = makeImagesDir(specimen, name);
+  expectSuccess(await dump(specimen, images, args));
+  await expectGone([specimen.pid], 'after the dump');
+  return images;
+}
+
+/** A cgroup with a property that has no effect here: pids.max, far away. */
+function pidsCgroup(): CgroupFolder {
+  const cgroups = new CgroupFolder(['pids']);
+  cgroups.make('a');
+  if (cgroups.has('a/pids.max')) return cgroups;
+  cgroups[Symbol.dispose]();
+  throw new SkippedByProgram('no controller pids in a hierarchy of version 1');
+}
+
+const modes = [
+  { mode: undefined, gone: 'made', there: 'kept' },
+  { mode: 'soft', gone: 'made', there: 'kept' },
+  { mode: 'full', gone: 'made', there: 'set' },
+  { mode: 'strict', gone: 'made', there: 'refused' },
+  { mode: 'props', gone: 'refused', there: 'set' },
+  { mode: 'none', gone: 'refused', there: 'kept' },
+  { mode: 'ignore', gone: 'ignored', there: 'ignored' },
+] as const;
+
+for (const { mode, gone, there } of modes) {
+  const args = mode === undefined ? [] : [`--manage-cgroups=${mode}`];
+  liveCase(`--manage-cgroups=${mode ?? 'soft, which is the default'}`, async () => {
+    using cgroups = pidsCgroup();
+    const specimen = await startInCgroup(cgroups);
+    cgroups.write('a/pids.max', '4321');
+    for (const [index, isGone] of [false, true].entries()) {
+      // Mode strict would find criu's own cgroups otherwise.
+      const only = ['--cgroup-dump-controller', 'pids'];
+      const images = await dumpAway(specimen, `images-${isGone ? 'gone' : 'there'}`, only);
+      if (isGone) cgroups.remove();
+      else cgroups.write('a/pids.max', '1234');
+      const wanted = isGone ? gone : there;
+      const result = await restore(specimen, images, args);
+      if (wanted === 'refused') {
+        expect(result.exitCode).toBe(1);
+        const why = isGone ? `does not exist, mode ${mode}` : `exists already, mode ${mode}`;
+        const remedy = 'use another mode of --manage-cgroups, or leave cgroups alone with --manage-cgroups=ignore';
+        expect(result.log).toContain(`cgroup ${cgroups.path}/a (cgroup hierarchy pids): ${why}; ${remedy}`);
+        await expectGone([specimen.pid], 'a refused restore');
+        expect(cgroups.has('a')).toBe(!isGone);
+        expectSuccess(await restore(specimen, images));
+      } else {
+        expectSuccess(result);
+        if (wanted !== 'ignored') expect(cgroups.read('a/cgroup.procs')).toBe(String(specimen.pid));
+        else if (!isGone) expect(cgroups.read('a/cgroup.procs')).toBe('');
+        if (wanted === 'kept') expect(cgroups.read('a/pids.max')).toBe('1234');
+        if (wanted === 'set' || wanted === 'made') expect(cgroups.read('a/pids.max')).toBe('4321');
+        if (wanted === 'made') expect(cgroups.has('a/empty')).toBe(true);
+      }
+      await checkRound(specimen, index + 1);
+      if (wanted === 'ignored') break;
+      cgroups.write('a/pids.max', '4321');
+    }
+  });
+}
+
+liveCase('a restore that fails removes the cgroups it made, and gives properties back', async () => {
+  using cgroups = pidsCgroup();
+  using named = new CgroupFolder([own]);
+  const specimen = await startInCgroup(cgroups);
+  named.make('deep/deeper');
+  named.write('deep/deeper/cgroup.procs', String(specimen.pid));
+  const images = await dumpAway(specimen, 'images');
+  named.remove();
+  cgroups.write('a/pids.max', '1234');
+  const script = join(specimen.dir, 'fail.sh');
+  writeFileSync(script, '#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ]\n', { mode: 0o755 });
+  const failed = await restore(specimen, images, ['--manage-cgroups=full', '--action-script', script]);
+  expect(failed.exitCode).toBe(1);
+  await expectGone([specimen.pid], 'a restore that failed');
+  expect(named.has('')).toBe(false);
+  expect(cgroups.read('a/pids.max')).toBe('1234');
+  expectSuccess(await restore(specimen, images));
+  await checkRound(specimen, 1);
+});
+
+liveCase('--cgroup-root moves the cgroups of one hierarchy', async () => {
+  using cgroups = pidsCgroup();
+  using named = new CgroupFolder([own]);
+  const specimen = await startInCgroup(cgroups);
+  named.make('old/below');
+  named.write('old/cgroup.procs', String(specimen.pid));
+  const images = await dumpAway(specimen, 'images');
+  const newRoot = `${named.path}/new`;
+  expectSuccess(await restore(specimen, images, ['--cgroup-root', `${own}:${newRoot}`]));
+  expect(named.read('new/cgroup.procs')).toBe(String(specimen.pid));
+  expect(named.has('new/below')).toBe(true);
+  expect(cgroups.read('a/cgroup.procs')).toBe(String(specimen.pid));
+  await checkRound(specimen, 1);
+});
+
+/** The properties of a cgroup in an image, by name. */
+function propertiesIn(images: string, controller: string): Map<string, string> {
+  const [entry] = ImageDir.open(images).tryRead('cgroup') ?? [];
+  const dirs = entry?.controllers.find(({ cnames }) => cnames.includes(controller))?.dirs ?? [];
+  return new Map(dirs.flatMap(({ properties }) => properties.map(({ name, value }) => [name, value])));
+}
+
+liveCase('--cgroup-props and --cgroup-dump-controller choose what is kept', async () => {
+  using cgroups = pidsCgroup();
+  const specimen = await startInCgroup(cgroups);
+  const read = async (name: string, args: readonly string[]) => {
+    const images = makeImagesDir(specimen, name);
+    expectSuccess(await dump(specimen, images, ['-R', ...args]));
+    return [...propertiesIn(images, 'pids').keys()];
+  };
+  const common = ['cgroup.clone_children', 'notify_on_release', 'cgroup.procs', 'tasks'];
+  const spec = (strategy: string) => `"pids":\n - "strategy": "${strategy}"\n - "properties": ["pids.peak"]\n`;
+  expect(await read('default', [])).toEqual(['pids.max', ...common]);
+  const peak = cgroups.has('a/pids.peak') ? ['pids.peak'] : [];
+  expect(await read('merged', ['--cgroup-props', spec('merge')])).toEqual(['pids.max', ...peak, ...common]);
+  expect(await read('replaced', ['--cgroup-props', spec('replace')])).toEqual([...peak, ...common]);
+  const ignoring = ['--cgroup-props', spec('merge'), '--cgroup-props-ignore-default'];
+  expect(await read('ignoring', ignoring)).toEqual([...peak, ...common]);
+  const file = join(specimen.dir, 'props.yaml');
+  writeFileSync(file, '"pids":\n - "strategy": "replace"\n - "properties": [ ]\n');
+  expect(await read('file', ['--cgroup-props-file', file])).toEqual(common);
+  expect(await read('other', ['--cgroup-dump-controller', 'freezer'])).toEqual([]);
+  writeFileSync(file, '"pids":\n - "strategy": "replace"\n');
+  const failed = await dump(specimen, makeImagesDir(specimen, 'bad'), ['--cgroup-props-file', file]);
+  expect(failed.exitCode).toBe(1);
+  expect(failed.log).toContain(
+    `--cgroup-props-file ${file}: "properties" of controller pids expected in line 3, found the end`,
+  );
+  await checkRound(specimen, 1);
+});
+
+liveCase('a cgroup yard without the hierarchy is refused', async () => {
+  using cgroups = pidsCgroup();
+  const specimen = await startInCgroup(cgroups);
+  const failed = await dump(specimen, makeImagesDir(specimen, 'images'), ['--cgroup-yard', specimen.dir]);
+  expect(failed.exitCode).toBe(1);
+  expect(failed.log).toContain('leave out --cgroup-yard');
+  await checkRound(specimen, 1);
+});
+
+const freezers = [
+  { version: 1, controllers: ['freezer'], file: 'freezer.state', frozen: 'FROZEN', thawed: 'THAWED' },
+  { version: 2, controllers: [''], file: 'cgroup.freeze', frozen: '1', thawed: '0' },
+];
+for (const { version, controllers, file, frozen, thawed } of freezers) {
+  for (const wasFrozen of [true, false]) {
+    const name = `a tree that was ${wasFrozen ? '' : 'not '}frozen by its cgroup (version ${version}) comes back so`;
+    liveCase(name, async () => {
+      using cgroups = new CgroupFolder(controllers);
+      const specimen = await startInCgroup(cgroups);
+      if (!cgroups.has(`a/${file}`)) throw new SkippedByProgram(`no ${file} here`);
+      for (const round of [1, 2]) {
+        if (wasFrozen) cgroups.write(`a/${file}`, frozen);
+        const images = await dumpAway(specimen, `images-${round}`, ['--freeze-cgroup', join(cgroups.folder, 'a')]);
+        cgroups.remove();
+        expectSuccess(await restore(specimen, images));
+        expect(cgroups.read(`a/${file}`)).toBe(wasFrozen ? frozen : thawed);
+        cgroups.write(`a/${file}`, thawed);
+        await checkRound(specimen, round);
+      }
+    });
+  }
+}
