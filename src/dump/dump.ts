@@ -38,7 +38,7 @@ import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
-import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
 import { chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
@@ -114,9 +114,7 @@ function takeTree(
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
-  const states = dumped.map(({ task, vmas }) =>
-    inspectTaskState(task, vmas, filters, files, withTwin.has(task) ? twins : undefined),
-  );
+  const states = inspectTaskStates(dumped, filters, files, (task) => (withTwin.has(task) ? twins : undefined));
   rings.settle();
   const memory = new MemoryDump(images, prepared, twins, options.onProgress);
   memory.take(dumped, sharedObjects(files, segments));

@@ -13,7 +13,7 @@ import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readSignalMask } from '../tracee/guest.ts';
+import { readSignalMask } from '../tracee/guest-thread.ts';
 import { readRegisters } from '../tracee/registers.ts';
 import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';

@@ -5,7 +5,7 @@
 
 import type { Stat } from '../proc/stat.ts';
 import type { Status } from '../proc/status.ts';
-import type { GuestThread } from '../tracee/guest.ts';
+import type { GuestThread } from '../tracee/guest-thread.ts';
 
 /** A stopped thread. Its registers are as they were at the stop (before any restart of an interrupted system call). */
 export interface FrozenThread extends GuestThread {

@@ -1,6 +1,6 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import { Program } from '../agent/program.ts';
-import type { CoreEntry } from '../image/gen/core.ts';
+import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
@@ -18,6 +18,7 @@ import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
   addPersonality,
   type DescribedTask,
+  type DescribedThread,
   describeTask,
   describeThread,
   inspectTask,
@@ -29,7 +30,7 @@ import {
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
-import { Guest } from '../tracee/guest.ts';
+import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
@@ -47,63 +48,118 @@ export interface TaskState {
 
 const MARCH_X86_64 = 1;
 
-/** Asks a task and its threads, by one agent program in each thread. With `twins` it forks a twin as well. */
-export function inspectTaskState(
+/** What is asked of one task, before the answers are there. */
+interface Inspection {
+  readonly task: FrozenTask;
+  readonly asked: readonly AskedThread[];
+  readonly guest: Guest;
+  /** The state out of the answers of all threads, the leader's first. */
+  describe(results: readonly VisitResult[]): TaskState;
+}
+
+interface AskedThread {
+  readonly thread: FrozenThread;
+  readonly outside: ThreadFacts;
+  readonly xstate: ReturnType<typeof describeXstate>;
+  readonly program: Program;
+  readonly token: ThreadToken;
+}
+
+/** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
+export function inspectTaskStates(
+  tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
+  filters: SeccompFilters,
+  files: FilesDump,
+  twinsOf: (task: FrozenTask) => Twins | undefined,
+): TaskState[] {
+  using guests = new DisposableStack();
+  const inspections = tasks.map(({ task, vmas }) => {
+    const inspection = askTask(task, vmas, filters, files, twinsOf(task));
+    guests.use(inspection.guest);
+    return inspection;
+  });
+  const { results, failure } = visit(inspections);
+  const states: TaskState[] = [];
+  // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
+  inspections.forEach((inspection, i) => {
+    const answers = at(results, i);
+    if (answers.length > 0) states.push(inspection.describe(answers));
+  });
+  if (failure !== undefined) throw failure;
+  return states;
+}
+
+function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
   twins: Twins | undefined,
-): TaskState {
+): Inspection {
   const facts = readTask(task);
   const sharable = new ThreadQuestions();
-  const asked = task.threads.map((thread) => {
+  const asked = task.threads.map((thread): AskedThread => {
     const outside = readThread(thread);
     const { abortAddress } = outside.rseq;
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
     const questions = sharable.for(thread, outside);
     return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...questions };
   });
-  const [leader] = asked;
-  if (leader === undefined) throw new RangeError('a task has a thread');
-  const taskToken = inspectTask(leader.program, task, facts);
-  const brk = leader.program.call(SYS.brk, 0);
-  const lockFuture = inspectLockFuture(leader.program);
-  const tellFiles = files.ask(leader.program, task.pid);
-  for (const pid of task.deadTwins) addReap(leader.program, pid);
+  const { program } = at(asked, 0);
+  const taskToken = inspectTask(program, task, facts);
+  const brk = program.call(SYS.brk, 0);
+  const lockFuture = inspectLockFuture(program);
+  const tellFiles = files.ask(program, task.pid);
+  for (const pid of task.deadTwins) addReap(program, pid);
   const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
-  const tellTwins = twins?.ask(leader.program, task, shared);
-  const results = visit(task, vmas, asked);
-  tellFiles(at(results, 0));
-  tellTwins?.(at(results, 0));
-  const described = asked.map(({ token, thread, outside }, i) =>
-    describeThread(token, at(results, i), thread, outside),
-  );
-  const { tc, mm } = describeTask(taskToken, at(results, 0), task, facts, at(described, 0));
-  for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
-  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-  const cores = new Map<number, CoreEntry>();
-  asked.forEach(({ thread, xstate, outside }, i) => {
-    const { threadCore, clearTidAddr } = at(described, i);
-    const isLeader = thread.tid === task.pid;
-    cores.set(thread.tid, {
-      mtype: MARCH_X86_64,
-      thread_info: {
-        clear_tid_addr: clearTidAddr,
-        gpregs: describeRegisters(thread.registers),
-        fpregs: xstate.entry,
-        tls: emptyTls(),
-        xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
-      },
-      ...(isLeader ? { tc } : {}),
-      thread_core: {
-        ...threadCore,
-        ...at(seccomp, i),
-        signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
-      },
-    });
-  });
-  return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
+  const tellTwins = twins?.ask(program, task, shared);
+  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  return {
+    task,
+    asked,
+    guest: new Guest(task.leader, places, task.leader.status.sigCgt),
+    describe(results) {
+      const result = at(results, 0);
+      tellFiles(result);
+      tellTwins?.(result);
+      const described = asked.map(({ token, thread, outside }, i) =>
+        describeThread(token, at(results, i), thread, outside),
+      );
+      const { tc, mm } = describeTask(taskToken, result, task, facts, at(described, 0));
+      for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
+      const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
+      const cores = new Map<number, CoreEntry>();
+      asked.forEach((one, i) => {
+        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), tc));
+      });
+      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), cores };
+    },
+  };
+}
+
+function describeCore(
+  task: FrozenTask,
+  { thread, outside, xstate }: AskedThread,
+  { threadCore, clearTidAddr }: DescribedThread,
+  seccomp: Partial<ThreadCoreEntry>,
+  tc: TaskCoreEntry,
+): CoreEntry {
+  return {
+    mtype: MARCH_X86_64,
+    thread_info: {
+      clear_tid_addr: clearTidAddr,
+      gpregs: describeRegisters(thread.registers),
+      fpregs: xstate.entry,
+      tls: emptyTls(),
+      xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
+    },
+    ...(thread.tid === task.pid ? { tc } : {}),
+    thread_core: {
+      ...threadCore,
+      ...seccomp,
+      signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+    },
+  };
 }
 
 /** One program for all threads to which it is the same; the leader, who is asked more, has one of its own. */
@@ -122,18 +178,15 @@ class ThreadQuestions {
   }
 }
 
-function visit(
-  task: FrozenTask,
-  vmas: readonly DescribedVma[],
-  asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
-) {
-  const places = agentPlaces(vmas.map(({ seen }) => seen));
-  using guest = new Guest(task.leader, places, task.leader.status.sigCgt);
+function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
-  const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
+  const dispatched: AskedThread[] = [];
+  for (const { asked } of inspections) {
+    for (const one of asked) if (one.outside.dispatch !== undefined) dispatched.push(one);
+  }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
-    return guest.run(asked.map(({ thread, program }) => ({ thread, program })));
+    return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
   } finally {
     for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
   }
