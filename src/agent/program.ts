@@ -65,6 +65,16 @@ export class Program {
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
 
+  /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
+  copy(): Program {
+    const copy = new Program();
+    copy.#ops.push(...this.#ops);
+    copy.#data = this.#data.slice();
+    copy.#dataBytes = this.#dataBytes;
+    for (const [text, place] of this.#strings) copy.#strings.set(text, place);
+    return copy;
+  }
+
   /** How many ops there are so far. */
   get length(): number {
     return this.#ops.length;

@@ -1,17 +1,15 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
-import { Program } from '../agent/program.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
+import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
@@ -21,12 +19,9 @@ import {
   type DescribedThread,
   describeTask,
   describeThread,
-  inspectTask,
-  inspectThread,
   readTask,
   readThread,
   type ThreadFacts,
-  type ThreadToken,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
@@ -34,6 +29,7 @@ import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
+import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
 
 /** What comes out for one task. */
@@ -57,12 +53,10 @@ interface Inspection {
   describe(results: readonly VisitResult[]): TaskState;
 }
 
-interface AskedThread {
+interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
   readonly xstate: ReturnType<typeof describeXstate>;
-  readonly program: Program;
-  readonly token: ThreadToken;
 }
 
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
@@ -73,8 +67,9 @@ export function inspectTaskStates(
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
   using guests = new DisposableStack();
+  const questions = new Questions();
   const inspections = tasks.map(({ task, vmas }) => {
-    const inspection = askTask(task, vmas, filters, files, twinsOf(task));
+    const inspection = askTask(task, vmas, questions, filters, files, twinsOf(task));
     guests.use(inspection.guest);
     return inspection;
   });
@@ -92,27 +87,26 @@ export function inspectTaskStates(
 function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
+  questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
-  const sharable = new ThreadQuestions();
-  const asked = task.threads.map((thread): AskedThread => {
-    const outside = readThread(thread);
-    const { abortAddress } = outside.rseq;
-    if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-    const questions = sharable.for(thread, outside);
-    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...questions };
+  const outsides = task.threads.map(readOutside);
+  let tellFiles: ReturnType<FilesDump['ask']> | undefined;
+  let tellTwins: ReturnType<Twins['ask']> | undefined;
+  const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
+    tellFiles = files.ask(program, task.pid);
+    for (const pid of task.deadTwins) addReap(program, pid);
+    const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+    tellTwins = twins?.ask(program, task, shared);
   });
-  const { program } = at(asked, 0);
-  const taskToken = inspectTask(program, task, facts);
-  const brk = program.call(SYS.brk, 0);
-  const lockFuture = inspectLockFuture(program);
-  const tellFiles = files.ask(program, task.pid);
-  for (const pid of task.deadTwins) addReap(program, pid);
-  const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
-  const tellTwins = twins?.ask(program, task, shared);
+  const asked = task.threads.map((thread, i): AskedThread => {
+    const outside = at(outsides, i);
+    const asking = thread === task.leader ? leader : questions.forThread(thread, outside);
+    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...asking };
+  });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
     task,
@@ -120,7 +114,7 @@ function askTask(
     guest: new Guest(task.leader, places, task.leader.status.sigCgt),
     describe(results) {
       const result = at(results, 0);
-      tellFiles(result);
+      tellFiles?.(result);
       tellTwins?.(result);
       const described = asked.map(({ token, thread, outside }, i) =>
         describeThread(token, at(results, i), thread, outside),
@@ -162,20 +156,12 @@ function describeCore(
   };
 }
 
-/** One program for all threads to which it is the same; the leader, who is asked more, has one of its own. */
-class ThreadQuestions {
-  readonly #byGroups = new Map<number, { program: Program; token: ThreadToken }>();
-
-  for(thread: FrozenThread, facts: ThreadFacts): { program: Program; token: ThreadToken } {
-    const { length } = thread.status.groups;
-    const isOwn = thread.tid === thread.pid || facts.pending.signals.length > 0;
-    const known = isOwn ? undefined : this.#byGroups.get(length);
-    if (known !== undefined) return known;
-    const program = new Program();
-    const questions = { program, token: inspectThread(program, thread, facts) };
-    if (!isOwn) this.#byGroups.set(length, questions);
-    return questions;
-  }
+/** A thread inside of a restartable sequence goes on, as after any signal, at its abort address. */
+function readOutside(thread: FrozenThread): ThreadFacts {
+  const outside = readThread(thread);
+  const { abortAddress } = outside.rseq;
+  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
+  return outside;
 }
 
 function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {

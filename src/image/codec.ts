@@ -51,8 +51,6 @@ interface Field {
   readonly isRequired: boolean;
   /** One bit of the mask of required fields; 0 for others. */
   readonly requiredBit: number;
-  /** Not repeated, and numbers from 0 to 2^31-1 are written as they are. */
-  readonly isPlainInteger: boolean;
   readonly scalar: Scalar | undefined;
   readonly message: MessageType<unknown> | undefined;
   /** Of `message`; filled in on first use, for messages may hold themselves. */
@@ -101,7 +99,6 @@ function compile(type: MessageType<unknown>): Compiled {
       isPacked: options?.packed === true,
       isRequired,
       requiredBit: isRequired && requiredCount < 31 ? 1 << requiredCount : 0,
-      isPlainInteger: spec[3] !== 'repeated' && scalar?.isPlainInteger === true,
       scalar,
       message,
       compiled: undefined,
@@ -213,9 +210,6 @@ function encodeMessage(type: Compiled, message: Message, writer: WireWriter, pat
     const value = message[field.name];
     if (value === undefined) {
       if (field.isRequired) path.fail(field.name, 'required field is missing');
-    } else if (typeof value === 'number' && field.isPlainInteger && value >= 0 && (value | 0) === value) {
-      // Most fields are small numbers.
-      writer.field(field.tag, value, 0);
     } else if (field.isRepeated) encodeRepeated(field, value, writer, path);
     else encodeValue(field, value, -1, writer, path);
   }
@@ -238,17 +232,14 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
     writer.endNested(start);
     return;
   }
-  const zero = scalar?.zero;
-  const isPlainInteger = scalar?.isPlainInteger === true;
   for (let index = 0; index < list.length; index++) {
     const value: unknown = list[index];
-    if (value === zero && zero !== undefined) {
-      const first = index;
-      while (list[index + 1] === zero) index++;
-      writer.zeroFields(field.tag, index - first + 1);
-    } else if (typeof value === 'number' && isPlainInteger && value >= 0 && (value | 0) === value) {
-      writer.field(field.tag, value, 0);
-    } else encodeValue(field, value, index, writer, path);
+    const first = index;
+    // Lists of registers and of signal actions are mostly the same value again and again.
+    while (index + 1 < list.length && list[index + 1] === value) index++;
+    const start = writer.length;
+    encodeValue(field, value, first, writer, path);
+    if (index > first) writer.repeat(start, index - first);
   }
 }
 
@@ -263,7 +254,9 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
     encodeMessage(compiledMessage(field), value as Message, writer, path);
     writer.endNested(start);
     path.leave();
-  } else if (typeof value !== 'bigint' || scalar.zero !== 0n || !writer.bigintField(field.tag, value)) {
+  } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
+    writer.field(field.tag, value, 0);
+  } else if (typeof value !== 'bigint' || scalar.isPlainBigint !== true || !writer.bigintField(field.tag, value)) {
     if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
     writer.uint32(field.tag);
     scalar.write(writer, value as never);

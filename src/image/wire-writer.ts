@@ -76,12 +76,10 @@ export class WireWriter {
     return true;
   }
 
-  /** The same field `count` times, with the value 0. */
-  zeroFields(tag: number, count: number): void {
-    const start = this.length;
-    this.field(tag, 0, 0);
+  /** Writes all since `start` again, `count` times. */
+  repeat(start: number, count: number): void {
     const size = this.length - start;
-    const total = size * count;
+    const total = size * (count + 1);
     this.reserve(total - size);
     // Doubles what is there until it is enough.
     for (let done = size; done < total; done *= 2) {

@@ -30,7 +30,7 @@ const SIGSET_BYTES = 8;
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 const AGENT_BYTES = 512;
 
-/** What a thread is to execute, and where its results are afterwards. Several threads may share a program. */
+/** What a thread is to execute, and where its results are afterwards. Several threads, of any task, may share a program. */
 export interface Visit {
   readonly thread: GuestThread;
   readonly program: Program;
@@ -146,14 +146,11 @@ export class Guest {
     ];
   }
 
-  /** Adds the end to each program. */
   #layOut(visits: readonly Visit[]): Plan[] {
-    const layouts = new Map<Program, Layout>();
     const plans: Plan[] = [];
     let offset = 0;
     for (const { thread, program } of visits) {
-      const layout = layouts.get(program) ?? addEnd(program, this.#pid);
-      layouts.set(program, layout);
+      const layout = layoutOf(program);
       const marker = markerFor(thread, this.#caught);
       plans.push({ thread, layout, marker, offset, resumeOffset: AGENT_BYTES + plans.length * RESUME_BYTES });
       offset += (layout.image.length + 63) & ~63;
@@ -187,6 +184,7 @@ export class Guest {
       for (const word of layout.relocations) setWord(view, offset + word, at + view.getUint32(offset + word, true));
       view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);
       view.setBigUint64(offset + layout.flagsAt, register(thread.registers, 'eflags'), true);
+      view.setUint32(offset + layout.pidAt, thread.pid, true);
       view.setUint32(offset + layout.tidAt, thread.tid, true);
       view.setUint32(offset + layout.markerAt, plan.marker ?? 0, true);
       setWord(view, offset + layout.leaveAt, address + resumeOffset);
@@ -273,6 +271,7 @@ interface Layout {
   readonly relocations: readonly number[];
   /** The signal that marks the end. */
   readonly endAt: number;
+  readonly pidAt: number;
   readonly tidAt: number;
   readonly markerAt: number;
   readonly maskAt: number;
@@ -280,10 +279,22 @@ interface Layout {
   readonly leaveAt: number;
 }
 
-function addEnd(program: Program, pid: number): Layout {
+const layouts = new WeakMap<Program, Layout>();
+
+/** The layout of a program, which gets its end when it is run for the first time. */
+function layoutOf(program: Program): Layout {
+  let layout = layouts.get(program);
+  if (layout === undefined) {
+    layout = addEnd(program);
+    layouts.set(program, layout);
+  }
+  return layout;
+}
+
+function addEnd(program: Program): Layout {
   const mask = program.reserve(SIGSET_BYTES);
   const flags = program.reserve(8);
-  const end = program.call(SYS.tgkill, pid, 0, 0);
+  const end = program.call(SYS.tgkill, 0, 0, 0);
   program.call(SYS.rt_sigprocmask, SIG_SETMASK, mask, 0, SIGSET_BYTES);
   const leave = program.leave(0);
   const relocations: number[] = [];
@@ -292,6 +303,7 @@ function addEnd(program: Program, pid: number): Layout {
     image: program.assemble(0, relocations),
     relocations,
     endAt: end.op * OP_BYTES,
+    pidAt: program.argumentOffset(end, 0),
     tidAt: program.argumentOffset(end, 1),
     markerAt: program.argumentOffset(end, 2),
     maskAt: program.placeOffset(mask),
