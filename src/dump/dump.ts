@@ -39,7 +39,7 @@ import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
-import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
 import { chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
@@ -116,9 +116,8 @@ function takeTree(
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
   const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
-  const states = dumped.map(({ task, vmas }) =>
-    inspectTaskState(task, vmas, filters, files, calls, withTwin.has(task) ? twins : undefined),
-  );
+  const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
+  const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
   const memory = new MemoryDump(images, prepared, twins, options.onProgress);
   memory.take(dumped, sharedObjects(files, segments));

@@ -12,6 +12,7 @@ import { F_SETFL, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { PR_SET_DUMPABLE, PR_SET_SECUREBITS } from '../../../linux/abi/prctl.ts';
 import {
   AF_UNIX,
+  MSG_NOSIGNAL,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
