@@ -32,6 +32,7 @@ import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
+import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
@@ -107,6 +108,7 @@ function writeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  for (const warning of findUsedSemaphores(tree)) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
