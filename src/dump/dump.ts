@@ -30,6 +30,7 @@ import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared
 import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
 import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
+import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
@@ -99,7 +100,7 @@ function writeTree(
 ): DumpStatistics {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
-  const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
+  const problems: CriuErrorFields[] = [...sessionProblems(tree, options), ...findCompatProblems(tree.tasks)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
