@@ -14,7 +14,7 @@ import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readFile, readRecords } from '../linux/syscalls/fs.ts';
+import { readProc, readRecords } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
@@ -25,6 +25,7 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
+import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
@@ -155,7 +156,7 @@ function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readFile('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
     },
   ]);
 }
@@ -190,6 +191,7 @@ function lookAt(
     return { task, ids, vmas: described.vmas, runs, hasAio, exe };
   });
   files.collect(tree, filesIds);
+  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
@@ -260,8 +262,8 @@ function writeClocks(
   { own }: NamespaceNumbers,
 ): void {
   const path = `/proc/${tree.root.pid}/timens_offsets`;
-  const theirs = parseTimensOffsets(readFile(path), path);
-  const ours = parseTimensOffsets(readFile('/proc/self/timens_offsets'));
+  const theirs = parseTimensOffsets(readProc(path), path);
+  const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
   const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
   const clock = (id: number, name: 'monotonic' | 'boottime') => {
     const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);

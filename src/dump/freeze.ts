@@ -8,7 +8,7 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { close, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
+import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
@@ -155,10 +155,12 @@ export class Freezer {
   }
 
   #children(task: Seized): number[] {
-    return task.tids.flatMap((tid) => {
-      const text = tryReadFile(`/proc/${task.pid}/task/${tid}/children`);
-      return typeof text === 'string' ? parseChildren(text) : [];
-    });
+    const children: number[] = [];
+    for (const tid of task.tids) {
+      const text = tryReadProc(`/proc/${task.pid}/task/${tid}/children`);
+      if (typeof text === 'string' && text !== '') children.push(...parseChildren(text));
+    }
+    return children;
   }
 
   #describe(root: number): FrozenTree {
@@ -234,14 +236,14 @@ function inTreeOrder(members: ReadonlyMap<number, FrozenTask | FrozenZombie>, ro
 }
 
 function mustRead(path: string): string {
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   if (typeof text === 'string') return text;
   throw new CriuError({ object: path, action: `cannot be read (errno ${-text})`, why: 'the task has gone' });
 }
 
 function tryStat(pid: number): Stat | undefined {
   const path = `/proc/${pid}/stat`;
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   return typeof text === 'string' ? parseStat(text, path) : undefined;
 }
 
@@ -258,12 +260,12 @@ function isDeadTwin(stat: Stat | undefined): boolean {
 
 function seizeError(pid: number, tid: number, error: SyscallError): CriuError {
   const path = `/proc/${pid}/status`;
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   const status = typeof text === 'string' ? parseStatus(text, path) : undefined;
   const tracer = status?.tracerPid ?? 0;
   const object = `thread ${tid} of task ${pid} '${status?.name ?? ''}'`;
   if (tracer !== 0) {
-    const comm = tryReadFile(`/proc/${tracer}/comm`);
+    const comm = tryReadProc(`/proc/${tracer}/comm`);
     const name = typeof comm === 'string' ? ` '${comm.trimEnd()}'` : '';
     return new CriuError({
       object,

@@ -61,11 +61,11 @@ export function inspectTaskState(
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
     const xstate = describeXstate(readXstate(thread.tid));
     const program = new Program();
-    return { thread, outside, xstate, program, token: inspectThread(program, thread) };
+    return { thread, outside, xstate, program, token: inspectThread(program, thread, outside) };
   });
   const [leader] = asked;
   if (leader === undefined) throw new RangeError('a task has a thread');
-  const taskToken = inspectTask(leader.program, facts);
+  const taskToken = inspectTask(leader.program, task, facts);
   const brk = leader.program.call(SYS.brk, 0);
   const lockFuture = inspectLockFuture(leader.program);
   const tellFiles = files.ask(leader.program, task.pid);
@@ -95,7 +95,11 @@ export function inspectTaskState(
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
       },
       ...(isLeader ? { tc } : {}),
-      thread_core: { ...threadCore, ...at(seccomp, i), signals_p: withoutStop(task, outside.pending) },
+      thread_core: {
+        ...threadCore,
+        ...at(seccomp, i),
+        signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+      },
     });
   });
   return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };

@@ -257,7 +257,7 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
     path.leave();
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
     writer.field(field.tag, value, 0);
-  } else {
+  } else if (typeof value !== 'bigint' || scalar.zero !== 0n || !writer.bigintField(field.tag, value)) {
     if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
     writer.uint32(field.tag);
     scalar.write(writer, value as never);

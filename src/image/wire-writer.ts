@@ -47,7 +47,7 @@ export class WireWriter {
 
   /** A whole field that holds a varint, given as unsigned halves. */
   field(tag: number, low: number, high: number): void {
-    this.reserve(15);
+    if (this.length + 15 > this.bytes.length) this.grow(this.length + 15);
     const { bytes } = this;
     let { length } = this;
     while (tag > 0x7f) {
@@ -66,6 +66,14 @@ export class WireWriter {
     }
     bytes[length++] = low;
     this.length = length;
+  }
+
+  /** A whole field that holds an unsigned 64-bit varint; false, and nothing is written, when the value is not one. */
+  bigintField(tag: number, value: bigint): boolean {
+    wide[0] = value;
+    if (wide[0] !== value) return false;
+    this.field(tag, halves[0] as number, halves[1] as number);
+    return true;
   }
 
   /** The same field `count` times, with the value 0. */
@@ -165,7 +173,10 @@ export class WireWriter {
 
   private reserve(count: number): void {
     const needed = this.length + count;
-    if (needed <= this.bytes.length) return;
+    if (needed > this.bytes.length) this.grow(needed);
+  }
+
+  private grow(needed: number): void {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;

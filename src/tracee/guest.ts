@@ -15,7 +15,7 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import { agentCode, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import { agentCode, type GeneralRegisters, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
@@ -25,15 +25,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace, tgkill } from '../linux/syscalls/process.ts';
 import { ForcedMemory, readMemory, writeMemory } from './memory.ts';
-import {
-  generalRegisters,
-  type Registers,
-  readRegisters,
-  register,
-  restarted,
-  setRegister,
-  writeRegisters,
-} from './registers.ts';
+import { type Registers, readRegisters, register, restarted, setRegister, writeRegisters } from './registers.ts';
 import { resume, waitForStop } from './stop.ts';
 
 const PAGE = 4096;
@@ -130,9 +122,15 @@ export class Guest {
     const plans = this.#layOut(visits);
     this.#moveIn(plans);
     const started = plans.map((plan) => this.#start(plan));
-    const results = plans.map((plan, i) => this.#finish(plan, started[i] ?? false));
+    plans.forEach((plan, i) => {
+      this.#finish(plan, started[i] ?? false);
+    });
+    const { address, codeBytes, bytes } = this.#home;
+    const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
     this.#moveOut();
-    return results;
+    return plans.map(({ program, offset }) => {
+      return new VisitResult(program, data.subarray(offset, offset + program.byteLength));
+    });
   }
 
   [Symbol.dispose](): void {
@@ -180,7 +178,7 @@ export class Guest {
     for (const plan of plans) {
       const at = home + codeBytes + plan.offset;
       const scratch = at + plan.program.placeOffset(plan.scratch);
-      image.set(resumeCode(generalRegisters(restarted(plan.thread.registers)), { scratch }), plan.resumeOffset);
+      image.set(resumeCode(wayBack(plan.thread), { scratch }), plan.resumeOffset);
       plan.program.setLeave(home + plan.resumeOffset);
       data.set(plan.program.assemble(at), plan.offset);
     }
@@ -212,14 +210,13 @@ export class Guest {
     return true;
   }
 
-  #finish(plan: Plan, runs: boolean): VisitResult {
-    const { thread, program } = plan;
+  #finish(plan: Plan, runs: boolean): void {
+    const { thread } = plan;
     const block = this.#home.address + this.#home.codeBytes + plan.offset;
     if (runs) this.#waitForMarker(plan);
     else this.#stepTo(thread, block + plan.end.op * 64);
     writeSignalMask(thread.tid, thread.signalMask);
     writeRegisters(thread.tid, thread.registers);
-    return new VisitResult(program, readMemory(this.#pid, block, program.byteLength));
   }
 
   #waitForMarker(plan: Plan): void {
@@ -276,7 +273,7 @@ export class Guest {
     const code = new Uint8Array(this.#tail.bytes);
     new DataView(code.buffer).setBigUint64(0, signalMask, true);
     code.set([0x0f, 0x05], SIGSET_BYTES);
-    code.set(resumeCode(generalRegisters(restarted(registers)), { maskAddress }), SIGSET_BYTES + 2);
+    code.set(resumeCode(wayBack(this.#leader), { maskAddress }), SIGSET_BYTES + 2);
     this.#memory.write(maskAddress, code);
 
     const call = registers.slice();
@@ -296,6 +293,12 @@ export class Guest {
     writeRegisters(tid, registers);
     return result;
   }
+}
+
+/** The registers with which a thread goes on by itself. */
+function wayBack(thread: GuestThread): GeneralRegisters {
+  const registers = restarted(thread.registers);
+  return (name) => register(registers, name);
 }
 
 interface Plan {

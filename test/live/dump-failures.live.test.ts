@@ -47,6 +47,15 @@ liveCase('a dump of an unsupported object fails and the program runs on', async 
   await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
 });
 
+liveCase('sockets of families that cannot be kept are refused by name, with a remedy', async () => {
+  const specimen = await startProgram('unsupported-sockets');
+  const errors = errorLines(await expectRefusal(specimen, makeImagesDir(specimen, 'images')));
+  const families = readFileSync(join(specimen.dir, 'families'), 'latin1').trim().split('\n');
+  for (const family of families) {
+    expect(errors.filter((line) => line.includes(family) && line.includes('; ')).length).toBe(1);
+  }
+});
+
 liveCase('a full disk fails the dump and names the reason', async () => {
   const specimen = await startProgram('mem-big');
   const { path } = await mountPrivateTmpfs('size=4m');

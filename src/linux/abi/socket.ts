@@ -55,6 +55,7 @@ export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;
 export const SO_LOCK_FILTER = 44;
+export const SO_NETNS_COOKIE = 71;
 export const SO_BUF_LOCK = 72;
 export const SOCK_SNDBUF_LOCK = 1;
 export const SOCK_RCVBUF_LOCK = 2;

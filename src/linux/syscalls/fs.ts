@@ -55,6 +55,30 @@ export function tryReadFile(path: string): string | number {
   return typeof bytes === 'number' ? bytes : byteString(bytes);
 }
 
+/** When a read of a /proc file gives less than that, nothing is left: the kernel fills a page as long as lines fit. */
+const PROC_BYTES_MIN = 2048;
+
+/** A file of /proc with lines shorter than 2 KiB, as a byte string, or −errno: often with a single read. */
+export function tryReadProc(path: string): string | number {
+  const fd = tryOpen(path, O_RDONLY);
+  if (fd < 0) return fd;
+  const got = syscall(SYS.read, fd, buffer, Math.min(buffer.length, READ_BYTES_MAX));
+  let text: string | number = got < 0 ? got : byteString(buffer.subarray(0, got));
+  if (got >= PROC_BYTES_MIN) {
+    const rest = tryReadAll(fd);
+    text = typeof rest === 'number' ? rest : text + byteString(rest);
+  }
+  close(fd);
+  return text;
+}
+
+/** The same. Throws SyscallError naming the path. */
+export function readProc(path: string): string {
+  const text = tryReadProc(path);
+  if (typeof text === 'number') check('read', text, path);
+  return String(text);
+}
+
 /** A whole file as a byte string. Throws SyscallError naming the path. */
 export function readFile(path: string): string {
   const text = tryReadFile(path);

@@ -6,7 +6,7 @@
  */
 import type { CriuErrorFields } from '../../base/errors.ts';
 import type { FrozenTask } from '../../dump/frozen-tree.ts';
-import type { FdinfoEntry, FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
 import type { FownEntry } from '../../image/gen/fown.ts';
 import type { RemapFilePathEntry } from '../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
@@ -88,8 +88,14 @@ export interface DumpFilesOptions {
   readonly pathPrefix?: (task: FrozenTask) => string;
 }
 
+/** A descriptor of a process: of a task, or, of a file in flight, one of ours. */
+export interface DescriptorOf {
+  readonly pid: number;
+  readonly fd: number;
+}
+
 /** Images with raw data after each entry that kinds may add to. */
-export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues';
+export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues' | 'bpfmap-data';
 
 /** What a kind may use while it dumps a file. */
 export interface KindDump {
@@ -111,6 +117,8 @@ export interface KindDump {
   idOf(task: FrozenTask, fd: number): number | undefined;
   /** All numbers in a task's table, ascending; for `complete` only. */
   fdsOf(task: FrozenTask): number[];
+  /** Id of the first file with a descriptor that passes the test, in any task or in flight; for `complete` only. */
+  findId(test: (descriptor: DescriptorOf) => boolean): number | undefined;
   /** A state of the kind for the whole dump, made when first asked for. */
   state<T>(key: string, make: () => T): T;
   /**
@@ -134,6 +142,8 @@ export interface RestoreSystem {
   wallClockNs(): bigint;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
+  /** The name of a network device; undefined when there is none of that index. */
+  deviceName(index: number): string | undefined;
 }
 
 export interface RestoreFilesOptions {
@@ -190,7 +200,7 @@ export interface FileKind {
   /** The entry for files.img, or why there can't be one. Called once per open file description. */
   dump(file: OpenFile, id: number, dump: KindDump): DumpResult;
   /** After all descriptions are known; may change `entry` (epoll: which files are watched). */
-  complete?(entry: FileEntry, file: FdinfoEntry, task: FrozenTask, dump: KindDump): void;
+  complete?(entry: FileEntry, holder: DescriptorOf, task: FrozenTask, dump: KindDump): void;
   /** Once, after all `complete`s: what only shows when all descriptions of the tree are known. */
   afterAll?(dump: KindDump): void;
 
@@ -206,6 +216,8 @@ export interface FileKind {
   groupKey?(entry: FileEntry, context: RestoreContext): string;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
+  /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */
+  needsAtLast?(entry: FileEntry): readonly number[];
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */

@@ -1,7 +1,13 @@
 /** Which pages of a task are dumped, and how: runs of pages, and their entries in the pagemap image. Pure. */
 import type { PagemapEntry } from '../../image/gen/pagemap.ts';
 import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
-import { VMA_ANON_PRIVATE, VMA_AREA_AIORING, VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_AREA_AIORING,
+  VMA_AREA_SOCKET,
+  VMA_AREA_VDSO,
+  VMA_AREA_VVAR,
+} from '../../image/vma-status.ts';
 import {
   MADV_DONTFORK,
   MADV_WIPEONFORK,
@@ -42,7 +48,7 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
       runs.push({ start: entry.start, end: entry.end, isLazy: false, isProtected: false, isInTwin: false });
       continue;
     }
-    if ((entry.status & VMA_AREA_VVAR) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
+    if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_SOCKET)) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
     const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0;
     const isProtected = (entry.prot & PROT_READ_BIT) === 0;
     const isInTwin = isForked(entry);

@@ -5,6 +5,7 @@ import {
   VMA_AREA_AIORING,
   VMA_AREA_MEMFD,
   VMA_AREA_REGULAR,
+  VMA_AREA_SOCKET,
   VMA_AREA_SYSVIPC,
   VMA_FILE_PRIVATE,
   VMA_FILE_SHARED,
@@ -100,6 +101,12 @@ describe('kinds of mappings', () => {
   test('a ring of asynchronous I/O', () => {
     const { entry, needsFile } = describeOne('rw-s 00000000 00:12 77     /[aio] (deleted)', 'rd wr sh mr mw me ms de');
     expect(entry).toMatchObject({ status: VMA_AREA_AIORING, flags: MAP_SHARED, pgoff: 0, shmid: 0 });
+    expect(needsFile).toBe(false);
+  });
+
+  test('a ring of a packet socket', () => {
+    const { entry, needsFile } = describeOne('rw-s 00001000 00:09 77     socket:[77]', 'rd wr sh mr mw ms mm');
+    expect(entry).toMatchObject({ status: VMA_AREA_REGULAR | VMA_AREA_SOCKET, flags: MAP_SHARED, pgoff: 0x1000 });
     expect(needsFile).toBe(false);
   });
 

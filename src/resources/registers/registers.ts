@@ -56,10 +56,19 @@ export function describeRegisters(registers: Registers): UserX86RegsEntry {
     setRegister(shown, 'rax', again ? register(registers, 'orig_rax') : -ERRNO.EINTR);
     if (again) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
   }
-  const entry = { mode: MODE_NATIVE } as UserX86RegsEntry;
-  for (const name of SAME) entry[name] = register(shown, name);
-  for (const [kernel, image] of RENAMED_PAIRS) entry[image] = register(shown, kernel);
-  return entry;
+  return imageRegisters(shown);
+}
+
+/** A literal rather than loops over the tables above: every thread has one. */
+function imageRegisters(registers: Registers): UserX86RegsEntry {
+  const of = (name: Parameters<typeof register>[1]) => register(registers, name);
+  return {
+    r15: of('r15'), r14: of('r14'), r13: of('r13'), r12: of('r12'), bp: of('rbp'), bx: of('rbx'), r11: of('r11'),
+    r10: of('r10'), r9: of('r9'), r8: of('r8'), ax: of('rax'), cx: of('rcx'), dx: of('rdx'), si: of('rsi'),
+    di: of('rdi'), orig_ax: of('orig_rax'), ip: of('rip'), cs: of('cs'), flags: of('eflags'), sp: of('rsp'),
+    ss: of('ss'), fs_base: of('fs_base'), gs_base: of('gs_base'), ds: of('ds'), es: of('es'), fs: of('fs'),
+    gs: of('gs'), mode: MODE_NATIVE,
+  }; // biome-ignore format: a table
 }
 
 const FUTEX_CMD_MASK = 0x7fn;

@@ -5,7 +5,8 @@
  * A thread may send itself a siginfo with any si_code, also those that only the kernel makes for others
  * (kernel/signal.c, do_rt_sigqueueinfo and do_rt_tgsigqueueinfo), so the queues are rebuilt by their owners.
  *
- * Lost: a pending signal of a POSIX timer is no longer tied to its timer, so its overrun count stays as it is.
+ * Lost: a pending signal of a POSIX timer is no longer tied to its timer, so its overrun count (see
+ * timers/pending-overruns.ts) stays as it is, and what comes later is a signal of its own.
  */
 import type { Program } from '../../agent/program.ts';
 import type { SiginfoEntry, SignalQueueEntry } from '../../image/gen/siginfo.ts';

@@ -103,7 +103,7 @@ function dumpStub(pid: number): State {
   };
   const [facts, taskFacts] = [readThread(leader), readTask(task)];
   const program = new Program();
-  const [token, taskToken] = [inspectThread(program, leader), inspectTask(program, taskFacts)];
+  const [token, taskToken] = [inspectThread(program, leader, facts), inspectTask(program, task, taskFacts)];
   const vdso = parseMaps(readFile(`/proc/${pid}/maps`)).find(({ path }) => path === '[vdso]');
   using guest = new Guest(leader, vdso === undefined ? [] : [vdso], leader.status.sigCgt);
   const [result] = guest.run([{ thread: leader, program }]);

@@ -18,7 +18,7 @@ import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, fcntl, fstat, fstatfsType, readFile, type Stat } from '../../../linux/syscalls/fs.ts';
+import { close, fcntl, fstat, fstatfsType, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
@@ -74,7 +74,7 @@ export class InspectedFile implements OpenFile {
 
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
   static ofPath(task: FrozenTask, localFd: number, role: string): InspectedFile {
-    return new InspectedFile(task, -1, localFd, role, readFile(`/proc/self/fdinfo/${localFd}`));
+    return new InspectedFile(task, -1, localFd, role, readProc(`/proc/self/fdinfo/${localFd}`));
   }
 
   /**

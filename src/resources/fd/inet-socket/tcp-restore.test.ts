@@ -76,7 +76,9 @@ describe('a connection', () => {
       'tcp 21=-1',
       'tcp 20=2',
       'tcp 21=995',
+      'tcp 2=1460',
       'connect',
+      'tcp 2=0',
       'tcp 22=4,0,3,524295,2,1460',
       'tcp 20=1',
       'write rr',
@@ -88,6 +90,7 @@ describe('a connection', () => {
 
   test('sends what was never sent after repair mode, and has its options again', () => {
     expect(planned(finish, { tcpEstablished: true })).toEqual([
+      'socket 33=16',
       'tcp 19=0',
       'write uuu',
       'socket 32=8',

@@ -61,6 +61,10 @@ export function checkConnection(entry: InetSkEntry, object: string, context: Res
 const LARGEST_BUFFER = 0x3fff_ffff;
 const CHUNK_BYTES = 32 * 1024;
 
+/** What TCP_MAXSEG takes (include/net/tcp.h TCP_MIN_MSS, MAX_TCP_WINDOW). */
+const MSS_MIN = 88;
+const MSS_MAX = 32767;
+
 const TCPOPT_MSS = 2;
 const TCPOPT_WINDOW = 3;
 const TCPOPT_SACK_PERM = 4;
@@ -92,8 +96,11 @@ export function planConnection(
   tcp(INET.TCP_QUEUE_SEQ, (message.inq_seq - message.inq_len) | 0, 'received number');
   tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
   tcp(INET.TCP_QUEUE_SEQ, (message.outq_seq - message.outq_len) | 0, 'sent number');
+  // Segments are cut by the size that holds when it connects; TCP_REPAIR_OPTIONS comes too late for that.
+  tcp(INET.TCP_MAXSEG, Math.min(Math.max(message.mss_clamp, MSS_MIN), MSS_MAX), 'segment size');
   const destination = packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr });
   table.doExpecting(`connect ${what}`, 0, SYS.connect, fd, { bytes: destination }, destination.length);
+  tcp(INET.TCP_MAXSEG, 0, 'segment size');
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), `set TCP parameters of ${what}`);
   if (message.timestamp !== undefined) tcp(INET.TCP_TIMESTAMP, message.timestamp | 0, 'timestamp');
   planQueue(table, fd, INET.TCP_RECV_QUEUE, received, what);
@@ -140,6 +147,9 @@ export function finishConnection(
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
   const reuse = (option: number) => planIntOption(table, fd, SOCKET.SOL_SOCKET, option, 1, `set options of ${what}`);
   if (stream !== undefined) {
+    // The first word to the other side says how much it may send: no more than there will be room for.
+    const half = entry.opts.so_rcvbuf >>> 1;
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_RCVBUFFORCE, half, `set so_rcvbuf of ${what}`);
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, `end repair mode of ${what}`);
     planSend(table, fd, stream.unsent, what);
     planBuffers(table, fd, entry.opts, what);
