@@ -26,6 +26,7 @@ import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
 import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
@@ -110,9 +111,10 @@ function takeTree(
   }
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
+  using calls = new InterruptedCalls(tree);
   const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
   const states = dumped.map(({ task, vmas }) =>
-    inspectTaskState(task, vmas, filters, files, withTwin.has(task) ? twins : undefined),
+    inspectTaskState(task, vmas, filters, files, calls, withTwin.has(task) ? twins : undefined),
   );
   rings.settle();
   const memory = new MemoryDump(images, twins, options.onProgress);

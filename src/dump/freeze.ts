@@ -70,7 +70,7 @@ export class Freezer {
           if (child === getpid()) {
             throw new CriuError({
               object: `task ${root}`,
-              action: 'cannot be dumped: criu itself is one of its descendants',
+              action: 'cannot be dumped: The criu itself is within dumped tree',
               remedy: 'start criu from outside of the tree',
             });
           }

@@ -9,6 +9,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
+import type { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
@@ -52,6 +53,7 @@ export function inspectTaskState(
   vmas: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
+  calls: InterruptedCalls,
   twins: Twins | undefined,
 ): TaskState {
   const facts = readTask(task);
@@ -61,7 +63,8 @@ export function inspectTaskState(
     if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
     const xstate = describeXstate(readXstate(thread.tid));
     const program = new Program();
-    return { thread, outside, xstate, program, token: inspectThread(program, thread, outside) };
+    const describeCall = calls.ask(program, thread);
+    return { thread, outside, xstate, program, describeCall, token: inspectThread(program, thread, outside) };
   });
   const [leader] = asked;
   if (leader === undefined) throw new RangeError('a task has a thread');
@@ -82,14 +85,15 @@ export function inspectTaskState(
   for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
   const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
   const cores = new Map<number, CoreEntry>();
-  asked.forEach(({ thread, xstate, outside }, i) => {
+  asked.forEach(({ thread, xstate, outside, describeCall }, i) => {
     const { threadCore, clearTidAddr } = at(described, i);
+    const { isMadeAgain, rest } = describeCall();
     const isLeader = thread.tid === task.pid;
     cores.set(thread.tid, {
       mtype: MARCH_X86_64,
       thread_info: {
         clear_tid_addr: clearTidAddr,
-        gpregs: describeRegisters(thread.registers),
+        gpregs: describeRegisters(thread.registers, isMadeAgain),
         fpregs: xstate.entry,
         tls: emptyTls(),
         xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
@@ -99,6 +103,7 @@ export function inspectTaskState(
         ...threadCore,
         ...at(seccomp, i),
         signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+        ...(rest === undefined ? {} : { interrupted_call_ext: rest }),
       },
     });
   });

@@ -26,12 +26,14 @@ export function run(context: CommandContext): number {
     throw new CriuError({ action: 'dump needs the root of a process tree', remedy: 'give its pid with --tree PID' });
   }
   const images = ImageDir.open(imagesDir);
-  const scripts = { scripts: options.actionScripts, imagesDir, initPid: options.treePid, log, outputFd: context.logFd };
+  const { actionScripts, treePid } = options;
+  const notify = context.client?.notify;
+  const scripts = { scripts: actionScripts, imagesDir, initPid: treePid, log, outputFd: context.logFd, notify };
   runActionScripts({ ...scripts, hook: 'pre-dump' });
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
-  using twins = mayUseTwins(options, cgroup) ? new Twins(log.child('twins')) : undefined;
+  using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   noteSignals(ENDING_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
@@ -45,7 +47,7 @@ export function run(context: CommandContext): number {
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const plan = { ...dumpOptions(options, cgroup), onProgress };
+    const plan = { ...dumpOptions(context, cgroup), onProgress };
     const { statistics, complete, undo } = dumpTree(tree, images, twins, plan, log);
     const release = () => {
       undo();
@@ -90,8 +92,10 @@ export function run(context: CommandContext): number {
  * Whether the tree may run on before its memory is copied. A script after the dump wants images that are complete and a
  * tree that stands; and whoever had frozen a cgroup before, wants it to stay so.
  */
-function mayUseTwins({ finalState, cowDump, actionScripts }: CommandContext['options'], cgroup?: FreezerCgroup) {
-  return cowDump && finalState === 'alive' && actionScripts.length === 0 && cgroup?.wasFrozen !== true;
+function mayUseTwins({ options, client }: CommandContext, cgroup?: FreezerCgroup) {
+  const { finalState, cowDump, actionScripts } = options;
+  const isWatched = actionScripts.length > 0 || client?.notify !== undefined;
+  return cowDump && finalState === 'alive' && !isWatched && cgroup?.wasFrozen !== true;
 }
 
 /** A dump ends in good order on these; SIGALRM is the end of --timeout. */
@@ -103,11 +107,11 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup | undefined): DumpOptions {
+function dumpOptions({ options, client }: CommandContext, freezer: FreezerCgroup | undefined): DumpOptions {
+  const external = [...options.external, ...(client?.queryExternal() ?? [])];
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
-  const keysOf = (wanted: string) =>
-    new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
+  const keysOf = (wanted: string) => new Set(external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
     linkRemap,
     ghostLimitBytes,
@@ -125,10 +129,11 @@ function dumpOptions(options: CommandContext['options'], freezer: FreezerCgroup 
     externalUnixSockets: options.externalUnixSockets,
     externalUnixInodes: new Set([
       ...options.externalUnixInodes,
-      ...options.external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
+      ...external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
     ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
+    serviceSocketInode: client?.socketInode,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

@@ -75,6 +75,8 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
+  readonly serviceSocketInode?: number | undefined;
   /** --tcp-established, --tcp-close, --skip-in-flight and --network-lock. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;

@@ -11,7 +11,7 @@ import { noOwner } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
 import type { KernelSockets } from './kernel-sockets.ts';
 import { showName } from './name.ts';
-import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
+import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 interface Dumped {
   readonly object: string;
@@ -70,6 +70,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
   const { byInode, failed } = peersOf(dump);
   for (const dumped of byInode.values()) {
     const { entry, socket } = dumped;
+    if (entry.uflags === USK_SERVICE) continue;
     const problem =
       socket.peer !== 0
         ? checkPeer(dumped, byInode, dump, kernel(dump))

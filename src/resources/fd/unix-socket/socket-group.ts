@@ -4,6 +4,7 @@
  */
 import { assert, CriuError } from '../../../base/errors.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { restoredResponse } from '../../../image/rpc-messages.ts';
 import { AT_FDCWD, F_SETFL, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH } from '../../../linux/abi/fcntl.ts';
 import {
   AF_UNIX,
@@ -15,6 +16,7 @@ import {
   SO_REUSEPORT,
   SO_SNDBUFFORCE,
   SOCK_CLOEXEC,
+  SOCK_STREAM,
   SOL_SOCKET,
 } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -110,6 +112,15 @@ export class SocketGroup {
     this.#remember(entry, fd, both);
     if (other !== undefined) this.#remember(other, otherFd, both);
     return otherFd;
+  }
+
+  /** The connection of a client to criu: the answer to its request waits in it, and the other end is closed. */
+  makeAnswered(entry: UnixSkEntry): void {
+    const { table } = this.#home;
+    const other = this.makePair(entry);
+    const bytes = restoredResponse(entry.type === SOCK_STREAM);
+    table.doExpecting('answer the client', bytes.length, SYS.sendto, other, { bytes }, bytes.length, MSG_NOSIGNAL);
+    table.close(other);
   }
 
   /** accept4(2). */

@@ -2,7 +2,8 @@
  * UNIX sockets (man 7 unix) of the tree: alone, bound, listening, in pairs, with what waits in their queues.
  *
  * Peers outside the tree are refused, unless they are datagram sockets with a name, which can be connected to again
- * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd).
+ * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd). The connection to criu
+ * itself, of a program that asks to be dumped (RPC), comes back with the answer in it.
  *
  * Lost, because the image has no place for it: sender names of queued datagrams, SO_PEEK_OFF, and SO_PEERCRED, which
  * names the task that makes the socket again.
@@ -24,7 +25,7 @@ import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
-import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export const unixSocket: FileKind = {
   type: FdTypes.UNIXSK,
@@ -87,6 +88,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     if (problem !== undefined) return problem;
   }
   const shutdown = SHUTDOWN[socket.shutdown & 3];
+  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
   return {
     id,
     ino: socket.ino,
@@ -101,6 +103,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     name,
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
+    // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
+    ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
     ns_id: NETWORK_ID,
   };
 }
