@@ -14,7 +14,7 @@ import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readFile, readProc } from '../linux/syscalls/fs.ts';
+import { readProc, readRecords } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
@@ -32,7 +32,6 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
-import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -79,14 +78,13 @@ export interface TakenDump {
 export function dumpTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
   twins: Twins | undefined,
   options: DumpOptions,
   log: Logger,
 ): TakenDump {
   const files = new FilesDump(options, log);
   try {
-    const { statistics, complete } = takeTree(tree, images, prepared, twins, options, files, log);
+    const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
     return { statistics, complete, undo: () => files.rollback() };
   } catch (error) {
     files.rollback();
@@ -97,7 +95,6 @@ export function dumpTree(
 function takeTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
   twins: Twins | undefined,
   options: DumpOptions,
   files: FilesDump,
@@ -122,7 +119,7 @@ function takeTree(
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
-  const memory = new MemoryDump(images, prepared, twins, options.onProgress);
+  const memory = new MemoryDump(images, twins, options.onProgress);
   memory.take(dumped, sharedObjects(files, segments));
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
@@ -182,7 +179,8 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const smaps = `/proc/${task.pid}/smaps`;
-    const described = describeVmas(parseSmaps(readFile(smaps), smaps), task.label);
+    const mappings = parseSmaps(readRecords(smaps), smaps);
+    const described = describeVmas(mappings, task.label);
     problems.push(...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
@@ -190,7 +188,7 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid);
+    const pages = scanPages(task.pid, mappings);
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
