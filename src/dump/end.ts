@@ -15,7 +15,7 @@ export function killTree(tree: FrozenTree, freezer: Freezer): void {
       if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
     }
   }
-  freezer.forget();
+  freezer.forget(true);
 }
 
 /** Leaves all tasks stopped as by a job-control stop. */
