@@ -17,6 +17,8 @@ interface Part {
   readonly hasTests?: boolean;
   /** Without it the parts after this one tell nothing. */
   readonly isNeeded?: boolean;
+  /** Only when it is named. */
+  readonly isExtra?: boolean;
 }
 
 const PARTS: readonly Part[] = [
@@ -26,6 +28,7 @@ const PARTS: readonly Part[] = [
   { name: 'unit', command: ['bun', 'test', '--path-ignore-patterns', LIVE_TESTS, 'src', 'tools'], hasTests: true },
   { name: 'build', command: ['bun', 'tools/build.ts'], isNeeded: true },
   { name: 'live', command: ['bun', 'test', '--timeout', '120000', '.live.test.ts'], hasTests: true },
+  { name: 'real', command: ['bun', 'test', '.real.test.ts'], hasTests: true, isExtra: true },
 ];
 
 /** What the tests of one run, or of all of them, came to. */
@@ -88,7 +91,7 @@ async function main(names: readonly string[]): Promise<number> {
   const counts: Counts[] = [];
   const bad: string[] = [];
   for (const part of PARTS) {
-    if (names.length > 0 && !names.includes(part.name)) continue;
+    if (names.length > 0 ? !names.includes(part.name) : part.isExtra) continue;
     console.log(`\n=== ${part.name}: ${part.command.join(' ')}`);
     const { output, exitCode } = await run(part, deadlineMs);
     if (exitCode !== 0) bad.push(part.name);

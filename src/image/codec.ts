@@ -7,7 +7,7 @@
  * that an image of a newer criu survives a round trip. `bytes` fields are views into the decoded array.
  */
 import { FieldPath, type ImagePlace } from './image-error.ts';
-import type { EnumType, FieldSpec, FieldType, MessageType } from './message-type.ts';
+import type { EnumType, FieldType, MessageType } from './message-type.ts';
 import { enumScalar, type Scalar, scalarOf } from './scalars.ts';
 import { LENGTH, WireReader, wireName } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -59,8 +59,8 @@ interface Field {
 
 /** A description ready for use. */
 interface Compiled {
+  /** Ordered by number. */
   readonly fields: readonly Field[];
-  readonly byNumber: readonly (Field | undefined)[];
   readonly repeatedNames: readonly string[];
   readonly requiredMask: number;
   /** More than 31 required fields: the mask does not cover all. */
@@ -69,49 +69,50 @@ interface Compiled {
 
 const compiledTypes = new Map<MessageType<unknown>, Compiled>();
 
+/** One plain loop: dump and restore compile hundreds of fields, each of them once, and the time is start-up time. */
 function compile(type: MessageType<unknown>): Compiled {
   const known = compiledTypes.get(type);
   if (known !== undefined) return known;
+  const fields: Field[] = [];
+  const repeatedNames: string[] = [];
   let requiredCount = 0;
-  const specs = type.fields().toSorted((a, b) => a[0] - b[0]);
-  const fields = specs.map((spec) => compileField(spec, spec[3] === 'required' ? requiredCount++ : 31));
-  const byNumber: (Field | undefined)[] = [];
-  for (const field of fields) {
-    // Extension fields have high numbers: the array gets a hole, which the engine keeps as a sparse array.
-    byNumber[field.number] = field;
+  let requiredMask = 0;
+  let isSorted = true;
+  for (const spec of type.fields()) {
+    // Not destructured: that goes through an iterator.
+    const number = spec[0];
+    const kind = spec[2];
+    const options = spec[4];
+    let message: MessageType<unknown> | undefined;
+    let scalar: Scalar | undefined;
+    if (typeof kind === 'string') scalar = scalarOf(kind, options?.number);
+    else if ('enum' in kind) scalar = enumScalar(kind);
+    else message = kind;
+    const wireType = scalar === undefined ? LENGTH : scalar.wireType;
+    const isRequired = spec[3] === 'required';
+    const field = {
+      number,
+      name: spec[1],
+      wireType,
+      tag: (number << 3) | wireType,
+      isRepeated: spec[3] === 'repeated',
+      isPacked: options?.packed === true,
+      isRequired,
+      requiredBit: isRequired && requiredCount < 31 ? 1 << requiredCount : 0,
+      scalar,
+      message,
+      compiled: undefined,
+    };
+    if (isRequired) requiredCount++;
+    if (field.isRepeated) repeatedNames.push(field.name);
+    requiredMask |= field.requiredBit;
+    isSorted &&= number > (fields[fields.length - 1]?.number ?? 0);
+    fields.push(field);
   }
-  const compiled: Compiled = {
-    fields,
-    byNumber,
-    repeatedNames: fields.filter((field) => field.isRepeated).map((field) => field.name),
-    requiredMask: fields.reduce((mask, field) => mask | field.requiredBit, 0),
-    isMaskPartial: requiredCount > 31,
-  };
+  if (!isSorted) fields.sort((a, b) => a.number - b.number);
+  const compiled: Compiled = { fields, repeatedNames, requiredMask, isMaskPartial: requiredCount > 31 };
   compiledTypes.set(type, compiled);
   return compiled;
-}
-
-function compileField([number, name, type, label, options]: FieldSpec, requiredIndex: number): Field {
-  const message = isMessage(type) ? type : undefined;
-  const scalar = isMessage(type)
-    ? undefined
-    : typeof type === 'string'
-      ? scalarOf(type, options?.number === true)
-      : enumScalar(type.enum, type.values);
-  const wireType = scalar?.wireType ?? LENGTH;
-  return {
-    number,
-    name,
-    wireType,
-    tag: (number << 3) | wireType,
-    isRepeated: label === 'repeated',
-    isPacked: options?.packed === true,
-    isRequired: label === 'required',
-    requiredBit: requiredIndex < 31 ? 1 << requiredIndex : 0,
-    scalar,
-    message,
-    compiled: undefined,
-  };
 }
 
 function compiledMessage(field: Field): Compiled {
@@ -130,12 +131,18 @@ export function isEnum(type: FieldType): type is EnumType {
 
 function decodeMessage(type: Compiled, reader: WireReader, previous: Message | undefined): Message {
   const message = previous ?? newMessage(type);
+  const { fields } = type;
   let seen = 0;
+  let index = 0;
   while (reader.position < reader.end) {
     const start = reader.position;
     const tag = reader.uint32('');
-    const field = type.byNumber[tag >>> 3];
-    if (field === undefined) keepUnknown(message, reader, tag, start);
+    const number = tag >>> 3;
+    // Writers order fields by number: the field is the same as before or one of the next.
+    if ((fields[index]?.number ?? 0) > number) index = 0;
+    while (index < fields.length - 1 && (fields[index]?.number ?? 0) < number) index++;
+    const field = fields[index];
+    if (field?.number !== number) keepUnknown(message, reader, tag, start);
     else {
       seen |= field.requiredBit;
       if ((tag & 7) === field.wireType) decodeField(field, reader, message);
@@ -201,14 +208,8 @@ function checkRequired(type: Compiled, message: Message, reader: WireReader): vo
 function encodeMessage(type: Compiled, message: Message, writer: WireWriter, path: FieldPath): void {
   for (const field of type.fields) {
     const value = message[field.name];
-    const { scalar } = field;
     if (value === undefined) {
       if (field.isRequired) path.fail(field.name, 'required field is missing');
-    } else if (scalar !== undefined && !field.isRepeated) {
-      // Most fields of most messages; kept free of calls that are not needed.
-      if (!scalar.accepts(value)) path.fail(field.name, `${display(value)} is not ${scalar.expected}`);
-      writer.uint32(field.tag);
-      scalar.write(writer, value as never);
     } else if (field.isRepeated) encodeRepeated(field, value, writer, path);
     else encodeValue(field, value, -1, writer, path);
   }
@@ -218,49 +219,48 @@ function encodeMessage(type: Compiled, message: Message, writer: WireWriter, pat
 
 function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: FieldPath): void {
   if (!Array.isArray(list)) path.fail(field.name, `${display(list)} is not an array`);
-  if (field.isPacked && field.scalar !== undefined) {
+  const { scalar } = field;
+  if (field.isPacked && scalar !== undefined) {
     if (list.length === 0) return;
     writer.uint32((field.number << 3) | LENGTH);
     const start = writer.beginNested();
-    const { zero } = field.scalar;
     for (let index = 0; index < list.length; index++) {
-      if (zero !== undefined && list[index] === zero) writer.uint32(0);
-      else encodeScalar(field, field.scalar, list[index], index, writer, path);
+      const value: unknown = list[index];
+      if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
+      scalar.write(writer, value as never);
     }
     writer.endNested(start);
-  } else {
-    const zero = field.scalar?.zero;
-    for (let index = 0; index < list.length; index++) {
-      if (zero !== undefined && list[index] === zero) writer.zero(field.tag);
-      else encodeValue(field, list[index], index, writer, path);
-    }
-  }
-}
-
-function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
-  writer.uint32(field.tag);
-  if (field.scalar !== undefined) {
-    encodeScalar(field, field.scalar, value, index, writer, path);
     return;
   }
-  if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
-  path.enter(field.name, index);
-  const start = writer.beginNested();
-  encodeMessage(compiledMessage(field), value as Message, writer, path);
-  writer.endNested(start);
-  path.leave();
+  for (let index = 0; index < list.length; index++) {
+    const value: unknown = list[index];
+    const first = index;
+    // Lists of registers and of signal actions are mostly the same value again and again.
+    while (index + 1 < list.length && list[index + 1] === value) index++;
+    const start = writer.length;
+    encodeValue(field, value, first, writer, path);
+    if (index > first) writer.repeat(start, index - first);
+  }
 }
 
-function encodeScalar(
-  field: Field,
-  scalar: Scalar,
-  value: unknown,
-  index: number,
-  writer: WireWriter,
-  path: FieldPath,
-): void {
-  if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
-  scalar.write(writer, value as never);
+/** Writes a field, or one element of a repeated one. */
+function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
+  const { scalar } = field;
+  if (scalar === undefined) {
+    if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
+    writer.uint32(field.tag);
+    path.enter(field.name, index);
+    const start = writer.beginNested();
+    encodeMessage(compiledMessage(field), value as Message, writer, path);
+    writer.endNested(start);
+    path.leave();
+  } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
+    writer.field(field.tag, value, 0);
+  } else if (typeof value !== 'bigint' || scalar.isPlainBigint !== true || !writer.bigintField(field.tag, value)) {
+    if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
+    writer.uint32(field.tag);
+    scalar.write(writer, value as never);
+  }
 }
 
 function at(field: Field, index: number): string {

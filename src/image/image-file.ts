@@ -29,7 +29,7 @@ import { WireWriter } from './wire-writer.ts';
 type FramedKind = Exclude<ImageKind, RawKind>;
 
 /** Alignment of the text of System V messages. */
-const IPC_MSG_ALIGNMENT = 8;
+export const IPC_MSG_ALIGNMENT = 8;
 
 /**
  * Parses a whole image. `fileName` is for error texts only. Accepts version 1 images (without the common magic) too.

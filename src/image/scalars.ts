@@ -1,5 +1,5 @@
 /** How each scalar type of the schemas is read, checked and written. */
-import type { ScalarType } from './message-type.ts';
+import type { EnumType, ScalarType } from './message-type.ts';
 import { FIXED64, LENGTH, VARINT, type WireReader } from './wire-reader.ts';
 import type { WireWriter } from './wire-writer.ts';
 
@@ -11,8 +11,10 @@ export interface Scalar {
   write(writer: WireWriter, value: never): void;
   /** For the error text: "… is not <expected>". */
   readonly expected: string;
-  /** The value that is written as one byte 0: registers have lists full of it. */
-  readonly zero?: 0 | 0n;
+  /** Numbers from 0 to 2^31-1 are accepted, and written as they are. */
+  readonly isPlainInteger?: true;
+  /** Bigints from 0 to 2^64-1 are. */
+  readonly isPlainBigint?: true;
 }
 
 const TWO_63 = 2 ** 63;
@@ -29,7 +31,7 @@ const uint32: Scalar = {
   accepts: (value) => typeof value === 'number' && value >>> 0 === value,
   write: (writer, value: number) => writer.uint32(value),
   expected: 'an integer of 0 to 4294967295',
-  zero: 0,
+  isPlainInteger: true,
 };
 
 const int32: Scalar = {
@@ -38,11 +40,13 @@ const int32: Scalar = {
   accepts: (value) => typeof value === 'number' && (value | 0) === value,
   write: (writer, value: number) => writer.int32(value),
   expected: 'an integer of -2147483648 to 2147483647',
-  zero: 0,
+  isPlainInteger: true,
 };
 
 const sint32: Scalar = {
-  ...int32,
+  wireType: VARINT,
+  accepts: int32.accepts,
+  expected: int32.expected,
   read: (reader, field) => reader.sint32(field),
   write: (writer, value: number) => writer.uint32(((value << 1) ^ (value >> 31)) >>> 0),
 };
@@ -67,7 +71,7 @@ const uint64: Scalar = {
   accepts: (value) => typeof value === 'bigint' && value >= 0n && value <= UNSIGNED64_MAX,
   write: (writer, value: bigint) => writer.bigint(value),
   expected: `${UNSIGNED64_EXPECTED} as bigint`,
-  zero: 0n,
+  isPlainBigint: true,
 };
 
 const fixed64: Scalar = {
@@ -111,11 +115,13 @@ const uint64Number: Scalar = {
   accepts: (value) => typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < TWO_64,
   write: (writer, value: number) => writer.unsignedNumber(value),
   expected: UNSIGNED64_EXPECTED,
+  isPlainInteger: true,
 };
 
 const fixed64Number: Scalar = {
-  ...uint64Number,
   wireType: FIXED64,
+  accepts: uint64Number.accepts,
+  expected: uint64Number.expected,
   read(reader, field) {
     reader.fixed64(field);
     return reader.unsignedNumber(field);
@@ -132,10 +138,13 @@ const int64Number: Scalar = {
   accepts: (value) => typeof value === 'number' && Number.isInteger(value) && value >= -TWO_63 && value < TWO_63,
   write: (writer, value: number) => writer.bigint(BigInt(value)),
   expected: SIGNED64_EXPECTED,
+  isPlainInteger: true,
 };
 
 const sint64Number: Scalar = {
-  ...int64Number,
+  wireType: VARINT,
+  accepts: int64Number.accepts,
+  expected: int64Number.expected,
   read(reader, field) {
     reader.varint(field);
     const { low, high } = reader;
@@ -171,12 +180,14 @@ function isByteString(text: string): boolean {
 const SCALARS = { bool, bytes, fixed64, int32, int64, sint32, sint64, string, uint32, uint64 };
 const NUMBER_SCALARS = { fixed64: fixed64Number, int64: int64Number, sint64: sint64Number, uint64: uint64Number };
 
-export function scalarOf(type: ScalarType, asNumber: boolean): Scalar {
-  return asNumber && type in NUMBER_SCALARS ? NUMBER_SCALARS[type as keyof typeof NUMBER_SCALARS] : SCALARS[type];
+export function scalarOf(type: ScalarType, asNumber: true | undefined): Scalar {
+  return asNumber === true && type in NUMBER_SCALARS
+    ? NUMBER_SCALARS[type as keyof typeof NUMBER_SCALARS]
+    : SCALARS[type];
 }
 
 /** A closed enum: only the listed numbers are values. */
-export function enumScalar(name: string, values: Readonly<Record<string, number>>): Scalar {
+export function enumScalar({ enum: name, values }: EnumType): Scalar {
   const known = new Set(Object.values(values));
   return {
     wireType: VARINT,

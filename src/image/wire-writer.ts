@@ -2,6 +2,10 @@
 
 const TWO_32 = 0x1_0000_0000;
 
+/** Splits a bigint without arithmetic. */
+const wide = new BigUint64Array(1);
+const halves = new Uint32Array(wide.buffer);
+
 export class WireWriter {
   private bytes: Uint8Array;
   /** Bytes written. */
@@ -41,10 +45,47 @@ export class WireWriter {
     } else this.varint(value, 0);
   }
 
-  /** A field whose value is 0. */
-  zero(tag: number): void {
-    this.uint32(tag);
-    this.uint32(0);
+  /** A whole field that holds a varint, given as unsigned halves. */
+  field(tag: number, low: number, high: number): void {
+    if (this.length + 15 > this.bytes.length) this.grow(this.length + 15);
+    const { bytes } = this;
+    let { length } = this;
+    while (tag > 0x7f) {
+      bytes[length++] = (tag & 0x7f) | 0x80;
+      tag >>>= 7;
+    }
+    bytes[length++] = tag;
+    while (high !== 0) {
+      bytes[length++] = (low & 0x7f) | 0x80;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
+    }
+    while (low > 0x7f) {
+      bytes[length++] = (low & 0x7f) | 0x80;
+      low >>>= 7;
+    }
+    bytes[length++] = low;
+    this.length = length;
+  }
+
+  /** A whole field that holds an unsigned 64-bit varint; false, and nothing is written, when the value is not one. */
+  bigintField(tag: number, value: bigint): boolean {
+    wide[0] = value;
+    if (wide[0] !== value) return false;
+    this.field(tag, halves[0] as number, halves[1] as number);
+    return true;
+  }
+
+  /** Writes all since `start` again, `count` times. */
+  repeat(start: number, count: number): void {
+    const size = this.length - start;
+    const total = size * (count + 1);
+    this.reserve(total - size);
+    // Doubles what is there until it is enough.
+    for (let done = size; done < total; done *= 2) {
+      this.bytes.copyWithin(start + done, start, start + Math.min(done, total - done));
+    }
+    this.length = start + total;
   }
 
   /** Negative values are sign-extended to 64 bits, as protobuf asks for int32 and int64. */
@@ -57,9 +98,10 @@ export class WireWriter {
     this.varint(value >>> 0, Math.floor(value / TWO_32));
   }
 
+  /** Modulo 2^64, as protobuf asks for negative values. */
   bigint(value: bigint): void {
-    if (value >= 0n && value <= 0xffff_ffffn) this.uint32(Number(value));
-    else this.varint(Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
+    wide[0] = value;
+    this.varint(halves[0] as number, halves[1] as number);
   }
 
   fixed64(value: bigint): void {
@@ -117,6 +159,10 @@ export class WireWriter {
 
   endNested(start: number): void {
     const size = this.length - start;
+    if (size < 0x80) {
+      this.bytes[start - 1] = size;
+      return;
+    }
     let extra = 0;
     for (let rest = size >>> 7; rest !== 0; rest >>>= 7) extra++;
     this.reserve(extra);
@@ -129,7 +175,10 @@ export class WireWriter {
 
   private reserve(count: number): void {
     const needed = this.length + count;
-    if (needed <= this.bytes.length) return;
+    if (needed > this.bytes.length) this.grow(needed);
+  }
+
+  private grow(needed: number): void {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;

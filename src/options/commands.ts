@@ -72,7 +72,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'service',
     usage: 'service [OPTION...]',
     summary: 'answer requests (RPC) on a socket',
-    capability: 'later',
+    capability: 'built',
   },
   {
     name: 'dedup',
@@ -80,8 +80,13 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'remove from older images the pages that newer ones hold again',
     capability: 'later',
   },
-  { name: 'crit', usage: 'crit ...', summary: 'show and edit images', capability: 'later' },
-  { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'later' },
+  {
+    name: 'crit',
+    usage: 'crit COMMAND ...',
+    summary: 'show and edit images, see criu crit --help',
+    capability: 'built',
+  },
+  { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'built' },
   {
     name: 'exec',
     usage: undefined,

@@ -5,6 +5,7 @@ import { findImageProblems } from '../image/validate.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { parseStatus } from '../proc/status.ts';
+import { checkRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import type { RestoreTree } from './restore-tree.ts';
 
 /** Throws CriuErrors: images that contradict each other, pids that somebody has. */
@@ -13,6 +14,7 @@ export function checkTree(tree: RestoreTree, images: ImageDir): void {
     hasParent: images.openParent() !== undefined,
     pagesBytes: (id) => images.fileSize('pages', id),
   });
+  problems.push(...tree.tasks.flatMap(checkRings));
   if (problems.length > 0) throw new CriuErrors('the images cannot be restored', problems);
   const taken = takenPids(tree);
   if (taken.length > 0) throw new CriuErrors('the process tree cannot be restored', taken);

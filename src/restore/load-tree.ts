@@ -6,6 +6,14 @@ import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
+import {
+  completeLeaderCore,
+  completeMm,
+  completeThreadCore,
+  isOldTask,
+  readFiles,
+  withOldSeccomp,
+} from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
@@ -19,7 +27,7 @@ export function loadTree(images: ImageDir): RestoreTree {
       why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
     });
   }
-  const files = new Map((images.tryRead('files') ?? []).map((file) => [file.id, file]));
+  const files = new Map(readFiles(images).map((file) => [file.id, file]));
   const tables = new Map<number, readonly FdinfoEntry[]>();
   const hasEmptyImages = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, hasEmptyImages, tables);
@@ -63,7 +71,9 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
 
 function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
-  const core = images.readOne('core', pid);
+  const readCore = images.readOne('core', pid);
+  const isOld = isOldTask(readCore);
+  const core = withOldSeccomp(isOld ? completeLeaderCore(images, pid, readCore) : readCore, readCore);
   const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
   checkCore(core, label);
   const state = core.tc?.task_state;
@@ -72,7 +82,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
   }
   const ids = core.ids ?? images.readOne('ids', pid);
   const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
-    const threadCore = tid === pid ? core : images.readOne('core', tid);
+    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld), core);
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
@@ -84,13 +94,18 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
     sid,
     core,
     ids,
-    mm: images.readOne('mm', pid),
+    mm: completeMm(images, pid, images.readOne('mm', pid)),
     pagemap: images.read('pagemap', pid),
     fs: images.readOne('fs', pid),
     fds: readTable(ids.files_id),
     threads,
     label,
   } satisfies RestoreTask;
+}
+
+function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean): CoreEntry {
+  const core = images.readOne('core', tid);
+  return isOld ? completeThreadCore(images, pid, tid, core) : core;
 }
 
 type ReadTable = (filesId: number) => readonly FdinfoEntry[];

@@ -50,6 +50,8 @@ export interface RoundTripOptions extends StartOptions {
   readonly leaveRunning?: boolean;
   /** Keys of the /proc picture ("PID/what") that may differ; each use needs a reason beside it. */
   readonly ignore?: readonly RegExp[];
+  /** Runs before each dump. */
+  readonly beforeDump?: (specimen: Specimen) => Promise<void>;
   /** Runs after the dump, before the restore. */
   readonly beforeRestore?: (specimen: Specimen) => void | Promise<void>;
   /** Runs before each dump and after each check, for what only an outsider can see. */
@@ -146,14 +148,18 @@ export function makeImagesDir(specimen: Specimen, name: string): string {
 }
 
 /** `criu dump` of the program's tree. Never throws for a failure of criu. */
-export function dump(specimen: Specimen, imagesDir: string, args: readonly string[] = []): Promise<CriuResult> {
+export function dump(
+  specimen: Pick<Specimen, 'pid'>,
+  imagesDir: string,
+  args: readonly string[] = [],
+): Promise<CriuResult> {
   const base = ['dump', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
   return runCriu({ args: [...base, ...args], imagesDir, logName: 'dump.log' });
 }
 
 /** `criu restore -d`. Never throws for a failure of criu. */
 export async function restore(
-  specimen: Specimen,
+  specimen: Pick<Specimen, 'pid'>,
   imagesDir: string,
   args: readonly string[] = [],
 ): Promise<CriuResult> {
@@ -188,6 +194,7 @@ export async function roundTrip(program: string, options: RoundTripOptions = {})
 
 async function oneRound(specimen: Specimen, round: number, options: RoundTripOptions): Promise<void> {
   const imagesDir = makeImagesDir(specimen, `images-${round}`);
+  await options.beforeDump?.(specimen);
   const tree = readTree(specimen.pid);
   const before = readProcSnapshot(tree);
   options.observe?.(specimen);

@@ -38,6 +38,8 @@ liveCase('objects that no checkpoint can hold are refused, all at once, by task 
   const faults = errors.find((line) => line.includes('userfaultfd')) ?? explain(result);
   expect(faults).toMatch(/\bfd 42\b/);
   expect(faults).toContain(String(child));
+  // Whoever started criu may never see the log.
+  expect(result.output).toMatch(/\bfd 41\b.*\bfd 42\b/s);
 });
 
 liveCase('a task that executes 32-bit code is refused', async () => {
@@ -53,6 +55,15 @@ liveCase('a task that executes 32-bit code is refused', async () => {
 liveCase('a dump of an unsupported object fails and the program runs on', async () => {
   const specimen = await startProgram('unsupported');
   await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+});
+
+liveCase('sockets of families that cannot be kept are refused by name, with a remedy', async () => {
+  const specimen = await startProgram('unsupported-sockets');
+  const errors = errorLines(await expectRefusal(specimen, makeImagesDir(specimen, 'images')));
+  const families = readFileSync(join(specimen.dir, 'families'), 'latin1').trim().split('\n');
+  for (const family of families) {
+    expect(errors.filter((line) => line.includes(family) && line.includes('; ')).length).toBe(1);
+  }
 });
 
 liveCase('a full disk fails the dump and names the reason', async () => {
@@ -157,3 +168,18 @@ liveCase('wrong command lines are refused with one clear line', async () => {
   }
   await checkRound(specimen, 1);
 });
+
+const refusals = {
+  'secret-memory': 'nobody but the program can read secret memory (man 2 memfd_secret)',
+  'message-queue': 'a POSIX message queue that is not opened by a path cannot be opened again; mount the queues',
+  'pressure-trigger': 'a pressure trigger that was written to it cannot be read; have the program close it',
+  'perf-event': 'performance counters cannot be set to a value; have the program close them',
+  segments: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
+};
+for (const [object, text] of Object.entries(refusals)) {
+  liveCase(`a ${object} is refused, saying why`, async () => {
+    const specimen = await startProgram('refused', { args: [object] });
+    const { output } = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+    expect(output).toContain(text);
+  });
+}

@@ -32,6 +32,9 @@ liveTest('a file with another hard link survives with --link-remap', 'link-remap
 });
 liveTest('eventfd, timerfd, signalfd, epoll and inotify survive', 'events', { ignore: [/\/fdinfo\//] });
 liveTest('an eventfd stays a semaphore', 'events', { args: ['semaphore'], ignore: [/\/fdinfo\//] });
+liveTest('epoll keeps files that are closed, elsewhere, or in flight, and sets in sets', 'epolls', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
 // The ghost gets a new inode number, and its name a new suffix.
 liveTest('inotify and fanotify survive, and see nothing of a dump', 'watches', {
   ignore: [/\/fd\/\d+$/, /\/fdinfo\//],

@@ -2,6 +2,24 @@
 
 import type { MessageType } from '../message-type.ts';
 
+export interface SkOptionExt {
+  level: number;
+  option: number;
+  value: Uint8Array;
+  device?: string | undefined;
+  device_offset?: number | undefined;
+}
+export const SkOptionExt: MessageType<SkOptionExt> = {
+  name: 'sk_option_ext',
+  fields: () => [
+    [1, 'level', 'int32', 'required'],
+    [2, 'option', 'int32', 'required'],
+    [3, 'value', 'bytes', 'required'],
+    [4, 'device', 'string', 'optional'],
+    [5, 'device_offset', 'uint32', 'optional'],
+  ],
+};
+
 export interface SkOptsEntry {
   so_sndbuf: number;
   so_rcvbuf: number;
@@ -28,6 +46,7 @@ export interface SkOptsEntry {
   so_oobinline?: number | undefined;
   so_linger?: number | undefined;
   so_buf_lock?: number | undefined;
+  options_ext: SkOptionExt[];
 }
 export const SkOptsEntry: MessageType<SkOptsEntry> = {
   name: 'sk_opts_entry',
@@ -57,6 +76,7 @@ export const SkOptsEntry: MessageType<SkOptsEntry> = {
     [23, 'so_oobinline', 'uint32', 'optional'],
     [24, 'so_linger', 'uint32', 'optional'],
     [25, 'so_buf_lock', 'uint32', 'optional'],
+    [20000, 'options_ext', SkOptionExt, 'repeated'],
   ],
 };
 

@@ -74,7 +74,11 @@ const { bytes: RSEQ_CS_BYTES, ...RSEQ_CS_OFFSETS } = RSEQ_CS;
 const { cpu_id_start, cpu_id, rseq_cs, flags: rseqFlags, bytes: RSEQ_BYTES } = RSEQ;
 const { bytes: STATFS_BYTES, ...STATFS_OFFSETS } = STATFS;
 /** The kernel's header calls the registers otherwise than ptrace(2) does in two cases. */
-const USER_REGS_OFFSETS = Object.fromEntries(USER_REGS.slice(0, 21).map((name, index) => [name, 8 * index]));
+const USER_REGS_OFFSETS = Object.fromEntries(
+  Object.entries(USER_REGS)
+    .slice(0, 21)
+    .map(([name, index]) => [name, 8 * index]),
+);
 
 const LAYOUTS: readonly Layout[] = [
   { type: 'struct clone_args', bytes: 88, offsets: CLONE_ARGS },
@@ -267,5 +271,5 @@ describe('wait status', () => {
 });
 
 test('struct user_regs_struct has 27 registers', () => {
-  expect(8 * USER_REGS.length).toBe(USER_REGS_BYTES);
+  expect(8 * Object.keys(USER_REGS).length).toBe(USER_REGS_BYTES);
 });

@@ -6,7 +6,7 @@
  */
 import type { CriuErrorFields } from '../../base/errors.ts';
 import type { FrozenTask } from '../../dump/frozen-tree.ts';
-import type { FdinfoEntry, FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
 import type { FownEntry } from '../../image/gen/fown.ts';
 import type { RemapFilePathEntry } from '../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
@@ -14,6 +14,7 @@ import type { ElementOf } from '../../image/image-kinds.ts';
 import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
+import type { NetworkLock } from '../network-lock/network-lock.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
@@ -75,17 +76,26 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
-  /** --tcp-established, --tcp-close, --skip-in-flight and --network-lock. */
+  /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
+  readonly serviceSocketInode?: number | undefined;
+  /** --tcp-established, --tcp-close and --skip-in-flight. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
   readonly skipInFlight?: boolean;
-  readonly networkLock?: 'iptables' | 'nftables' | 'skip';
+  /** Holds back packets; −errno when that is impossible, undefined when the user sees to it. */
+  readonly networkLock?: NetworkLock | number | undefined;
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
   readonly hasOwnMounts: boolean;
   /** Prefix that makes a path of this task one of ours (`/proc/PID/root`); empty when they are the same. */
   readonly pathPrefix?: (task: FrozenTask) => string;
+}
+
+/** A descriptor of a process: of a task, or, of a file in flight, one of ours. */
+export interface DescriptorOf {
+  readonly pid: number;
+  readonly fd: number;
 }
 
 /** Images with raw data after each entry that kinds may add to. */
@@ -111,6 +121,8 @@ export interface KindDump {
   idOf(task: FrozenTask, fd: number): number | undefined;
   /** All numbers in a task's table, ascending; for `complete` only. */
   fdsOf(task: FrozenTask): number[];
+  /** Id of the first file with a descriptor that passes the test, in any task or in flight; for `complete` only. */
+  findId(test: (descriptor: DescriptorOf) => boolean): number | undefined;
   /** A state of the kind for the whole dump, made when first asked for. */
   state<T>(key: string, make: () => T): T;
   /**
@@ -122,6 +134,8 @@ export interface KindDump {
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
+  /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
+  onKill(action: () => void): void;
 }
 
 /** What a restore can learn before any process exists. Injected, so that planning is pure. */
@@ -132,6 +146,10 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** The index of a network device, or −errno. */
+  deviceIndex(name: string): number;
+  /** The name of a network device; undefined when there is none of that index. */
+  deviceName(index: number): string | undefined;
 }
 
 export interface RestoreFilesOptions {
@@ -188,7 +206,7 @@ export interface FileKind {
   /** The entry for files.img, or why there can't be one. Called once per open file description. */
   dump(file: OpenFile, id: number, dump: KindDump): DumpResult;
   /** After all descriptions are known; may change `entry` (epoll: which files are watched). */
-  complete?(entry: FileEntry, file: FdinfoEntry, task: FrozenTask, dump: KindDump): void;
+  complete?(entry: FileEntry, holder: DescriptorOf, task: FrozenTask, dump: KindDump): void;
   /** Once, after all `complete`s: what only shows when all descriptions of the tree are known. */
   afterAll?(dump: KindDump): void;
 
@@ -198,12 +216,16 @@ export interface FileKind {
   prepare?(context: RestoreContext): void;
   /** Lets go of what tasks have fetched: when all are complete and none runs yet. */
   settle?(context: RestoreContext): void;
+  /** Talks to others again: the last thing before the tasks run, when nothing can fail any more. Throws CriuError. */
+  resume?(context: RestoreContext): void;
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry, context: RestoreContext): string;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
+  /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */
+  needsAtLast?(entry: FileEntry): readonly number[];
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */

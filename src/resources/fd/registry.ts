@@ -10,6 +10,8 @@ import { inetSocket } from './inet-socket/inet-socket.ts';
 import { inotify } from './inotify/inotify.ts';
 import { memfd } from './memfd/memfd.ts';
 import { namespaceFile } from './namespace-file/namespace-file.ts';
+import { netlinkSocket } from './netlink-socket/netlink-socket.ts';
+import { packetSocket } from './packet-socket/packet-socket.ts';
 import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
@@ -36,4 +38,6 @@ export const FILE_KINDS: readonly FileKind[] = [
   namespaceFile,
   unixSocket,
   bpfMap,
+  netlinkSocket,
+  packetSocket,
 ];

@@ -7,6 +7,7 @@
  * of the leader.
  */
 import type { Program } from '../../agent/program.ts';
+import { CriuError } from '../../base/errors.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
@@ -117,14 +118,14 @@ export function describeThread(
   const threadCore: ThreadCoreEntry = {
     futex_rla: areas.futex_rla,
     futex_rla_len: areas.futex_rla_len,
-    ...describeSched(token.sched, result, thread.stat),
+    ...describeSched(token.sched, result),
     // The leader's mask is in task_core_entry.
     ...(isLeader ? {} : { blk_sigset: thread.signalMask }),
     sas: describeSigaltstack(token.stack, result),
     ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
     signals_p: describeOverruns(token.overruns, result, facts.pending),
     creds: describeCreds(token.creds, result, thread.status, facts.lsm),
-    comm: thread.stat.comm,
+    comm: thread.status.name,
     ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
     ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
     ...(facts.dispatch === undefined ? {} : { syscall_dispatch_ext: facts.dispatch }),
@@ -198,7 +199,15 @@ export function describeTask(
   leader: DescribedThread,
 ): DescribedTask {
   const flags = describeProcessFlags(token.flags, result);
-  const { stat, signalMask } = task.leader;
+  if (flags.hasSegments) {
+    throw new CriuError({
+      object: task.label,
+      action: 'cannot be dumped',
+      why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
+    });
+  }
+  const { stat } = task;
+  const { signalMask } = task.leader;
   const tc: TaskCoreEntry = {
     task_state: task.stopSignal === undefined ? TASK_ALIVE : TASK_STOPPED,
     exit_code: 0,

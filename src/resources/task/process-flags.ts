@@ -1,6 +1,6 @@
 /**
  * Small attributes of a process that prctl(2), personality(2) and membarrier(2) set: dumpable, child subreaper,
- * transparent huge pages, memory-deny-write-execute, memory merging, membarrier registrations.
+ * transparent huge pages, memory-deny-write-execute, memory merging, membarrier registrations, segments.
  */
 import type { Place, Program, Result } from '../../agent/program.ts';
 import {
@@ -43,6 +43,8 @@ export interface ProcessFlags {
   readonly mdwe: number;
   /** PR_SET_MEMORY_MERGE, since 6.4. */
   readonly isMemoryMerged: boolean;
+  /** It has segments of its own (man 2 modify_ldt), which no image has a place for. */
+  readonly hasSegments: boolean;
 }
 
 export interface ProcessFlagsToken {
@@ -52,6 +54,7 @@ export interface ProcessFlagsToken {
   readonly registrations: Result;
   readonly mdwe: Result;
   readonly merge: Result;
+  readonly segments: Result;
 }
 
 export function inspectProcessFlags(program: Program): ProcessFlagsToken {
@@ -64,6 +67,8 @@ export function inspectProcessFlags(program: Program): ProcessFlagsToken {
     registrations: program.call(SYS.membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0),
     mdwe: program.call(SYS.prctl, PR_GET_MDWE),
     merge: program.call(SYS.prctl, PR_GET_MEMORY_MERGE),
+    // Function 0 reads the table: nothing at all when there is none (arch/x86/kernel/ldt.c read_ldt()).
+    segments: program.call(SYS.modify_ldt, 0, program.reserve(8), 8),
   };
 }
 
@@ -79,6 +84,7 @@ export function describeProcessFlags(token: ProcessFlagsToken, result: VisitResu
     membarrierRegistrations: value(token.registrations),
     mdwe: value(token.mdwe),
     isMemoryMerged: value(token.merge) !== 0,
+    hasSegments: value(token.segments) !== 0,
   };
 }
 

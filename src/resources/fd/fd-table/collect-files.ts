@@ -23,19 +23,28 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
-import { getpid, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
-import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
+import type {
+  DataImage,
+  DescriptorOf,
+  DumpFilesOptions,
+  FileKind,
+  KindDump,
+  OpenFile,
+  Unsupported,
+} from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { FdProbe } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
 export interface MappedFile {
@@ -74,9 +83,10 @@ export class FilesDump implements KindDump {
   readonly #images: ((images: ImageDir) => void)[] = [];
   readonly #seen = new Set<string>();
   readonly #states = new Map<string, unknown>();
-  /** Descriptors of ours for files in flight. */
-  readonly #inFlight: number[] = [];
+  /** Descriptors of ours for files in flight, with their ids. */
+  readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -109,7 +119,7 @@ export class FilesDump implements KindDump {
     }
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
-    for (const fd of this.#inFlight.splice(0)) close(fd);
+    for (const { fd } of this.#inFlight.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -185,6 +195,11 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
+  /** The tree has been sent its SIGKILL. */
+  killed(): void {
+    for (const action of this.#kill.splice(0)) action();
+  }
+
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -223,6 +238,14 @@ export class FilesDump implements KindDump {
     return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
   }
 
+  findId(test: (descriptor: DescriptorOf) => boolean): number | undefined {
+    for (const [pid, { entries }] of this.#fdTables) {
+      for (const { fd, id } of entries.values()) if (test({ pid, fd })) return id;
+    }
+    const self = getpid();
+    return this.#inFlight.find(({ fd, id }) => id !== undefined && test({ pid: self, fd }))?.id;
+  }
+
   fdsOf(task: FrozenTask): number[] {
     return [...(this.#fdTables.get(task.pid)?.entries.keys() ?? [])];
   }
@@ -234,12 +257,13 @@ export class FilesDump implements KindDump {
 
   registerInFlight(task: FrozenTask, localFd: number): number | undefined {
     // Descriptions are compared by this descriptor until all are known.
-    this.#inFlight.push(localFd);
+    const kept: { fd: number; id: number | undefined } = { fd: localFd, id: undefined };
+    this.#inFlight.push(kept);
     const own = { ...task, pid: getpid(), label: `${task.label}, in flight to it` };
-    using fdinfo = new Folder('/proc/self/fdinfo');
     const count = this.problems.length;
-    const entry = this.#dumpDescriptor(InspectedFile.ofDescriptor(own, localFd, localFd, fdinfo), 0);
-    return this.problems.length > count ? undefined : entry?.id;
+    const entry = this.#dumpDescriptor(InspectedFile.ofOwn(own, localFd), 0, task);
+    kept.id = this.problems.length > count ? undefined : entry?.id;
+    return kept.id;
   }
 
   warn(text: string): void {
@@ -252,6 +276,10 @@ export class FilesDump implements KindDump {
 
   onRollback(undo: () => void): void {
     this.#undo.push(undo);
+  }
+
+  onKill(action: () => void): void {
+    this.#kill.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {
@@ -271,37 +299,37 @@ export class FilesDump implements KindDump {
     }
     const entries: FdinfoEntry[] = [];
     const fds = names.map(Number).sort((a, b) => a - b);
-    using fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
+    if (fds.length === 0) return entries;
+    using probe = new FdProbe(task);
     for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, fdinfo, filesId);
+      const entry = this.#collectDescriptor(task, fd, probe, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder, filesId: number): FdinfoEntry | undefined {
-    const localFd = tryPidfdGetfd(task.pidfd, fd);
-    if (localFd < 0) {
-      const object = `fd ${fd} of ${task.label}`;
-      return this.#fail({
-        object,
-        action: `cannot be fetched (pidfd_getfd: ${errnoName(-localFd)})`,
-        crErrno: -localFd,
-      });
-    }
+  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
+    let file: InspectedFile | number | undefined;
     try {
-      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo), filesId);
+      file = probe.inspect(fd);
+      if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
+      return this.#fail({
+        object: `fd ${fd} of ${task.label}`,
+        action: `cannot be fetched (pidfd_getfd: ${errnoName(-file)})`,
+        crErrno: -file,
+      });
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
     } finally {
-      close(localFd);
+      if (typeof file === 'object') close(file.localFd);
     }
   }
 
-  #dumpDescriptor(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
+  /** `receiver`: the task that it is in flight to. */
+  #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
     const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
-    if (kind === undefined) return this.#fail(unknownKind(file));
+    if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
     const { id, isNew } = this.#ids.identify(file);
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
@@ -310,11 +338,11 @@ export class FilesDump implements KindDump {
       const { pid } = file.task;
       this.#uncertain.set(pid, [...(this.#uncertain.get(pid) ?? []), entry]);
     }
-    if (isNew) this.#dumpDescription(kind, file, entry);
+    if (isNew) this.#dumpDescription(kind, file, entry, receiver);
     return entry;
   }
 
-  #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry): void {
+  #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry, receiver: FrozenTask): void {
     const result = kind.dump(file, fdinfo.id, this);
     if ('unsupported' in result) {
       this.#fail(blocker(file, result));
@@ -322,8 +350,8 @@ export class FilesDump implements KindDump {
     }
     this.files.push(result);
     if (kind === regularFile) this.#remember(file, fdinfo.id);
-    const { task } = file;
-    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, fdinfo, task, this));
+    const holder = { pid: file.task.pid, fd: file.fd };
+    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
   }
 
   /** Registers a path that is open as `localFd`, which is closed. */
@@ -332,7 +360,7 @@ export class FilesDump implements KindDump {
       const file = InspectedFile.ofPath(task, localFd, role);
       const known = this.#byPath.get(file);
       if (known !== undefined) return known;
-      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(unknownKind(file));
+      if (!file.isKernelShmem && !regularFile.recognise(file)) return this.#fail(blocker(file, refuseUnknown(file)));
       const id = this.#ids.next();
       const result = file.isKernelShmem ? dumpMemfd(file, id, this) : dumpRegularFile(file, id, this);
       if ('unsupported' in result) return this.#fail(blocker(file, result));
@@ -353,27 +381,7 @@ export class FilesDump implements KindDump {
   }
 }
 
-function blocker(
-  file: OpenFile,
-  { unsupported, remedy, action }: { unsupported: string; remedy?: string; action?: string },
-) {
+function blocker(file: OpenFile, { unsupported, remedy, action }: Unsupported): CriuErrorFields {
   const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
   return remedy === undefined ? fields : { ...fields, remedy };
-}
-
-function unknownKind(file: OpenFile): CriuErrorFields {
-  return { object: file.object, action: 'cannot be dumped', why: `${describeType(file)} are not supported yet` };
-}
-
-function describeType({ stat, link }: OpenFile): string {
-  switch (stat.st_mode & S_IFMT) {
-    case 0o140000:
-      return 'sockets';
-    case S_IFCHR:
-      return 'devices and terminals of this kind';
-    default:
-      return link.startsWith('anon_inode:')
-        ? `files of kind ${link.slice('anon_inode:'.length)}`
-        : 'files of this kind';
-  }
 }

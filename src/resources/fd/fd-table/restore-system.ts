@@ -2,11 +2,14 @@
 import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
 import { close, tryLstat, tryOpen, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryPread } from '../../../linux/syscalls/names.ts';
+import { tryDeviceIndex, tryDeviceName } from '../../../linux/syscalls/network-device.ts';
 import type { RestoreSystem } from '../file-kind.ts';
 
 export const restoreSystem: RestoreSystem = {
   stat: (path, isFollowing) => (isFollowing ? tryStat(path) : tryLstat(path)),
   wallClockNs: () => BigInt(Date.now()) * 1_000_000n,
+  deviceIndex: tryDeviceIndex,
+  deviceName: tryDeviceName,
   head(path, bytes) {
     const fd = tryOpen(path, O_RDONLY);
     if (fd < 0) return fd;

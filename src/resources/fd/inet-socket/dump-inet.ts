@@ -6,16 +6,31 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
+import { close } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { readGroups } from '../socket-options/multicast.ts';
+import { findForeign } from '../socket-options/network-namespace.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
+import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
-import { stateNotYet } from './tcp-state.ts';
+import { isKept, notKept } from './tcp-state.ts';
+
+/** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
+function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
+  const fresh = dump.state(`options of a new TCP socket, ${family}`, () => {
+    const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
+    try {
+      return readTcpExtensions(made, false);
+    } finally {
+      close(made);
+    }
+  });
+  return onlyChanged(readTcpExtensions(fd, isConnected), fresh);
+}
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -31,11 +46,11 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const fd = file.localFd;
   const int = (option: number) => getsockoptInt(fd, SOCKET.SOL_SOCKET, option);
   const kind = { family: int(SOCKET.SO_DOMAIN), type: int(SOCKET.SO_TYPE), proto: int(SOCKET.SO_PROTOCOL) };
-  const problem = findProblem(fd, kind);
+  const problem = findProblem(fd, kind, dump);
   if (problem !== undefined) return problem;
   const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
   if ('unsupported' in endpoint) return endpoint;
-  const opts = readSocketOptions(fd, kind.family);
+  const opts = readSocketOptions(fd, kind, dump, dump.state('multicast groups', readGroups));
   if ('unsupported' in opts) return opts;
   const { state, source, destination, backlog, shutdown } = endpoint;
   const entry: InetSkEntry = {
@@ -52,7 +67,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     fown: file.fown,
     opts,
     ip_opts: readIpOptions(fd, kind),
-    tcp_opts: isTcp(kind) ? readTcpOptions(fd) : {},
+    tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
   };
   if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
@@ -70,32 +85,27 @@ const isUdp = ({ type, proto }: InetKind) =>
 const isPing = ({ family, type, proto }: InetKind) =>
   type === SOCKET.SOCK_DGRAM && proto === (family === SOCKET.AF_INET6 ? INET.IPPROTO_ICMPV6 : INET.IPPROTO_ICMP);
 
+const OTHER_PROTOCOLS: Readonly<Record<number, string>> = { 33: 'DCCP', 115: 'L2TP', 132: 'SCTP', 256: 'SMC' };
+
 /** What speaks against this kind of socket. */
-function findProblem(fd: number, kind: InetKind): Unsupported | undefined {
+function findProblem(fd: number, kind: InetKind, dump: KindDump): Unsupported | undefined {
   if (kind.type === SOCKET.SOCK_STREAM && kind.proto === INET.IPPROTO_MPTCP) {
     const remedy = 'start it without multipath TCP; for Go programs: GODEBUG=multipathtcp=0';
     return { unsupported: 'the kernel does not tell enough about multipath TCP sockets', remedy };
   }
   if (kind.type !== SOCKET.SOCK_RAW && !isTcp(kind) && !isUdp(kind) && !isPing(kind)) {
-    return { unsupported: `Internet sockets of type ${kind.type} and protocol ${kind.proto} are not supported` };
+    const name = OTHER_PROTOCOLS[kind.proto] ?? `type ${kind.type} and protocol ${kind.proto}`;
+    return {
+      unsupported: `Internet sockets of ${name} are not supported`,
+      remedy: 'let the program close it before the dump',
+    };
   }
-  if (isInOtherNamespace(fd)) return { unsupported: 'it is in another network namespace than criu' };
+  const foreign = findForeign(fd, dump);
+  if (foreign !== undefined) return foreign;
   if (isUdp(kind) && getsockoptInt(fd, INET.SOL_UDP, INET.UDP_CORK) !== 0) {
     return { unsupported: 'it is corked (UDP_CORK): a datagram that is being put together cannot be read back' };
   }
   return undefined;
-}
-
-/** The kernel tells to those with CAP_NET_ADMIN, since 4.10; others are believed. */
-function isInOtherNamespace(fd: number): boolean {
-  const namespace = ioctl(fd, SOCKET.SIOCGSKNS, 0);
-  if (namespace < 0) return false;
-  try {
-    const own = tryStat('/proc/self/ns/net');
-    return typeof own === 'object' && fstat(namespace).st_ino !== own.st_ino;
-  } finally {
-    close(namespace);
-  }
 }
 
 /** struct tcp_info: where the state is, and, for listening sockets, the connections that wait, and how many may. */
@@ -141,8 +151,8 @@ function connectionProblem(state: number, dump: KindDump): Unsupported | undefin
     const remedy = 'keep it with --tcp-established, or let it come back closed with --tcp-close';
     return { unsupported: 'it is a TCP connection', remedy };
   }
-  if (state === INET.TCP_ESTABLISHED) return undefined;
-  return { unsupported: stateNotYet(state), remedy: 'let it come back closed with --tcp-close' };
+  if (isKept(state)) return undefined;
+  return { unsupported: notKept(state), remedy: 'let it come back closed with --tcp-close' };
 }
 
 const POLLHUP = 0x10;

@@ -15,6 +15,7 @@ import {
   O_ACCMODE,
   O_APPEND,
   O_PATH,
+  O_RDONLY,
   O_TMPFILE,
   O_WRONLY,
   S_IFBLK,
@@ -27,7 +28,7 @@ import {
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { major, minor } from '../../../linux/syscalls/fs.ts';
-import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome } from '../file-kind.ts';
+import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome, Unsupported } from '../file-kind.ts';
 import { checkRegularFile, inheritedFd } from './check.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
@@ -79,6 +80,7 @@ function isPlainDevice(device: number): boolean {
 export function dumpRegularFile(file: OpenFile, id: number, dump: KindDump): DumpResult {
   const { stat } = file;
   const fields = { id, flags: file.flags, pos: position(file), fown: file.fown, mode: stat.st_mode };
+  if (mayHaveTrigger(file)) return PRESSURE_TRIGGER;
   const external = `file[${file.mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
   let reg: RegFileEntry;
   if (dump.options.externalFiles.has(external)) {
@@ -94,6 +96,16 @@ export function dumpRegularFile(file: OpenFile, id: number, dump: KindDump): Dum
     if (dump.options.fileValidation === 'buildid') reg.build_id = readLocalBuildId(file);
   }
   return { type: FdTypes.REG, id, reg };
+}
+
+const PRESSURE_TRIGGER: Unsupported = {
+  unsupported: 'a pressure trigger that was written to it cannot be read',
+  remedy: 'have the program close it before the dump, and set its trigger again afterwards',
+};
+
+/** /proc/pressure/X and X.pressure of a cgroup, opened for writing: one trigger for each open file. */
+function mayHaveTrigger({ link, flags }: OpenFile): boolean {
+  return (flags & O_ACCMODE) !== O_RDONLY && /^\/proc\/pressure\/\w+$|^\/sys\/fs\/cgroup\/.*\.pressure$/.test(link);
 }
 
 /** A file that is only appended to may grow until it is restored, so its size says nothing. */

@@ -14,9 +14,11 @@ import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import {
   DEVPTS_SUPER_MAGIC,
+  MQUEUE_MAGIC,
   NFS_SUPER_MAGIC,
   OVERLAYFS_SUPER_MAGIC,
   PROC_SUPER_MAGIC,
+  SECRETMEM_MAGIC,
 } from '../../../linux/abi/statfs.ts';
 import { type Stat, tryLstat, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryLinkFd, tryUnlink } from '../../../linux/syscalls/names.ts';
@@ -25,6 +27,18 @@ import { dumpGhost } from './ghost-dump.ts';
 
 const DELETED = ' (deleted)';
 const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+
+/** File systems of the kernel's own, whose files have no name that could be opened. */
+const WITHOUT_NAMES: ReadonlyMap<number, Unsupported> = new Map([
+  [SECRETMEM_MAGIC, { unsupported: 'nobody but the program can read secret memory (man 2 memfd_secret)' }],
+  [
+    MQUEUE_MAGIC,
+    {
+      unsupported: 'a POSIX message queue that is not opened by a path cannot be opened again',
+      remedy: 'mount the queues (mount -t mqueue none /dev/mqueue) and have the program open it there',
+    },
+  ],
+]);
 
 /** The name for the entry of file `id`, or why the file cannot be dumped. Adds a remap where one is needed. */
 export function nameForImage(file: OpenFile, id: number, dump: KindDump): string | Unsupported {
@@ -53,6 +67,8 @@ function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDum
   }
   if (fsType === DEVPTS_SUPER_MAGIC) return name;
   if (fsType === PROC_SUPER_MAGIC) return nameOfDeadProcess(name, id, dump);
+  const hidden = WITHOUT_NAMES.get(fsType);
+  if (hidden !== undefined) return hidden;
   // Nobody can make hard links of a directory, so one without its name has none.
   const isGhost = stat.st_nlink === 0 || (stat.st_mode & S_IFMT) === S_IFDIR;
   return isGhost ? remapToGhost(file, name, id, dump) : remapToLink(file, name, id, dump);

@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { RestoreSystem } from '../file-kind.ts';
 import { packFilter, unpackFilter } from './filter.ts';
+import { planKeptOptions } from './kept-options.ts';
 import { checkSocketOptions, planSocketOptions } from './socket-options.ts';
 
 const plain: SkOptsEntry = {
@@ -16,6 +18,7 @@ const plain: SkOptsEntry = {
   so_rcv_tmo_usec: 0,
   so_rcvlowat: 1,
   so_filter: [],
+  options_ext: [],
   so_buf_lock: 3,
 };
 
@@ -73,6 +76,8 @@ test('a filter survives the image', () => {
   );
 });
 
+const system = { deviceIndex: (name: string) => (name === 'eth7' ? 7 : -19) } as RestoreSystem;
+
 describe('damaged options', () => {
   const object = 'socket:[1]';
   const cases: [string, Partial<SkOptsEntry>][] = [
@@ -81,12 +86,58 @@ describe('damaged options', () => {
     ['1000000 microseconds are more than a second', { so_snd_tmo_usec: 1e6 }],
   ];
   test.each(cases)('%s', (why, opts) => {
-    expect(checkSocketOptions({ ...plain, ...opts }, object)).toEqual([
+    expect(checkSocketOptions({ ...plain, ...opts }, object, system)).toEqual([
       { object, action: 'cannot be restored', why: `${why}: the image is damaged` },
     ]);
   });
 
   test('nothing is said of good ones', () => {
-    expect(checkSocketOptions(plain, object)).toEqual([]);
+    expect(checkSocketOptions(plain, object, system)).toEqual([]);
+  });
+});
+
+describe('options without a field of their own', () => {
+  const socket = { type: { family: 2, type: 2, proto: 17 }, what: 'socket:[1]' };
+  const option = (level: number, number: number, value: number[], more = {}) => ({
+    level,
+    option: number,
+    value: Uint8Array.from(value),
+    ...more,
+  });
+  const steps = (when: 'early' | 'late', ...options_ext: SkOptsEntry['options_ext']) => {
+    const table = new FdTablePlan(3);
+    planKeptOptions(table, 3, { ...socket, opts: { ...plain, options_ext } }, when, system);
+    return table.take().map(({ because, args }) => [because, args[1], args[2], args[3]]);
+  };
+
+  test('are set early or late, by name', () => {
+    const [ttl, lock] = [option(0, 21, [7, 0, 0, 0]), option(1, 44, [1, 0, 0, 0])];
+    expect(steps('early', lock, ttl)).toEqual([['set IP_MINTTL of socket:[1]', 0, 21, { bytes: ttl.value }]]);
+    expect(steps('late', lock, ttl)).toEqual([['set SO_LOCK_FILTER of socket:[1]', 1, 44, { bytes: lock.value }]]);
+  });
+
+  test('have the index that the device has here', () => {
+    const join = option(0, 35, [239, 1, 1, 1, 0, 0, 0, 0, 2, 0, 0, 0], { device: 'eth7', device_offset: 8 });
+    const here = Uint8Array.of(239, 1, 1, 1, 0, 0, 0, 0, 7, 0, 0, 0);
+    expect(steps('early', join)).toEqual([['set IP_ADD_MEMBERSHIP of socket:[1]', 0, 35, { bytes: here }]]);
+  });
+
+  test('need their device', () => {
+    const opts = { ...plain, options_ext: [option(41, 17, [2, 0, 0, 0], { device: 'eth0', device_offset: 0 })] };
+    expect(checkSocketOptions(opts, 'socket:[1]', system)).toEqual([
+      {
+        object: 'socket:[1]',
+        action: 'cannot be restored',
+        why: 'there is no network device eth0, which it receives multicast packets from or sends them to',
+        remedy: 'make a device of that name',
+      },
+    ]);
+  });
+
+  test('are refused when the index of the device is not inside the value', () => {
+    const opts = { ...plain, options_ext: [option(41, 17, [2, 0], { device: 'eth7', device_offset: 0 })] };
+    expect(checkSocketOptions(opts, 'socket:[1]', system)[0]?.why).toBe(
+      'an option has a value of the wrong size: the image is damaged',
+    );
   });
 });

@@ -11,23 +11,55 @@ import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { SOCK_FILTER_BYTES } from '../../../linux/abi/seccomp.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check } from '../../../linux/kernel.ts';
-import { getsockoptInt, tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { Unsupported } from '../file-kind.ts';
-import type { StepArg } from '../step.ts';
+import type { KindDump, RestoreSystem, Unsupported } from '../file-kind.ts';
 import { packFilter, unpackFilter } from './filter.ts';
+import { checkKeptOptions } from './kept-options.ts';
+import { type Group, readMemberships } from './multicast.ts';
+import { OptionReader } from './option-reader.ts';
+import type { SocketType } from './option-rows.ts';
+import { planIntOption, planOption } from './plan-option.ts';
 
 const { SOL_SOCKET } = SOCKET;
 
-/** Reads the options of the socket behind a descriptor of ours, or says what cannot be kept. Throws SyscallError. */
-export function readSocketOptions(fd: number, family: number): SkOptsEntry | Unsupported {
-  const int = (option: number) => getsockoptInt(fd, SOL_SOCKET, option);
+/**
+ * Reads the options of the socket behind a descriptor of ours, or says what cannot be kept. `groups`: the multicast
+ * groups that it may be a member of. Throws SyscallError.
+ */
+export function readSocketOptions(
+  fd: number,
+  type: SocketType,
+  dump: KindDump,
+  groups: readonly Group[] = [],
+): SkOptsEntry | Unsupported {
+  const key = `socket options ${type.family} ${type.type} ${type.proto}`;
+  const known = dump.state(key, (): Known => ({ reader: new OptionReader(type), entry: undefined }));
+  const isSame = known.reader.read(fd);
+  if (!isSame || known.entry === undefined) known.entry = describeOptions(fd, type, known.reader);
+  if ('unsupported' in known.entry || groups.length === 0) return known.entry;
+  const memberships = readMemberships(fd, type.family, groups);
+  if ('unsupported' in memberships) return memberships;
+  return { ...known.entry, options_ext: [...known.entry.options_ext, ...memberships] };
+}
+
+interface Known {
+  readonly reader: OptionReader;
+  /** Of the socket that was read last. */
+  entry: SkOptsEntry | Unsupported | undefined;
+}
+
+function describeOptions(fd: number, { family }: SocketType, reader: OptionReader): SkOptsEntry | Unsupported {
+  const int = (option: number) => reader.int(option);
   const flag = (option: number) => int(option) !== 0;
-  const send = readTimeout(fd, SOCKET.SO_SNDTIMEO);
-  const receive = readTimeout(fd, SOCKET.SO_RCVTIMEO);
-  const so_filter = readFilter(fd);
+  const timeout = (option: number) => {
+    const timeval = reader.bytes(option);
+    return { sec: Number(timeval.getBigInt64(0, true)), usec: Number(timeval.getBigInt64(8, true)) };
+  };
+  const send = timeout(SOCKET.SO_SNDTIMEO);
+  const receive = timeout(SOCKET.SO_RCVTIMEO);
+  const so_filter = readFilter(fd, reader.tryLength(SOCKET.SO_GET_FILTER));
   if (!Array.isArray(so_filter)) return so_filter;
   const entry: SkOptsEntry = {
     so_sndbuf: int(SOCKET.SO_SNDBUF),
@@ -46,43 +78,31 @@ export function readSocketOptions(fd: number, family: number): SkOptsEntry | Uns
     so_broadcast: flag(SOCKET.SO_BROADCAST),
     so_keepalive: flag(SOCKET.SO_KEEPALIVE),
     so_oobinline: int(SOCKET.SO_OOBINLINE),
+    options_ext: reader.kept(fd),
   };
   const mark = int(SOCKET.SO_MARK) >>> 0;
   if (mark !== 0) entry.so_mark = mark;
   // Since 5.14.
-  const lock = tryGetsockoptInt(fd, SOL_SOCKET, SOCKET.SO_BUF_LOCK);
-  if (lock !== undefined) entry.so_buf_lock = lock;
+  if (reader.tryLength(SOCKET.SO_BUF_LOCK) > 0) entry.so_buf_lock = int(SOCKET.SO_BUF_LOCK);
   if (family === SOCKET.AF_UNIX || family === SOCKET.AF_NETLINK) {
     entry.so_passcred = flag(SOCKET.SO_PASSCRED);
     entry.so_passsec = flag(SOCKET.SO_PASSSEC);
   }
-  const linger = new Int32Array(2);
-  check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_LINGER, linger), 'SO_LINGER');
-  if (linger[0] !== 0) entry.so_linger = (linger[1] ?? 0) >>> 0;
-  const device = readBoundDevice(fd);
-  if (device !== '') entry.so_bound_dev = device;
+  const linger = reader.bytes(SOCKET.SO_LINGER);
+  if (linger.getInt32(0, true) !== 0) entry.so_linger = linger.getUint32(4, true);
+  if (reader.tryLength(SOCKET.SO_BINDTODEVICE) > 0) entry.so_bound_dev = readDevice(reader);
   return entry;
 }
 
-/** The name of the network device that a socket is bound to; empty when there is none. Throws SyscallError. */
-export function readBoundDevice(fd: number): string {
-  const name = new Uint8Array(SOCKET.IFNAMSIZ);
-  const bytes = check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name), 'SO_BINDTODEVICE');
-  return byteString(name.subarray(0, bytes)).replace(/\0.*$/s, '');
+/** The name of the network device that it is bound to. */
+function readDevice(reader: OptionReader): string {
+  const { buffer, byteOffset } = reader.bytes(SOCKET.SO_BINDTODEVICE);
+  const bytes = new Uint8Array(buffer, byteOffset, reader.tryLength(SOCKET.SO_BINDTODEVICE));
+  return byteString(bytes).replace(/\0.*$/s, '');
 }
-
-function readTimeout(fd: number, option: number): { sec: number; usec: number } {
-  const timeval = new Uint8Array(16);
-  check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, option, timeval), `SO_*TIMEO (${option})`);
-  const view = new DataView(timeval.buffer);
-  return { sec: Number(view.getBigInt64(0, true)), usec: Number(view.getBigInt64(8, true)) };
-}
-
-const NOTHING = new Uint8Array(0);
 
 /** The classic BPF program of a socket. The length of this option is in instructions, not bytes (net/core/filter.c). */
-function readFilter(fd: number): bigint[] | Unsupported {
-  const count = tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_GET_FILTER, NOTHING);
+function readFilter(fd: number, count: number): bigint[] | Unsupported {
   if (count === -ERRNO.EACCES) {
     return { unsupported: 'it has an eBPF filter (SO_ATTACH_BPF), which the kernel does not give out' };
   }
@@ -91,31 +111,6 @@ function readFilter(fd: number): bigint[] | Unsupported {
   const program = new Uint8Array(count * SOCK_FILTER_BYTES);
   check('getsockopt', tryGetsockopt(fd, SOL_SOCKET, SOCKET.SO_GET_FILTER, program), 'SO_GET_FILTER');
   return packFilter(program);
-}
-
-/** Plans setsockopt(2) of an option that is an int. */
-export function planIntOption(
-  table: FdTablePlan,
-  fd: number,
-  level: number,
-  option: number,
-  value: number,
-  because: string,
-): void {
-  planOption(table, fd, level, option, new Uint8Array(Int32Array.of(value).buffer), because);
-}
-
-/** Plans setsockopt(2). */
-export function planOption(
-  table: FdTablePlan,
-  fd: number,
-  level: number,
-  option: number,
-  value: Uint8Array | { readonly arg: StepArg; readonly bytes: number },
-  because: string,
-): void {
-  const { arg, bytes } = value instanceof Uint8Array ? { arg: { bytes: value }, bytes: value.length } : value;
-  table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, arg, bytes);
 }
 
 type FlagField = 'so_passcred' | 'so_passsec' | 'so_dontroute' | 'so_no_check' | 'so_broadcast' | 'so_keepalive';
@@ -196,10 +191,10 @@ function planFilter(table: FdTablePlan, fd: number, filter: readonly bigint[], w
 const BPF_MAXINSNS = 4096;
 const USEC_PER_SEC = 1_000_000;
 
-/** What speaks against restoring these options: a damaged image. */
-export function checkSocketOptions(opts: SkOptsEntry, object: string): CriuErrorFields[] {
+/** What speaks against restoring these options: a damaged image, a device that is missing. */
+export function checkSocketOptions(opts: SkOptsEntry, object: string, system: RestoreSystem): CriuErrorFields[] {
   const damage = findDamage(opts);
-  if (damage === undefined) return [];
+  if (damage === undefined) return checkKeptOptions(opts, object, system);
   return [{ object, action: 'cannot be restored', why: `${damage}: the image is damaged` }];
 }
 

@@ -1,0 +1,29 @@
+/** Steps that set one option of a socket. */
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { StepArg } from '../step.ts';
+
+/** Plans setsockopt(2) of an option that is an int. */
+export function planIntOption(
+  table: FdTablePlan,
+  fd: number,
+  level: number,
+  option: number,
+  value: number,
+  because: string,
+): void {
+  planOption(table, fd, level, option, new Uint8Array(Int32Array.of(value).buffer), because);
+}
+
+/** Plans setsockopt(2). */
+export function planOption(
+  table: FdTablePlan,
+  fd: number,
+  level: number,
+  option: number,
+  value: Uint8Array | { readonly arg: StepArg; readonly bytes: number },
+  because: string,
+): void {
+  const { arg, bytes } = value instanceof Uint8Array ? { arg: { bytes: value }, bytes: value.length } : value;
+  table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, arg, bytes);
+}
