@@ -88,6 +88,8 @@ export function run(context: CommandContext): number {
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
   }
 }
 
