@@ -10,7 +10,6 @@ import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
-import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -34,11 +33,9 @@ export function run(context: CommandContext): number {
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
-  using prepared = new PreparedPages();
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   noteSignals(ENDING_SIGNALS);
   try {
-    prepared.prepare(options.treePid, images);
     if (options.cpuCap.image) writeCpuinfo(images);
     let progress: Progress | undefined;
     const onProgress = (done: number, totalBytes: number) => {
@@ -51,7 +48,7 @@ export function run(context: CommandContext): number {
     setAlarm(0);
     const frozen = Bun.nanoseconds();
     const plan = { ...dumpOptions(context, cgroup), onProgress };
-    const { statistics, complete, undo } = dumpTree(tree, images, prepared, twins, plan, log);
+    const { statistics, complete, undo } = dumpTree(tree, images, twins, plan, log);
     const release = () => {
       undo();
       freezer.release();
@@ -68,7 +65,7 @@ export function run(context: CommandContext): number {
       status = postDumpStatus(scripts);
       if (status !== 0 || options.finalState === 'alive') release();
       else if (options.finalState === 'stopped') stopTree(tree, freezer);
-      else killTree(tree, freezer, () => prepared[Symbol.dispose]());
+      else killTree(tree, freezer);
     }
     const stats = {
       freezingTimeUs: us(begin, frozen),

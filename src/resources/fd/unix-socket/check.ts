@@ -6,7 +6,7 @@ import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '../../../linux/abi/sock
 import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions } from '../socket-options/socket-options.ts';
 import { isConnection, unixLinks } from './links.ts';
-import { fullPath, isPath, showName, UNIX_PATH_MAX } from './name.ts';
+import { fullPath, isPath, movedPath, showName, UNIX_PATH_MAX } from './name.ts';
 import { queuedMessages, SCM_RIGHTS } from './queue.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN } from './states.ts';
 
@@ -66,7 +66,7 @@ function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report
 }
 
 function checkPath(entry: UnixSkEntry, { system }: RestoreContext, problem: Report): void {
-  const path = fullPath(entry);
+  const path = movedPath(entry) ?? fullPath(entry);
   const there = system.stat(path, false);
   if (typeof there !== 'number') {
     if ((there.st_mode & S_IFMT) === S_IFSOCK) return;
