@@ -59,6 +59,7 @@ const NOBODY: RequestClient = {
   socketInode: 0,
   notify: undefined,
   queryExternal: () => [],
+  offerMaster: undefined,
   borrowedCapabilities: 0n,
   restored: () => {},
 };

@@ -136,6 +136,7 @@ function dumpOptions({ options, client }: CommandContext, freezer: FreezerCgroup
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
     serviceSocketInode: client?.socketInode,
+    orphanMasters: client?.offerMaster !== undefined,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

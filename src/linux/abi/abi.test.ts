@@ -43,6 +43,7 @@ const HEADERS = [
   'linux/msg.h linux/aio_abi.h linux/userfaultfd.h linux/auxvec.h asm/auxvec.h asm/ioctls.h asm/termbits.h',
   'asm/termios.h linux/serial.h linux/tty.h linux/kcmp.h linux/pidfd.h linux/mount.h linux/nsfs.h linux/eventpoll.h',
   'linux/inotify.h linux/fanotify.h linux/eventfd.h linux/signalfd.h linux/limits.h linux/personality.h asm/statfs.h',
+  'asm/socket.h',
 ].flatMap((line) => line.split(' '));
 
 /** Not macros, so #ifdef cannot ask for them; the second list came after Linux 6.1. */
