@@ -32,6 +32,7 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
+import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -45,6 +46,8 @@ import { chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
+  /** Names this dump, and what it leaves on the host. */
+  readonly runId: string;
   readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
@@ -67,8 +70,10 @@ export interface TakenDump {
   readonly statistics: DumpStatistics;
   /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
   complete(): void;
-  /** Takes back what was changed in the file system, for a tree that goes on. */
+  /** Takes back what was changed outside the images, for a tree that goes on. */
   undo(): void;
+  /** To be called for a tree that does not, when it has been killed. */
+  killed(): void;
 }
 
 /**
@@ -85,7 +90,7 @@ export function dumpTree(
   const files = new FilesDump(options, log);
   try {
     const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
-    return { statistics, complete, undo: () => files.rollback() };
+    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
   } catch (error) {
     files.rollback();
     throw error;
@@ -99,7 +104,7 @@ function takeTree(
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
-): Omit<TakenDump, 'undo'> {
+): Pick<TakenDump, 'statistics' | 'complete'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [...sessionProblems(tree, options), ...findCompatProblems(tree.tasks)];
@@ -143,12 +148,12 @@ function takeTree(
   const complete = () => {
     memory.complete();
     stopIfInterrupted();
-    writeInventory(images, namespaces);
+    writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
 
-function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
+function writeInventory(images: ImageDir, namespaces: NamespaceNumbers, options: DumpOptions): void {
   images.write('inventory', undefined, [
     {
       img_version: IMAGES_V1_1,
@@ -157,12 +162,18 @@ function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
       ns_per_id: true,
       root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
-      network_lock_method: 0,
+      network_lock_method: lockMethod(options),
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: options.runId,
     },
   ]);
+}
+
+/** network_lock_method of the inventory: what a restore, ours or CRIU's, has to undo. */
+function lockMethod({ networkLock }: DumpOptions): number {
+  if (networkLock === undefined) return NETWORK_LOCK_SKIP;
+  return typeof networkLock === 'object' && networkLock.isUsed ? NETWORK_LOCK_NFTABLES : NETWORK_LOCK_IPTABLES;
 }
 
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */

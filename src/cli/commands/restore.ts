@@ -80,6 +80,7 @@ export function run(context: CommandContext): number {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        files.resume();
         hook('pre-resume');
       },
     },

@@ -86,6 +86,7 @@ export class FilesDump implements KindDump {
   /** Descriptors of ours for files in flight, with their ids. */
   readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -194,6 +195,11 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
+  /** The tree has been sent its SIGKILL. */
+  killed(): void {
+    for (const action of this.#kill.splice(0)) action();
+  }
+
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -270,6 +276,10 @@ export class FilesDump implements KindDump {
 
   onRollback(undo: () => void): void {
     this.#undo.push(undo);
+  }
+
+  onKill(action: () => void): void {
+    this.#kill.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {
