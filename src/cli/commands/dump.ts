@@ -101,6 +101,8 @@ export function run(context: CommandContext): number {
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
   }
 }
 
@@ -172,6 +174,7 @@ function dumpOptions(
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
     serviceSocketInode: client?.socketInode,
+    orphanMasters: client?.offerMaster !== undefined,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

@@ -76,6 +76,8 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** A client takes the master sides of terminals whose slaves alone are in the tree (orphan_pts_master of RPC). */
+  readonly orphanMasters?: boolean;
   /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
   readonly serviceSocketInode?: number | undefined;
   /** --tcp-established, --tcp-close and --skip-in-flight. */
@@ -158,6 +160,8 @@ export interface RestoreFilesOptions {
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
   readonly externalUnixSockets?: boolean;
+  /** Hands the master side of a terminal to a client (orphan_pts_master of RPC). Throws CriuError. */
+  readonly offerMaster?: ((fd: number) => void) | undefined;
   /** --tcp-established and --tcp-close. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
