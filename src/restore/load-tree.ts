@@ -30,15 +30,22 @@ export function loadTree(images: ImageDir): RestoreTree {
   }
   const files = new Map(readFiles(images).map((file) => [file.id, file]));
   const tables = new Map<number, readonly FdinfoEntry[]>();
-  const hasEmptyImages = inventory.has_empty_images_ext === true;
-  const readTable = (filesId: number) => readFdinfo(images, filesId, hasEmptyImages, tables);
+  // CRIU does not write that.
+  const isOurs = inventory.has_empty_images_ext === true;
+  const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
+  if (!isOurs) for (const { core } of members) correctPersonality(core);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
   }
   return { inventory, root, members, tasks: members.filter((member) => member.kind === 'task'), files };
+}
+
+/** CRIU reads the hexadecimal text of /proc/PID/personality as if it were decimal (criu/cr-dump.c). It never uses it. */
+function correctPersonality({ tc }: CoreEntry): void {
+  if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
 }
 
 /** Parents before children. Throws CriuErrors when the entries are not one tree. */
