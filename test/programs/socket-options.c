@@ -33,6 +33,13 @@ static const struct option {
 };
 #define OPTIONS (int)(sizeof options / sizeof options[0])
 
+static int is_for_devices(int option) {
+  static const int list[] = {1, 40, 41, 43, 46, 60, 69, 70, 74, 75, 82};
+  for (unsigned i = 0; i < sizeof list / sizeof list[0]; i++)
+    if (list[i] == option) return 1;
+  return 0;
+}
+
 static int sockets[SOCKETS];
 static struct {
   int result;
@@ -90,11 +97,11 @@ int main(int argc, char **argv) {
   for (int s = 0; s < SOCKETS; s++)
     for (int i = 0; i < OPTIONS; i++) {
       const struct option *option = &options[i];
-      // One of the pair keeps its defaults.
-      if (s == 8) continue;
+      // One of the pair keeps its defaults, and options for devices mean nothing to UNIX sockets.
+      if (s == 8 || ((s == 6 || s == 7) && option->level == 1 && is_for_devices(option->option))) continue;
       changed += setsockopt(sockets[s], option->level, option->option, &option->value, sizeof(int)) == 0;
     }
-  CHECK(changed > 150, "only %d options could be set", changed);
+  CHECK(changed > 140, "only %d options could be set", changed);
   uint64_t rate = 12345678901;
   MUST(setsockopt(sockets[0], SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate));
   // No operation, end of list.

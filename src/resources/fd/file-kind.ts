@@ -36,6 +36,8 @@ export interface OpenFile {
   readonly fsType: number;
   /** Parsed when first needed. Only for descriptors. */
   readonly fdinfo: Fdinfo;
+  /** AF_* of a socket; asked when first needed. Undefined when it is none. */
+  readonly socketFamily: number | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */

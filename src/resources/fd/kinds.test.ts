@@ -35,6 +35,7 @@ function openFile(
     mntId: 1,
     fown,
     fsType: 0,
+    socketFamily: undefined,
     fdinfo: parseFdinfo(`pos:\t0\nflags:\t02\nmnt_id:\t1\n${fdinfo}`),
     isKernelShmem: false,
     object: `fd 3 of task 5 'x' (${link})`,

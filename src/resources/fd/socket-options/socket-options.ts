@@ -34,14 +34,26 @@ export function readSocketOptions(
   dump: KindDump,
   groups: readonly Group[] = [],
 ): SkOptsEntry | Unsupported {
-  const key = `socket options ${type.family} ${type.type} ${type.proto}`;
-  const known = dump.state(key, (): Known => ({ reader: new OptionReader(type), entry: undefined }));
+  const known = knownOf(type, dump);
   const isSame = known.reader.read(fd);
   if (!isSame || known.entry === undefined) known.entry = describeOptions(fd, type, known.reader);
   if ('unsupported' in known.entry || groups.length === 0) return known.entry;
   const memberships = readMemberships(fd, type.family, groups);
   if ('unsupported' in memberships) return memberships;
   return { ...known.entry, options_ext: [...known.entry.options_ext, ...memberships] };
+}
+
+const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): Known =>
+  dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => ({
+    reader: new OptionReader(type),
+    entry: undefined,
+  }));
+
+/** SO_PEERCRED of the UNIX socket whose options were read last: struct ucred. */
+export function peerCredentials(dump: KindDump, type: number): { pid: number; uid: number; gid: number } {
+  const { reader } = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
+  const ucred = reader.bytes(SOCKET.SO_PEERCRED);
+  return { pid: ucred.getInt32(0, true), uid: ucred.getUint32(4, true), gid: ucred.getUint32(8, true) };
 }
 
 interface Known {
