@@ -245,8 +245,11 @@ export class FilesDump implements KindDump {
   }
 
   state<T>(key: string, make: () => T): T {
-    if (!this.#states.has(key)) this.#states.set(key, make());
-    return this.#states.get(key) as T;
+    const known = this.#states.get(key);
+    if (known !== undefined) return known as T;
+    const value = make();
+    this.#states.set(key, value);
+    return value;
   }
 
   registerInFlight(task: FrozenTask, localFd: number): number | undefined {
