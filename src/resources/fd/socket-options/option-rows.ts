@@ -161,6 +161,7 @@ const IPV6: readonly ShortRow[] = [
 ];
 
 const UDP: readonly ShortRow[] = [
+  [1, 'UDP_CORK', late],
   [100, 'UDP_ENCAP'],
   [101, 'UDP_NO_CHECK6_TX'],
   [102, 'UDP_NO_CHECK6_RX'],

@@ -17,6 +17,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { findForeign } from '../socket-options/network-namespace.ts';
 import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
@@ -35,7 +36,9 @@ export const unixSocket: FileKind = {
 
   dump(file, id, dump) {
     const socket = kernelSockets(dump).get(file.stat.st_ino);
-    if (socket === undefined) return { unsupported: 'it belongs to another network namespace than criu' };
+    if (socket === undefined) {
+      return findForeign(file.localFd, dump) ?? { unsupported: 'the kernel does not list it (unix_diag)' };
+    }
     const usk = describeSocket(file, id, socket, dump);
     if ('unsupported' in usk) {
       peersOf(dump).failed.add(socket.ino);
