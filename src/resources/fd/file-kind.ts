@@ -134,6 +134,12 @@ export interface KindDump {
   onRollback(undo: () => void): void;
 }
 
+/** Sizes of the buffers of a new socket. */
+export interface SocketBuffers {
+  readonly sendBytes: number;
+  readonly receiveBytes: number;
+}
+
 /** What a restore can learn before any process exists. Injected, so that planning is pure. */
 export interface RestoreSystem {
   /** stat(2) or, for O_NOFOLLOW, lstat(2). Undefined when there is no such file; −errno on other failures. */
@@ -142,6 +148,8 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** What new UNIX sockets have; undefined when the kernel does not tell. */
+  socketBuffers(): SocketBuffers | undefined;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
   /** The name of a network device; undefined when there is none of that index. */

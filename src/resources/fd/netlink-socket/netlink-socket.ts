@@ -45,7 +45,7 @@ export const netlinkSocket: FileKind = {
   },
 
   check: ({ nlsk }, context): CriuErrorFields[] =>
-    nlsk === undefined ? [] : checkSocketOptions(nlsk.opts, nameOf(nlsk), context.system),
+    nlsk === undefined ? [] : checkSocketOptions(nlsk.opts, () => nameOf(nlsk), context.system),
 
   create([entry], home) {
     if (entry?.nlsk !== undefined) createSocket(entry.nlsk, home);
