@@ -128,6 +128,8 @@ export interface KindDump {
    * closed in time. Undefined when it cannot be dumped; a problem was added then.
    */
   registerInFlight(task: FrozenTask, localFd: number): number | undefined;
+  /** Closes a descriptor of ours when all files are collected. */
+  closeAfterwards(fd: number): void;
   warn(text: string): void;
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */

@@ -85,6 +85,8 @@ export class FilesDump implements KindDump {
   readonly #states = new Map<string, unknown>();
   /** Descriptors of ours for files in flight, with their ids. */
   readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
+  /** Other descriptors of ours, to be closed in the end. */
+  readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
@@ -119,6 +121,7 @@ export class FilesDump implements KindDump {
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
     for (const { fd } of this.#inFlight.splice(0)) close(fd);
+    for (const fd of this.#others.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -261,6 +264,10 @@ export class FilesDump implements KindDump {
     const entry = this.#dumpDescriptor(InspectedFile.ofOwn(own, localFd), 0, task);
     kept.id = this.problems.length > count ? undefined : entry?.id;
     return kept.id;
+  }
+
+  closeAfterwards(fd: number): void {
+    this.#others.push(fd);
   }
 
   warn(text: string): void {
