@@ -90,8 +90,10 @@ export function agentCode(): Uint8Array {
   return code;
 }
 
-/** The general registers of a task, as in struct user_regs_struct. */
-export type GeneralRegisters = Readonly<Record<Register | 'rip' | 'eflags', bigint>>;
+export type ResumeRegister = Register | 'rip';
+
+/** The general registers of a task by name. */
+export type GeneralRegisters = (name: ResumeRegister) => bigint;
 
 /** Room for one `resumeCode`, in bytes. */
 export const RESUME_BYTES = 256;
@@ -109,17 +111,54 @@ const SIGSET_BYTES = 8;
 
 /** Code that puts the signal mask, all general registers and the flags back and goes on where the task was. */
 export function resumeCode(registers: GeneralRegisters, options: ResumeOptions): Uint8Array {
+  const { maskAddress, scratch } = options;
+  const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined);
+  const code = template.code.slice();
+  const view = new DataView(code.buffer);
+  if (maskAddress !== undefined) view.setBigUint64(template.maskAt, BigInt(maskAddress), true);
+  if (scratch !== undefined) view.setBigUint64(template.scratchAt, BigInt(scratch), true);
+  for (const { name, at } of template.registers) view.setBigUint64(at, registers(name), true);
+  return code;
+}
+
+/** The code with zeros in place of the values, which differ from thread to thread; and where they belong. */
+interface ResumeTemplate {
+  readonly code: Uint8Array;
+  readonly maskAt: number;
+  readonly scratchAt: number;
+  readonly registers: readonly { readonly name: ResumeRegister; readonly at: number }[];
+}
+
+/** By what they put back: bit 0 the mask, bit 1 the flags. */
+const templates: ResumeTemplate[] = [];
+
+function resumeTemplate(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
+  const index = (hasMask ? 1 : 0) + (hasScratch ? 2 : 0);
+  const template = templates[index] ?? assembleResume(hasMask, hasScratch);
+  templates[index] = template;
+  return template;
+}
+
+function assembleResume(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
   const a = new Assembler();
-  if (options.maskAddress !== undefined) {
-    const call = { rdi: SIG_SETMASK, rsi: options.maskAddress, rdx: 0, r10: SIGSET_BYTES, rax: NR_RT_SIGPROCMASK };
-    for (const [name, value] of Object.entries(call)) a.immediate(name as Register, BigInt(value));
-    a.syscall();
+  const registers: { name: ResumeRegister; at: number }[] = [];
+  let [maskAt, scratchAt] = [0, 0];
+  /** Sets a register to a value that is filled in later; returns the place of the value. */
+  const later = (name: Register) => a.immediate(name, 0n).length - 8;
+  if (hasMask) {
+    a.immediate('rdi', SIG_SETMASK);
+    maskAt = later('rsi');
+    a.immediate('rdx', 0).immediate('r10', SIGSET_BYTES).immediate('rax', NR_RT_SIGPROCMASK).syscall();
   }
-  if (options.scratch !== undefined) a.immediate('rsp', BigInt(options.scratch)).bytes(0x9d); // popfq
+  if (hasScratch) {
+    scratchAt = later('rsp');
+    a.bytes(0x9d); // popfq
+  }
   for (const name of Object.keys(REGISTER) as Register[]) {
-    if (name !== 'rsp') a.immediate(name, registers[name]);
+    if (name !== 'rsp') registers.push({ name, at: later(name) });
   }
-  a.immediate('rsp', registers.rsp); // mov leaves the flags alone
-  a.bytes(0xff, 0x25, 0, 0, 0, 0).quad(registers.rip); // jmp [rip + 0]
-  return a.assemble();
+  registers.push({ name: 'rsp', at: later('rsp') }); // mov leaves the flags alone
+  a.bytes(0xff, 0x25, 0, 0, 0, 0).quad(0n); // jmp [rip + 0]
+  registers.push({ name: 'rip', at: a.length - 8 });
+  return { code: a.assemble(), maskAt, scratchAt, registers };
 }

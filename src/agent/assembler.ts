@@ -70,10 +70,10 @@ export class Assembler {
   }
 
   /** mov target, imm64. */
-  immediate(target: Register, value: bigint): this {
+  immediate(target: Register, value: number | bigint): this {
     const t = REGISTER[target];
     this.bytes(0x48 | (t >> 3), 0xb8 | (t & 7));
-    return this.quad(value);
+    return this.quad(BigInt(value));
   }
 
   /** Eight bytes of data, little-endian. */

@@ -23,7 +23,7 @@ import type { ByteSink, ByteSource } from './byte-stream.ts';
 import { VERSION_KEY } from './decode-image.ts';
 import type { FramedKind } from './image-stream.ts';
 import { JsonReader } from './json-reader.ts';
-import { isJsonObject, type JsonObject, type JsonValue } from './json-value.ts';
+import { isJsonObject, type JsonObject, type JsonValue, setMember } from './json-value.ts';
 import { messageFromJson } from './message-json.ts';
 import { tryDecodeBase64 } from './text-codings.ts';
 
@@ -43,7 +43,7 @@ export function encodeImage(source: ByteSource, file: string, sink: ByteSink, op
   for (const key of json.members()) {
     if (key === 'entries' && magic !== undefined) {
       encoder = new Encoder(kindOf(magic, file), version === IMAGES_V1, file, sink, options);
-      for (const _ of json.elements()) encoder.entry(json.value());
+      for (const _ of json.elements()) encoder.read(json);
     } else {
       const value = json.value();
       if (key === 'entries') waiting = value;
@@ -67,6 +67,13 @@ function kindOf(magic: string, file: string): FramedKind {
     if (kind.layout !== 'raw' && kind.magicName === magic) return kind;
   }
   throw new CriuError({ object: file, action: `there is no image with the magic ${JSON.stringify(magic)}` });
+}
+
+/** What follows an entry: a list of arrays is base64 that is decoded already. */
+type Extra = JsonValue | Uint8Array[] | undefined;
+
+function isDecoded(extra: Extra): extra is Uint8Array[] {
+  return Array.isArray(extra) && extra[0] instanceof Uint8Array;
 }
 
 const FLUSH_BYTES = 1 << 16;
@@ -95,10 +102,27 @@ class Encoder {
     this.word(spec.magic);
   }
 
+  /** Reads and writes an entry. The data that follow it may be too much for a text. */
+  read(json: JsonReader): void {
+    if (!json.isAtObject) throw this.error('', 'this is not an object');
+    const fields: JsonObject = {};
+    let extra: Extra;
+    for (const key of json.members()) {
+      if (key !== 'extra') setMember(fields, key, json.value());
+      else if (json.isAtString) extra = json.base64() ?? 'not base64';
+      else extra = json.value();
+    }
+    this.parts(fields, extra);
+  }
+
   entry(value: JsonValue): void {
     if (!isJsonObject(value)) throw this.error('', 'this is not an object');
-    const { spec } = this;
     const { extra, ...fields } = value;
+    this.parts(fields, extra);
+  }
+
+  private parts(fields: JsonObject, extra: Extra): void {
+    const { spec } = this;
     const message = this.message(this.type, fields);
     if (spec.layout === 'payload') this.payload(spec, message, extra);
     else if (spec.layout === 'ipc-msg') this.queue(message as IpcMsgEntry, extra);
@@ -129,22 +153,22 @@ class Encoder {
     return message;
   }
 
-  private payload(spec: PayloadKind<unknown>, message: unknown, extra: JsonValue | undefined): void {
+  private payload(spec: PayloadKind<unknown>, message: unknown, extra: Extra): void {
     const length = spec.payloadLength(message);
     if (spec.magicName === 'TCP_STREAM') this.tcpQueues(message as TcpStreamEntry, extra);
-    else if (spec.magicName === 'IPCNS_SEM') this.padded(this.semaphores(extra), length, spec.alignment);
+    else if (spec.magicName === 'IPCNS_SEM') this.padded([this.semaphores(extra)], length, spec.alignment);
     else this.padded(this.bytes(extra, 'extra'), length, spec.alignment);
   }
 
-  private tcpQueues({ inq_len, outq_len }: TcpStreamEntry, extra: JsonValue | undefined): void {
-    const queues = isJsonObject(extra) ? extra : {};
+  private tcpQueues({ inq_len, outq_len }: TcpStreamEntry, extra: Extra): void {
+    const queues = isDecoded(extra) || !isJsonObject(extra) ? {} : extra;
     this.padded(this.bytes(queues['inq'], 'extra.inq'), inq_len, 1);
     this.padded(this.bytes(queues['outq'], 'extra.outq'), outq_len, 1);
   }
 
-  private semaphores(extra: JsonValue | undefined): Uint8Array {
-    if (!Array.isArray(extra ?? [])) return this.fail('extra', 'this is not a list of values');
-    const values = (extra ?? []) as JsonValue[];
+  private semaphores(extra: Extra): Uint8Array {
+    const values = extra === undefined ? [] : extra;
+    if (!Array.isArray(values) || isDecoded(values)) return this.fail('extra', 'this is not a list of values');
     const bytes = Buffer.alloc(values.length * 2);
     for (const [index, value] of values.entries()) {
       if (typeof value !== 'number' || value < 0 || value > 0xffff)
@@ -154,8 +178,8 @@ class Encoder {
     return bytes;
   }
 
-  private queue({ qnum }: IpcMsgEntry, extra: JsonValue | undefined): void {
-    const parts = Array.isArray(extra) ? extra : [];
+  private queue({ qnum }: IpcMsgEntry, extra: Extra): void {
+    const parts = Array.isArray(extra) && !isDecoded(extra) ? extra : [];
     if (parts.length !== qnum * 2) this.fail('extra', `${parts.length / 2} messages where qnum is ${qnum}`);
     for (let index = 0; index < parts.length; index += 2) {
       const fields = parts[index];
@@ -165,28 +189,30 @@ class Encoder {
     }
   }
 
-  private ghostPart(message: unknown, extra: JsonValue | undefined): void {
+  private ghostPart(message: unknown, extra: Extra): void {
     if (this.index > 0) {
       if (!this.isChunked) this.fail('', 'only a ghost file with chunks has more than one entry');
       this.padded(this.bytes(extra, 'extra'), (message as GhostChunkEntry).len, 1);
       return;
     }
     this.isChunked = (message as GhostFileEntry).chunks === true;
-    if (!this.isChunked) this.put(this.bytes(extra, 'extra'));
+    if (!this.isChunked) for (const piece of this.bytes(extra, 'extra')) this.put(piece);
     this.type = GhostChunkEntry;
   }
 
-  private padded(bytes: Uint8Array, length: number, alignment: number): void {
-    if (bytes.length !== length) this.fail('extra', `${bytes.length} bytes of data where the entry says ${length}`);
-    this.put(bytes);
+  private padded(pieces: readonly Uint8Array[], length: number, alignment: number): void {
+    const given = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (given !== length) this.fail('extra', `${given} bytes of data where the entry says ${length}`);
+    for (const piece of pieces) this.put(piece);
     this.put(new Uint8Array(Math.ceil(length / alignment) * alignment - length));
   }
 
   /** Nothing is as good as an empty text. */
-  private bytes(value: JsonValue | undefined, field: string): Uint8Array {
-    const bytes =
-      value === undefined ? new Uint8Array() : typeof value === 'string' ? tryDecodeBase64(value) : undefined;
-    return bytes ?? this.fail(field, 'this is not base64');
+  private bytes(value: Extra, field: string): readonly Uint8Array[] {
+    if (value === undefined) return [];
+    if (isDecoded(value)) return value;
+    const bytes = typeof value === 'string' ? tryDecodeBase64(value) : undefined;
+    return bytes === undefined ? this.fail(field, 'this is not base64') : [bytes];
   }
 
   private word(value: number): void {
@@ -201,7 +227,7 @@ class Encoder {
   }
 
   private flush(): void {
-    this.sink.write(Buffer.concat(this.pieces));
+    for (const piece of this.pieces) this.sink.write(piece);
     this.pieces = [];
     this.pendingBytes = 0;
   }

@@ -4,11 +4,14 @@
  */
 import { CriuError } from '../base/errors.ts';
 import { ByteReader, type ByteSource } from './byte-stream.ts';
-import type { JsonObject, JsonValue } from './json-value.ts';
+import { type JsonObject, type JsonValue, setMember } from './json-value.ts';
+import { tryDecodeBase64 } from './text-codings.ts';
 
 /** Messages in images are never so deep. */
 const MAX_DEPTH = 200;
 const BLOCK_BYTES = 1 << 16;
+/** So much base64 is decoded at once. */
+const BASE64_CHARS = 1 << 16;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -72,10 +75,7 @@ export class JsonReader {
     const char = this.char();
     if (char === '{') {
       const object: JsonObject = {};
-      for (const key of this.members()) {
-        const value = this.value();
-        Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
-      }
+      for (const key of this.members()) setMember(object, key, this.value());
       return object;
     }
     if (char === '[') {
@@ -114,36 +114,76 @@ export class JsonReader {
     return this.fail(`'${text}' is not a value that images have`);
   }
 
+  /** Whether an object comes next. */
+  get isAtObject(): boolean {
+    this.blanks();
+    return this.char() === '{';
+  }
+
+  /** Whether a string comes next. */
+  get isAtString(): boolean {
+    this.blanks();
+    return this.byte() === QUOTE;
+  }
+
+  /** The bytes of a string in base64, in pieces, without the text being in memory; undefined when it is not base64. */
+  base64(): Uint8Array[] | undefined {
+    const decoded: Uint8Array[] = [];
+    let text = '';
+    let isValid = true;
+    for (const piece of this.stringPieces()) {
+      if (typeof piece !== 'string')
+        text += Buffer.from(piece.buffer, piece.byteOffset, piece.length).toString('latin1');
+      else if (piece.trim() !== '') isValid = false;
+      if (text.length < BASE64_CHARS) continue;
+      const bytes = tryDecodeBase64(text.slice(0, BASE64_CHARS));
+      // Padding is right at the end only.
+      if (bytes === undefined || bytes.length < BASE64_CHARS * 0.75) isValid = false;
+      else decoded.push(bytes);
+      text = text.slice(BASE64_CHARS);
+    }
+    const last = tryDecodeBase64(text);
+    return isValid && last !== undefined ? [...decoded, last] : undefined;
+  }
+
   private string(): string {
     if (this.byte() !== QUOTE) this.fail('a string is expected');
-    this.position++;
-    // Bytes are collected as they are and decoded at once: a char of UTF-8 may lie across two blocks.
     let text = '';
-    const pieces: Uint8Array[] = [];
-    const collected = (): string => {
-      const bytes = pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
-      pieces.length = 0;
-      return this.decoded(bytes);
-    };
+    // Runs of bytes are decoded together: a char of UTF-8 may lie across two blocks.
+    let run: Uint8Array[] = [];
+    for (const piece of this.stringPieces()) {
+      if (typeof piece !== 'string') run.push(piece);
+      else {
+        text += this.decoded(run) + piece;
+        run = [];
+      }
+    }
+    return text + this.decoded(run);
+  }
+
+  /** What is between the quotes: bytes as they are, and the chars of escapes. */
+  private *stringPieces(): Generator<Uint8Array | string> {
+    this.position++;
     for (;;) {
-      const start = this.position;
-      const { block } = this;
-      let { position } = this;
-      while (position < block.length && !isSpecial(block[position] as number)) position++;
-      this.position = position;
-      if (position > start) pieces.push(block.slice(start, position));
-      if (position < block.length) {
-        const byte = block[position] as number;
-        if (pieces.length > 0) text += collected();
-        this.position++;
-        if (byte === QUOTE) return text;
-        if (byte === BACKSLASH) text += this.escape();
-        else this.fail('a control character is not escaped');
-      } else if (this.byte() < 0) this.fail('the JSON ends inside of a string');
+      const { block, position: start } = this;
+      let end = start;
+      while (end < block.length && !isSpecial(block[end] as number)) end++;
+      this.position = end;
+      if (end > start) yield block.subarray(start, end);
+      const byte = this.byte();
+      if (byte < 0) this.fail('the JSON ends inside of a string');
+      if (!isSpecial(byte)) continue;
+      if (byte < 0x20) this.fail('a control character is not escaped');
+      this.position++;
+      if (byte === QUOTE) return;
+      yield this.escape();
     }
   }
 
-  private decoded(bytes: Uint8Array): string {
+  private decoded(run: readonly Uint8Array[]): string {
+    const [first] = run;
+    if (first === undefined) return '';
+    const bytes = run.length === 1 ? first : Buffer.concat(run);
     try {
       return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     } catch {

@@ -115,11 +115,12 @@ function mustBeQuoted(bytes: Uint8Array, index: number, column: number): boolean
 
 /** Never fails: what is no quoting stands for itself. */
 export function decodeQuotedPrintable(text: string): Uint8Array {
+  const quoted = tryByteTextOf(text) ?? text;
   // "==" stands for "=", and "=" at the end of a line for nothing.
-  const unquoted = text.replace(/=(?:([0-9A-Fa-f]{2})|(=)|\n|\r[^\n]*\n?|$)/g, (_, hex?: string, equals?: string) =>
+  const plain = quoted.replace(/=(?:([0-9A-Fa-f]{2})|(=)|\n|\r[^\n]*\n?|$)/g, (_, hex?: string, equals?: string) =>
     hex === undefined ? (equals ?? '') : String.fromCharCode(Number.parseInt(hex, 16)),
   );
-  return new Uint8Array(Buffer.from(tryByteTextOf(unquoted) ?? unquoted, 'latin1'));
+  return new Uint8Array(Buffer.from(plain, 'latin1'));
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,5 +1,6 @@
 /**
- * Dump: freeze → look → refuse, or ask inside → copy memory → write images → kill or let go.
+ * Dump: freeze → look → refuse, or ask inside → copy memory → write images → kill or let go. With --leave-running big
+ * tasks are let go before their memory is copied: twins.ts.
  *
  * Until the last image is written the tree can go on as if nothing had happened, and does so when anything fails. The
  * inventory is written last: a folder without it is no image.
@@ -10,9 +11,10 @@ import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readFile } from '../linux/syscalls/fs.ts';
+import { readProc, readRecords } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
@@ -23,86 +25,94 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
-import type { Range } from '../resources/mm/address-space.ts';
+import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { pagemapEntries, planRuns } from '../resources/mm/dump-pages.ts';
-import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, type DescribedVma, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
-import { type ScannedPages, scanPages } from '../resources/mm/page-scan.ts';
-import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
+import { planRuns } from '../resources/mm/dump-pages.ts';
+import type { MemoryObject } from '../resources/mm/dump-shared.ts';
+import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
+import { scanPages } from '../resources/mm/page-scan.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
+import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import { pendingTrapProblems } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
+import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
+import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
-import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
+import { chooseTwins } from './twin-policy.ts';
+import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
   /** Names this dump, and what it leaves on the host. */
   readonly runId: string;
-  /** Told how much of the memory is written, in bytes. */
-  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
-}
-
-export interface DumpStatistics {
-  pagesScanned: number;
-  pagesWritten: number;
-  pagesLazy: number;
-  sharedPagesWritten: number;
-  memdumpUs: number;
-  memwriteUs: number;
 }
 
 /** Values of lsmtype in the inventory. */
 const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
-interface DumpedTask {
-  readonly task: FrozenTask;
+interface DumpedTask extends TaskPages {
   readonly ids: TaskKobjIdsEntry;
-  readonly vmas: DescribedVma[];
-  readonly pages: ScannedPages;
+  readonly hasAio: boolean;
   readonly exe: number;
   readonly cwd: number;
   readonly root: number;
 }
 
+/** A dump for which the tree need not be frozen any more. */
+export interface TakenDump {
+  readonly statistics: DumpStatistics;
+  /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
+  complete(): void;
+  /** Takes back what was changed outside the images, for a tree that goes on. */
+  undo(): void;
+  /** To be called for a tree that does not, when it has been killed. */
+  killed(): void;
+}
+
 /**
- * Writes all images of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
- * `undo` of the result takes back what was changed outside the images for a tree that goes on; `killed` is to be called
- * for one that does not.
+ * Takes all that is needed of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
+ * With `twins` big tasks get a copy-on-write twin; without, or when there can't be one, all memory is copied at once.
  */
 export function dumpTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
+  twins: Twins | undefined,
   options: DumpOptions,
   log: Logger,
-) {
+): TakenDump {
   const files = new FilesDump(options, log);
   try {
-    const statistics = writeTree(tree, images, prepared, options, files, log);
-    return { statistics, undo: () => files.rollback(), killed: () => files.killed() };
+    const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
+    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
   } catch (error) {
     files.rollback();
     throw error;
   }
 }
 
-function writeTree(
+function takeTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
+  twins: Twins | undefined,
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
-): DumpStatistics {
+): Pick<TakenDump, 'statistics' | 'complete'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
-  const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
+  const problems: CriuErrorFields[] = [
+    ...sessionProblems(tree, options),
+    ...findCompatProblems(tree.tasks),
+    ...pendingTrapProblems(tree.tasks),
+  ];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
@@ -111,13 +121,18 @@ function writeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  for (const warning of findUsedSemaphores(tree)) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
-  const states = dumped.map(({ task, vmas }) => inspectTaskState(task, vmas, filters, files));
+  using calls = new InterruptedCalls(tree);
+  const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
+  const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
+  const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
-  const statistics = writeMemory(dumped, sharedObjects(files, segments), images, prepared, options.onProgress);
+  const memory = new MemoryDump(images, twins, options.onProgress);
+  memory.take(dumped, sharedObjects(files, segments));
   rings.check();
-  log.debug('memory is written');
+  log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   dumped.forEach((one, i) => {
     const state = states[i];
     if (state !== undefined) writeTask(one, state, images, cgroups);
@@ -135,6 +150,15 @@ function writeTree(
   images.write('seccomp', undefined, [filters.entry]);
   writeClocks(tree, images, dumped[0]?.ids, namespaces);
   writePstree(tree, images);
+  const complete = () => {
+    memory.complete();
+    stopIfInterrupted();
+    writeInventory(images, namespaces, options);
+  };
+  return { statistics: memory.statistics, complete };
+}
+
+function writeInventory(images: ImageDir, namespaces: NamespaceNumbers, options: DumpOptions): void {
   images.write('inventory', undefined, [
     {
       img_version: IMAGES_V1_1,
@@ -149,7 +173,6 @@ function writeTree(
       dump_criu_run_id: options.runId,
     },
   ]);
-  return statistics;
 }
 
 /** network_lock_method of the inventory: what a restore, ours or CRIU's, has to undo. */
@@ -172,7 +195,8 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const smaps = `/proc/${task.pid}/smaps`;
-    const described = describeVmas(parseSmaps(readFile(smaps), smaps), task.label);
+    const mappings = parseSmaps(readRecords(smaps), smaps);
+    const described = describeVmas(mappings, task.label);
     problems.push(...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
@@ -180,11 +204,14 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid);
+    const pages = scanPages(task.pid, mappings);
     described.vmas.push(...guardVmas(pages.guards));
-    return { task, ids, vmas: described.vmas, pages, exe };
+    const runs = planRuns(described.vmas, pages.content);
+    const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    return { task, ids, vmas: described.vmas, runs, hasAio, exe };
   });
   files.collect(tree, filesIds);
+  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
@@ -225,47 +252,6 @@ function sharingProblems(tree: FrozenTree, shared: ReturnType<typeof assignShare
   });
 }
 
-function writeMemory(
-  dumped: readonly DumpedTask[],
-  objects: readonly MemoryObject[],
-  images: ImageDir,
-  prepared: PreparedPages,
-  onProgress: DumpOptions['onProgress'],
-): DumpStatistics {
-  const started = Bun.nanoseconds();
-  const statistics = {
-    pagesScanned: 0,
-    pagesWritten: 0,
-    pagesLazy: 0,
-    sharedPagesWritten: 0,
-    memdumpUs: 0,
-    memwriteUs: 0,
-  };
-  const planned = dumped.map(({ task, vmas, pages }) => ({ task, vmas, runs: planRuns(vmas, pages.content) }));
-  const total = planned.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
-  let done = 0;
-  for (const { task, vmas, runs } of planned) {
-    stopIfInterrupted();
-    const file = prepared.fileOf(task.pid, images);
-    const writing = Bun.nanoseconds();
-    file.copy(task.pid, runs, (bytes) => {
-      done += bytes;
-      onProgress?.(done, total);
-    });
-    statistics.memwriteUs += Math.round((Bun.nanoseconds() - writing) / 1000);
-    statistics.pagesWritten += file.pages;
-    statistics.pagesLazy += runs.reduce((sum, run) => sum + (run.isLazy ? (run.end - run.start) / 4096 : 0), 0);
-    statistics.pagesScanned += vmas.reduce((sum, { entry }) => sum + (entry.end - entry.start) / 4096, 0);
-    file.close();
-    images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
-  }
-  statistics.sharedPagesWritten = dumpSharedMemory(objects, images, prepared.nextId);
-  statistics.memdumpUs = Math.round((Bun.nanoseconds() - started) / 1000);
-  return statistics;
-}
-
-const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);
-
 /** All memory that is written once for the tree, with numbers of its own. */
 function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject[] {
   const inodes = memfdInodes(files);
@@ -296,8 +282,8 @@ function writeClocks(
   { own }: NamespaceNumbers,
 ): void {
   const path = `/proc/${tree.root.pid}/timens_offsets`;
-  const theirs = parseTimensOffsets(readFile(path), path);
-  const ours = parseTimensOffsets(readFile('/proc/self/timens_offsets'));
+  const theirs = parseTimensOffsets(readProc(path), path);
+  const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
   const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
   const clock = (id: number, name: 'monotonic' | 'boottime') => {
     const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);

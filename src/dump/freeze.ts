@@ -8,16 +8,16 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { close, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
+import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readSignalMask } from '../tracee/guest.ts';
+import { readSignalMask } from '../tracee/guest-thread.ts';
 import { readRegisters } from '../tracee/registers.ts';
 import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
-import type { FrozenTask, FrozenThread, FrozenTree, FrozenZombie } from './frozen-tree.ts';
+import { type FrozenTask, type FrozenThread, type FrozenTree, type FrozenZombie, TWIN_NAME } from './frozen-tree.ts';
 
 /** A task while the tree is being frozen. */
 interface Seized {
@@ -32,6 +32,8 @@ export class Freezer {
   #deadline = Number.POSITIVE_INFINITY;
   readonly #seized = new Map<number, Seized>();
   readonly #zombies = new Set<number>();
+  /** Twins of dumps that were killed: no tasks of the tree. */
+  readonly #deadTwins = new Set<number>();
   readonly #pidfds: number[] = [];
   readonly #cgroup: FreezerCgroup | undefined;
   /** Interrupted while their cgroup is frozen: they stop when it is thawed. */
@@ -64,15 +66,16 @@ export class Freezer {
         this.#checkDeadline();
         if (this.#seizeThreads(task)) isNew = true;
         for (const child of this.#children(task)) {
-          if (this.#seized.has(child) || this.#zombies.has(child)) continue;
+          if (this.#seized.has(child) || this.#zombies.has(child) || this.#deadTwins.has(child)) continue;
           if (child === getpid()) {
             throw new CriuError({
               object: `task ${root}`,
-              action: 'cannot be dumped: criu itself is one of its descendants',
+              action: 'cannot be dumped: The criu itself is within dumped tree',
               remedy: 'start criu from outside of the tree',
             });
           }
-          if (this.#seizeTask(child) || this.#zombies.has(child)) isNew = true;
+          if (isDeadTwin(tryStat(child))) this.#deadTwins.add(child);
+          else if (this.#seizeTask(child) || this.#zombies.has(child)) isNew = true;
         }
       }
     }
@@ -93,8 +96,8 @@ export class Freezer {
   }
 
   /** The tasks are not ours any more. */
-  forget(): void {
-    this.#cgroup?.restore();
+  forget(areDead = false): void {
+    this.#cgroup?.restore(areDead);
     this.#seized.clear();
     for (const fd of this.#pidfds.splice(0)) close(fd);
   }
@@ -152,10 +155,12 @@ export class Freezer {
   }
 
   #children(task: Seized): number[] {
-    return task.tids.flatMap((tid) => {
-      const text = tryReadFile(`/proc/${task.pid}/task/${tid}/children`);
-      return typeof text === 'string' ? parseChildren(text) : [];
-    });
+    const children: number[] = [];
+    for (const tid of task.tids) {
+      const text = tryReadProc(`/proc/${task.pid}/task/${tid}/children`);
+      if (typeof text === 'string' && text !== '') children.push(...parseChildren(text));
+    }
+    return children;
   }
 
   #describe(root: number): FrozenTree {
@@ -185,9 +190,13 @@ export class Freezer {
     }
     const pidfd = pidfd_open(pid);
     this.#pidfds.push(pidfd);
-    const { ppid, pgrp: pgid, session: sid, comm } = leader.stat;
+    const path = `/proc/${pid}/stat`;
+    const stat = parseStat(mustRead(path), path);
+    const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
-    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, pidfd, stopSignal, label: `task ${pid} '${comm}'` };
+    const deadTwins = this.#children({ pid, tids, stopSignal }).filter((child) => this.#deadTwins.has(child));
+    const label = `task ${pid} '${comm}'`;
+    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, deadTwins, label };
   }
 }
 
@@ -200,12 +209,12 @@ export function notInTime(): CriuError {
   });
 }
 
-function describeThread(pid: number, tid: number): FrozenThread {
-  const folder = `/proc/${pid}/task/${tid}`;
-  const status = parseStatus(mustRead(`${folder}/status`), `${folder}/status`);
-  const stat = parseStat(mustRead(`${folder}/stat`), `${folder}/stat`);
+/** A stopped thread of ours; its seccomp filters are out of the way. */
+export function describeThread(pid: number, tid: number): FrozenThread {
+  const path = `/proc/${pid}/task/${tid}/status`;
+  const status = parseStatus(mustRead(path), path);
   if (status.seccomp !== 0) suspendSeccomp(tid);
-  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status, stat };
+  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status };
 }
 
 function describeZombie(pid: number): FrozenZombie | undefined {
@@ -228,30 +237,36 @@ function inTreeOrder(members: ReadonlyMap<number, FrozenTask | FrozenZombie>, ro
 }
 
 function mustRead(path: string): string {
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   if (typeof text === 'string') return text;
   throw new CriuError({ object: path, action: `cannot be read (errno ${-text})`, why: 'the task has gone' });
 }
 
 function tryStat(pid: number): Stat | undefined {
   const path = `/proc/${pid}/stat`;
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   return typeof text === 'string' ? parseStat(text, path) : undefined;
 }
 
 function isZombie(pid: number): boolean {
-  const state = tryStat(pid)?.state;
-  return state === 'Z' || state === 'X';
+  return isDead(tryStat(pid));
+}
+
+const isDead = (stat: Stat | undefined) => stat?.state === 'Z' || stat?.state === 'X';
+
+/** A copy-on-write twin that nobody reaped, because criu was killed: see twins.ts. */
+function isDeadTwin(stat: Stat | undefined): boolean {
+  return stat !== undefined && isDead(stat) && stat.exitSignal === 0 && stat.comm === TWIN_NAME;
 }
 
 function seizeError(pid: number, tid: number, error: SyscallError): CriuError {
   const path = `/proc/${pid}/status`;
-  const text = tryReadFile(path);
+  const text = tryReadProc(path);
   const status = typeof text === 'string' ? parseStatus(text, path) : undefined;
   const tracer = status?.tracerPid ?? 0;
   const object = `thread ${tid} of task ${pid} '${status?.name ?? ''}'`;
   if (tracer !== 0) {
-    const comm = tryReadFile(`/proc/${tracer}/comm`);
+    const comm = tryReadProc(`/proc/${tracer}/comm`);
     const name = typeof comm === 'string' ? ` '${comm.trimEnd()}'` : '';
     return new CriuError({
       object,

@@ -5,7 +5,8 @@
  *
  * What a newer image has itself wins; the old file is then not even looked at.
  */
-import type { CoreEntry, ThreadCoreEntry } from './gen/core.ts';
+import type { CoreEntry } from './gen/core.ts';
+import type { CredsEntry } from './gen/creds.ts';
 import { FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { MmEntry } from './gen/mm.ts';
 import type { TaskTimersEntry } from './gen/timer.ts';
@@ -97,26 +98,44 @@ function attach<File extends { id: number }, Part extends { id: number }>(
   }
 }
 
-/** The core of the leader, with what older releases kept beside it. */
+/**
+ * Whether a task was dumped by an older release: newer ones have signal actions in its core. They were the last to move
+ * there, so with them all the rest is there too.
+ */
+export function isOldTask(core: CoreEntry): boolean {
+  return core.tc !== undefined && core.tc.sigactions.length === 0;
+}
+
+/** The core of the leader of an old task, with what was kept beside it. */
 export function completeLeaderCore(images: ImageReader, pid: number, core: CoreEntry): CoreEntry {
+  const whole = completeThreadCore(images, pid, pid, core);
   const { tc } = core;
-  const whole = completeThreadCore(images, pid, core);
   if (tc === undefined) return whole;
-  const sigactions = tc.sigactions.length > 0 ? tc.sigactions : (images.tryRead('sigacts', pid) ?? []);
+  const sigactions = images.tryRead('sigacts', pid) ?? [];
   const rlimits = tc.rlimits ?? wrapped(images.tryRead('rlimit', pid), (list) => ({ rlimits: list }));
   const signals_s = tc.signals_s ?? wrapped(images.tryRead('signal-s', pid), (signals) => ({ signals }));
   const timers = tc.timers ?? readOldTimers(images, pid);
   return { ...whole, tc: { ...tc, sigactions, rlimits, signals_s, timers } };
 }
 
-/** The core of any thread, with what older releases kept beside it. */
-export function completeThreadCore(images: ImageReader, tid: number, core: CoreEntry): CoreEntry {
+/** The core of a thread of an old task, with what was kept beside it. Credentials were kept for the whole process. */
+export function completeThreadCore(images: ImageReader, pid: number, tid: number, core: CoreEntry): CoreEntry {
   const thread = core.thread_core;
   if (thread === undefined) return core;
-  const creds = thread.creds ?? readOne(images, 'creds', tid);
+  // The file is looked for only when it is needed.
+  const creds = thread.creds ?? readCreds(images, pid);
   const signals_p = thread.signals_p ?? wrapped(images.tryRead('signal-p', tid), (signals) => ({ signals }));
-  if (creds === thread.creds && signals_p === thread.signals_p) return core;
-  return { ...core, thread_core: { ...thread, creds, signals_p } satisfies ThreadCoreEntry };
+  return { ...core, thread_core: { ...thread, creds, signals_p } };
+}
+
+/** Filters of all threads, which older releases kept in the core of the leader. */
+export function withOldSeccomp(core: CoreEntry, leader: CoreEntry): CoreEntry {
+  const { old_seccomp_mode, old_seccomp_filter } = leader.tc ?? {};
+  if (core.thread_core === undefined || (old_seccomp_mode === undefined && old_seccomp_filter === undefined))
+    return core;
+  const seccomp_mode = core.thread_core.seccomp_mode ?? old_seccomp_mode;
+  const seccomp_filter = core.thread_core.seccomp_filter ?? old_seccomp_filter;
+  return { ...core, thread_core: { ...core.thread_core, seccomp_mode, seccomp_filter } };
 }
 
 /** The mappings, which older releases kept apart. */
@@ -137,11 +156,11 @@ function readOldTimers(images: ImageReader, pid: number): TaskTimersEntry | unde
   return { real, virt, prof, posix: posix ?? [] };
 }
 
-function readOne(images: ImageReader, kind: 'creds', id: number) {
-  const entries = images.tryRead(kind, id);
+function readCreds(images: ImageReader, pid: number): CredsEntry | undefined {
+  const entries = images.tryRead('creds', pid);
   if (entries !== undefined && entries.length !== 1) {
     const problem = `one entry is expected, but ${entries.length} are there`;
-    throw new ImageError({ file: imageFileName(kind, id) }, '', problem);
+    throw new ImageError({ file: imageFileName('creds', pid) }, '', problem);
   }
   return entries?.[0];
 }

@@ -47,7 +47,7 @@ export class WireWriter {
 
   /** A whole field that holds a varint, given as unsigned halves. */
   field(tag: number, low: number, high: number): void {
-    this.reserve(15);
+    if (this.length + 15 > this.bytes.length) this.grow(this.length + 15);
     const { bytes } = this;
     let { length } = this;
     while (tag > 0x7f) {
@@ -68,12 +68,18 @@ export class WireWriter {
     this.length = length;
   }
 
-  /** The same field `count` times, with the value 0. */
-  zeroFields(tag: number, count: number): void {
-    const start = this.length;
-    this.field(tag, 0, 0);
+  /** A whole field that holds an unsigned 64-bit varint; false, and nothing is written, when the value is not one. */
+  bigintField(tag: number, value: bigint): boolean {
+    wide[0] = value;
+    if (wide[0] !== value) return false;
+    this.field(tag, halves[0] as number, halves[1] as number);
+    return true;
+  }
+
+  /** Writes all since `start` again, `count` times. */
+  repeat(start: number, count: number): void {
     const size = this.length - start;
-    const total = size * count;
+    const total = size * (count + 1);
     this.reserve(total - size);
     // Doubles what is there until it is enough.
     for (let done = size; done < total; done *= 2) {
@@ -153,6 +159,10 @@ export class WireWriter {
 
   endNested(start: number): void {
     const size = this.length - start;
+    if (size < 0x80) {
+      this.bytes[start - 1] = size;
+      return;
+    }
     let extra = 0;
     for (let rest = size >>> 7; rest !== 0; rest >>>= 7) extra++;
     this.reserve(extra);
@@ -165,7 +175,10 @@ export class WireWriter {
 
   private reserve(count: number): void {
     const needed = this.length + count;
-    if (needed <= this.bytes.length) return;
+    if (needed > this.bytes.length) this.grow(needed);
+  }
+
+  private grow(needed: number): void {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;

@@ -112,6 +112,26 @@ export function attributeTypes(payload: Uint8Array, offset: number): number[] {
   return types;
 }
 
+/** The attributes from `offset` on by type, without nesting flags; the last one of a type counts. */
+export function attributes(payload: Uint8Array, offset: number): Map<number, Uint8Array> {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const all = new Map<number, Uint8Array>();
+  for (let at = offset; at + 4 <= payload.length; ) {
+    const length = view.getUint16(at, true);
+    if (length < 4 || at + length > payload.length) break;
+    all.set(view.getUint16(at + 2, true) & 0x3fff, payload.slice(at + 4, at + length));
+    at += aligned(length);
+  }
+  return all;
+}
+
+/** 32-bit words of the machine; a rest is left out. */
+export function words(bytes: Uint8Array | undefined): number[] {
+  if (bytes === undefined) return [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(i * 4, true));
+}
+
 /** Sends a request over a socket of `protocol` and receives the first datagram; −errno on failure. */
 export function ask(protocol: number, request: Uint8Array): Answer[] | number {
   const fd = syscall(SYS.socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);

@@ -4,9 +4,9 @@
  */
 
 import { AF_UNIX } from '../linux/abi/socket.ts';
-import { type Answer, message, NLM_F_DUMP, NLM_F_REQUEST } from './netlink.ts';
+import { type Answer, attributes, message, NLM_F_DUMP, NLM_F_REQUEST, words } from './netlink.ts';
+import { SOCK_DIAG_BY_FAMILY } from './sock-diag.ts';
 
-const SOCK_DIAG_BY_FAMILY = 20;
 const ALL_STATES = 0xffff_ffff;
 const SHOW_NAME = 1;
 const SHOW_VFS = 2;
@@ -58,37 +58,17 @@ const NOTHING = new Uint8Array(0);
 export function parseUnixDiag({ type, payload }: Answer): UnixDiag | undefined {
   if (type !== SOCK_DIAG_BY_FAMILY || payload.length < MESSAGE_BYTES || payload[0] !== AF_UNIX) return undefined;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const attributes = parseAttributes(payload, MESSAGE_BYTES);
-  const [receiveQueue = 0, sendQueue = 0] = words(attributes.get(ATTR_RQLEN));
+  const all = attributes(payload, MESSAGE_BYTES);
+  const [receiveQueue = 0, sendQueue = 0] = words(all.get(ATTR_RQLEN));
   return {
     ino: view.getUint32(4, true),
     type: view.getUint8(1),
     state: view.getUint8(2),
-    peer: words(attributes.get(ATTR_PEER))[0] ?? 0,
-    name: attributes.get(ATTR_NAME) ?? NOTHING,
+    peer: words(all.get(ATTR_PEER))[0] ?? 0,
+    name: all.get(ATTR_NAME) ?? NOTHING,
     receiveQueue,
     sendQueue,
-    pending: words(attributes.get(ATTR_ICONS)),
-    shutdown: attributes.get(ATTR_SHUTDOWN)?.[0] ?? 0,
+    pending: words(all.get(ATTR_ICONS)),
+    shutdown: all.get(ATTR_SHUTDOWN)?.[0] ?? 0,
   };
-}
-
-const ATTRIBUTE_HEADER_BYTES = 4;
-
-function parseAttributes(payload: Uint8Array, offset: number): Map<number, Uint8Array> {
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const attributes = new Map<number, Uint8Array>();
-  for (let at = offset; at + ATTRIBUTE_HEADER_BYTES <= payload.length; ) {
-    const length = view.getUint16(at, true);
-    if (length < ATTRIBUTE_HEADER_BYTES || at + length > payload.length) break;
-    attributes.set(view.getUint16(at + 2, true) & 0x3fff, payload.slice(at + ATTRIBUTE_HEADER_BYTES, at + length));
-    at += (length + 3) & ~3;
-  }
-  return attributes;
-}
-
-function words(bytes: Uint8Array | undefined): number[] {
-  if (bytes === undefined) return [];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(i * 4, true));
 }

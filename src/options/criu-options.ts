@@ -139,6 +139,8 @@ export interface CriuOptions {
 
   // Memory
   trackMem: boolean;
+  /** Fork tasks that go on, instead of copying all memory while they are frozen. */
+  cowDump: boolean;
   preDumpMode: PreDumpMode;
   autoDedup: boolean;
   lazyPages: boolean;
@@ -227,6 +229,7 @@ export function defaultOptions(): CriuOptions {
     lsmProfile: undefined,
     lsmMountContext: undefined,
     trackMem: false,
+    cowDump: true,
     preDumpMode: 'splice',
     autoDedup: false,
     lazyPages: false,

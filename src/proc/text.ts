@@ -22,8 +22,16 @@ export function malformed(place: Place, expected: string): CriuError {
   });
 }
 
-/** Decimal number, sign allowed; exact up to 2^53. */
+/** Decimal number as the kernel prints it, exact up to 2^53; undefined when it is anything else. */
+export function tryInteger(text: string): number | undefined {
+  const value = Number(text);
+  return Number.isSafeInteger(value) && String(value) === text ? value : undefined;
+}
+
+/** Decimal number, sign and leading zeros allowed; exact up to 2^53. */
 export function toInteger(text: string, place: Place, what: string): number {
+  const plain = tryInteger(text);
+  if (plain !== undefined) return plain;
   if (!isDigits(text, 10, 45)) throw malformed(place, what);
   const value = Number(text);
   if (!Number.isSafeInteger(value)) throw malformed(place, `${what} below 2^53`);
@@ -44,10 +52,16 @@ export function toHex(text: string, place: Place, what: string): number {
   return value;
 }
 
-/** Unsigned hexadecimal number without prefix, of any size. */
+/** Unsigned hexadecimal number without prefix, of any size; undefined when it is anything else. */
+export function tryHexBigint(text: string): bigint | undefined {
+  return isDigits(text, 16) ? BigInt(`0x${text}`) : undefined;
+}
+
+/** The same. Throws CriuError. */
 export function toHexBigint(text: string, place: Place, what: string): bigint {
-  if (!isDigits(text, 16)) throw malformed(place, what);
-  return BigInt(`0x${text}`);
+  const value = tryHexBigint(text);
+  if (value === undefined) throw malformed(place, what);
+  return value;
 }
 
 /** Unsigned octal number; a leading 0 is just a digit. */

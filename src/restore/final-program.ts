@@ -16,6 +16,7 @@ import { assert, CriuError } from '../base/errors.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { planFilesystem } from '../resources/fd/filesystem.ts';
+import { planRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planFinishMappings, planLockFuture } from '../resources/mm/restore-vmas.ts';
@@ -44,6 +45,7 @@ export interface FinalProgram {
 export function planFinal(program: Program, { task, writable }: BuiltTask, context: RestoreContext): FinalProgram {
   const { files, taskNow, tree } = context;
   files.addOps('finish', task.pid, program);
+  planRings(program, task);
   const exe = files.openForMapping(program, task.pid, task.mm.exe_file_id, 0);
   planMmMap(program, task.mm, exe);
   program.must('close the executable', SYS.close, exe);

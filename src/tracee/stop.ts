@@ -64,7 +64,13 @@ export function seize(tid: number, options = 0): 'seized' | 'gone' {
 
 /** The filters of a seized thread do not see the agent's system calls. They are back by themselves when we detach. */
 export function suspendSeccomp(tid: number): void {
-  ptrace(PTRACE_SETOPTIONS, tid, 0, PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD);
+  setOptions(tid, 0, true);
+}
+
+/** PTRACE_SETOPTIONS for a stopped thread. */
+export function setOptions(tid: number, options: number, suspendsSeccomp: boolean): void {
+  const seccomp = suspendsSeccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;
+  ptrace(PTRACE_SETOPTIONS, tid, 0, options | seccomp | PTRACE_O_TRACESYSGOOD);
 }
 
 /** PTRACE_INTERRUPT: the thread will stop soon. */

@@ -1,6 +1,6 @@
 /**
  * Runs the criu under test: dist/criu, or the program named by CRIU_BIN (it may be the original: the command line is
- * the same). Output goes to a file, never a pipe, since restored tasks must not hold one of ours.
+ * the same). CRIU_DUMP_BIN and CRIU_RESTORE_BIN name another program for one command: see tools/interop.ts. Output goes to a file, never a pipe, since restored tasks must not hold one of ours.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -17,6 +17,17 @@ export function setCriuBinary(path: string): void {
 
 /** True when CRIU_ORIGINAL=1 says that CRIU_BIN is the C implementation: some of its habits are expected then. */
 export const isOriginal = process.env['CRIU_ORIGINAL'] === '1';
+
+/** Programs for one command only. */
+const byCommand: Readonly<Record<string, string | undefined>> = {
+  dump: process.env['CRIU_DUMP_BIN'],
+  restore: process.env['CRIU_RESTORE_BIN'],
+};
+
+/** Whether images are passed from one criu to another: then only round trips are of interest. */
+export const isInterop = Object.values(byCommand).some((binary) => binary !== undefined);
+
+const binaryFor = ({ args }: CriuRun): string => byCommand[args[0] ?? ''] ?? criuBinary;
 
 export interface CriuResult {
   readonly exitCode: number | null;
@@ -40,9 +51,10 @@ export interface CriuRun {
 
 /** Starts criu and gives the running process; see `runCriu` for the plain case. */
 export function spawnCriu(run: CriuRun): Bun.Subprocess<'ignore', Bun.BunFile, Bun.BunFile> {
-  if (!existsSync(criuBinary)) throw new Error(`there is no ${criuBinary}: build it (npm run build) or set CRIU_BIN`);
+  const binary = binaryFor(run);
+  if (!existsSync(binary)) throw new Error(`there is no ${binary}: build it (npm run build) or set CRIU_BIN`);
   const output = Bun.file(outputPath(run));
-  return Bun.spawn([criuBinary, ...run.args], { stdin: 'ignore', stdout: output, stderr: output });
+  return Bun.spawn([binary, ...run.args], { stdin: 'ignore', stdout: output, stderr: output });
 }
 
 /** Runs criu to its end; kills it (and says so in the result) when it takes too long. */
@@ -61,7 +73,7 @@ export function readResult(run: CriuRun, child: Bun.Subprocess): CriuResult {
     signal: child.signalCode === null ? null : String(child.signalCode),
     output: readText(outputPath(run)),
     log: readText(join(run.logDir ?? run.imagesDir, run.logName)),
-    command: `${criuBinary} ${run.args.join(' ')}`,
+    command: `${binaryFor(run)} ${run.args.join(' ')}`,
   };
 }
 

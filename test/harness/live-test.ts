@@ -5,7 +5,7 @@
 import { test } from 'bun:test';
 import { knownOnOriginal, notYet } from '../live/not-yet.ts';
 import { findCompiler } from './build-program.ts';
-import { isOriginal } from './criu-command.ts';
+import { isInterop, isOriginal } from './criu-command.ts';
 import { cleanUp, type RoundTripOptions, roundTrip, SkippedByProgram } from './harness.ts';
 
 /** A case gives up before the test runner does, so that it can still clean up. */
@@ -21,6 +21,7 @@ function findObstacle(): string | undefined {
 
 /** A test that needs root and a compiler. Its name is the key in the lists of not-yet.ts. */
 export function liveCase(name: string, body: () => Promise<void>): void {
+  if (isInterop) return;
   const listed = isOriginal ? knownOnOriginal[name] : notYet[name];
   if (listed !== undefined && process.env['RUN_NOT_YET'] !== '1') {
     test.skip(`${name} (${listed})`, () => {});
@@ -51,5 +52,7 @@ async function runCase(name: string, obstacle: string | undefined, body: () => P
 
 /** One program, dumped and restored three times unless the options say otherwise. */
 export function liveTest(name: string, program: string, options: RoundTripOptions = {}): void {
-  liveCase(name, () => roundTrip(program, options));
+  const body = () => roundTrip(program, options);
+  if (!isInterop) liveCase(name, body);
+  else if (options.leaveRunning !== true) test(name, () => runCase(name, findObstacle(), body), testTimeoutMs);
 }

@@ -42,9 +42,28 @@ liveCase('objects that no checkpoint can hold are refused, all at once, by task 
   expect(result.output).toMatch(/\bfd 41\b.*\bfd 42\b/s);
 });
 
+liveCase('a task that executes 32-bit code is refused', async () => {
+  const specimen = await startProgram('compat-mode');
+  const child = readTree(specimen.pid)[1];
+  const result = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.log).toContain(
+    `task ${child} 'compat-mode': cannot be dumped: it executes 32-bit code: programs of 32 bits are not supported by this ` +
+      'criu; use a build of the program for x86-64',
+  );
+});
+
 liveCase('a dump of an unsupported object fails and the program runs on', async () => {
   const specimen = await startProgram('unsupported');
   await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+});
+
+liveCase('sockets of families that cannot be kept are refused by name, with a remedy', async () => {
+  const specimen = await startProgram('unsupported-sockets');
+  const errors = errorLines(await expectRefusal(specimen, makeImagesDir(specimen, 'images')));
+  const families = readFileSync(join(specimen.dir, 'families'), 'latin1').trim().split('\n');
+  for (const family of families) {
+    expect(errors.filter((line) => line.includes(family) && line.includes('; ')).length).toBe(1);
+  }
 });
 
 liveCase('a full disk fails the dump and names the reason', async () => {
@@ -155,6 +174,8 @@ const refusals = {
   'message-queue': 'a POSIX message queue that is not opened by a path cannot be opened again; mount the queues',
   'pressure-trigger': 'a pressure trigger that was written to it cannot be read; have the program close it',
   'perf-event': 'performance counters cannot be set to a value; have the program close them',
+  'pending-trap':
+    'a SIGTRAP is pending, which a restore could not tell from its own; have the program take that signal',
   segments: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
 };
 for (const [object, text] of Object.entries(refusals)) {

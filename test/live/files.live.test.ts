@@ -32,6 +32,9 @@ liveTest('a file with another hard link survives with --link-remap', 'link-remap
 });
 liveTest('eventfd, timerfd, signalfd, epoll and inotify survive', 'events', { ignore: [/\/fdinfo\//] });
 liveTest('an eventfd stays a semaphore', 'events', { args: ['semaphore'], ignore: [/\/fdinfo\//] });
+liveTest('epoll keeps files that are closed, elsewhere, or in flight, and sets in sets', 'epolls', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
 // The ghost gets a new inode number, and its name a new suffix.
 liveTest('inotify and fanotify survive, and see nothing of a dump', 'watches', {
   ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
@@ -41,6 +44,8 @@ liveTest('pidfds and descriptors of namespaces survive', 'pidfds', {
   ignore: [/\/fdinfo\//, /\/status\/Sig(Blk|Ign)$/],
 });
 liveTest('an AIO ring survives', 'aio');
+// The ids of maps are new.
+liveTest('BPF maps keep their content, and stay one map for all who have it', 'bpf-maps', { ignore: [/\/fdinfo\//] });
 liveTest('file locks survive with --file-locks', 'file-locks', {
   dumpArgs: ['--file-locks'],
   restoreArgs: ['--file-locks'],

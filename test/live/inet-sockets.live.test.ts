@@ -74,3 +74,11 @@ liveCase('an established TCP connection is refused, naming --tcp-established', a
   expect(result.log).toContain('tcp-established');
   if (!isAlive(specimen.pid)) throw new Error(`it ended\n${explain(result)}`);
 });
+
+liveCase('a datagram that is being put together is refused, and the program runs on', async () => {
+  const specimen = await startProgram('corked');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('UDP_CORK or MSG_MORE');
+  await checkRound(specimen, 1);
+});

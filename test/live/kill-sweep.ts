@@ -41,12 +41,12 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
   let hits = 0;
   let leftMappings = 0;
   for (let turn = 0; turn < kills; turn++) {
-    const tree = readTree(specimen.pid);
+    const tree = readTree(specimen.pid).filter((pid) => readName(pid) !== TWIN_NAME);
     const mappings = countMappings(tree);
     const afterMs = dumpMs * 1.05 * random(seed, turn);
     const wasRunning = await dumpAndKill(specimen, program, afterMs);
     if (wasRunning) hits++;
-    const loss = await findLoss(specimen, tree, sweepPrograms[program].tasks);
+    const loss = (await findLoss(specimen, tree, sweepPrograms[program].tasks)) ?? (await findTwin(tree));
     if (loss === undefined) {
       if (countMappings(tree) > mappings) leftMappings++;
       continue;
@@ -55,7 +55,34 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
     await killAll(tree);
     specimen = await startProgram(program);
   }
+  if ((await startDump(specimen, program).exited) !== 0) losses.push('the dump after the last kill does not work');
+  const zombies = readChildren(readTree(specimen.pid)).filter((pid) => readName(pid) === TWIN_NAME);
+  if (zombies.length > 0) losses.push(`the dump after the last kill left twins: ${zombies}`);
   return { kills, survived: kills - losses.length, hits, leftMappings, losses, dumpMs };
+}
+
+const TWIN_NAME = 'criu-twin';
+const readName = (pid: number) => tryRead(`/proc/${pid}/comm`).trimEnd();
+const readChildren = (tree: readonly number[]) =>
+  tree.flatMap((pid) => tryRead(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number));
+
+function tryRead(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+/** Copy-on-write twins of a dump that was killed must not live on. Dead ones wait for the next dump, which reaps them. */
+async function findTwin(tree: readonly number[]): Promise<string | undefined> {
+  const living = () =>
+    readChildren(tree).filter((pid) => !tree.includes(pid) && !/^State:\tZ/m.test(tryRead(`/proc/${pid}/status`)));
+  for (let waitedMs = 0; waitedMs < 3000; waitedMs += 5) {
+    if (living().length === 0) return undefined;
+    await Bun.sleep(5);
+  }
+  return `twins live on: ${living()}`;
 }
 
 /** The median of five dumps that are left alone. */

@@ -30,4 +30,9 @@ liveTest('a handler on the alternate stack returns after the restore', 'signals-
 // A timer that fires every 20 ms may have a signal on its way at the moment of the picture.
 liveTest('interval timers and POSIX timers go on', 'timers', { ignore: [/(SigPnd|ShdPnd)$/] });
 liveTest('a POSIX timer keeps its overrun', 'timer-overrun');
+liveTest('a POSIX timer that signals a thread keeps its overrun', 'timer-overrun', { args: ['thread'] });
+// What the timer has added meanwhile is in the picture.
+liveTest('the overrun of a POSIX timer does not notice a dump with --leave-running', 'timer-overrun', {
+  leaveRunning: true,
+});
 liveTest('monotonic and boot time neither go back nor jump', 'clocks', { beforeRestore: () => Bun.sleep(2000) });

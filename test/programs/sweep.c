@@ -8,7 +8,7 @@
 
 #define TASKS 5
 #define THREADS 20
-#define PRIVATE_BYTES (1UL << 20)
+#define PRIVATE_BYTES (9UL << 20) /* enough for a copy-on-write twin */
 
 static volatile uint64_t *counters;
 static uint8_t *memory;

@@ -1,10 +1,17 @@
-/* A POSIX timer whose signal is pending and blocked, with expirations that have not been delivered: its overrun count. */
+/*
+ * A POSIX timer whose signal is pending and blocked, with expirations that have not been delivered: its overrun count.
+ * With the argument "thread" the signal goes to the thread instead of the process.
+ */
 /* flags: -lrt */
 #include "selftest.h"
 
 int main(int argc, char **argv) {
   st_init(argc, argv);
   struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 2, .sigev_value.sival_int = 5};
+  if (argc > 2) {
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event._sigev_un._tid = getpid();
+  }
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGRTMIN + 2);

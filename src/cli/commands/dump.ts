@@ -6,13 +6,13 @@ import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
+import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
-import { PreparedPages } from '../../resources/mm/prepared-pages.ts';
 import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -30,17 +30,18 @@ export function run(context: CommandContext): number {
     throw new CriuError({ action: 'dump needs the root of a process tree', remedy: 'give its pid with --tree PID' });
   }
   const images = ImageDir.open(imagesDir);
-  const scripts = { scripts: options.actionScripts, imagesDir, initPid: options.treePid, log, outputFd: context.logFd };
+  const { actionScripts, treePid } = options;
+  const notify = context.client?.notify;
+  const scripts = { scripts: actionScripts, imagesDir, initPid: treePid, log, outputFd: context.logFd, notify };
   runActionScripts({ ...scripts, hook: 'pre-dump' });
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
-  using prepared = new PreparedPages();
+  using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   let lock: NetworkLock | number | undefined;
   noteSignals(ENDING_SIGNALS);
   try {
-    prepared.prepare(options.treePid, images);
     if (options.cpuCap.image) writeCpuinfo(images);
     let progress: Progress | undefined;
     const onProgress = (done: number, totalBytes: number) => {
@@ -53,27 +54,37 @@ export function run(context: CommandContext): number {
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const wanted = { ...dumpOptions(options, cgroup), runId, networkLock: lock, onProgress };
-    const { statistics, undo, killed } = dumpTree(tree, images, prepared, wanted, log);
-    progress?.finish();
-    const status = postDumpStatus(scripts);
-    if (status !== 0 || options.finalState === 'alive') {
+    const plan = { ...dumpOptions(context, cgroup), runId, networkLock: lock, onProgress };
+    const { statistics, complete, undo, killed } = dumpTree(tree, images, twins, plan, log);
+    const release = () => {
       undo();
       unlock(lock);
       freezer.release();
-    } else if (options.finalState === 'stopped') {
-      unlock(lock);
-      stopTree(tree, freezer);
-    } else {
-      killTree(tree, freezer, () => {
-        killed();
-        keepLocked(lock, log);
-        prepared[Symbol.dispose]();
-      });
+    };
+    let status = 0;
+    let frozenUs: number | undefined;
+    if (twins !== undefined) {
+      release();
+      frozenUs = us(frozen, Bun.nanoseconds());
+    }
+    complete();
+    progress?.finish();
+    if (twins === undefined) {
+      status = postDumpStatus(scripts);
+      if (status !== 0 || options.finalState === 'alive') release();
+      else if (options.finalState === 'stopped') {
+        unlock(lock);
+        stopTree(tree, freezer);
+      } else {
+        killTree(tree, freezer, () => {
+          killed();
+          keepLocked(lock, log);
+        });
+      }
     }
     const stats = {
       freezingTimeUs: us(begin, frozen),
-      frozenTimeUs: us(frozen, Bun.nanoseconds()),
+      frozenTimeUs: frozenUs ?? us(frozen, Bun.nanoseconds()),
       memdumpTimeUs: statistics.memdumpUs,
       memwriteTimeUs: statistics.memwriteUs,
       pagesScanned: statistics.pagesScanned,
@@ -90,7 +101,19 @@ export function run(context: CommandContext): number {
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
   }
+}
+
+/**
+ * Whether the tree may run on before its memory is copied. A script after the dump wants images that are complete and a
+ * tree that stands; and whoever had frozen a cgroup before, wants it to stay so.
+ */
+function mayUseTwins({ options, client }: CommandContext, cgroup?: FreezerCgroup) {
+  const { finalState, cowDump, actionScripts } = options;
+  const isWatched = actionScripts.length > 0 || client?.notify !== undefined;
+  return cowDump && finalState === 'alive' && !isWatched && cgroup?.wasFrozen !== true;
 }
 
 /** A dump ends in good order on these; SIGALRM is the end of --timeout. */
@@ -123,13 +146,13 @@ function keepLocked(lock: NetworkLock | number | undefined, log: Logger): void {
 }
 
 function dumpOptions(
-  options: CommandContext['options'],
+  { options, client }: CommandContext,
   freezer: FreezerCgroup | undefined,
 ): Omit<DumpOptions, 'runId'> {
+  const external = [...options.external, ...(client?.queryExternal() ?? [])];
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight } = options;
-  const keysOf = (wanted: string) =>
-    new Set(options.external.filter(({ type }) => type === wanted).map(({ key }) => key));
+  const keysOf = (wanted: string) => new Set(external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
     linkRemap,
     ghostLimitBytes,
@@ -146,10 +169,12 @@ function dumpOptions(
     externalUnixSockets: options.externalUnixSockets,
     externalUnixInodes: new Set([
       ...options.externalUnixInodes,
-      ...options.external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
+      ...external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
     ]),
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
+    serviceSocketInode: client?.socketInode,
+    orphanMasters: client?.offerMaster !== undefined,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

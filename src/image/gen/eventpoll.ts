@@ -11,6 +11,8 @@ export interface EventpollTfdEntry {
   dev?: number | undefined;
   inode?: bigint | undefined;
   pos?: bigint | undefined;
+  file_id_ext?: number | undefined;
+  added_as_ext?: number | undefined;
 }
 export const EventpollTfdEntry: MessageType<EventpollTfdEntry> = {
   name: 'eventpoll_tfd_entry',
@@ -22,6 +24,8 @@ export const EventpollTfdEntry: MessageType<EventpollTfdEntry> = {
     [5, 'dev', 'uint32', 'optional'],
     [6, 'inode', 'uint64', 'optional'],
     [7, 'pos', 'uint64', 'optional'],
+    [20000, 'file_id_ext', 'uint32', 'optional'],
+    [20001, 'added_as_ext', 'uint32', 'optional'],
   ],
 };
 

@@ -17,6 +17,7 @@ export interface NetlinkSkEntry {
   fown: FownEntry;
   opts: SkOptsEntry;
   ns_id?: number | undefined;
+  type_ext?: number | undefined;
 }
 export const NetlinkSkEntry: MessageType<NetlinkSkEntry> = {
   name: 'netlink_sk_entry',
@@ -33,5 +34,6 @@ export const NetlinkSkEntry: MessageType<NetlinkSkEntry> = {
     [11, 'fown', FownEntry, 'required'],
     [12, 'opts', SkOptsEntry, 'required'],
     [13, 'ns_id', 'uint32', 'optional'],
+    [20000, 'type_ext', 'uint32', 'optional'],
   ],
 };

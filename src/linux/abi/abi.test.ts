@@ -43,11 +43,13 @@ const HEADERS = [
   'linux/msg.h linux/aio_abi.h linux/userfaultfd.h linux/auxvec.h asm/auxvec.h asm/ioctls.h asm/termbits.h',
   'asm/termios.h linux/serial.h linux/tty.h linux/kcmp.h linux/pidfd.h linux/mount.h linux/nsfs.h linux/eventpoll.h',
   'linux/inotify.h linux/fanotify.h linux/eventfd.h linux/signalfd.h linux/limits.h linux/personality.h asm/statfs.h',
+  'linux/bpf.h linux/if_packet.h linux/in.h linux/in6.h linux/tcp.h linux/udp.h linux/netlink.h',
+  'asm/socket.h linux/net_tstamp.h',
 ].flatMap((line) => line.split(' '));
 
 /** Not macros, so #ifdef cannot ask for them; the second list came after Linux 6.1. */
 const ENUMERATORS =
-  /^(KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
+  /^(BPF_|KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
 const NEWER_ENUMERATORS =
   /^(MEMBARRIER_CMD_GET_REGISTRATIONS|FSCONFIG_CMD_CREATE_EXCL|PROCMAP_QUERY_(VMA|COVERING|FILE_BACKED)_.*)$/;
 
@@ -74,7 +76,11 @@ const { bytes: RSEQ_CS_BYTES, ...RSEQ_CS_OFFSETS } = RSEQ_CS;
 const { cpu_id_start, cpu_id, rseq_cs, flags: rseqFlags, bytes: RSEQ_BYTES } = RSEQ;
 const { bytes: STATFS_BYTES, ...STATFS_OFFSETS } = STATFS;
 /** The kernel's header calls the registers otherwise than ptrace(2) does in two cases. */
-const USER_REGS_OFFSETS = Object.fromEntries(USER_REGS.slice(0, 21).map((name, index) => [name, 8 * index]));
+const USER_REGS_OFFSETS = Object.fromEntries(
+  Object.entries(USER_REGS)
+    .slice(0, 21)
+    .map(([name, index]) => [name, 8 * index]),
+);
 
 const LAYOUTS: readonly Layout[] = [
   { type: 'struct clone_args', bytes: 88, offsets: CLONE_ARGS },
@@ -267,5 +273,5 @@ describe('wait status', () => {
 });
 
 test('struct user_regs_struct has 27 registers', () => {
-  expect(8 * USER_REGS.length).toBe(USER_REGS_BYTES);
+  expect(8 * Object.keys(USER_REGS).length).toBe(USER_REGS_BYTES);
 });

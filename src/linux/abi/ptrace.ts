@@ -114,36 +114,36 @@ export const SECCOMP_METADATA = { bytes: 16, filter_off: 0, flags: 8 } as const;
 /** struct ptrace_sud_config (syscall user dispatch). */
 export const PTRACE_SUD_CONFIG = { bytes: 32, mode: 0, selector: 8, offset: 16, len: 24 } as const;
 
-/** Fields of struct user_regs_struct (PTRACE_GETREGS, NT_PRSTATUS) in order; each is 64 bits wide. */
-export const USER_REGS = [
-  'r15',
-  'r14',
-  'r13',
-  'r12',
-  'rbp',
-  'rbx',
-  'r11',
-  'r10',
-  'r9',
-  'r8',
-  'rax',
-  'rcx',
-  'rdx',
-  'rsi',
-  'rdi',
-  'orig_rax',
-  'rip',
-  'cs',
-  'eflags',
-  'rsp',
-  'ss',
-  'fs_base',
-  'gs_base',
-  'ds',
-  'es',
-  'fs',
-  'gs',
-] as const;
+/** Index of each field of struct user_regs_struct (PTRACE_GETREGS, NT_PRSTATUS); they are 64 bits wide. */
+export const USER_REGS = {
+  r15: 0,
+  r14: 1,
+  r13: 2,
+  r12: 3,
+  rbp: 4,
+  rbx: 5,
+  r11: 6,
+  r10: 7,
+  r9: 8,
+  r8: 9,
+  rax: 10,
+  rcx: 11,
+  rdx: 12,
+  rsi: 13,
+  rdi: 14,
+  orig_rax: 15,
+  rip: 16,
+  cs: 17,
+  eflags: 18,
+  rsp: 19,
+  ss: 20,
+  fs_base: 21,
+  gs_base: 22,
+  ds: 23,
+  es: 24,
+  fs: 25,
+  gs: 26,
+} as const;
 
 /** Size of struct user_regs_struct, bytes. */
 export const USER_REGS_BYTES = 216;

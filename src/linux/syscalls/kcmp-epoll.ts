@@ -15,8 +15,8 @@ export interface EpollSlot {
 
 const words = new Uint32Array(3);
 
-/** Whether descriptor `fd` of the task is the file in that slot of an epoll of the same task. */
-export function isEpollTarget(pid: number, fd: number, { efd, tfd, toff }: EpollSlot): boolean {
+/** Whether descriptor `fd` of process `pid` is the file in that slot of an epoll of process `owner`. */
+export function isEpollTarget(pid: number, fd: number, owner: number, { efd, tfd, toff }: EpollSlot): boolean {
   words.set([efd, tfd, toff]);
-  return syscall(SYS.kcmp, pid, pid, KCMP_EPOLL_TFD, fd, words) === 0;
+  return syscall(SYS.kcmp, pid, owner, KCMP_EPOLL_TFD, fd, words) === 0;
 }

@@ -26,9 +26,14 @@ export function tryGetsockoptInt(fd: number, level: number, option: number): num
 const SOCKADDR_STORAGE_BYTES = 128;
 
 /** getsockname(2): a copy of the address the socket is bound to (struct sockaddr), or −errno. */
-export function tryGetsockname(fd: number): Uint8Array | number {
+export const tryGetsockname = (fd: number): Uint8Array | number => readAddress(SYS.getsockname, fd);
+
+/** getpeername(2): the same of the other side. */
+export const tryGetpeername = (fd: number): Uint8Array | number => readAddress(SYS.getpeername, fd);
+
+function readAddress(nr: number, fd: number): Uint8Array | number {
   const address = new Uint8Array(SOCKADDR_STORAGE_BYTES);
   length[0] = address.length;
-  const result = syscall(SYS.getsockname, fd, address, length);
+  const result = syscall(nr, fd, address, length);
   return result < 0 ? result : address.subarray(0, Math.min(length[0] ?? 0, address.length));
 }

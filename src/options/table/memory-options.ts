@@ -1,7 +1,8 @@
 /** Rows of the option table: memory, page server, TLS. */
 
+import type { CommandName } from '../commands.ts';
 import type { CriuOptions } from '../criu-options.ts';
-import type { OptionSpec } from '../option-spec.ts';
+import type { Given, OptionSpec } from '../option-spec.ts';
 import { parseFd, parsePositive, ValueError } from '../values.ts';
 
 const TREE = ['dump', 'pre-dump', 'restore'] as const;
@@ -34,13 +35,26 @@ export const MEMORY_OPTIONS = [
     help: 'The images of the dump before, relative to the images folder; pages that are there are not written again.',
   },
   {
+    long: 'cow-dump',
+    argument: 'negatable',
+    sets: 'cowDump',
+    group: 'memory',
+    commands: ['dump'],
+    rpc: null,
+    capability: 'built',
+    help:
+      'With --leave-running: let big tasks run on after some milliseconds, and copy their memory from a fork of them. ' +
+      'That is the default; meanwhile it takes memory for all pages that they write to. It is not done when there is too ' +
+      'little memory, or with action scripts.',
+  },
+  {
     long: 'pre-dump-mode',
     argument: 'required',
     metavar: 'MODE',
     sets: 'preDumpMode',
     group: 'memory',
     commands: ['pre-dump'],
-    rpc: 'pre_dump_mode',
+    rpc: { pre_dump_mode: (mode) => ['', 'splice', 'read'].slice(mode, mode + 1) },
     capability: 'later',
     help: 'splice (when not given) or read: how the memory leaves the tasks.',
     apply: (options: CriuOptions, { value = '' }) => {
@@ -74,7 +88,7 @@ export const MEMORY_OPTIONS = [
     sets: 'pageServer',
     group: 'page server',
     commands: DUMP,
-    rpc: 'ps',
+    rpc: { ps: () => [true] },
     capability: 'later',
     help: 'Send the pages to a page server instead of writing them.',
   },
@@ -85,8 +99,9 @@ export const MEMORY_OPTIONS = [
     sets: 'address',
     group: 'page server',
     commands: [...NETWORKED, 'service'],
-    rpc: 'ps',
-    capability: 'later',
+    rpc: { ps: ({ address }) => (address === undefined ? [] : [address]) },
+    capability: 'built',
+    laterWhen: laterThanService,
     help: 'The address of the page server, or the path of the socket of the service.',
   },
   {
@@ -96,7 +111,7 @@ export const MEMORY_OPTIONS = [
     sets: 'port',
     group: 'page server',
     commands: NETWORKED,
-    rpc: 'ps',
+    rpc: { ps: ({ port }) => (port === undefined ? [] : [String(port)]) },
     capability: 'later',
     help: 'The port of the page server.',
     apply: (options, { value = '', spelling }) => {
@@ -110,7 +125,7 @@ export const MEMORY_OPTIONS = [
     sets: 'psSocket',
     group: 'page server',
     commands: NETWORKED,
-    rpc: 'ps',
+    rpc: { ps: ({ fd }) => (fd === undefined ? [] : [String(fd)]) },
     capability: 'later',
     help: 'Talk over the open socket FD instead of making a connection.',
     apply: (options, { value = '', spelling }) => {
@@ -124,7 +139,8 @@ export const MEMORY_OPTIONS = [
     group: 'page server',
     commands: DAEMONS,
     rpc: null,
-    capability: 'later',
+    capability: 'built',
+    laterWhen: laterThanService,
     help: 'Go to the background once ready.',
   },
   {
@@ -192,3 +208,8 @@ export const MEMORY_OPTIONS = [
     help: 'Do not compare the name in the certificate of the server with its address.',
   },
 ] as const satisfies readonly OptionSpec[];
+
+/** What only the service has so far. */
+function laterThanService({ spelling }: Given, command: CommandName): string | undefined {
+  return command === 'service' ? undefined : spelling;
+}

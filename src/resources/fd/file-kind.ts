@@ -6,7 +6,7 @@
  */
 import type { CriuErrorFields } from '../../base/errors.ts';
 import type { FrozenTask } from '../../dump/frozen-tree.ts';
-import type { FdinfoEntry, FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
 import type { FownEntry } from '../../image/gen/fown.ts';
 import type { RemapFilePathEntry } from '../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
@@ -37,6 +37,8 @@ export interface OpenFile {
   readonly fsType: number;
   /** Parsed when first needed. Only for descriptors. */
   readonly fdinfo: Fdinfo;
+  /** AF_* of a socket; asked when first needed. Undefined when it is none. */
+  readonly socketFamily: number | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */
@@ -76,6 +78,10 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** A client takes the master sides of terminals whose slaves alone are in the tree (orphan_pts_master of RPC). */
+  readonly orphanMasters?: boolean;
+  /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
+  readonly serviceSocketInode?: number | undefined;
   /** --tcp-established, --tcp-close and --skip-in-flight. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
@@ -90,8 +96,14 @@ export interface DumpFilesOptions {
   readonly pathPrefix?: (task: FrozenTask) => string;
 }
 
+/** A descriptor of a process: of a task, or, of a file in flight, one of ours. */
+export interface DescriptorOf {
+  readonly pid: number;
+  readonly fd: number;
+}
+
 /** Images with raw data after each entry that kinds may add to. */
-export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues';
+export type DataImage = 'pipes-data' | 'fifo-data' | 'sk-queues' | 'bpfmap-data';
 
 /** What a kind may use while it dumps a file. */
 export interface KindDump {
@@ -113,6 +125,8 @@ export interface KindDump {
   idOf(task: FrozenTask, fd: number): number | undefined;
   /** All numbers in a task's table, ascending; for `complete` only. */
   fdsOf(task: FrozenTask): number[];
+  /** Id of the first file with a descriptor that passes the test, in any task or in flight; for `complete` only. */
+  findId(test: (descriptor: DescriptorOf) => boolean): number | undefined;
   /** A state of the kind for the whole dump, made when first asked for. */
   state<T>(key: string, make: () => T): T;
   /**
@@ -120,12 +134,20 @@ export interface KindDump {
    * closed in time. Undefined when it cannot be dumped; a problem was added then.
    */
   registerInFlight(task: FrozenTask, localFd: number): number | undefined;
+  /** Closes a descriptor of ours when all files are collected. */
+  closeAfterwards(fd: number): void;
   warn(text: string): void;
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
   /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
   onKill(action: () => void): void;
+}
+
+/** Sizes of the buffers of a new socket. */
+export interface SocketBuffers {
+  readonly sendBytes: number;
+  readonly receiveBytes: number;
 }
 
 /** What a restore can learn before any process exists. Injected, so that planning is pure. */
@@ -136,8 +158,12 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** What new UNIX sockets have; undefined when the kernel does not tell. */
+  socketBuffers(): SocketBuffers | undefined;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
+  /** The name of a network device; undefined when there is none of that index. */
+  deviceName(index: number): string | undefined;
 }
 
 export interface RestoreFilesOptions {
@@ -146,6 +172,8 @@ export interface RestoreFilesOptions {
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
   readonly externalUnixSockets?: boolean;
+  /** Hands the master side of a terminal to a client (orphan_pts_master of RPC). Throws CriuError. */
+  readonly offerMaster?: ((fd: number) => void) | undefined;
   /** --tcp-established and --tcp-close. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
@@ -194,7 +222,7 @@ export interface FileKind {
   /** The entry for files.img, or why there can't be one. Called once per open file description. */
   dump(file: OpenFile, id: number, dump: KindDump): DumpResult;
   /** After all descriptions are known; may change `entry` (epoll: which files are watched). */
-  complete?(entry: FileEntry, file: FdinfoEntry, task: FrozenTask, dump: KindDump): void;
+  complete?(entry: FileEntry, holder: DescriptorOf, task: FrozenTask, dump: KindDump): void;
   /** Once, after all `complete`s: what only shows when all descriptions of the tree are known. */
   afterAll?(dump: KindDump): void;
 
@@ -212,6 +240,8 @@ export interface FileKind {
   groupKey?(entry: FileEntry, context: RestoreContext): string;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
+  /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */
+  needsAtLast?(entry: FileEntry): readonly number[];
   /** Pure but for `context.system`: what speaks against restoring it, before any process exists. */
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */

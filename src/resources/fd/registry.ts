@@ -1,5 +1,6 @@
 /** All kinds of open files. The order does not matter: each file is recognised by one kind only. */
 
+import { bpfMap } from './bpf-map/bpf-map.ts';
 import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fanotify } from './fanotify/fanotify.ts';
@@ -9,6 +10,8 @@ import { inetSocket } from './inet-socket/inet-socket.ts';
 import { inotify } from './inotify/inotify.ts';
 import { memfd } from './memfd/memfd.ts';
 import { namespaceFile } from './namespace-file/namespace-file.ts';
+import { netlinkSocket } from './netlink-socket/netlink-socket.ts';
+import { packetSocket } from './packet-socket/packet-socket.ts';
 import { pidfd } from './pidfd/pidfd.ts';
 import { pipe } from './pipe/pipe.ts';
 import { regularFile } from './regular-file/regular-file.ts';
@@ -16,6 +19,7 @@ import { regularFile } from './regular-file/regular-file.ts';
 import { signalfd } from './signalfd/signalfd.ts';
 import { timerfd } from './timerfd/timerfd.ts';
 import { tty } from './tty/tty.ts';
+import { tun } from './tun/tun.ts';
 import { unixSocket } from './unix-socket/unix-socket.ts';
 
 export const FILE_KINDS: readonly FileKind[] = [
@@ -34,4 +38,8 @@ export const FILE_KINDS: readonly FileKind[] = [
   fanotify,
   namespaceFile,
   unixSocket,
+  bpfMap,
+  tun,
+  netlinkSocket,
+  packetSocket,
 ];

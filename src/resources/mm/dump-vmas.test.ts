@@ -5,6 +5,7 @@ import {
   VMA_AREA_AIORING,
   VMA_AREA_MEMFD,
   VMA_AREA_REGULAR,
+  VMA_AREA_SOCKET,
   VMA_AREA_SYSVIPC,
   VMA_FILE_PRIVATE,
   VMA_FILE_SHARED,
@@ -103,6 +104,12 @@ describe('kinds of mappings', () => {
     expect(needsFile).toBe(false);
   });
 
+  test('a ring of a packet socket', () => {
+    const { entry, needsFile } = describeOne('rw-s 00001000 00:09 77     socket:[77]', 'rd wr sh mr mw ms mm');
+    expect(entry).toMatchObject({ status: VMA_AREA_REGULAR | VMA_AREA_SOCKET, flags: MAP_SHARED, pgoff: 0x1000 });
+    expect(needsFile).toBe(false);
+  });
+
   test('System V shared memory: the inode is its id', () => {
     const { entry } = describeOne('r--s 00002000 00:01 32769     /SYSV00000000 (deleted)', 'rd mr me ms');
     expect(entry.status).toBe(VMA_AREA_REGULAR | VMA_ANON_SHARED | VMA_AREA_SYSVIPC);
@@ -120,7 +127,9 @@ test('what cannot be dumped says why', () => {
       object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[io_uring]",
       action: 'cannot be dumped',
       why: 'the kernel does not tell what an io_uring ring has been asked for',
-      remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
+      remedy:
+        'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl ' +
+        'kernel.io_uring_disabled=2 before it starts',
     },
   ]);
 });

@@ -14,6 +14,7 @@ import {
   VMA_AREA_HEAP,
   VMA_AREA_MEMFD,
   VMA_AREA_REGULAR,
+  VMA_AREA_SOCKET,
   VMA_AREA_SYSVIPC,
   VMA_AREA_VDSO,
   VMA_AREA_VSYSCALL,
@@ -93,8 +94,7 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
     return { why: unsupported, ...(remedy === undefined ? {} : { remedy }) };
   }
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
-  if (path.startsWith('socket:')) return { why: 'rings of packet sockets are not supported' };
-  if (vmFlags.has('pf') || vmFlags.has('io')) return { why: 'it is memory of a device' };
+  if (!isSocket(path) && (vmFlags.has('pf') || vmFlags.has('io'))) return { why: 'it is memory of a device' };
   // Memory that can only be executed gets a key from the kernel (arch/x86/mm/pkeys.c), and will get one again.
   if (protectionKey !== 0 && prot !== MM.PROT_EXEC) return { why: 'it has a memory protection key (man 7 pkeys)' };
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
@@ -105,6 +105,7 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
   return undefined;
 }
 
+const isSocket = (path: string) => path.startsWith('socket:[');
 const isKernelProvided = (path: string) => path === '[vdso]' || path === '[vsyscall]' || path.startsWith('[vvar');
 
 function describe(seen: SmapsEntry): DescribedVma {
@@ -133,7 +134,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
-  return { seen, entry, needsFile: !kind.isAnonymous && path !== AIO_RING && path !== '' };
+  return { seen, entry, needsFile: !kind.isAnonymous && path !== AIO_RING && path !== '' && !isSocket(path) };
 }
 
 const AIO_RING = '/[aio]';
@@ -166,6 +167,7 @@ function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnon
   if (path.startsWith('[vvar'))
     return { status: VMA_AREA_REGULAR | VMA_ANON_PRIVATE | VMA_AREA_VVAR, isAnonymous: true };
   if (path === AIO_RING) return { status: VMA_AREA_AIORING, isAnonymous: false };
+  if (isSocket(path)) return { status: VMA_AREA_REGULAR | VMA_AREA_SOCKET, isAnonymous: false };
   if (isShared && path.startsWith('/SYSV'))
     return { status: VMA_AREA_REGULAR | VMA_AREA_SYSVIPC | VMA_ANON_SHARED, isAnonymous: true };
   if (inode === 0 || (!isShared && path === ANON_HUGEPAGE)) {

@@ -51,7 +51,9 @@ export const isSpecial = (vma: VmaEntry) =>
 
 /** Mappings that are made with mmap, in order of address. */
 export function ordinaryVmas(vmas: readonly VmaEntry[]): VmaEntry[] {
-  return vmas.filter((vma) => !isSpecial(vma) && (vma.status & (VMA_AREA_AIORING | VMA_AREA_SYSVIPC)) === 0);
+  return vmas.filter(
+    (vma) => !isSpecial(vma) && (vma.status & (VMA_AREA_AIORING | VMA_AREA_SYSVIPC | VMA_AREA_SOCKET)) === 0,
+  );
 }
 
 /** Mappings whose memory can be shared copy-on-write with a parent that has an equal one. */
@@ -122,7 +124,7 @@ export function mmapFlags(vma: VmaEntry): number {
 }
 
 function refuseUnknown(vma: VmaEntry): void {
-  if ((vma.status & (VMA_AREA_SOCKET | VMA_AREA_SHSTK)) === 0 && (vma.status & VMA_AREA_REGULAR) !== 0) return;
+  if ((vma.status & VMA_AREA_SHSTK) === 0 && (vma.status & VMA_AREA_REGULAR) !== 0) return;
   throw new CriuError({
     object: `mapping ${hex(vma.start)}-${hex(vma.end)}`,
     action: `cannot be restored: status 0x${vma.status.toString(16)}`,

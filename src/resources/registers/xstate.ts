@@ -5,7 +5,6 @@
  * The image format has a field for each component up to PKRU. What it has no field for (AMX tiles) is kept in an
  * extension field, see EXTENDED_STATE.
  */
-import { times } from '../../base/bytes.ts';
 import { assert } from '../../base/errors.ts';
 import type { UserX86FpregsEntry, UserX86XsaveEntry } from '../../image/gen/core-x86.ts';
 import { cpuid } from '../../linux/cpuid.ts';
@@ -49,7 +48,6 @@ function component(bit: number): Component {
 /** The image's view of an XSAVE area as PTRACE_GETREGSET gives it, and the raw bytes of components it has no field for. */
 export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; extended: Map<number, Uint8Array> } {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
-  const words = (offset: number, count: number) => times(count, (i) => view.getUint32(offset + 4 * i, true));
   const bv = area.length > XSTATE_BV ? view.getBigUint64(XSTATE_BV, true) : 3n;
   const entry: UserX86FpregsEntry = {
     cwd: view.getUint16(0, true),
@@ -60,34 +58,28 @@ export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; e
     rdp: view.getBigUint64(16, true),
     mxcsr: view.getUint32(24, true),
     mxcsr_mask: view.getUint32(28, true),
-    st_space: words(32, 32),
-    xmm_space: words(160, 64),
+    st_space: words32(view, 32, 32),
+    xmm_space: words32(view, 160, 64),
     padding: [],
   };
   if (area.length > AVX_OFFSET) entry.xsave = describeXsave(view, bv);
   const extended = new Map<number, Uint8Array>();
   for (const bit of EXTENDED) {
-    if ((bv & (1n << BigInt(bit))) === 0n) continue;
+    if (!has(bv, bit)) continue;
     const { offset, bytes } = component(bit);
     if (bytes > 0 && offset + bytes <= area.length) extended.set(bit, area.slice(offset, offset + bytes));
   }
   return { entry, extended };
 }
 
+const has = (bv: bigint, bit: number) => (Number(bv & 0xffff_ffffn) & (1 << bit)) !== 0;
+const EXTENDED_MASK = (1n << 17n) | (1n << 18n);
+
 function describeXsave(view: DataView, bv: bigint): UserX86XsaveEntry {
-  const has = (bit: number) => (bv & (1n << BigInt(bit))) !== 0n;
-  const array32 = (bit: number, count: number) => {
-    if (!has(bit)) return [];
-    const { offset } = component(bit);
-    return times(count, (i) => view.getUint32(offset + 4 * i, true));
-  };
-  const array64 = (bit: number, count: number) => {
-    if (!has(bit)) return [];
-    const { offset } = component(bit);
-    return times(count, (i) => view.getBigUint64(offset + 8 * i, true));
-  };
+  const array32 = (bit: number, count: number) => (has(bv, bit) ? words32(view, component(bit).offset, count) : []);
+  const array64 = (bit: number, count: number) => (has(bv, bit) ? words64(view, component(bit).offset, count) : []);
   return {
-    xstate_bv: bv & ~EXTENDED.reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n),
+    xstate_bv: bv & ~EXTENDED_MASK,
     ymmh_space: array32(YMM, 64),
     bndreg_state: array64(BNDREGS, 8),
     bndcsr_state: array64(BNDCSR, 8),
@@ -96,6 +88,19 @@ function describeXsave(view: DataView, bv: bigint): UserX86XsaveEntry {
     hi16_zmm: array64(HI16_ZMM, 128),
     pkru: array32(PKRU, 2),
   };
+}
+
+// Plain loops: hundreds of words for each thread.
+function words32(view: DataView, offset: number, count: number): number[] {
+  const words: number[] = [];
+  for (let i = 0; i < count; i++) words.push(view.getUint32(offset + 4 * i, true));
+  return words;
+}
+
+function words64(view: DataView, offset: number, count: number): bigint[] {
+  const words: bigint[] = [];
+  for (let i = 0; i < count; i++) words.push(view.getBigUint64(offset + 8 * i, true));
+  return words;
 }
 
 /** An XSAVE area of `bytes` bytes (what PTRACE_SETREGSET of this kernel wants) with the image's content. */

@@ -28,6 +28,7 @@ import { describeSigactions, inspectSigactions, type SigactionsToken } from '../
 import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken } from '../signals/sigaltstack.ts';
 import { readSignalQueue, signalOf } from '../signals/signal-queues.ts';
 import { describeItimers, type ItimersToken, inspectItimers } from '../timers/itimers.ts';
+import { describeOverruns, inspectOverruns, type OverrunsToken } from '../timers/pending-overruns.ts';
 import {
   describePosixTimers,
   inspectPosixTimers,
@@ -74,6 +75,7 @@ export function readThread(thread: FrozenThread): ThreadFacts {
 }
 
 export interface ThreadToken {
+  readonly overruns: OverrunsToken | undefined;
   readonly areas: ThreadAreasToken;
   readonly stack: SigaltstackToken;
   readonly sched: SchedToken;
@@ -83,8 +85,9 @@ export interface ThreadToken {
 }
 
 /** Questions to one thread, asked by itself. */
-export function inspectThread(program: Program, thread: FrozenThread): ThreadToken {
+export function inspectThread(program: Program, thread: FrozenThread, { pending }: ThreadFacts): ThreadToken {
   return {
+    overruns: inspectOverruns(program, pending, { ...thread, queue: 'thread' }),
     areas: inspectThreadAreas(program),
     stack: inspectSigaltstack(program),
     sched: inspectSched(program),
@@ -115,14 +118,14 @@ export function describeThread(
   const threadCore: ThreadCoreEntry = {
     futex_rla: areas.futex_rla,
     futex_rla_len: areas.futex_rla_len,
-    ...describeSched(token.sched, result, thread.stat),
+    ...describeSched(token.sched, result),
     // The leader's mask is in task_core_entry.
     ...(isLeader ? {} : { blk_sigset: thread.signalMask }),
     sas: describeSigaltstack(token.stack, result),
     ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
-    signals_p: facts.pending,
+    signals_p: describeOverruns(token.overruns, result, facts.pending),
     creds: describeCreds(token.creds, result, thread.status, facts.lsm),
-    comm: thread.stat.comm,
+    comm: thread.status.name,
     ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
     ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
     ...(facts.dispatch === undefined ? {} : { syscall_dispatch_ext: facts.dispatch }),
@@ -162,6 +165,7 @@ export function withoutStop({ stopSignal }: FrozenTask, queue: SignalQueueEntry)
 }
 
 export interface TaskToken {
+  readonly overruns: OverrunsToken | undefined;
   readonly sigactions: SigactionsToken;
   readonly itimers: ItimersToken;
   readonly posixTimers: PosixTimersToken;
@@ -170,8 +174,9 @@ export interface TaskToken {
 }
 
 /** Questions to a process, asked by its leader. */
-export function inspectTask(program: Program, facts: TaskFacts): TaskToken {
+export function inspectTask(program: Program, { leader }: FrozenTask, facts: TaskFacts): TaskToken {
   return {
+    overruns: inspectOverruns(program, facts.pending, { ...leader, queue: 'process' }),
     sigactions: inspectSigactions(program),
     itimers: inspectItimers(program),
     posixTimers: inspectPosixTimers(program, facts.posixTimers),
@@ -201,7 +206,8 @@ export function describeTask(
       why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
     });
   }
-  const { stat, signalMask } = task.leader;
+  const { stat } = task;
+  const { signalMask } = task.leader;
   const tc: TaskCoreEntry = {
     task_state: task.stopSignal === undefined ? TASK_ALIVE : TASK_STOPPED,
     exit_code: 0,
@@ -214,7 +220,7 @@ export function describeTask(
       posix: describePosixTimers(token.posixTimers, result, (tid) => virtualTid(task, tid)),
     },
     rlimits: describeRlimits(token.rlimits, result),
-    signals_s: facts.pending,
+    signals_s: describeOverruns(token.overruns, result, facts.pending),
     ...(facts.attributes.loginuid === undefined ? {} : { loginuid: facts.attributes.loginuid }),
     oom_score_adj: facts.attributes.oomScoreAdj,
     sigactions: describeSigactions(token.sigactions, result),

@@ -7,7 +7,7 @@ import { CriuError } from '../../base/errors.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { AT_FDCWD, O_WRONLY } from '../../linux/abi/fcntl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { tryReadFile, tryWriteFile } from '../../linux/syscalls/fs.ts';
+import { tryReadProc, tryWriteFile } from '../../linux/syscalls/fs.ts';
 import { LOGINUID_UNSET, parseCoredumpFilter, parseLoginuid, parseOomScoreAdj } from '../../proc/small.ts';
 
 /** MMF_DUMP_FILTER_DEFAULT: anonymous memory, ELF headers and private huge pages (man 5 core). */
@@ -23,7 +23,7 @@ export interface ProcAttributes {
 export function readProcAttributes(pid: number): ProcAttributes {
   const read = <T>(name: string, parse: (text: string, file: string) => T, absent: T): T => {
     const file = `/proc/${pid}/${name}`;
-    const text = tryReadFile(file);
+    const text = tryReadProc(file);
     return typeof text === 'string' ? parse(text, file) : absent;
   };
   return {

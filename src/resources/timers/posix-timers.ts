@@ -2,8 +2,8 @@
  * POSIX timers of a process: timer_create(2). /proc/PID/timers says which there are, timer_gettime inside the task what
  * is left of them. Ids are part of the program's state: the C library hands them out.
  *
- * Lost: TIMER_ABSTIME (the time that is left is kept, so a later jump of the clock no longer moves the timer), and the
- * overrun count so far. A timer whose target thread has ended never does anything; it becomes a SIGEV_NONE timer.
+ * Lost: TIMER_ABSTIME (the time that is left is kept, so a later jump of the clock no longer moves the timer), and what
+ * timer_getoverrun says of the last signal that was taken; the count of a pending one is kept (pending-overruns.ts). A timer whose target thread has ended never does anything; it becomes a SIGEV_NONE timer.
  * A timer on CLOCK_THREAD_CPUTIME_ID (the kernel calls it −2) belongs to the thread that made it, which the kernel doesn't
  * tell: it becomes one of the leader, as CRIU does it. CLOCK_PROCESS_CPUTIME_ID shows up as −6.
  */

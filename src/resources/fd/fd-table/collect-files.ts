@@ -23,16 +23,24 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
-import { getpid, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
-import type { DataImage, DumpFilesOptions, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import type {
+  DataImage,
+  DescriptorOf,
+  DumpFilesOptions,
+  FileKind,
+  KindDump,
+  OpenFile,
+  Unsupported,
+} from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { FdProbe } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
@@ -75,8 +83,10 @@ export class FilesDump implements KindDump {
   readonly #images: ((images: ImageDir) => void)[] = [];
   readonly #seen = new Set<string>();
   readonly #states = new Map<string, unknown>();
-  /** Descriptors of ours for files in flight. */
-  readonly #inFlight: number[] = [];
+  /** Descriptors of ours for files in flight, with their ids. */
+  readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
+  /** Other descriptors of ours, to be closed in the end. */
+  readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
   readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
@@ -111,7 +121,8 @@ export class FilesDump implements KindDump {
     }
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
-    for (const fd of this.#inFlight.splice(0)) close(fd);
+    for (const { fd } of this.#inFlight.splice(0)) close(fd);
+    for (const fd of this.#others.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -175,7 +186,7 @@ export class FilesDump implements KindDump {
     if (this.#remaps.length > 0) images.write('remap-fpath', undefined, this.#remaps);
     const locks = this.#locks.entries;
     if (locks.length > 0) images.write('filelocks', undefined, locks);
-    for (const image of ['pipes-data', 'fifo-data', 'sk-queues'] as const) {
+    for (const image of ['pipes-data', 'fifo-data', 'sk-queues', 'bpfmap-data'] as const) {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
@@ -230,23 +241,39 @@ export class FilesDump implements KindDump {
     return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
   }
 
+  findId(test: (descriptor: DescriptorOf) => boolean): number | undefined {
+    for (const [pid, { entries }] of this.#fdTables) {
+      for (const { fd, id } of entries.values()) if (test({ pid, fd })) return id;
+    }
+    const self = getpid();
+    return this.#inFlight.find(({ fd, id }) => id !== undefined && test({ pid: self, fd }))?.id;
+  }
+
   fdsOf(task: FrozenTask): number[] {
     return [...(this.#fdTables.get(task.pid)?.entries.keys() ?? [])];
   }
 
   state<T>(key: string, make: () => T): T {
-    if (!this.#states.has(key)) this.#states.set(key, make());
-    return this.#states.get(key) as T;
+    const known = this.#states.get(key);
+    if (known !== undefined) return known as T;
+    const value = make();
+    this.#states.set(key, value);
+    return value;
   }
 
   registerInFlight(task: FrozenTask, localFd: number): number | undefined {
     // Descriptions are compared by this descriptor until all are known.
-    this.#inFlight.push(localFd);
+    const kept: { fd: number; id: number | undefined } = { fd: localFd, id: undefined };
+    this.#inFlight.push(kept);
     const own = { ...task, pid: getpid(), label: `${task.label}, in flight to it` };
-    using fdinfo = new Folder('/proc/self/fdinfo');
     const count = this.problems.length;
-    const entry = this.#dumpDescriptor(InspectedFile.ofDescriptor(own, localFd, localFd, fdinfo), 0);
-    return this.problems.length > count ? undefined : entry?.id;
+    const entry = this.#dumpDescriptor(InspectedFile.ofOwn(own, localFd), 0, task);
+    kept.id = this.problems.length > count ? undefined : entry?.id;
+    return kept.id;
+  }
+
+  closeAfterwards(fd: number): void {
+    this.#others.push(fd);
   }
 
   warn(text: string): void {
@@ -282,35 +309,35 @@ export class FilesDump implements KindDump {
     }
     const entries: FdinfoEntry[] = [];
     const fds = names.map(Number).sort((a, b) => a - b);
-    using fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
+    if (fds.length === 0) return entries;
+    using probe = new FdProbe(task);
     for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, fdinfo, filesId);
+      const entry = this.#collectDescriptor(task, fd, probe, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder, filesId: number): FdinfoEntry | undefined {
-    const localFd = tryPidfdGetfd(task.pidfd, fd);
-    if (localFd < 0) {
-      const object = `fd ${fd} of ${task.label}`;
-      return this.#fail({
-        object,
-        action: `cannot be fetched (pidfd_getfd: ${errnoName(-localFd)})`,
-        crErrno: -localFd,
-      });
-    }
+  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
+    let file: InspectedFile | number | undefined;
     try {
-      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo), filesId);
+      file = probe.inspect(fd);
+      if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
+      return this.#fail({
+        object: `fd ${fd} of ${task.label}`,
+        action: `cannot be fetched (pidfd_getfd: ${errnoName(-file)})`,
+        crErrno: -file,
+      });
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
     } finally {
-      close(localFd);
+      if (typeof file === 'object') close(file.localFd);
     }
   }
 
-  #dumpDescriptor(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
+  /** `receiver`: the task that it is in flight to. */
+  #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
     const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
     if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
     const { id, isNew } = this.#ids.identify(file);
@@ -321,11 +348,11 @@ export class FilesDump implements KindDump {
       const { pid } = file.task;
       this.#uncertain.set(pid, [...(this.#uncertain.get(pid) ?? []), entry]);
     }
-    if (isNew) this.#dumpDescription(kind, file, entry);
+    if (isNew) this.#dumpDescription(kind, file, entry, receiver);
     return entry;
   }
 
-  #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry): void {
+  #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry, receiver: FrozenTask): void {
     const result = kind.dump(file, fdinfo.id, this);
     if ('unsupported' in result) {
       this.#fail(blocker(file, result));
@@ -333,8 +360,8 @@ export class FilesDump implements KindDump {
     }
     this.files.push(result);
     if (kind === regularFile) this.#remember(file, fdinfo.id);
-    const { task } = file;
-    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, fdinfo, task, this));
+    const holder = { pid: file.task.pid, fd: file.fd };
+    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
   }
 
   /** Registers a path that is open as `localFd`, which is closed. */

@@ -59,7 +59,15 @@ function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, mor
       fileValidation: 'buildid',
     },
     controllerPid: 1000,
-    system: { stat: () => stat, head: () => -5, wallClockNs: () => 0n, deviceIndex: () => 1, ...more },
+    system: {
+      stat: () => stat,
+      head: () => -5,
+      wallClockNs: () => 0n,
+      socketBuffers: () => undefined,
+      deviceIndex: () => 1,
+      deviceName: () => 'lo',
+      ...more,
+    },
   });
 }
 
@@ -207,10 +215,10 @@ describe('refused before a process exists, all at once', () => {
   });
 
   test('kinds that are not known', () => {
-    const files = [{ type: FdTypes.BPFMAP, id: 1 } as FileEntry];
-    expect(problems(() => plan([task(5, 1, [fd(0, 1, FdTypes.BPFMAP)])], files))).toEqual([
+    const files = [{ type: FdTypes.EXT, id: 1 } as FileEntry];
+    expect(problems(() => plan([task(5, 1, [fd(0, 1, FdTypes.EXT)])], files))).toEqual([
       'open files cannot be restored',
-      "fd 0 of task 5 'x': cannot be restored: files of kind BPFMAP are not supported yet",
+      "fd 0 of task 5 'x': cannot be restored: files of kind EXT are not supported yet",
     ]);
   });
 

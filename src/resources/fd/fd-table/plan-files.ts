@@ -86,8 +86,11 @@ class FilesPlanner {
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
       state<T>(key: string, make: () => T): T {
-        if (!states.has(key)) states.set(key, make());
-        return states.get(key) as T;
+        const known = states.get(key);
+        if (known !== undefined) return known as T;
+        const value = make();
+        states.set(key, value);
+        return value;
       },
     };
   }
@@ -104,12 +107,16 @@ class FilesPlanner {
 
   /** Each file on its own. */
   #checkEntries(): void {
-    const files = [...this.#input.tree.files.values()];
-    const paths = new Set(files.map((entry) => this.#kinds.get(entry.type)?.pathEntry?.(entry)));
+    const files = this.#input.tree.files.values();
+    const paths = new Set<number>();
+    for (const entry of this.#input.tree.files.values()) {
+      const id = this.#kinds.get(entry.type)?.pathEntry?.(entry);
+      if (id !== undefined) paths.add(id);
+    }
     for (const entry of files) {
       if (paths.has(entry.id)) continue;
       const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
-      if (problems !== undefined) this.#problems.push(...problems);
+      if (problems !== undefined && problems.length > 0) this.#problems.push(...problems);
     }
   }
 
@@ -142,7 +149,9 @@ class FilesPlanner {
 
   /** Files in flight, which perhaps no descriptor refers to. */
   #addNeeded({ kind, entry, table }: Description): void {
-    for (const id of kind.needs?.(entry, this.#context) ?? []) {
+    if (kind.needs === undefined && kind.needsAtLast === undefined) return;
+    const ids = [...(kind.needs?.(entry, this.#context) ?? []), ...(kind.needsAtLast?.(entry) ?? [])];
+    for (const id of ids) {
       if (this.#descriptions.has(id)) continue;
       const needed = this.#input.tree.files.get(id);
       const neededKind = needed === undefined ? undefined : this.#kinds.get(needed.type);
@@ -229,24 +238,30 @@ class FilesPlanner {
   /** For each group of which files in flight are known: the groups of these. */
   readonly #needed = new Map<Description[], Description[][]>();
 
-  /** What is sent to somebody is made where that one is. */
+  /** What is sent to somebody is made where that one is, and so is what is watched. */
   #joinNeeded(groups: readonly Description[][]): void {
-    const needs = (group: Description[]) =>
-      group.flatMap(({ kind, entry }) => kind.needs?.(entry, this.#context) ?? []);
-    const sending = groups.map((group) => ({ group, ids: needs(group) })).filter(({ ids }) => ids.length > 0);
-    if (sending.length === 0) return;
+    const context = this.#context;
+    const idsOf = (group: Description[], when: 'needs' | 'needsAtLast') =>
+      group.flatMap(({ kind, entry }) => kind[when]?.(entry, context) ?? []);
+    const needing = groups
+      .filter(([first]) => first?.kind.needs !== undefined || first?.kind.needsAtLast !== undefined)
+      .map((group) => ({ group, before: idsOf(group, 'needs'), atLast: idsOf(group, 'needsAtLast') }))
+      .filter(({ before, atLast }) => before.length + atLast.length > 0);
+    if (needing.length === 0) return;
     const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
-    for (const { group, ids } of sending) {
-      const others = ids.map((id) => byId.get(id)).filter((other) => other !== undefined && other !== group);
-      this.#needed.set(
-        group,
-        others.flatMap((other) => (other === undefined ? [] : [other])),
-      );
-    }
+    const joined = needing.map(({ group, before, atLast }) => {
+      const others = (ids: number[]) => {
+        const found = new Set<Description[]>();
+        for (const id of ids) found.add(byId.get(id) ?? group);
+        found.delete(group);
+        return [...found];
+      };
+      this.#needed.set(group, others(before));
+      return [group, ...others([...before, ...atLast])];
+    });
     for (let isSettled = false; !isSettled; ) {
       isSettled = true;
-      for (const [group, others] of this.#needed) {
-        const all = [group, ...others];
+      for (const all of joined) {
         const home = firstOf(all.flatMap(([first]) => first?.home ?? []));
         for (const member of all) {
           if (member[0]?.home === home) continue;
@@ -349,14 +364,16 @@ class FilesPlanner {
     const { plan } = table;
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    for (const description of (this.#groups.get(table) ?? []).flat()) {
+    const descriptions = (this.#groups.get(table) ?? []).flat();
+    for (const description of descriptions) {
       const { entry, kind, homeFd } = description;
       kind.finish?.(entry, homeFd, home);
       this.#planLeases(table, slotsIn(description, table), entry);
       const fown = kind.fown(entry, this.#input.tree);
       if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
-      if (homeFd >= plan.parkingStart) plan.close(homeFd);
     }
+    // What is parked may be needed by any of them.
+    for (const { homeFd } of descriptions) if (homeFd >= plan.parkingStart) plan.close(homeFd);
     pulls.close();
     for (const lock of this.#locks.get(table) ?? []) if (!isLease(lock)) planLock(plan, lock);
     table.steps.finish = plan.take();

@@ -4,10 +4,17 @@
  */
 import { S_IFCHR, S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import type { OpenFile, Unsupported } from '../file-kind.ts';
+import { refuseSocket } from './unknown-socket.ts';
 
+/**
+ * Not even a ring that does nothing: requests that workers have and timeouts are in no list, nor are registered eventfds,
+ * restrictions and buffer rings (io_uring/fdinfo.c), so nobody can know that it does nothing.
+ */
 export const IO_URING: Unsupported = {
   unsupported: 'the kernel does not tell what an io_uring ring has been asked for',
-  remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
+  remedy:
+    'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl kernel.io_uring_disabled=2 ' +
+    'before it starts',
 };
 
 const VIRTUAL_MACHINE: Unsupported = {
@@ -45,13 +52,13 @@ const DEVICES: Readonly<Record<string, Unsupported>> = {
 };
 
 /** What speaks against a file that no kind has recognised. */
-export function refuseUnknown({ stat, link }: Pick<OpenFile, 'stat' | 'link'>): Unsupported {
+export function refuseUnknown({ stat, link, localFd }: Pick<OpenFile, 'stat' | 'link' | 'localFd'>): Unsupported {
   const name = link.startsWith('anon_inode:') ? link.slice('anon_inode:'.length) : undefined;
   const known = name === undefined ? DEVICES[link] : ANON_INODES[name];
   if (known !== undefined) return known;
   switch (stat.st_mode & S_IFMT) {
     case S_IFSOCK:
-      return { unsupported: 'sockets of this family are not supported yet' };
+      return refuseSocket(localFd);
     case S_IFCHR:
       return { unsupported: `devices like ${link} are not supported, for their state cannot be seen` };
     default:

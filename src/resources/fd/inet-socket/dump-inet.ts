@@ -6,10 +6,11 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
+import { close, ioctl } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
+import { findForeign } from '../socket-options/network-namespace.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
 import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
@@ -45,7 +46,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const fd = file.localFd;
   const int = (option: number) => getsockoptInt(fd, SOCKET.SOL_SOCKET, option);
   const kind = { family: int(SOCKET.SO_DOMAIN), type: int(SOCKET.SO_TYPE), proto: int(SOCKET.SO_PROTOCOL) };
-  const problem = findProblem(fd, kind);
+  const problem = findProblem(fd, kind, dump);
   if (problem !== undefined) return problem;
   const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
   if ('unsupported' in endpoint) return endpoint;
@@ -84,32 +85,40 @@ const isUdp = ({ type, proto }: InetKind) =>
 const isPing = ({ family, type, proto }: InetKind) =>
   type === SOCKET.SOCK_DGRAM && proto === (family === SOCKET.AF_INET6 ? INET.IPPROTO_ICMPV6 : INET.IPPROTO_ICMP);
 
+const OTHER_PROTOCOLS: Readonly<Record<number, string>> = { 33: 'DCCP', 115: 'L2TP', 132: 'SCTP', 256: 'SMC' };
+
 /** What speaks against this kind of socket. */
-function findProblem(fd: number, kind: InetKind): Unsupported | undefined {
+function findProblem(fd: number, kind: InetKind, dump: KindDump): Unsupported | undefined {
   if (kind.type === SOCKET.SOCK_STREAM && kind.proto === INET.IPPROTO_MPTCP) {
     const remedy = 'start it without multipath TCP; for Go programs: GODEBUG=multipathtcp=0';
     return { unsupported: 'the kernel does not tell enough about multipath TCP sockets', remedy };
   }
   if (kind.type !== SOCKET.SOCK_RAW && !isTcp(kind) && !isUdp(kind) && !isPing(kind)) {
-    return { unsupported: `Internet sockets of type ${kind.type} and protocol ${kind.proto} are not supported` };
+    const name = OTHER_PROTOCOLS[kind.proto] ?? `type ${kind.type} and protocol ${kind.proto}`;
+    return {
+      unsupported: `Internet sockets of ${name} are not supported`,
+      remedy: 'let the program close it before the dump',
+    };
   }
-  if (isInOtherNamespace(fd)) return { unsupported: 'it is in another network namespace than criu' };
-  if (isUdp(kind) && getsockoptInt(fd, INET.SOL_UDP, INET.UDP_CORK) !== 0) {
-    return { unsupported: 'it is corked (UDP_CORK): a datagram that is being put together cannot be read back' };
-  }
-  return undefined;
+  return findForeign(fd, dump) ?? (isTcp(kind) ? undefined : findUnsent(fd));
 }
 
-/** The kernel tells to those with CAP_NET_ADMIN, since 4.10; others are believed. */
-function isInOtherNamespace(fd: number): boolean {
-  const namespace = ioctl(fd, SOCKET.SIOCGSKNS, 0);
-  if (namespace < 0) return false;
-  try {
-    const own = tryStat('/proc/self/ns/net');
-    return typeof own === 'object' && fstat(namespace).st_ino !== own.st_ino;
-  } finally {
-    close(namespace);
+const unsent = new Int32Array(1);
+/** How long a packet on its way to the network card is waited for. */
+const UNSENT_TRIES = 20;
+
+/** What has been written and is neither sent nor readable: a packet in parts (UDP_CORK, MSG_MORE; man 7 udp). */
+function findUnsent(fd: number): Unsupported | undefined {
+  for (let tries = 0; ioctl(fd, INET.SIOCOUTQ, unsent) === 0 && (unsent[0] ?? 0) > 0; tries++) {
+    if (tries < UNSENT_TRIES) Bun.sleepSync(1);
+    else {
+      return {
+        unsupported: 'a packet is being put together in it (UDP_CORK or MSG_MORE), and cannot be read back',
+        remedy: 'dump when the program has sent it',
+      };
+    }
   }
+  return undefined;
 }
 
 /** struct tcp_info: where the state is, and, for listening sockets, the connections that wait, and how many may. */

@@ -1,0 +1,163 @@
+/**
+ * Copy-on-write twins: with --leave-running a big task is frozen only for as long as it takes to fork. Its memory is
+ * copied from the twin, which shares all pages with it, while the task itself runs on.
+ *
+ * A twin is a child that its parent does not notice. Exit signal 0 keeps it from SIGCHLD and from wait(2) (but not from
+ * __WALL, man 2 wait), setsid keeps signals to groups away, and it lets go of all descriptors and of shared mappings, so
+ * that pipes, sockets and seals behave as if it were not there. When it has served, it is killed, and the task is stopped
+ * once more, for less than a millisecond, to reap it: nobody else can.
+ *
+ * When criu is killed, the twin dies too (PTRACE_O_EXITKILL; before that is set it would exit by itself). Its zombie stays
+ * until the task ends or is dumped the next time; it is recognised by its name.
+ *
+ * What a fork does not copy as it is comes from the frozen task itself: see `isInTwin` in resources/mm/dump-pages.ts.
+ */
+import { OP_BYTES } from '../agent/agent-code.ts';
+import type { Program, Result } from '../agent/program.ts';
+import { CriuError, SyscallError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { errnoName } from '../linux/abi/errno.ts';
+import { CLOSE_RANGE_UNSHARE } from '../linux/abi/fcntl.ts';
+import { PR_SET_NAME } from '../linux/abi/prctl.ts';
+import { PTRACE_O_EXITKILL } from '../linux/abi/ptrace.ts';
+import { CLONE_FILES, CLONE_PTRACE } from '../linux/abi/sched.ts';
+import { SIGKILL, SIGTRAP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
+import { tryReadFile } from '../linux/syscalls/fs.ts';
+import { kill } from '../linux/syscalls/process.ts';
+import { parseChildren } from '../proc/small.ts';
+import { parseStatus } from '../proc/status.ts';
+import type { Range } from '../resources/mm/address-space.ts';
+import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
+import type { VisitResult } from '../tracee/guest.ts';
+import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
+import { resume, setOptions, waitForStop } from '../tracee/stop.ts';
+import { type FrozenTask, TWIN_NAME } from './frozen-tree.ts';
+import { runInTask } from './run-in-task.ts';
+
+interface Twin {
+  readonly task: FrozenTask;
+  readonly pid: number;
+  /** Its pid in the namespace of the task. */
+  readonly ownPid: number;
+}
+
+export class Twins {
+  readonly #log: Logger;
+  readonly #twins = new Map<number, Twin>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Whose memory is to be read instead of that of task `pid`; undefined when it has no twin. */
+  of(pid: number): number | undefined {
+    return this.#twins.get(pid)?.pid;
+  }
+
+  get size(): number {
+    return this.#twins.size;
+  }
+
+  /**
+   * Adds the fork to the program of a task's first thread. Call the result after the program has run: it makes the twin
+   * ready, or says in the log why there is none.
+   */
+  ask(program: Program, task: FrozenTask, sharedMappings: readonly Range[]): (result: VisitResult) => void {
+    const plan = planTwin(program, sharedMappings);
+    return (result) => {
+      const ownPid = result.result(plan.made);
+      if (ownPid <= 0) {
+        this.#log.info(`${task.label}: no copy-on-write twin (clone3: ${errnoName(-ownPid)}), it stays frozen longer`);
+        return;
+      }
+      const pid = findChild(task, ownPid);
+      if (pid === undefined) throw new CriuError({ object: task.label, action: `has no child ${ownPid}` });
+      const twin = { task, pid, ownPid };
+      this.#twins.set(task.pid, twin);
+      if (arm(twin, plan)) return;
+      this.#twins.delete(task.pid);
+      this.#end(twin);
+      this.#log.info(`${task.label}: its copy-on-write twin cannot let go of descriptors, it stays frozen longer`);
+    };
+  }
+
+  /** Ends all twins. The tasks run, and are stopped once more for a moment. Never throws. */
+  [Symbol.dispose](): void {
+    for (const twin of this.#twins.values()) this.#end(twin);
+    this.#twins.clear();
+  }
+
+  #end({ pid, ownPid, task }: Twin): void {
+    kill(pid, SIGKILL);
+    while (waitForStop(pid) !== 'gone');
+    try {
+      runInTask(task.pid, (program) => addReap(program, ownPid));
+    } catch (error) {
+      if (!(error instanceof CriuError) && !(error instanceof SyscallError)) throw error;
+      this.#log.warn(`${task.label}: a zombie '${TWIN_NAME}' (pid ${pid}) is left until it ends: ${error.message}`);
+    }
+  }
+}
+
+/** Adds what a task does to take leave of its dead twin. */
+export function addReap(program: Program, ownPid: number): void {
+  program.call(SYS.wait4, ownPid, 0, __WALL | WNOHANG, 0);
+}
+
+interface TwinPlan {
+  readonly made: Result;
+  /** Op where the twin begins, where it goes on when it is armed, and where it stops. */
+  readonly child: number;
+  readonly armed: number;
+  readonly end: number;
+}
+
+/** Descriptors are shared for a moment, which costs less than a copy, and then let go of all at once. */
+function planTwin(program: Program, sharedMappings: readonly Range[]): TwinPlan {
+  const args = program.words(...cloneArgs({ flags: CLONE_PTRACE | CLONE_FILES, exitSignal: 0 }));
+  const [start, after] = [program.label(), program.label()];
+  const made = program.fork(SYS.clone3, args, CLONE_ARGS_BYTES, start);
+  program.jump(after);
+  program.place(start);
+  const child = program.length;
+  // Only if criu died before it was armed.
+  program.call(SYS.prctl, PR_SET_NAME, program.string(TWIN_NAME));
+  program.call(SYS.exit_group, 0);
+  const armed = program.length;
+  program.call(SYS.prctl, PR_SET_NAME, program.string(TWIN_NAME));
+  program.must('leave the session', SYS.setsid);
+  program.must('let go of all descriptors', SYS.close_range, 0, 0xffff_ffff, CLOSE_RANGE_UNSHARE);
+  for (const { start: from, end } of sharedMappings) program.call(SYS.munmap, from, end - from);
+  const end = program.length;
+  program.stop();
+  program.place(after);
+  return { made, child, armed, end };
+}
+
+/** From now on the twin dies with us. False when it did not do all of its program. */
+function arm({ pid, task }: Twin, { child, armed, end }: TwinPlan): boolean {
+  const stop = waitForStop(pid);
+  if (stop === 'gone' || stop.kind !== 'trap') return false;
+  setOptions(pid, PTRACE_O_EXITKILL, task.leader.status.seccomp !== 0);
+  const registers = readRegisters(pid);
+  // The child of a fork op jumps to the address in r9.
+  const start = Number(register(registers, 'r9'));
+  setRegister(registers, 'r9', start + (armed - child) * OP_BYTES);
+  writeRegisters(pid, registers);
+  resume(pid);
+  const stopped = waitForStop(pid);
+  if (stopped === 'gone' || stopped.kind !== 'signal' || stopped.signal !== SIGTRAP) return false;
+  return Number(register(readRegisters(pid), 'r15')) === start + (end - child) * OP_BYTES;
+}
+
+/** The pid, for us, of the child that is `ownPid` for the task. */
+function findChild(task: FrozenTask, ownPid: number): number | undefined {
+  const text = tryReadFile(`/proc/${task.pid}/task/${task.leader.tid}/children`);
+  const children = typeof text === 'string' ? parseChildren(text) : [];
+  return children.find((pid) => {
+    const status = tryReadFile(`/proc/${pid}/status`);
+    return typeof status === 'string' && parseStatus(status).nsPid.at(-1) === ownPid;
+  });
+}

@@ -1,0 +1,61 @@
+/**
+ * Dumps with --leave-running that copy memory from a fork of the task: what is in the images is the state of the moment
+ * at which the tree was frozen, and the program does not notice. The program writes to all of its memory all the time.
+ */
+import { expect } from 'bun:test';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  type Specimen,
+  startProgram,
+} from '../harness/harness.ts';
+import { liveCase } from '../harness/live-test.ts';
+import { killAll, readTree } from '../harness/processes.ts';
+
+const readLog = (imagesDir: string) => readFileSync(join(imagesDir, 'dump.log'), 'latin1');
+
+/** Dumps it, and returns the images and the log. Afterwards there is nobody but the program. */
+async function dumpRunning(specimen: Specimen, name: string, args: readonly string[] = []) {
+  const imagesDir = makeImagesDir(specimen, name);
+  expectSuccess(await dump(specimen, imagesDir, ['--leave-running', ...args]));
+  expect(readTree(specimen.pid)).toEqual([specimen.pid]);
+  return { imagesDir, log: readLog(imagesDir) };
+}
+
+async function restoreInstead(specimen: Specimen, imagesDir: string): Promise<void> {
+  await killAll(readTree(specimen.pid));
+  await expectGone([specimen.pid], 'after it was killed');
+  expectSuccess(await restore(specimen, imagesDir));
+}
+
+for (const args of [[], ['seccomp']]) {
+  const name = ['a program that writes to all of its memory', ...args].join(', ');
+  liveCase(`${name}: runs on, and the images have one moment of it`, async () => {
+    const specimen = await startProgram('mem-busy', { args });
+    const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
+    expect(log).toContain('1 task(s) have twins');
+    await checkRound(specimen, 1);
+    await restoreInstead(specimen, imagesDir);
+    await checkRound(specimen, 2);
+    const second = await dumpRunning(specimen, 'images-2');
+    await checkRound(specimen, 3);
+    await restoreInstead(specimen, second.imagesDir);
+    await checkRound(specimen, 4);
+  });
+}
+
+liveCase('--no-cow-dump and action scripts copy all memory while the program is frozen', async () => {
+  const specimen = await startProgram('mem-busy');
+  for (const option of ['--no-cow-dump', '--action-script=true']) {
+    const { imagesDir, log } = await dumpRunning(specimen, option, [option]);
+    expect(log).toContain('memory is copied');
+    await restoreInstead(specimen, imagesDir);
+  }
+  await checkRound(specimen, 1);
+});
