@@ -16,7 +16,7 @@ import { planFiles } from '../../src/resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../src/resources/fd/fd-table/restore-system.ts';
 import { checkVdso } from '../../src/resources/mm/check-vdso.ts';
 import { planMemory } from '../../src/resources/mm/memory-plan.ts';
-import { pageRuns } from '../../src/resources/mm/pages-image.ts';
+import { PagesIndex } from '../../src/resources/mm/pages-image.ts';
 import { vdsoPieces } from '../../src/resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../../src/resources/mm/shared-memory.ts';
 import { HostSegments } from '../../src/resources/sysv/restore-segments.ts';
@@ -63,7 +63,6 @@ export function checkRestore(folder: string): void {
   using segments = new HostSegments(tree, images);
   checkVdso(
     tree,
-    images,
     ownVdso.find(({ name }) => name === '[vdso]'),
   );
   const context: RestoreContext = {
@@ -75,8 +74,9 @@ export function checkRestore(folder: string): void {
     taskNow,
     filters: images.tryReadOne('seccomp'),
   };
+  const pages = new PagesIndex(images);
   for (const task of tree.tasks) {
-    const memory = { vmas: task.mm.vmas, runs: pageRuns(task.pagemap, `pagemap-${task.pid}.img`) };
+    const memory = { vmas: task.mm.vmas, runs: pages.runs('pagemap', task.pid, task.pagemap) };
     const { writable } = planMemory(memory, undefined, () => false);
     const program = new Program();
     unlessPrepared(() => {
