@@ -6,6 +6,8 @@ import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { decode, encode } from '../../src/image/codec.ts';
 import { type CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
+import { parseImage, serializeImage } from '../../src/image/image-file.ts';
+import { CAP_CHECKPOINT_RESTORE } from '../../src/linux/abi/capability.ts';
 import { criuBinary } from '../harness/criu-command.ts';
 import {
   checkRound,
@@ -81,6 +83,18 @@ liveCase('a client that is not root can do what its user can do, and nothing els
   trackProcess(target.pid);
   tellClient(target, request, 1, { type: VERSION });
   await checkRound(target, 1);
+  // Images that ask for the one capability that the worker has for its work.
+  expect((await ask(DUMP, { images_dir, pid: target.pid })).success).toBe(true);
+  await expectGone([target.pid], 'after the dump');
+  const path = join(images_dir, `core-${target.pid}.img`);
+  const core = parseImage('core', readFileSync(path), path);
+  const creds = core[0]?.thread_core?.creds;
+  if (creds !== undefined) creds.cap_prm = [0, 1 << (CAP_CHECKPOINT_RESTORE - 32)];
+  writeFileSync(path, serializeImage('core', core));
+  const refused = await ask(RESTORE, { images_dir });
+  expect(refused.cr_errmsg).toBe(
+    `Error (restore): task ${target.pid} 'rpc-client': has capabilities that the client of this request does not have`,
+  );
   // Images of root, in which the program has all rights.
   const images = makeImagesDir(ofRoot, 'images');
   expect((await dump(ofRoot, images)).exitCode).toBe(0);
