@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CoreEntry } from '../image/gen/core.ts';
+import type { CoreEntry, TaskCoreEntry } from '../image/gen/core.ts';
 import { UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
@@ -85,6 +85,19 @@ describe('images of a tree', () => {
     expect(loadTree(images).root.fds).toEqual([]);
     writeTree({ has_empty_images_ext: true }, [10, 0]);
     expect(() => loadTree(images)).toThrow(`${folder}/fdinfo-2.img: there is no such image`);
+  });
+
+  test('of CRIU have the hexadecimal digits of the personality as a decimal number', () => {
+    const load = (inventory: Partial<InventoryEntry>) => {
+      writeTree(inventory, [10, 0]);
+      writeTask(10);
+      const entry = core('a', TASK_ALIVE);
+      images.write('core', 10, [{ ...entry, tc: { ...entry.tc, personality: 4_040_000 } as TaskCoreEntry }]);
+      images.write('fdinfo', 2, []);
+      return loadTree(images).root.core.tc?.personality;
+    };
+    expect(load({})).toBe(0x0404_0000);
+    expect(load({ has_empty_images_ext: true })).toBe(4_040_000);
   });
 
   test('that are no tree are refused, with everything that is wrong', () => {

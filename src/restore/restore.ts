@@ -76,7 +76,7 @@ export function restoreTree(
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
-  checkVdso(tree, images, ownCode);
+  checkVdso(tree, ownCode);
   const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
     tree,

@@ -103,6 +103,8 @@ export async function startProgram(name: string, options: StartOptions = {}): Pr
   if (text.startsWith('SKIP')) throw new SkippedByProgram(text.slice(5));
   const pid = Number(/^ready 0 (\d+)/.exec(text)?.[1] ?? Number.NaN);
   if (!Number.isInteger(pid)) throw new Error(`${name}: ${text}`);
+  // The program is an orphan as soon as the process that was started has ended.
+  if (pid !== child.pid) await child.exited;
   started.add(pid);
   const reporters = listStatusFiles(dir);
   for (const file of reporters) {

@@ -174,6 +174,8 @@ const refusals = {
   'message-queue': 'a POSIX message queue that is not opened by a path cannot be opened again; mount the queues',
   'pressure-trigger': 'a pressure trigger that was written to it cannot be read; have the program close it',
   'perf-event': 'performance counters cannot be set to a value; have the program close them',
+  'pending-trap':
+    'a SIGTRAP is pending, which a restore could not tell from its own; have the program take that signal',
   segments: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
 };
 for (const [object, text] of Object.entries(refusals)) {
