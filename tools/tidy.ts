@@ -16,7 +16,6 @@ const LINES_MAX = 400;
 /** Files that are longer all the same, with the length they must not exceed. The list may only shrink. */
 const LONGER: Readonly<Record<string, number>> = {
   'src/linux/abi/syscall-numbers.ts': 420,
-  'src/options/table/general-options.ts': 450,
   'src/resources/fd/fd-table/plan-files.ts': 500,
 };
 
@@ -47,6 +46,8 @@ const EXCEPTIONS: readonly (readonly [from: RegExp, to: RegExp])[] = [
   [/^src\/image\/image-dir\.ts$/, /^src\/linux\//],
   // A dump and a restore read the clocks in the same way.
   [/^src\/dump\//, /^src\/restore\/clocks\.ts$/],
+  // The option table names the fields of requests; only their types.
+  [/^src\/options\//, /^src\/image\/gen\/rpc\.ts$/],
 ];
 
 export interface Offence {

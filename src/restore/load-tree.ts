@@ -1,6 +1,7 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
+import { UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
@@ -137,5 +138,9 @@ const MARCH_X86_64 = 1;
 function checkCore(core: CoreEntry, object: string): void {
   if (core.mtype !== MARCH_X86_64) {
     throw new CriuError({ object, action: 'was dumped on another kind of CPU', why: 'these images are not of x86-64' });
+  }
+  if (core.thread_info?.gpregs.mode === UserX86RegsMode.COMPAT) {
+    const why = 'programs of 32 bits are not supported by this criu';
+    throw new CriuError({ object, action: 'cannot be restored: it executes 32-bit code', why });
   }
 }

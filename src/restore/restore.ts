@@ -45,6 +45,8 @@ export interface RestoreOptions {
   readonly cgroups: RestoredCgroups;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
+  /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
+  readonly rootExists: () => void;
   /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
   readonly beforeResume: () => void;
 }
@@ -99,6 +101,7 @@ export function restoreTree(
   try {
     root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
     cgroups.enter(tree.root, runIn(root));
+    options.rootExists();
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
@@ -117,7 +120,7 @@ export function restoreTree(
       forkingUs,
     };
   } catch (error) {
-    if (root !== undefined) killAll([...builder.pids].reverse());
+    if (root !== undefined) killAll([...new Set([root.pid, ...builder.pids])].reverse());
     throw error;
   }
 }

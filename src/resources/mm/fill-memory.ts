@@ -6,7 +6,7 @@ import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import type { PageRun } from './pages-image.ts';
-import { type OnCopied, RemoteCopy } from './remote-copy.ts';
+import { copyToTask, type FileRange, type OnCopied } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -38,7 +38,7 @@ export class MappedFile {
 
 /** Copies runs from the pages file to the task. Throws CriuError naming the address that could not be written. */
 export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedFile, onCopied?: OnCopied): void {
-  const copy = new RemoteCopy();
+  const ranges: FileRange[] = [];
   for (const { address, bytes, offset } of runs) {
     if (offset + bytes > pages.bytes) {
       throw new CriuError({
@@ -47,7 +47,7 @@ export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedF
         why: 'the image is truncated',
       });
     }
-    copy.add({ start: address, end: address + bytes }, pages.address + offset);
+    ranges.push({ start: address, end: address + bytes, offset });
   }
-  copy.run('to-task', pid, onCopied);
+  copyToTask(pid, ranges, pages.address, onCopied);
 }

@@ -117,7 +117,7 @@ export class DumpedTerminals {
   /** Controlling terminals that nobody in the tree has open. */
   #lostTerminals(): CriuErrorFields[] {
     const devices = new Set([...this.#seen.values()].flatMap((seen) => (seen.isCurrent ? [] : seen.device)));
-    return this.#dump.tasks.flatMap(({ pid, sid, label, leader: { stat } }) => {
+    return this.#dump.tasks.flatMap(({ pid, sid, label, stat }) => {
       if (pid !== sid || stat.ttyNr === 0 || devices.has(stat.ttyNr)) return [];
       const action = 'cannot be dumped: its session has a controlling terminal that nobody in the tree has open';
       return [{ object: label, action, why: 'it could not be made again' }];
@@ -160,8 +160,8 @@ export class DumpedTerminals {
       return { sid: Math.max(ask(localFd, TIOCGSID), 0), pgrp: Math.max(pgrp, 0) };
     }
     const device = ask(localFd, TIOCGDEV);
-    const task = device > 0 ? this.#dump.tasks.find(({ leader }) => leader.stat.ttyNr === device) : undefined;
-    return task === undefined ? { sid: 0, pgrp: 0 } : { sid: task.sid, pgrp: Math.max(task.leader.stat.tpgid, 0) };
+    const task = device > 0 ? this.#dump.tasks.find(({ stat }) => stat.ttyNr === device) : undefined;
+    return task === undefined ? { sid: 0, pgrp: 0 } : { sid: task.sid, pgrp: Math.max(task.stat.tpgid, 0) };
   }
 
   /** Keeps a descriptor that the queue can be read from. */
