@@ -19,7 +19,7 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
       if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
     }
   }
-  freezer.forget();
+  freezer.forget(true);
 }
 
 /** Leaves all tasks stopped as by a job-control stop. */

@@ -96,8 +96,8 @@ export class Freezer {
   }
 
   /** The tasks are not ours any more. */
-  forget(): void {
-    this.#cgroup?.restore();
+  forget(areDead = false): void {
+    this.#cgroup?.restore(areDead);
     this.#seized.clear();
     for (const fd of this.#pidfds.splice(0)) close(fd);
   }

@@ -15,6 +15,7 @@ import {
   withOldSeccomp,
 } from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
+import { PagesIndex } from '../resources/mm/pages-image.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
@@ -32,7 +33,8 @@ export function loadTree(images: ImageDir): RestoreTree {
   // CRIU does not write that.
   const isOurs = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
-  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable));
+  const pages = new PagesIndex(images);
+  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
   if (!isOurs) for (const { core } of members) correctPersonality(core);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
@@ -76,7 +78,7 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   return ordered;
 }
 
-function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable): RestoreMember {
+function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const readCore = images.readOne('core', pid);
   const isOld = isOldTask(readCore);
@@ -93,6 +95,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
+  const pagemap = images.read('pagemap', pid);
   return {
     kind: 'task',
     pid,
@@ -102,7 +105,8 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
     core,
     ids,
     mm: completeMm(images, pid, images.readOne('mm', pid)),
-    pagemap: images.read('pagemap', pid),
+    pagemap,
+    runs: pages.runs('pagemap', pid, pagemap),
     fs: images.readOne('fs', pid),
     fds: readTable(ids.files_id),
     threads,

@@ -10,8 +10,9 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
-import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
+import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
@@ -75,7 +76,7 @@ export function restoreTree(
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
-  checkVdso(tree, images, ownCode);
+  checkVdso(tree, ownCode);
   const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
     tree,
@@ -151,11 +152,20 @@ function readTaskNow(): TaskNow {
   };
 }
 
-/** Kills half-built tasks and waits until nobody is left whom we trace or who is our child. */
+/** Kills half-built tasks and waits until they are gone, but for no other child of this process. */
 function killAll(pids: readonly number[]): void {
+  const tids = pids.flatMap((pid) => {
+    const names = tryListDirectory(`/proc/${pid}/task`);
+    return typeof names === 'number' ? [] : names.map(Number).filter((tid) => tid !== pid);
+  });
   for (const pid of pids) kill(pid, SIGKILL);
   // Threads that we trace are reported to us, and before their leader.
-  while (typeof tryWait(-1) === 'object');
+  for (const tid of [...tids, ...pids]) {
+    for (;;) {
+      const waited = tryWait(tid);
+      if (typeof waited !== 'object' || !WIFSTOPPED(waited.status)) break;
+    }
+  }
 }
 
 /** The pieces, one after the other, from `address` on. */

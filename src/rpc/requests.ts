@@ -20,7 +20,7 @@ import type { Client } from './client.ts';
 import type { Connection } from './connection.ts';
 import { failureResponse } from './failure-response.ts';
 import { answerFeatures } from './features.ts';
-import { notifier, queryExternal } from './notify.ts';
+import { ask, notifier, queryExternal } from './notify.ts';
 import type { WorkerOptions } from './worker.ts';
 
 /** One request, and all that belongs to it. */
@@ -178,6 +178,10 @@ function clientOf({ request, client, connection, sink }: Work, restored: (pid: n
     socketInode: fstat(connection.fd).st_ino,
     notify: isNotified ? notifier(connection, sink.logger) : undefined,
     queryExternal: () => (isNotified ? queryExternal(connection, sink.logger) : []),
+    offerMaster:
+      isNotified && request.opts?.orphan_pts_master === true
+        ? (fd) => void ask(connection, 'orphan-pts-master', undefined, fd)
+        : undefined,
     borrowedCapabilities: client.borrowedCapabilities,
     restored,
   };

@@ -2,7 +2,7 @@
 
 import { expect } from 'bun:test';
 import { explain } from '../harness/criu-command.ts';
-import { dump, makeImagesDir, startProgram } from '../harness/harness.ts';
+import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive } from '../harness/processes.ts';
 
@@ -35,4 +35,12 @@ liveCase('an established TCP connection is refused, naming --tcp-established', a
   expect(result.exitCode).not.toBe(0);
   expect(result.log).toContain('tcp-established');
   if (!isAlive(specimen.pid)) throw new Error(`it ended\n${explain(result)}`);
+});
+
+liveCase('a datagram that is being put together is refused, and the program runs on', async () => {
+  const specimen = await startProgram('corked');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('UDP_CORK or MSG_MORE');
+  await checkRound(specimen, 1);
 });

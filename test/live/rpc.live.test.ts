@@ -5,16 +5,20 @@ import { expect } from 'bun:test';
 import {
   chmodSync,
   closeSync,
+  constants,
   existsSync,
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { decode, encode } from '../../src/image/codec.ts';
 import { type CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
+import { TIOCGPTN, TIOCSPTLCK } from '../../src/linux/abi/tty.ts';
+import { ioctl } from '../../src/linux/syscalls/fs.ts';
 import {
   checkRound,
   dump,
@@ -178,6 +182,51 @@ liveCase('a configuration file of the request overrides it, and its scripts run 
   expect(callOnce({ type: DUMP, opts: requestOptions(opts) }).success).toBe(true);
   expect([existsSync(join(images_dir, 'mine.log')), existsSync(join(images_dir, 'other.log'))]).toEqual([true, false]);
   expect(readFileSync(join(specimen.dir, 'hooks'), 'utf8')).toBe('pre-dump\npost-dump\n');
+});
+
+/** A new pseudo terminal: its master side and the path of its slave. */
+function openTerminal(): { master: number; path: string } {
+  const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
+  const number = new Uint32Array(1);
+  ioctl(master, TIOCSPTLCK, Uint32Array.of(0));
+  ioctl(master, TIOCGPTN, number);
+  return { master, path: `/dev/pts/${number[0]}` };
+}
+
+const FIONREAD = 0x541b;
+
+async function readTerminal(master: number, wanted: string): Promise<string> {
+  const pending = new Uint32Array(1);
+  let said = '';
+  for (let naps = 0; naps < 500 && !said.includes(wanted); naps++) {
+    const chunk = Buffer.alloc(1000);
+    if (ioctl(master, FIONREAD, pending) === 0 && (pending[0] ?? 0) > 0)
+      said += chunk.subarray(0, readSync(master, chunk));
+    else await Bun.sleep(5);
+  }
+  return said;
+}
+
+liveCase('the master side of a terminal is handed to the client', async () => {
+  let { master, path } = openTerminal();
+  const specimen = await startProgram('pty-orphan', { args: [path] });
+  for (const round of [1, 2, 3]) {
+    const images_dir = makeImagesDir(specimen, `images-${round}`);
+    const wish = { images_dir, notify_scripts: true, orphan_pts_master: true, log_level: 4 };
+    expect(callOnce({ type: DUMP, opts: requestOptions({ images_dir, pid: specimen.pid }) }).success).toBe(false);
+    expect(callOnce({ type: DUMP, opts: requestOptions({ ...wish, pid: specimen.pid }) }).success).toBe(true);
+    closeSync(master);
+    await expectGone([specimen.pid], 'after the dump');
+    using client = RpcClient.spawn();
+    const response = client.call({ type: RESTORE, opts: requestOptions(wish) }, ({ notify }) => {
+      if (notify?.script === 'orphan-pts-master') master = client.passedFd ?? -1;
+      return true;
+    });
+    expect(response).toMatchObject({ success: true });
+    await checkRound(specimen, round);
+    expect(await readTerminal(master, 'round')).toBe(`hello from round ${round}\r\n`);
+  }
+  closeSync(master);
 });
 
 /** Has the program rpc-client send a request in its next round; the answer comes from `answerOf`. */

@@ -13,7 +13,7 @@ import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/si
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
-import { NetworkLock } from '../../resources/network-lock/network-lock.ts';
+import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -38,7 +38,7 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
-  const runId = readFile('/proc/sys/kernel/random/uuid').trimEnd();
+  const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   let lock: NetworkLock | number | undefined;
   noteSignals(ENDING_SIGNALS);
   try {
@@ -101,6 +101,8 @@ export function run(context: CommandContext): number {
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
   }
 }
 
@@ -172,6 +174,7 @@ function dumpOptions(
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
     serviceSocketInode: client?.socketInode,
+    orphanMasters: client?.offerMaster !== undefined,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

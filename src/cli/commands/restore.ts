@@ -56,7 +56,7 @@ export function run(context: CommandContext): number {
   using files = planFiles({
     tree,
     images,
-    options,
+    options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: restoreSystem,
   });

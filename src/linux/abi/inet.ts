@@ -71,8 +71,6 @@ export const SIOCINQ = 0x541b;
 export const SIOCOUTQ = 0x5411;
 export const SIOCOUTQNSD = 0x894b;
 
-export const UDP_CORK = 1;
-
 /** States of sockets; those without connections have CLOSE, or ESTABLISHED after connect(2) (net/tcp_states.h). */
 export const TCP_ESTABLISHED = 1;
 export const TCP_SYN_SENT = 2;

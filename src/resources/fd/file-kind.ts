@@ -37,6 +37,8 @@ export interface OpenFile {
   readonly fsType: number;
   /** Parsed when first needed. Only for descriptors. */
   readonly fdinfo: Fdinfo;
+  /** AF_* of a socket; asked when first needed. Undefined when it is none. */
+  readonly socketFamily: number | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */
@@ -76,6 +78,8 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** A client takes the master sides of terminals whose slaves alone are in the tree (orphan_pts_master of RPC). */
+  readonly orphanMasters?: boolean;
   /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
   readonly serviceSocketInode?: number | undefined;
   /** --tcp-established, --tcp-close and --skip-in-flight. */
@@ -130,12 +134,20 @@ export interface KindDump {
    * closed in time. Undefined when it cannot be dumped; a problem was added then.
    */
   registerInFlight(task: FrozenTask, localFd: number): number | undefined;
+  /** Closes a descriptor of ours when all files are collected. */
+  closeAfterwards(fd: number): void;
   warn(text: string): void;
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
   /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
   onKill(action: () => void): void;
+}
+
+/** Sizes of the buffers of a new socket. */
+export interface SocketBuffers {
+  readonly sendBytes: number;
+  readonly receiveBytes: number;
 }
 
 /** What a restore can learn before any process exists. Injected, so that planning is pure. */
@@ -146,6 +158,8 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** What new UNIX sockets have; undefined when the kernel does not tell. */
+  socketBuffers(): SocketBuffers | undefined;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
   /** The name of a network device; undefined when there is none of that index. */
@@ -158,6 +172,8 @@ export interface RestoreFilesOptions {
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
   readonly externalUnixSockets?: boolean;
+  /** Hands the master side of a terminal to a client (orphan_pts_master of RPC). Throws CriuError. */
+  readonly offerMaster?: ((fd: number) => void) | undefined;
   /** --tcp-established and --tcp-close. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;

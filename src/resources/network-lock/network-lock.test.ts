@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test';
 import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
 import { describeUnlock } from './iptables.ts';
-import { describeConnections, describeTable } from './network-lock.ts';
+import { describeConnections, describeTable, shortRunId, tableName } from './network-lock.ts';
 
 const LOCAL = 0x0100_007f;
 const OTHER = 0x0200_007f;
@@ -39,6 +39,12 @@ describe('the lock', () => {
     const messages = describeConnections('T', many);
     expect(messages.length).toBe(6);
     expect(Math.max(...messages.map(({ length }) => length))).toBeLessThan(0x10000);
+  });
+
+  test('has the name that CRIU gives it, which is cut off', () => {
+    expect(tableName('abf148ff-738f-4b2c-aa59-6edbb8207255')).toBe('CRIU-abf148ff-738f-4b2c-aa');
+    const short = shortRunId('abf148ff-738f-4b2c-aa59-6edbb8207255\n');
+    expect(tableName(short)).toBe(`CRIU-${short}`);
   });
 
   test('is a table with two sets, and two chains of three rules', () => {

@@ -25,7 +25,12 @@ export interface LockedEnds {
 /** SO_MARK of packets that pass (CRIU: SOCCR_MARK). */
 export const UNLOCKED_MARK = 0xc114;
 
-export const tableName = (runId: string) => `CRIU-${runId}`;
+/** CRIU has room for 31 characters of "inet CRIU-RUNID" (criu/netfilter.c nftables_get_table()). */
+const RUN_ID_LENGTH = 21;
+export const tableName = (runId: string) => `CRIU-${runId.slice(0, RUN_ID_LENGTH)}`;
+
+/** A name for a run, so short that all of it is in the name of the table. `uuid` is random. */
+export const shortRunId = (uuid: string) => uuid.slice(0, RUN_ID_LENGTH);
 
 const IPPROTO_TCP = 6;
 const PORT_BYTES = 2;

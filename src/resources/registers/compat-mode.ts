@@ -17,5 +17,8 @@ export function findCompatProblems(tasks: readonly FrozenTask[]): CriuErrorField
   );
 }
 
-/** The kernel hands out the registers of such a thread in a shorter form, which has no word where cs would be. */
-const isCompat = ({ registers }: FrozenTask['leader']) => register(registers, 'cs') === 0n;
+/** Segment selector of 32-bit code (arch/x86/include/asm/segment.h). */
+const USER32_CS = 0x23n;
+
+/** PTRACE_GETREGS gives a tracer of 64 bits all registers of such a thread too, which PTRACE_GETREGSET does not. */
+const isCompat = ({ registers }: FrozenTask['leader']) => register(registers, 'cs') === USER32_CS;

@@ -85,6 +85,8 @@ export class FilesDump implements KindDump {
   readonly #states = new Map<string, unknown>();
   /** Descriptors of ours for files in flight, with their ids. */
   readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
+  /** Other descriptors of ours, to be closed in the end. */
+  readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
   readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
@@ -120,6 +122,7 @@ export class FilesDump implements KindDump {
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
     for (const { fd } of this.#inFlight.splice(0)) close(fd);
+    for (const fd of this.#others.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -251,8 +254,11 @@ export class FilesDump implements KindDump {
   }
 
   state<T>(key: string, make: () => T): T {
-    if (!this.#states.has(key)) this.#states.set(key, make());
-    return this.#states.get(key) as T;
+    const known = this.#states.get(key);
+    if (known !== undefined) return known as T;
+    const value = make();
+    this.#states.set(key, value);
+    return value;
   }
 
   registerInFlight(task: FrozenTask, localFd: number): number | undefined {
@@ -264,6 +270,10 @@ export class FilesDump implements KindDump {
     const entry = this.#dumpDescriptor(InspectedFile.ofOwn(own, localFd), 0, task);
     kept.id = this.problems.length > count ? undefined : entry?.id;
     return kept.id;
+  }
+
+  closeAfterwards(fd: number): void {
+    this.#others.push(fd);
   }
 
   warn(text: string): void {

@@ -14,11 +14,13 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
+import { SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, fcntl, fstat, fstatfsType, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
+import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
@@ -55,6 +57,7 @@ export class InspectedFile implements OpenFile {
   readonly #fdinfoText: string;
   #fdinfo: Fdinfo | undefined;
   #fsType: number | undefined;
+  #family: { readonly family: number | undefined } | undefined;
 
   /** `fd`: −1 for what is no descriptor of the task. */
   constructor(task: FrozenTask, fd: number, localFd: number, role: string, facts: FileFacts) {
@@ -95,6 +98,11 @@ export class InspectedFile implements OpenFile {
   get fsType(): number {
     this.#fsType ??= fstatfsType(this.localFd);
     return this.#fsType;
+  }
+
+  get socketFamily(): number | undefined {
+    this.#family ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
+    return this.#family.family;
   }
 
   get fdinfo(): Fdinfo {

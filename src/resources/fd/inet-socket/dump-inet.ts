@@ -6,7 +6,7 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close } from '../../../linux/syscalls/fs.ts';
+import { close, ioctl } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
@@ -100,10 +100,23 @@ function findProblem(fd: number, kind: InetKind, dump: KindDump): Unsupported | 
       remedy: 'let the program close it before the dump',
     };
   }
-  const foreign = findForeign(fd, dump);
-  if (foreign !== undefined) return foreign;
-  if (isUdp(kind) && getsockoptInt(fd, INET.SOL_UDP, INET.UDP_CORK) !== 0) {
-    return { unsupported: 'it is corked (UDP_CORK): a datagram that is being put together cannot be read back' };
+  return findForeign(fd, dump) ?? (isTcp(kind) ? undefined : findUnsent(fd));
+}
+
+const unsent = new Int32Array(1);
+/** How long a packet on its way to the network card is waited for. */
+const UNSENT_TRIES = 20;
+
+/** What has been written and is neither sent nor readable: a packet in parts (UDP_CORK, MSG_MORE; man 7 udp). */
+function findUnsent(fd: number): Unsupported | undefined {
+  for (let tries = 0; ioctl(fd, INET.SIOCOUTQ, unsent) === 0 && (unsent[0] ?? 0) > 0; tries++) {
+    if (tries < UNSENT_TRIES) Bun.sleepSync(1);
+    else {
+      return {
+        unsupported: 'a packet is being put together in it (UDP_CORK or MSG_MORE), and cannot be read back',
+        remedy: 'dump when the program has sent it',
+      };
+    }
   }
   return undefined;
 }

@@ -7,8 +7,7 @@
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { AF_INET, AF_INET6, SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
-import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { AF_INET, AF_INET6 } from '../../../linux/abi/socket.ts';
 import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
@@ -48,8 +47,6 @@ export const inetSocket: FileKind = {
   statusFlags: (entry) => entry.isk?.flags,
 };
 
-function recognise({ stat, localFd }: OpenFile): boolean {
-  if ((stat.st_mode & S_IFMT) !== S_IFSOCK) return false;
-  const family = tryGetsockoptInt(localFd, SOL_SOCKET, SO_DOMAIN);
-  return family === AF_INET || family === AF_INET6;
+function recognise({ stat, socketFamily }: OpenFile): boolean {
+  return (stat.st_mode & S_IFMT) === S_IFSOCK && (socketFamily === AF_INET || socketFamily === AF_INET6);
 }

@@ -35,7 +35,7 @@ export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): Cr
     return [{ object: `socket ${entry.id}`, action, why: `${damage}: the image is damaged` }];
   }
   const object = nameOf(entry);
-  const problems = checkSocketOptions(entry.opts, object, context.system);
+  const problems = checkSocketOptions(entry.opts, () => object, context.system);
   if (isConnection(entry)) problems.push(...checkConnection(entry, object, context));
   return problems;
 }

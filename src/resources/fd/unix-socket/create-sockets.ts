@@ -10,7 +10,7 @@ import { TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export function createSockets(entries: readonly UnixSkEntry[], home: RestoreHome): void {
   const group = new SocketGroup(entries, home);
-  for (const entry of entries) {
+  for (const entry of home.context.options.inheritFds.length === 0 ? [] : entries) {
     const inherited = home.context.inherited(socketKey(entry));
     if (inherited !== undefined) group.pull(entry, inherited);
   }

@@ -79,7 +79,11 @@ export class QueueFiller {
     for (const fd of helpers.values()) group.close(fd);
   }
 
+  /** Descriptors whose send buffer is not what it was. */
+  readonly enlarged = new Set<number>();
+
   #makeRoom(entry: UnixSkEntry, from: number): void {
+    this.enlarged.add(from);
     const because = `fill the queue of ${socketKey(entry)}`;
     planIntOption(this.#group.home.table, from, SOL_SOCKET, SO_SNDBUFFORCE, BIG_BUFFER, because);
   }

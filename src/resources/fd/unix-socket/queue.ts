@@ -2,6 +2,7 @@
  * What waits to be read from a UNIX socket. At dump it is looked at with MSG_PEEK, which moves on by SO_PEEK_OFF
  * (man 7 socket) and takes nothing out; the offset is put back afterwards.
  */
+import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import {
@@ -9,7 +10,6 @@ import {
   SO_PASSPIDFD,
   SO_PASSSEC,
   SO_PEEK_OFF,
-  SO_SNDBUF,
   SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -17,7 +17,6 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { addressOf, check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
-import { getsockoptInt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 
@@ -32,7 +31,7 @@ export const SCM_CREDENTIALS = 2;
 const MSGHDR_BYTES = 56;
 /** SCM_MAX_FD (253) descriptors and credentials fit. */
 const CONTROL_BYTES = 2048;
-/** Datagrams can be as long as the send buffer of the sender; this is room for what its default (212992) allows. */
+/** Datagrams can be as long as the send buffer of the sender; this is room for more than its default (212992) allows. */
 const ROOM_MIN = 256 * 1024;
 const ROOM_MAX = 64 * 1024 * 1024;
 
@@ -41,6 +40,7 @@ export interface QueueOwner {
   readonly file: OpenFile;
   readonly id: number;
   readonly socket: UnixDiag;
+  readonly opts: SkOptsEntry;
 }
 
 /**
@@ -49,10 +49,9 @@ export interface QueueOwner {
  */
 export function dumpQueue(owner: QueueOwner, dump: KindDump): Unsupported | undefined {
   const fd = owner.file.localFd;
-  const asked = [SO_PASSCRED, SO_PASSPIDFD, SO_PASSSEC].filter(
-    (option) => (tryGetsockoptInt(fd, SOL_SOCKET, option) ?? 0) !== 0,
-  );
-  const offset = getsockoptInt(fd, SOL_SOCKET, SO_PEEK_OFF);
+  const asked = optionsAsked(owner.opts);
+  const offset = readOffset(owner.opts);
+  if (asked.length === 0 && offset < 0 && dumpStream(owner, dump)) return undefined;
   for (const option of asked) setOption(fd, option, 0);
   if (asked.length > 0) setOption(fd, SO_PASSCRED, 1);
   setOption(fd, SO_PEEK_OFF, 0);
@@ -63,6 +62,41 @@ export function dumpQueue(owner: QueueOwner, dump: KindDump): Unsupported | unde
     if (asked.length > 0) setOption(fd, SO_PASSCRED, 0);
     for (const option of asked) setOption(fd, option, 1);
   }
+}
+
+/** The options that ask for credentials and the like, of those that are on. */
+function optionsAsked({ so_passcred, so_passsec, options_ext }: SkOptsEntry): number[] {
+  const asked = [];
+  if (so_passcred === true) asked.push(SO_PASSCRED);
+  if (so_passsec === true) asked.push(SO_PASSSEC);
+  if (options_ext.some(({ option }) => option === SO_PASSPIDFD)) asked.push(SO_PASSPIDFD);
+  return asked;
+}
+
+function readOffset({ options_ext }: SkOptsEntry): number {
+  const value = options_ext.find(({ option }) => option === SO_PEEK_OFF)?.value;
+  return value === undefined ? NO_OFFSET : new DataView(value.buffer, value.byteOffset).getInt32(0, true);
+}
+
+const NO_OFFSET = -1;
+
+/** Room for a peek, shared by all sockets of a dump: clearing it for each would take longer than the peek. */
+const roomOf = (dump: KindDump): { bytes: Uint8Array } =>
+  dump.state('unix queues', () => ({ bytes: new Uint8Array(ROOM_MIN) }));
+
+/** The usual case: a stream of nothing but bytes is seen by one look. */
+function dumpStream({ file, id, socket }: QueueOwner, dump: KindDump): boolean {
+  const { type, receiveQueue, peer } = socket;
+  const room = roomOf(dump).bytes;
+  if (type !== SOCK_STREAM || peer === 0 || receiveQueue >= room.length) return false;
+  const { result, control } = peek(file.localFd, room);
+  if (result === receiveQueue && control.length === 0) {
+    const message = { id_for: id, length: result, scm: [] };
+    dump.addData('sk-queues', { message, payload: room.slice(0, result) });
+    return true;
+  }
+  for (const right of rightsIn(control)) close(right);
+  return false;
 }
 
 function setOption(fd: number, option: number, value: number): void {
@@ -78,8 +112,9 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
   const canEnd = isStream || (socket.shutdown & RCV_SHUTDOWN) !== 0;
   const empty: SkPacketEntry[] = [];
   const fd = file.localFd;
-  let room = new Uint8Array(Math.max(ROOM_MIN, getsockoptInt(fd, SOL_SOCKET, SO_SNDBUF)));
+  const shared = roomOf(dump);
   for (let read = 0; ; ) {
+    const room = shared.bytes;
     const message = peek(fd, room);
     if (message.result === -ERRNO.EAGAIN) {
       // Nothing ends here, so these were messages.
@@ -91,10 +126,12 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
     if ((flags & MSG_TRUNC) !== 0 && !isStream) {
       if (room.length >= ROOM_MAX) return { unsupported: `a message in its queue is longer than ${ROOM_MAX} bytes` };
       for (const right of rightsIn(control)) close(right);
-      room = new Uint8Array(room.length * 4);
+      shared.bytes = new Uint8Array(room.length * 4);
       setOption(fd, SO_PEEK_OFF, read);
       continue;
     }
+    // What is in flight may be a socket with a queue of its own, which needs the room.
+    const payload = room.slice(0, Math.max(result, 0));
     const carried = dumpControl(control, flags, file, dump);
     if ('unsupported' in carried) return carried;
     const entry: SkPacketEntry = { id_for: id, length: result, ...carried };
@@ -110,7 +147,7 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
     }
     read += result;
     for (const before of empty.splice(0)) dump.addData('sk-queues', { message: before, payload: NOTHING });
-    dump.addData('sk-queues', { message: entry, payload: room.slice(0, result) });
+    dump.addData('sk-queues', { message: entry, payload });
     if (result === 0 && isStream) return undefined;
   }
 }

@@ -211,9 +211,11 @@ export class SocketGroup {
     const { table, context } = this.home;
     const what = `socket:[${ino}]`;
     const socket = { type: { family: AF_UNIX, type, proto: 0 }, opts, what };
-    planKeptOptions(table, fd, socket, 'early', context.system);
-    planSocketOptions(table, fd, opts, what);
-    planKeptOptions(table, fd, socket, 'late', context.system);
+    const hasKept = opts.options_ext.length > 0;
+    if (hasKept) planKeptOptions(table, fd, socket, 'early', context.system);
+    const fresh = this.queues.enlarged.has(fd) ? undefined : context.system.socketBuffers();
+    planSocketOptions(table, fd, opts, what, fresh);
+    if (hasKept) planKeptOptions(table, fd, socket, 'late', context.system);
     if (opts.reuseaddr === true) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
     // Newer kernels refuse it for UNIX sockets, where it means nothing.
     const one = { bytes: new Uint8Array(Int32Array.of(1).buffer) };

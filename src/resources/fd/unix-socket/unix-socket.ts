@@ -13,13 +13,13 @@ import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { AF_UNIX, SO_DOMAIN, SO_PEERCRED, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import { AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
-import { tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { readSocketOptions } from '../socket-options/socket-options.ts';
+import { findForeign } from '../socket-options/network-namespace.ts';
+import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
 import { dumpPeers, peersOf } from './dump-peers.ts';
@@ -33,14 +33,13 @@ import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts
 export const unixSocket: FileKind = {
   type: FdTypes.UNIXSK,
 
-  recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFSOCK &&
-    file.fd >= 0 &&
-    tryGetsockoptInt(file.localFd, SOL_SOCKET, SO_DOMAIN) === AF_UNIX,
+  recognise: (file) => (file.stat.st_mode & S_IFMT) === S_IFSOCK && file.fd >= 0 && file.socketFamily === AF_UNIX,
 
   dump(file, id, dump) {
     const socket = kernelSockets(dump).get(file.stat.st_ino);
-    if (socket === undefined) return { unsupported: 'it belongs to another network namespace than criu' };
+    if (socket === undefined) {
+      return findForeign(file.localFd, dump) ?? { unsupported: 'the kernel does not list it (unix_diag)' };
+    }
     const usk = describeSocket(file, id, socket, dump);
     if ('unsupported' in usk) {
       peersOf(dump).failed.add(socket.ino);
@@ -87,7 +86,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   const opts = readSocketOptions(file.localFd, { family: AF_UNIX, type, proto: 0 }, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
-    const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket }, dump) : undefined;
+    const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket, opts }, dump) : undefined;
     if (problem !== undefined) return problem;
   }
   const shutdown = SHUTDOWN[socket.shutdown & 3];
@@ -104,7 +103,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     fown: file.fown,
     opts,
     name,
-    ...(isConnected || state === TCP_LISTEN ? peerCredentials(file) : {}),
+    ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
@@ -119,15 +118,13 @@ const POLLIN = 1;
 function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
   if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
   const pollfd = Int32Array.of(localFd, POLLIN);
-  return syscall(SYS.poll, pollfd, 1, 0) > 0 && (pollfd[1] ?? 0) >> 16 === POLLIN;
+  return syscall(SYS.poll, pollfd, 1, 0) > 0 && (((pollfd[1] ?? 0) >> 16) & POLLIN) !== 0;
 }
 
-/** struct ucred. Nothing when it is of root, whom a restore is done by. */
-function peerCredentials({ localFd }: OpenFile): Pick<UnixSkEntry, 'peer_cred_ext'> {
-  const ucred = new Int32Array(3);
-  if (tryGetsockopt(localFd, SOL_SOCKET, SO_PEERCRED, ucred) < 0) return {};
-  const [pid = 0, uid = 0, gid = 0] = new Uint32Array(ucred.buffer);
-  return uid === 0 && gid === 0 ? {} : { peer_cred_ext: { pid, uid, gid } };
+/** Nothing when it is root, by whom a restore is done. */
+function describePeer(dump: KindDump, type: number): Pick<UnixSkEntry, 'peer_cred_ext'> {
+  const peer = peerCredentials(dump, type);
+  return peer.uid === 0 && peer.gid === 0 ? {} : { peer_cred_ext: peer };
 }
 
 /** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
