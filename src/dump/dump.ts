@@ -35,7 +35,7 @@ import { scanPages } from '../resources/mm/page-scan.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
-import { pendingTrapProblems } from '../resources/signals/signal-queues.ts';
+import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
@@ -111,7 +111,7 @@ function takeTree(
   const problems: CriuErrorFields[] = [
     ...sessionProblems(tree, options),
     ...findCompatProblems(tree.tasks),
-    ...pendingTrapProblems(tree.tasks),
+    ...findPendingTraps(tree.tasks),
   ];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
