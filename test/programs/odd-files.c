@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
 
   int full = MUST(open("/dev/full", O_WRONLY)), random = MUST(open("/dev/urandom", O_RDONLY));
   int kmsg = open("/dev/kmsg", O_WRONLY);
-  int block = -1;
+  int control = open("/dev/loop-control", O_RDWR), block = -1;
   static const char *const blocks[] = {"/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0", "/dev/ram0"};
   for (int i = 0; i < 5 && block < 0; i++) block = open(blocks[i], O_RDONLY);
   off_t position = block < 0 ? 0 : lseek(block, 4096, SEEK_SET); /* an empty device has no such place */
@@ -86,6 +86,7 @@ int main(int argc, char **argv) {
     CHECK_EQ(write(full, &byte, 1), -1);
     CHECK_EQ(errno, ENOSPC);
     CHECK_EQ(read(random, &byte, 1), 1);
+    if (control >= 0) CHECK_EQ(fstat(control, &info), 0);
     if (kmsg >= 0) CHECK_EQ(fstat(kmsg, &info), 0);
     if (block >= 0 && position > 0) CHECK_EQ(lseek(block, 0, SEEK_CUR), position);
     CHECK(access("first", F_OK) != 0 && access("second", F_OK) != 0 && access("gone", F_OK) != 0 && access("symlink", F_OK) != 0,
