@@ -5,29 +5,14 @@
  * Start-up time is a budget: only parser, log and the door to the kernel are imported here, commands when they are run.
  */
 
-import { AssertionError, CriuError, CriuErrors, errorText, SyscallError } from '../base/errors.ts';
+import { AssertionError, CriuError } from '../base/errors.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
-import { DUMP_FAILED, DUMP_FINISHED, linesForStderr, RESTORE_FAILED } from './closing-lines.ts';
+import { linesForStderr } from './closing-lines.ts';
 import type { CommandContext, CommandModule } from './command-context.ts';
-import {
-  assertInherited,
-  assertNoPidfile,
-  assertNoPlugins,
-  closeDescriptors,
-  commandLineWords,
-  createLogSink,
-  currentDirectory,
-  enterWorkDir,
-  openImagesDir,
-  openLog,
-  readConfigFile,
-  toByteString,
-} from './startup.ts';
-
-/** The last line of a failed dump or restore begins so; callers look for it. */
-const FAILED: Partial<Record<CommandName, string>> = { dump: DUMP_FAILED, restore: RESTORE_FAILED };
+import { describeFailure, findingsOf, logEndOfDump, logFailure } from './outcome.ts';
+import { commandLineWords, createLogSink, prepare, readConfigFile, readEnvironment } from './startup.ts';
 
 const sink = createLogSink();
 
@@ -45,10 +30,10 @@ export async function runCriu(): Promise<number> {
   sink.setLevel(options.logLevel);
   let context: CommandContext | undefined;
   try {
-    context = prepare(command, line);
+    context = prepare(sink, command, line);
     const module = await loadCommand(command);
     const status = await module.run(context);
-    if (command === 'dump') logEndOfDump(status);
+    if (command === 'dump') logEndOfDump(sink.logger, status);
     return status;
   } catch (error) {
     return reportFailure(error, command, options, context !== undefined);
@@ -58,37 +43,7 @@ export async function runCriu(): Promise<number> {
 }
 
 function parse(): CommandLine {
-  const { HOME, CRIU_CONFIG_FILE, CRIU_DEPRECATED, CRIU_LIBS_DIR } = process.env;
-  const bytes = (text: string | undefined): string | undefined => (text === undefined ? text : toByteString(text));
-  const env = {
-    HOME: bytes(HOME),
-    CRIU_CONFIG_FILE: bytes(CRIU_CONFIG_FILE),
-    CRIU_DEPRECATED,
-    CRIU_LIBS_DIR: bytes(CRIU_LIBS_DIR),
-  };
-  return parseCommandLine(commandLineWords(), env, readConfigFile);
-}
-
-/** A post-dump script may end a dump with a status of its own; then the tree runs on and the dump counts as failed. */
-function logEndOfDump(status: number): void {
-  if (status === 0) sink.logger.info(DUMP_FINISHED);
-  else sink.logger.child('dump').error(DUMP_FAILED);
-}
-
-/** Everything up to the command, in CRIU's order: folders first, since the log is relative to the work folder. */
-function prepare(command: CommandName, line: CommandLine): CommandContext {
-  const { options } = line;
-  closeDescriptors(options.closeFds, sink.logger);
-  const cwd = currentDirectory();
-  const imagesDir = openImagesDir(options, cwd);
-  const workDir = enterWorkDir(options, imagesDir, cwd);
-  openLog(sink, options);
-  for (const { level, text } of line.notes) sink.logger[level](text);
-  assertNoPidfile(command, options);
-  if (command === 'dump' || command === 'restore') assertNoPlugins(options);
-  for (const { fd } of options.inheritFds) assertInherited(fd, '--inherit-fd');
-  if (options.statusFd !== undefined) assertInherited(options.statusFd, '--status-fd');
-  return { options, args: line.args, log: sink.logger.child(command), logFd: sink.fd ?? 2, imagesDir, workDir };
+  return parseCommandLine(commandLineWords(), readEnvironment(), readConfigFile);
 }
 
 /** A command is loaded only when it is run. */
@@ -108,6 +63,10 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
       return await import('./commands/crit.ts');
     case 'show':
       return await import('./commands/show.ts');
+    case 'service':
+      return await import('./commands/service.ts');
+    case 'swrk':
+      return await import('./commands/swrk.ts');
     default:
       throw new AssertionError(`the parser lets pass only commands that exist, not ${command}`);
   }
@@ -132,29 +91,22 @@ async function reportMistake(error: unknown): Promise<number> {
     sink.logger.message(shortUsage());
   }
   openFallback();
-  sink.logger.error(describe(error));
+  sink.logger.error(describeFailure(error));
   return error instanceof CriuError ? error.exitCode : 1;
 }
 
 /**
- * Each failure on a line of its own; the last line says in CRIU's words what failed and repeats the cause. When the log
- * is a file, all of that goes to stderr as well: often nobody will ever see the file.
+ * When the log is a file, the findings and the last line go to stderr as well: often nobody will ever see the file.
  */
 function reportFailure(error: unknown, command: CommandName, options: CriuOptions, hasBegun: boolean): number {
   openFallback();
-  const log = sink.logger.child(command);
-  const findings = error instanceof CriuErrors ? error.lines.slice(1) : [];
-  for (const line of findings) log.error(line);
-  const failed = hasBegun ? FAILED[command] : undefined;
-  const last = failed === undefined ? describe(error) : `${failed} ${describe(error)}`;
-  log.error(last);
-  if (!(error instanceof CriuError) && error instanceof Error && error.stack !== undefined) log.debug(error.stack);
+  const last = logFailure(sink.logger.child(command), command, error, hasBegun);
   const isLogHidden = options.logFile !== undefined && options.logFile !== '-' && sink.fd !== 2;
   if (isLogHidden && sink.level > 0) {
     const onStderr = createLogSink();
     onStderr.open(2);
     const said = onStderr.logger.child(command);
-    for (const line of linesForStderr(findings, last, options.logFile ?? '')) said.error(line);
+    for (const line of linesForStderr(findingsOf(error), last, options.logFile ?? '')) said.error(line);
   }
   return error instanceof CriuError ? error.exitCode : 1;
 }
@@ -162,11 +114,4 @@ function reportFailure(error: unknown, command: CommandName, options: CriuOption
 /** A failure before the log is open goes to stderr, with everything said so far. */
 function openFallback(): void {
   if (sink.fd === undefined) sink.open(2);
-}
-
-/** A system call whose failure nobody expected is told as it is; anything else is a mistake of ours, and says so. */
-function describe(error: unknown): string {
-  if (error instanceof CriuError || error instanceof AssertionError) return error.message;
-  if (error instanceof SyscallError) return `unexpected failure of ${error.message}`;
-  return `bug in criu: ${errorText(error)}`;
 }

@@ -50,6 +50,8 @@ export interface RoundTripOptions extends StartOptions {
   readonly leaveRunning?: boolean;
   /** Keys of the /proc picture ("PID/what") that may differ; each use needs a reason beside it. */
   readonly ignore?: readonly RegExp[];
+  /** Runs before each dump. */
+  readonly beforeDump?: (specimen: Specimen) => Promise<void>;
   /** Runs after the dump, before the restore. */
   readonly beforeRestore?: (specimen: Specimen) => void | Promise<void>;
   /** Runs before each dump and after each check, for what only an outsider can see. */
@@ -101,6 +103,8 @@ export async function startProgram(name: string, options: StartOptions = {}): Pr
   if (text.startsWith('SKIP')) throw new SkippedByProgram(text.slice(5));
   const pid = Number(/^ready 0 (\d+)/.exec(text)?.[1] ?? Number.NaN);
   if (!Number.isInteger(pid)) throw new Error(`${name}: ${text}`);
+  // The program is an orphan as soon as the process that was started has ended.
+  if (pid !== child.pid) await child.exited;
   started.add(pid);
   const reporters = listStatusFiles(dir);
   for (const file of reporters) {
@@ -192,6 +196,7 @@ export async function roundTrip(program: string, options: RoundTripOptions = {})
 
 async function oneRound(specimen: Specimen, round: number, options: RoundTripOptions): Promise<void> {
   const imagesDir = makeImagesDir(specimen, `images-${round}`);
+  await options.beforeDump?.(specimen);
   const tree = readTree(specimen.pid);
   const before = readProcSnapshot(tree);
   options.observe?.(specimen);

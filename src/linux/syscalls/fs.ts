@@ -25,10 +25,10 @@ let buffer = new Uint8Array(256 * 1024);
 const READ_BYTES_MAX = 1 << 20;
 
 /** All of a file's bytes from the current position, or −errno. The bytes are a copy. */
-export function tryReadAll(fd: number): Uint8Array | number {
+export function tryReadAll(fd: number, bytesAtOnce = READ_BYTES_MAX): Uint8Array | number {
   let used = 0;
   for (;;) {
-    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, READ_BYTES_MAX));
+    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, bytesAtOnce));
     if (got < 0) return got;
     if (got === 0) return buffer.slice(0, used);
     used += got;
@@ -84,6 +84,23 @@ export function readFile(path: string): string {
   const text = tryReadFile(path);
   if (typeof text === 'number') check('read', text, path);
   return String(text);
+}
+
+/** The kernel collects records in a page, and stops when it has as much as was asked for (fs/seq_file.c). */
+const RECORDS_BYTES = 2048;
+
+/**
+ * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would
+ * be made a second time, so less than a page is read at once. Throws SyscallError naming the path.
+ */
+export function readRecords(path: string): string {
+  const fd = open(path, O_RDONLY);
+  try {
+    const bytes = tryReadAll(fd, RECORDS_BYTES);
+    return typeof bytes === 'number' ? String(check('read', bytes, path)) : byteString(bytes);
+  } finally {
+    close(fd);
+  }
 }
 
 /** Writes all of `bytes` to the file at `path`, which must exist; returns 0 or −errno. */

@@ -1,41 +1,20 @@
 /** General registers: the kernel's struct user_regs_struct and the image's user_x86_regs_entry. */
 import type { UserX86RegsEntry } from '../../image/gen/core-x86.ts';
 import { ERESTART_RESTARTBLOCK, ERRNO } from '../../linux/abi/errno.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
 
-/** Image names of the registers whose names differ from the kernel's. */
-const RENAMED = {
-  rbp: 'bp', rbx: 'bx', rax: 'ax', rcx: 'cx', rdx: 'dx', rsi: 'si', rdi: 'di', orig_rax: 'orig_ax', rip: 'ip',
-  eflags: 'flags', rsp: 'sp',
-} as const; // biome-ignore format: a table
-const SAME = [
-  'r15',
-  'r14',
-  'r13',
-  'r12',
-  'r11',
-  'r10',
-  'r9',
-  'r8',
-  'cs',
-  'ss',
-  'fs_base',
-  'gs_base',
-  'ds',
-  'es',
-  'fs',
-  'gs',
-] as const;
-const RENAMED_PAIRS = Object.entries(RENAMED) as [keyof typeof RENAMED, (typeof RENAMED)[keyof typeof RENAMED]][];
+/** The image's names of the registers, in the kernel's order. */
+const NAMES = [
+  'r15', 'r14', 'r13', 'r12', 'bp', 'bx', 'r11', 'r10', 'r9', 'r8', 'ax', 'cx', 'dx', 'si', 'di', 'orig_ax', 'ip', 'cs',
+  'flags', 'sp', 'ss', 'fs_base', 'gs_base', 'ds', 'es', 'fs', 'gs',
+] as const; // biome-ignore format: a table
 
 const MODE_NATIVE = 1;
 
 /** The kernel's register set from the image's. */
 export function registersFromImage(entry: UserX86RegsEntry): Registers {
   const registers = newRegisters();
-  for (const name of SAME) setRegister(registers, name, entry[name]);
-  for (const [kernel, image] of RENAMED_PAIRS) setRegister(registers, kernel, entry[image]);
+  for (let i = 0; i < NAMES.length; i++) registers[i] = entry[NAMES[i] as (typeof NAMES)[number]];
   // The dump has dealt with an interrupted system call already; the kernel must not restart it a second time.
   setRegister(registers, 'orig_rax', -1n);
   return registers;
@@ -43,53 +22,23 @@ export function registersFromImage(entry: UserX86RegsEntry): Registers {
 
 /**
  * The image's registers of a stopped thread. An interrupted system call is set up to be made again. Where only the kernel
- * knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if that is the same, else it returns
+ * knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if `isMadeAgain`, else it returns
  * −EINTR, as after a stop signal (man 7 signal, "Interruption of system calls and library functions by stop signals").
  */
-export function describeRegisters(registers: Registers): UserX86RegsEntry {
-  const isSystemCall = BigInt.asIntN(64, register(registers, 'orig_rax')) >= 0n;
-  const error = -BigInt.asIntN(64, register(registers, 'rax'));
+export function describeRegisters(registers: Registers, isMadeAgain: boolean): UserX86RegsEntry {
   let shown = restarted(registers);
-  if (isSystemCall && error === BigInt(ERESTART_RESTARTBLOCK)) {
-    const again = canBeMadeAgain(registers);
+  if (hasRestartBlock(registers)) {
     shown = registers.slice();
-    setRegister(shown, 'rax', again ? register(registers, 'orig_rax') : -ERRNO.EINTR);
-    if (again) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
+    setRegister(shown, 'rax', isMadeAgain ? register(registers, 'orig_rax') : -ERRNO.EINTR);
+    if (isMadeAgain) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
   }
-  return imageRegisters(shown);
+  const entry = { mode: MODE_NATIVE } as UserX86RegsEntry;
+  for (let i = 0; i < NAMES.length; i++) entry[NAMES[i] as (typeof NAMES)[number]] = shown[i] ?? 0n;
+  return entry;
 }
 
-/** A literal rather than loops over the tables above: every thread has one. */
-function imageRegisters(registers: Registers): UserX86RegsEntry {
-  const of = (name: Parameters<typeof register>[1]) => register(registers, name);
-  return {
-    r15: of('r15'), r14: of('r14'), r13: of('r13'), r12: of('r12'), bp: of('rbp'), bx: of('rbx'), r11: of('r11'),
-    r10: of('r10'), r9: of('r9'), r8: of('r8'), ax: of('rax'), cx: of('rcx'), dx: of('rdx'), si: of('rsi'),
-    di: of('rdi'), orig_ax: of('orig_rax'), ip: of('rip'), cs: of('cs'), flags: of('eflags'), sp: of('rsp'),
-    ss: of('ss'), fs_base: of('fs_base'), gs_base: of('gs_base'), ds: of('ds'), es: of('es'), fs: of('fs'),
-    gs: of('gs'), mode: MODE_NATIVE,
-  }; // biome-ignore format: a table
-}
-
-const FUTEX_CMD_MASK = 0x7fn;
-const FUTEX_WAIT_BITSET = 9n;
-
-/**
- * True when the interrupted call with its old arguments does what was left of it: the kernel has written the rest of the
- * time where the time is read from (sleep(3) passes one buffer for both), or the time is absolute, or there is none.
- */
-function canBeMadeAgain(registers: Registers): boolean {
-  const value = (name: Parameters<typeof register>[1]) => register(registers, name);
-  switch (Number(value('orig_rax'))) {
-    case SYS.nanosleep:
-      return value('rdi') === value('rsi');
-    case SYS.clock_nanosleep:
-      return value('rdx') === value('r10');
-    case SYS.poll:
-      return BigInt.asIntN(32, value('rdx')) < 0n;
-    case SYS.futex:
-      return (value('rsi') & FUTEX_CMD_MASK) === FUTEX_WAIT_BITSET;
-    default:
-      return false;
-  }
+/** True when only the kernel knows how an interrupted system call goes on. */
+export function hasRestartBlock(registers: Registers): boolean {
+  const isSystemCall = BigInt.asIntN(64, register(registers, 'orig_rax')) >= 0n;
+  return isSystemCall && -BigInt.asIntN(64, register(registers, 'rax')) === BigInt(ERESTART_RESTARTBLOCK);
 }

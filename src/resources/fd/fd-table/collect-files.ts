@@ -88,6 +88,7 @@ export class FilesDump implements KindDump {
   /** Other descriptors of ours, to be closed in the end. */
   readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -197,6 +198,11 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
+  /** The tree has been sent its SIGKILL. */
+  killed(): void {
+    for (const action of this.#kill.splice(0)) action();
+  }
+
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -280,6 +286,10 @@ export class FilesDump implements KindDump {
 
   onRollback(undo: () => void): void {
     this.#undo.push(undo);
+  }
+
+  onKill(action: () => void): void {
+    this.#kill.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {

@@ -6,7 +6,7 @@ import { socketKey } from './check.ts';
 import { createDatagramSockets } from './datagram-sockets.ts';
 import { isConnection, nameKey } from './links.ts';
 import { SocketGroup } from './socket-group.ts';
-import { TCP_LISTEN } from './states.ts';
+import { TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export function createSockets(entries: readonly UnixSkEntry[], home: RestoreHome): void {
   const group = new SocketGroup(entries, home);
@@ -34,6 +34,7 @@ class StreamSockets {
     const group = this.#group;
     for (const entry of group.missing) if (entry.state === TCP_LISTEN) this.#createListener(entry);
     for (const entry of group.missing) if (isConnected(entry, group)) this.#createConnection(entry);
+    for (const entry of group.missing) if ((entry.uflags & USK_SERVICE) !== 0) group.makeAnswered(entry);
     for (const entry of group.missing) {
       group.make(entry);
       group.bind(entry);

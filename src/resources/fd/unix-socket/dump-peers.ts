@@ -13,7 +13,7 @@ import type { KindDump, OpenFile } from '../file-kind.ts';
 import type { KernelSockets } from './kernel-sockets.ts';
 import { isPath, showName } from './name.ts';
 import { sendersOf } from './queue.ts';
-import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
+import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 interface Dumped {
   readonly object: string;
@@ -73,6 +73,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
   const { byInode, failed } = peersOf(dump);
   for (const dumped of byInode.values()) {
     const { entry, socket } = dumped;
+    if (entry.uflags === USK_SERVICE) continue;
     const problem =
       socket.peer !== 0
         ? checkPeer(dumped, byInode, dump, kernel(dump))

@@ -7,10 +7,12 @@ import { byteString } from '../../../base/bytes.ts';
 import { assert } from '../../../base/errors.ts';
 import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import { restoredResponse } from '../../../image/rpc-messages.ts';
 import { F_SETFL, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { PR_SET_DUMPABLE, PR_SET_SECUREBITS } from '../../../linux/abi/prctl.ts';
 import {
   AF_UNIX,
+  MSG_NOSIGNAL,
   SHUT_RD,
   SHUT_RDWR,
   SHUT_WR,
@@ -19,6 +21,7 @@ import {
   SO_REUSEPORT,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
+  SOCK_STREAM,
   SOL_SOCKET,
 } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -110,6 +113,15 @@ export class SocketGroup {
     this.#remember(entry, fd, both);
     if (other !== undefined) this.#remember(other, otherFd, both);
     return otherFd;
+  }
+
+  /** The connection of a client to criu: the answer to its request waits in it, and the other end is closed. */
+  makeAnswered(entry: UnixSkEntry): void {
+    const { table } = this.home;
+    const other = this.makePair(entry);
+    const bytes = restoredResponse(entry.type === SOCK_STREAM);
+    table.doExpecting('answer the client', bytes.length, SYS.sendto, other, { bytes }, bytes.length, MSG_NOSIGNAL);
+    table.close(other);
   }
 
   /** accept4(2). */

@@ -2,7 +2,8 @@
  * UNIX sockets (man 7 unix) of the tree: alone, bound, listening, in pairs, with what waits in their queues.
  *
  * Peers outside the tree are refused, unless they are datagram sockets with a name, which can be connected to again
- * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd).
+ * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd). The connection to criu
+ * itself, of a program that asks to be dumped (RPC), comes back with the answer in it.
  *
  * Lost: the pid in SO_PEERCRED and the groups in SO_PEERGROUPS, which are those of the task that makes the socket again
  * (user and group are kept); times of receipt; credentials of messages that nobody has asked for (SO_PASSCRED); a message
@@ -27,7 +28,7 @@ import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
-import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export const unixSocket: FileKind = {
   type: FdTypes.UNIXSK,
@@ -89,6 +90,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     if (problem !== undefined) return problem;
   }
   const shutdown = SHUTDOWN[socket.shutdown & 3];
+  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
   return {
     id,
     ino: socket.ino,
@@ -104,6 +106,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
+    // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
+    ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
     ns_id: NETWORK_ID,
   };
 }
