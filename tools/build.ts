@@ -1,5 +1,5 @@
 /**
- * Builds dist/criu, one executable with the runtime inside.
+ * Builds dist/criu, one executable with the runtime inside, and the library for Node.js: dist/index.js with its types.
  *
  * A program that runs as root must not take orders from the folder it is started in, so reading of .env, bunfig.toml,
  * tsconfig.json and package.json at run time is switched off.
@@ -71,9 +71,28 @@ async function compile(entry: string, outfile: string, programs: BunPlugin): Pro
   assertBuilt(result, entry);
 }
 
+/** The library as modules for Node.js. Programs on Bun use the sources. Throws with the compiler's messages. */
+async function buildLibrary(): Promise<void> {
+  const result = await Bun.build({
+    entrypoints: [join(repository, 'src', 'index.ts')],
+    outdir: join(repository, 'dist'),
+    format: 'esm',
+    target: 'node',
+    splitting: true,
+    external: ['bun:ffi'],
+    naming: { chunk: 'library/[name]-[hash].[ext]' },
+  });
+  if (!result.success) throw new AggregateError(result.logs, 'cannot build the library');
+  const tsc = join(repository, 'node_modules', '.bin', 'tsc');
+  const types = Bun.spawnSync([tsc, '-p', join(repository, 'tsconfig.library.json')], { stdout: 'pipe' });
+  if (!types.success) throw new Error(`cannot make the types of the library: ${types.stdout.toString()}`);
+}
+
 if (import.meta.main) {
   const outfile = join(repository, 'dist', 'criu');
   mkdirSync(join(repository, 'dist'), { recursive: true });
   await buildExecutable(join(repository, 'src', 'cli', 'main.ts'), outfile);
+  rmSync(join(repository, 'dist', 'library'), { recursive: true, force: true });
+  await buildLibrary();
   console.log(`${outfile}: ${Math.round(statSync(outfile).size / 1024 / 1024)} MiB`);
 }

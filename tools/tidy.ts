@@ -8,7 +8,7 @@ import { join, posix, resolve } from 'node:path';
 const repository = resolve(import.meta.dir, '..');
 
 /** Files that are looked at. What is generated or recorded from a kernel is left out. */
-const LOOKED_AT = '{src,test,tools,proto,docs}/**/*.{ts,c,h,py,pl,sh,proto,md}';
+const LOOKED_AT = '{src,test,tools,proto,docs,examples}/**/*.{ts,c,h,py,pl,sh,proto,md}';
 const AT_THE_ROOT = '{*.md,*.json,.ci/*}';
 const LEFT_OUT = [/^src\/image\/gen\//, /\/fixtures\/.*\.txt$/, /^package-lock\.json$/, /^CHANGELOG\.md$/];
 
@@ -16,7 +16,6 @@ const LINES_MAX = 400;
 /** Files that are longer all the same, with the length they must not exceed. The list may only shrink. */
 const LONGER: Readonly<Record<string, number>> = {
   'src/linux/abi/syscall-numbers.ts': 420,
-  'src/options/table/general-options.ts': 450,
   'src/resources/fd/fd-table/plan-files.ts': 500,
 };
 
@@ -40,13 +39,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   crit: ['base', 'image', 'linux/abi'],
 };
 /** Folders at the top: they may import all others. */
-const TOP = new Set(['cli', 'rpc']);
+const TOP = new Set(['cli', 'rpc', 'library', 'index.ts']);
 /** Edges that are right although the table says otherwise, each with its reason. */
 const EXCEPTIONS: readonly (readonly [from: RegExp, to: RegExp])[] = [
   // The image directory does its own I/O; the codec beside it stays pure.
   [/^src\/image\/image-dir\.ts$/, /^src\/linux\//],
   // A dump and a restore read the clocks in the same way.
   [/^src\/dump\//, /^src\/restore\/clocks\.ts$/],
+  // The option table names the fields of requests; only their types.
+  [/^src\/options\//, /^src\/image\/gen\/rpc\.ts$/],
 ];
 
 export interface Offence {
@@ -129,6 +130,8 @@ function checkImport(path: string, specifier: string, isType: boolean): string |
 function checkPackage(path: string, specifier: string): string | undefined {
   if (specifier === 'bun:ffi') return path.startsWith('src/linux/') ? undefined : 'only src/linux imports bun:ffi';
   if (path.startsWith('src/proc/fixtures/')) return undefined;
+  // The client of the library runs on Node.js too, and starts the executable.
+  if (path === 'src/library/criu-client.ts' && specifier.startsWith('node:')) return undefined;
   return `src does not import ${specifier}: system calls are in src/linux, and the product has no dependencies`;
 }
 

@@ -64,7 +64,8 @@ export class CriuErrors extends CriuError {
   readonly errors: readonly CriuErrorFields[];
 
   constructor(summary: string, errors: readonly CriuErrorFields[]) {
-    super({ action: summary });
+    const crErrno = errors.find((error) => error.crErrno !== undefined)?.crErrno;
+    super({ action: summary, ...(crErrno === undefined ? {} : { crErrno }) });
     this.errors = errors;
   }
 

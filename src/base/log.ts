@@ -89,6 +89,14 @@ export class LogSink {
     return this.#firstError;
   }
 
+  /** Writes what is buffered. Returns the descriptor, which is the caller's to close; lines are kept again. */
+  detach(): number | undefined {
+    this.flush();
+    const fd = this.#fd;
+    this.#fd = undefined;
+    return fd;
+  }
+
   /**
    * Starts writing to `fd`, beginning with the lines kept so far. A file should be opened for appending, because
    * action scripts may write to it too.

@@ -5,10 +5,13 @@
  * (CRTOOLS_IMAGE_DIR) and, once known, the pid of the root task (CRTOOLS_INIT_PID). Its stdin is empty and its output
  * goes to the log, as in CRIU. Several scripts run in the order they were given (CRIU runs the last one first); all of
  * them run even when one fails.
+ *
+ * The client of a request (RPC) with notify_scripts is asked before any script; when it refuses, no script runs.
  */
 
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { fromByteString } from './startup.ts';
 
 export type Hook =
   | 'pre-stream'
@@ -26,6 +29,9 @@ export type Hook =
   | 'status-ready'
   | 'query-ext-files';
 
+/** Tells a client of a hook and waits for its answer; returns why the work must not go on, or undefined. */
+export type Notify = (hook: Hook, initPid: number | undefined) => string | undefined;
+
 export interface ScriptRun {
   /** --action-script, byte strings. */
   readonly scripts: readonly string[];
@@ -36,6 +42,7 @@ export interface ScriptRun {
   readonly log: Logger;
   /** Where output goes; the log's descriptor. */
   readonly outputFd: number;
+  readonly notify?: Notify | undefined;
 }
 
 /**
@@ -69,6 +76,8 @@ interface Failure {
 function runAll(run: ScriptRun): Failure[] {
   const { scripts, hook, log } = run;
   log.debug(`Running ${hook} scripts`);
+  const refusal = run.notify?.(hook, run.initPid);
+  if (refusal !== undefined) return [{ status: 1, fields: { action: refusal } }];
   if (scripts.length === 0) return [];
   log.flush();
   const failures: Failure[] = [];
@@ -84,12 +93,12 @@ function tryRunScript(script: string, { hook, imagesDir, initPid, outputFd }: Sc
   const env = {
     ...process.env,
     CRTOOLS_SCRIPT_ACTION: hook,
-    CRTOOLS_IMAGE_DIR: decode(imagesDir),
+    CRTOOLS_IMAGE_DIR: fromByteString(imagesDir),
     CRTOOLS_INIT_PID: initPid === undefined ? undefined : String(initPid),
   };
   let result: Bun.SyncSubprocess;
   try {
-    result = Bun.spawnSync([decode(script)], {
+    result = Bun.spawnSync([fromByteString(script)], {
       env,
       stdin: 'ignore',
       stdout: outputFd,
@@ -117,8 +126,3 @@ const SIGNALS: readonly string[] = [
   ...['', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1'],
   ...['SIGSEGV', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM'],
 ];
-
-/** The runtime takes text, not bytes; a name that is not UTF-8 cannot be started by it. */
-function decode(path: string): string {
-  return Buffer.from(path, 'latin1').toString('utf8');
-}

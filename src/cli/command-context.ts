@@ -5,7 +5,24 @@
  */
 
 import type { Logger } from '../base/log.ts';
-import type { CriuOptions } from '../options/criu-options.ts';
+import type { CriuOptions, ExternalResource } from '../options/criu-options.ts';
+import type { Notify } from './action-script.ts';
+
+/** The client of a request (RPC), for the commands that it asks for. */
+export interface RequestClient {
+  /** Inode of our end of the connection: the peer of the client's socket. */
+  readonly socketInode: number;
+  /** notify_scripts: the client wants to hear of hooks. */
+  readonly notify: Notify | undefined;
+  /** The hook query-ext-files: keys of `--external` that the client knows only now. Throws CriuError. */
+  queryExternal(): readonly ExternalResource[];
+  /** orphan_pts_master: takes the master sides of terminals whose slaves alone are in the tree. Throws CriuError. */
+  readonly offerMaster: ((fd: number) => void) | undefined;
+  /** Capabilities that this process has for its work and the client does not: no restored task may have them. */
+  readonly borrowedCapabilities: bigint;
+  /** Takes the pid of the restored root task for the answer. */
+  restored(pid: number): void;
+}
 
 export interface CommandContext {
   readonly options: Readonly<CriuOptions>;
@@ -17,8 +34,12 @@ export interface CommandContext {
   readonly logFd: number;
   /** Absolute, byte string; exists. */
   readonly imagesDir: string;
+  /** Absolute, byte string: where criu was started. */
+  readonly startDir: string;
   /** Absolute, byte string; the current directory. */
   readonly workDir: string;
+  /** Absent on the command line. */
+  readonly client?: RequestClient | undefined;
 }
 
 /**

@@ -97,6 +97,8 @@ function terminal(): ((text: string) => void) | undefined {
 }
 
 /** The progress of a command that moves memory. */
-export function memoryProgress({ options }: CommandContext, label: string, totalBytes: number): Progress {
-  return new Progress({ label, totalBytes, logLevel: options.logLevel, isLogOnStderr: options.logFile === undefined });
+export function memoryProgress({ options, client }: CommandContext, label: string, totalBytes: number): Progress {
+  // The terminal of a request belongs to its client.
+  const logLevel = client === undefined ? options.logLevel : 0;
+  return new Progress({ label, totalBytes, logLevel, isLogOnStderr: options.logFile === undefined });
 }

@@ -13,6 +13,8 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, tryListDirectory, tryLstat, tryOpen, tryReadFile, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
+import type { CommandLine, Environment } from '../options/parse-command-line.ts';
+import type { CommandContext } from './command-context.ts';
 import { GIT_ID, VERSION } from './version.ts';
 
 /** The log, not open yet. */
@@ -26,6 +28,11 @@ export function toByteString(text: string): string {
     if (text.charCodeAt(i) > 0x7f) return Buffer.from(text, 'utf8').toString('latin1');
   }
   return text;
+}
+
+/** The other way, for what the runtime gives to programs: it takes text, so a name that is not UTF-8 gets lost. */
+export function fromByteString(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
 /** `base` must be absolute. Does not look at the disk: ".." after a symbolic link is left to the kernel. */
@@ -53,6 +60,18 @@ export function commandLineWords(): string[] {
   if (typeof text === 'number') throw new CriuError({ action: `cannot read /proc/self/cmdline: ${errnoName(-text)}` });
   const all = text.split('\0').slice(0, -1);
   return all.slice(all.length - words.length);
+}
+
+/** The variables that set options, as byte strings. */
+export function readEnvironment(): Environment {
+  const { HOME, CRIU_CONFIG_FILE, CRIU_DEPRECATED, CRIU_LIBS_DIR } = process.env;
+  const bytes = (text: string | undefined): string | undefined => (text === undefined ? text : toByteString(text));
+  return {
+    HOME: bytes(HOME),
+    CRIU_CONFIG_FILE: bytes(CRIU_CONFIG_FILE),
+    CRIU_DEPRECATED,
+    CRIU_LIBS_DIR: bytes(CRIU_LIBS_DIR),
+  };
 }
 
 /** A file's content as a byte string; undefined when it does not exist. Throws CriuError when it cannot be read. */
@@ -169,4 +188,36 @@ export function assertNoPlugins(options: CriuOptions): void {
     action: `--libdir is not supported yet by this criu: cannot load ${plugins.join(', ')}`,
     remedy: 'leave out --libdir (and CRIU_LIBS_DIR) when the tree does not need these plugins',
   });
+}
+
+/** Everything up to the command, in CRIU's order: folders first, since the log is relative to the work folder. */
+export function prepare(sink: LogSink, command: CommandName, line: CommandLine): CommandContext {
+  const { options } = line;
+  closeDescriptors(options.closeFds, sink.logger);
+  const cwd = currentDirectory();
+  if (command === 'swrk') return workerContext(sink, line, cwd);
+  const imagesDir = openImagesDir(options, cwd);
+  const workDir = enterWorkDir(options, imagesDir, cwd);
+  openLog(sink, options);
+  for (const { level, text } of line.notes) sink.logger[level](text);
+  assertNoPidfile(command, options);
+  if (command === 'dump' || command === 'restore') assertNoPlugins(options);
+  for (const { fd } of options.inheritFds) assertInherited(fd, '--inherit-fd');
+  if (options.statusFd !== undefined) assertInherited(options.statusFd, '--status-fd');
+  return {
+    options,
+    args: line.args,
+    log: sink.logger.child(command),
+    logFd: sink.fd ?? 2,
+    imagesDir,
+    startDir: cwd,
+    workDir,
+  };
+}
+
+/** A worker gets its folders and its log with a request. */
+function workerContext(sink: LogSink, { options, args, notes }: CommandLine, cwd: string): CommandContext {
+  sink.open(2);
+  for (const { level, text } of notes) sink.logger[level](text);
+  return { options, args, log: sink.logger.child('swrk'), logFd: 2, imagesDir: cwd, startDir: cwd, workDir: cwd };
 }

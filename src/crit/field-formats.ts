@@ -123,6 +123,11 @@ export function tryParseNumber(text: string, name: string, options: FieldOptions
   return tryParseInteger(text);
 }
 
+/** The word for a number, where the dictionary has one. */
+export function wordOf(dictionary: string, name: string, value: number): string | undefined {
+  return wordsOf(dictionary, name)[value];
+}
+
 function wordsOf(dictionary: string, name: string): Readonly<Record<number, string>> {
   return WORDS[`${dictionary}.${name}`] ?? {};
 }

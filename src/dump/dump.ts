@@ -14,7 +14,7 @@ import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readFile, readProc } from '../linux/syscalls/fs.ts';
+import { readProc, readRecords } from '../linux/syscalls/fs.ts';
 import { parseSmaps } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
@@ -26,14 +26,17 @@ import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
 import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
-import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
+import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
+import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
+import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
@@ -43,6 +46,8 @@ import { chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
+  /** Names this dump, and what it leaves on the host. */
+  readonly runId: string;
   readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
@@ -65,8 +70,10 @@ export interface TakenDump {
   readonly statistics: DumpStatistics;
   /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
   complete(): void;
-  /** Takes back what was changed in the file system, for a tree that goes on. */
+  /** Takes back what was changed outside the images, for a tree that goes on. */
   undo(): void;
+  /** To be called for a tree that does not, when it has been killed. */
+  killed(): void;
 }
 
 /**
@@ -76,15 +83,14 @@ export interface TakenDump {
 export function dumpTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
   twins: Twins | undefined,
   options: DumpOptions,
   log: Logger,
 ): TakenDump {
   const files = new FilesDump(options, log);
   try {
-    const { statistics, complete } = takeTree(tree, images, prepared, twins, options, files, log);
-    return { statistics, complete, undo: () => files.rollback() };
+    const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
+    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
   } catch (error) {
     files.rollback();
     throw error;
@@ -94,15 +100,14 @@ export function dumpTree(
 function takeTree(
   tree: FrozenTree,
   images: ImageDir,
-  prepared: PreparedPages,
   twins: Twins | undefined,
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
-): Omit<TakenDump, 'undo'> {
+): Pick<TakenDump, 'statistics' | 'complete'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
-  const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
+  const problems: CriuErrorFields[] = [...sessionProblems(tree, options), ...findCompatProblems(tree.tasks)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
@@ -111,12 +116,15 @@ function takeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  for (const warning of findUsedSemaphores(tree)) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
+  using calls = new InterruptedCalls(tree);
   const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
-  const states = inspectTaskStates(dumped, filters, files, (task) => (withTwin.has(task) ? twins : undefined));
+  const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
+  const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
-  const memory = new MemoryDump(images, prepared, twins, options.onProgress);
+  const memory = new MemoryDump(images, twins, options.onProgress);
   memory.take(dumped, sharedObjects(files, segments));
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
@@ -140,12 +148,12 @@ function takeTree(
   const complete = () => {
     memory.complete();
     stopIfInterrupted();
-    writeInventory(images, namespaces);
+    writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
 
-function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
+function writeInventory(images: ImageDir, namespaces: NamespaceNumbers, options: DumpOptions): void {
   images.write('inventory', undefined, [
     {
       img_version: IMAGES_V1_1,
@@ -154,12 +162,18 @@ function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
       ns_per_id: true,
       root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
-      network_lock_method: 0,
+      network_lock_method: lockMethod(options),
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: options.runId,
     },
   ]);
+}
+
+/** network_lock_method of the inventory: what a restore, ours or CRIU's, has to undo. */
+function lockMethod({ networkLock }: DumpOptions): number {
+  if (networkLock === undefined) return NETWORK_LOCK_SKIP;
+  return typeof networkLock === 'object' && networkLock.isUsed ? NETWORK_LOCK_NFTABLES : NETWORK_LOCK_IPTABLES;
 }
 
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */
@@ -176,7 +190,8 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const smaps = `/proc/${task.pid}/smaps`;
-    const described = describeVmas(parseSmaps(readFile(smaps), smaps), task.label);
+    const mappings = parseSmaps(readRecords(smaps), smaps);
+    const described = describeVmas(mappings, task.label);
     problems.push(...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
@@ -184,7 +199,7 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid);
+    const pages = scanPages(task.pid, mappings);
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);

@@ -7,7 +7,7 @@ import type { FrozenTree } from './frozen-tree.ts';
 
 /**
  * Kills all tasks and waits until they are really gone, as far as a tracer can: zombies are left to their parents.
- * `meanwhile` is done while the kernel takes their memory apart, which takes 50 ms for a GiB.
+ * `meanwhile` is done while the kernel takes them apart, when they can no longer run.
  */
 export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGKILL);
@@ -19,7 +19,7 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
       if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
     }
   }
-  freezer.forget();
+  freezer.forget(true);
 }
 
 /** Leaves all tasks stopped as by a job-control stop. */

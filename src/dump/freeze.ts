@@ -70,7 +70,7 @@ export class Freezer {
           if (child === getpid()) {
             throw new CriuError({
               object: `task ${root}`,
-              action: 'cannot be dumped: criu itself is one of its descendants',
+              action: 'cannot be dumped: The criu itself is within dumped tree',
               remedy: 'start criu from outside of the tree',
             });
           }
@@ -96,8 +96,8 @@ export class Freezer {
   }
 
   /** The tasks are not ours any more. */
-  forget(): void {
-    this.#cgroup?.restore();
+  forget(areDead = false): void {
+    this.#cgroup?.restore(areDead);
     this.#seized.clear();
     for (const fd of this.#pidfds.splice(0)) close(fd);
   }

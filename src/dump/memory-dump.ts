@@ -6,10 +6,10 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import type { Range } from '../resources/mm/address-space.ts';
-import { copyRuns, type DumpRun, type PagesFile, type PlacedRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
+import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import type { PreparedPages } from '../resources/mm/prepared-pages.ts';
+import { PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Twins } from './twins.ts';
 
@@ -50,57 +50,66 @@ export class MemoryDump {
     memwriteUs: 0,
   };
   readonly #images: ImageDir;
-  readonly #prepared: PreparedPages;
   readonly #twins: Twins | undefined;
   readonly #onProgress: OnProgress | undefined;
   readonly #taken: Taken[] = [];
   #done = 0;
   #total = 0;
 
-  constructor(images: ImageDir, prepared: PreparedPages, twins: Twins | undefined, onProgress: OnProgress | undefined) {
+  constructor(images: ImageDir, twins: Twins | undefined, onProgress: OnProgress | undefined) {
     this.#images = images;
-    this.#prepared = prepared;
     this.#twins = twins;
     this.#onProgress = onProgress;
   }
 
   /** While the tree is frozen: shared memory, and of each task what no twin has. */
   take(tasks: readonly TaskPages[], objects: readonly MemoryObject[]): void {
-    this.#timed('memdumpUs', () => {
-      this.#total = tasks.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
-      for (const task of tasks) this.#takeTask(task);
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, this.#prepared.nextId);
+    this.#total = tasks.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
+    this.#work(() => {
+      for (const task of tasks) this.#takeTask(task, tasks.length > 1);
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, this.#taken.length + 1);
     });
   }
 
   /** The rest; the tree may run. */
   complete(): void {
-    this.#timed('memdumpUs', () => {
+    this.#work(() => {
       for (const { task, file, runs, rest } of this.#taken) {
         const twin = this.#twins?.of(task.pid);
-        if (twin !== undefined) this.#copy(twin, rest);
-        file.close();
+        if (twin !== undefined) this.#copy(twin, file, rest, true);
+        file[Symbol.dispose]();
         this.#images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
       }
     });
   }
 
-  #takeTask({ task, vmas, runs }: TaskPages): void {
-    const file = this.#prepared.fileOf(task.pid, this.#images);
+  /** When it fails, nothing stays open. */
+  #work(steps: () => void): void {
+    try {
+      this.#timed('memdumpUs', steps);
+    } catch (error) {
+      for (const { file } of this.#taken) file[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #takeTask({ task, vmas, runs }: TaskPages, isShared: boolean): void {
+    const file = new PagesFile(this.#images, this.#taken.length + 1);
     const placed = file.place(runs);
     const hasTwin = this.#twins?.of(task.pid) !== undefined;
     const [rest, now] = hasTwin ? split(placed) : [[], placed];
-    this.#copy(task.pid, now);
     this.#taken.push({ task, file, runs, rest });
+    this.#copy(task.pid, file, now, isShared || hasTwin);
+    if (rest.length === 0) file[Symbol.dispose]();
     this.statistics.pagesWritten += file.pages;
     this.statistics.pagesLazy += bytesOf(runs.filter(({ isLazy }) => isLazy)) / PAGE_BYTES;
     this.statistics.pagesScanned += bytesOf(vmas.map(({ entry }) => entry)) / PAGE_BYTES;
   }
 
-  #copy(pid: number, runs: readonly PlacedRun[]): void {
+  #copy(pid: number, file: PagesFile, runs: readonly PlacedRun[], isShared: boolean): void {
     stopIfInterrupted();
     this.#timed('memwriteUs', () =>
-      copyRuns(pid, runs, (bytes) => {
+      file.copy(pid, runs, isShared, (bytes) => {
         this.#done += bytes;
         this.#onProgress?.(this.#done, this.#total);
       }),

@@ -32,13 +32,19 @@ export class Questions {
   readonly #threads = new Map<number, ThreadQuestions>();
   readonly #leaders = new Map<number, TaskQuestions>();
 
-  forThread(thread: FrozenThread, outside: ThreadFacts): ThreadQuestions {
+  /** `addMore` adds what only this thread is asked. */
+  forThread(
+    thread: FrozenThread,
+    outside: ThreadFacts,
+    addMore: ((program: Program) => void) | undefined,
+  ): ThreadQuestions {
     const groups = thread.status.groups.length;
-    const isUsual = outside.pending.signals.length === 0;
+    const isUsual = outside.pending.signals.length === 0 && addMore === undefined;
     const known = isUsual ? this.#threads.get(groups) : undefined;
     if (known !== undefined) return known;
     const program = new Program();
     const questions = { program, token: inspectThread(program, thread, outside) };
+    addMore?.(program);
     if (isUsual) this.#threads.set(groups, questions);
     return questions;
   }

@@ -1,4 +1,5 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
+import type { Program } from '../agent/program.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
@@ -7,6 +8,11 @@ import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
+import {
+  type DescribedCall,
+  type InterruptedCalls,
+  MADE_AGAIN,
+} from '../resources/interrupted-call/interrupted-calls.ts';
 import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
@@ -64,12 +70,13 @@ export function inspectTaskStates(
   tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
   filters: SeccompFilters,
   files: FilesDump,
+  calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
   using guests = new DisposableStack();
   const questions = new Questions();
   const inspections = tasks.map(({ task, vmas }) => {
-    const inspection = askTask(task, vmas, questions, filters, files, twinsOf(task));
+    const inspection = askTask(task, vmas, questions, filters, files, calls, twinsOf(task));
     guests.use(inspection.guest);
     return inspection;
   });
@@ -90,21 +97,27 @@ function askTask(
   questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
+  calls: InterruptedCalls,
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
   const outsides = task.threads.map(readOutside);
   let tellFiles: ReturnType<FilesDump['ask']> | undefined;
   let tellTwins: ReturnType<Twins['ask']> | undefined;
+  const describeCalls = new Map<FrozenThread, () => DescribedCall>();
   const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
     tellFiles = files.ask(program, task.pid);
     for (const pid of task.deadTwins) addReap(program, pid);
     const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
     tellTwins = twins?.ask(program, task, shared);
+    describeCalls.set(task.leader, calls.ask(program, task.leader));
   });
   const asked = task.threads.map((thread, i): AskedThread => {
     const outside = at(outsides, i);
-    const asking = thread === task.leader ? leader : questions.forThread(thread, outside);
+    const addMore = calls.isAsked(thread)
+      ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
+      : undefined;
+    const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
     return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
@@ -124,7 +137,8 @@ function askTask(
       const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
       const cores = new Map<number, CoreEntry>();
       asked.forEach((one, i) => {
-        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), tc));
+        const call = describeCalls.get(one.thread)?.() ?? MADE_AGAIN;
+        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), call, tc));
       });
       return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), cores };
     },
@@ -136,13 +150,14 @@ function describeCore(
   { thread, outside, xstate }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
+  { isMadeAgain, rest }: DescribedCall,
   tc: TaskCoreEntry,
 ): CoreEntry {
   return {
     mtype: MARCH_X86_64,
     thread_info: {
       clear_tid_addr: clearTidAddr,
-      gpregs: describeRegisters(thread.registers),
+      gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
       tls: emptyTls(),
       xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
@@ -152,6 +167,7 @@ function describeCore(
       ...threadCore,
       ...seccomp,
       signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+      ...(rest === undefined ? {} : { interrupted_call_ext: rest }),
     },
   };
 }

@@ -343,3 +343,32 @@ export function imageFileName(kind: ImageKindName, id?: number | string): string
     return format === '%x' && typeof id === 'number' ? id.toString(16) : String(id);
   });
 }
+
+export interface ParsedFileName {
+  readonly kind: ImageKindName;
+  /** The number or word in the name, as it stands there; undefined when the kind has none. */
+  readonly id: string | undefined;
+}
+
+/** The kind of an image file by its name; undefined when no image is called so. */
+export function parseImageFileName(name: string): ParsedFileName | undefined {
+  for (const kind of Object.keys(IMAGE_KINDS) as ImageKindName[]) {
+    const id = idIn(IMAGE_KINDS[kind].fileName, name);
+    if (id !== undefined) return { kind, id: id === '' ? undefined : id };
+  }
+  return undefined;
+}
+
+const ID_FORMS: Readonly<Record<string, RegExp>> = { u: /^[0-9]+$/, d: /^-?[0-9]+$/, x: /^[0-9a-f]+$/, s: /^[a-z]+$/ };
+
+/** What stands for the number in a file name; '' when there is none in the form. */
+function idIn(form: string, name: string): string | undefined {
+  const match = /%l?([udxs])/.exec(form);
+  if (match === null) return form === name ? '' : undefined;
+  const before = form.slice(0, match.index);
+  const after = form.slice(match.index + match[0].length);
+  if (name.length <= before.length + after.length || !name.startsWith(before) || !name.endsWith(after))
+    return undefined;
+  const id = name.slice(before.length, name.length - after.length);
+  return ID_FORMS[match[1] ?? '']?.test(id) === true ? id : undefined;
+}

@@ -72,7 +72,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'service',
     usage: 'service [OPTION...]',
     summary: 'answer requests (RPC) on a socket',
-    capability: 'later',
+    capability: 'built',
   },
   {
     name: 'dedup',
@@ -86,7 +86,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: 'show and edit images, see criu crit --help',
     capability: 'built',
   },
-  { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'later' },
+  { name: 'swrk', usage: undefined, summary: 'answer requests (RPC) on a descriptor', capability: 'built' },
   {
     name: 'exec',
     usage: undefined,

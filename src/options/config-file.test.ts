@@ -38,6 +38,7 @@ describe('values', () => {
   });
   test('keep their bytes', () => {
     expect(words('root /\xff\xe4')).toEqual(['--root=/\xff\xe4']);
+    expect(words('log-file=/tmp/a=b')).toEqual(['--log-file=/tmp/a=b']);
   });
 });
 
@@ -48,7 +49,7 @@ describe('mistakes', () => {
     ['\nroot a b # c', "unexpected 'b # c' after the value; put values with blanks in double quotes"],
     ['\nroot "a" b', "unexpected 'b' after the value; put values with blanks in double quotes"],
     ['\n--tree 5', "'--tree': options are written without the leading dashes in a configuration file"],
-    ['\ntree=5', '\'tree=5\': the value stands after a blank, not after "="'],
+    ['\ntree=5 6', "unexpected '6' after 'tree=5': one value is enough"],
     ['\n\0', 'the line has a zero byte: this is not a text file'],
   ];
   test.each(mistakes)('%j', (text, message) => {

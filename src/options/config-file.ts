@@ -1,5 +1,6 @@
 /**
- * Configuration files: one option a line, without the dashes, with its value after blanks.
+ * Configuration files: one option a line, without the dashes, with its value after blanks, or after "=" as callers
+ * of CRIU write it.
  *
  * "#" begins a comment, except in double quotes; `\"` is a quote, every other backslash is itself. Pure.
  * Where we differ from CRIU 4.2 on purpose: "#" inside quotes belongs to the value, an optional value counts
@@ -48,8 +49,13 @@ function parseLine(text: string, line: number): ConfigLine | undefined {
       `'${name}': options are written without the leading dashes in a configuration file`,
     );
   }
-  if (name.includes('=')) throw new ConfigLineError(line, `'${name}': the value stands after a blank, not after "="`);
   const value = parseValue(after, line);
+  const equals = name.indexOf('=');
+  if (equals >= 0) {
+    if (value !== undefined)
+      throw new ConfigLineError(line, `unexpected '${value}' after '${name}': one value is enough`);
+    return { word: `--${name}`, name: name.slice(0, equals), line };
+  }
   return { word: value === undefined ? `--${name}` : `--${name}=${value}`, name, line };
 }
 

@@ -1,5 +1,6 @@
 /** What a row of the option table says. */
 
+import type { CriuOpts } from '../image/gen/rpc.ts';
 import type { CommandName } from './commands.ts';
 import type { CriuOptions } from './criu-options.ts';
 
@@ -21,6 +22,25 @@ export interface Given {
   /** false for `--no-NAME`. */
   readonly isOn: boolean;
 }
+
+/**
+ * The values of an option in a request: a text as the command line would have it, or whether a flag is on. false takes
+ * back what a configuration file has said, also where the command line has no `--no-NAME`.
+ */
+export type RpcValues = readonly (string | boolean)[];
+
+/**
+ * Fields of criu_opts with the meaning of an option. A name alone is enough for a flag, a text, a number, or a list of
+ * them; anything else says how it is translated. `folder` names a folder that the client has open.
+ */
+export type RpcSource =
+  | keyof CriuOpts
+  | {
+      readonly [Field in keyof CriuOpts]?: (
+        value: NonNullable<CriuOpts[Field]>,
+        folder: (fd: number) => string,
+      ) => RpcValues;
+    };
 
 export type OptionGroup =
   | 'general'
@@ -45,12 +65,12 @@ interface OptionText {
   readonly group: OptionGroup;
   /** The commands on which it has an effect. */
   readonly commands: 'all' | readonly CommandName[];
-  /** The field of criu_opts (RPC) with the same meaning; null when there is none. */
-  readonly rpc: string | null;
+  /** What of a request (RPC) gives this option; null when nothing does. */
+  readonly rpc: RpcSource | null;
   /** 'later': refused by name when given to a command on which it has an effect. */
   readonly capability: 'built' | 'later';
-  /** For options of which only some values are built: the text to refuse, such as "--external tty[8801:d]". */
-  readonly laterWhen?: (given: Given) => string | undefined;
+  /** For options of which only some values or uses are built: the text to refuse, such as "--external tty[8801:d]". */
+  readonly laterWhen?: (given: Given, command: CommandName) => string | undefined;
   /** Our own words; one to four sentences. */
   readonly help: string;
   /** An old spelling: accepted, not shown in the help of a command. */

@@ -9,8 +9,9 @@ import { FILE_OPTIONS } from './table/file-options.ts';
 import { GENERAL_OPTIONS } from './table/general-options.ts';
 import { MEMORY_OPTIONS } from './table/memory-options.ts';
 import { NAMESPACE_OPTIONS } from './table/namespace-options.ts';
+import { TREE_OPTIONS } from './table/tree-options.ts';
 
-const ROWS = [...GENERAL_OPTIONS, ...FILE_OPTIONS, ...NAMESPACE_OPTIONS, ...MEMORY_OPTIONS] as const;
+const ROWS = [...GENERAL_OPTIONS, ...TREE_OPTIONS, ...FILE_OPTIONS, ...NAMESPACE_OPTIONS, ...MEMORY_OPTIONS] as const;
 
 /** Filled in by the row of another field: -x INODES beside -x, mnt[]:FLAGS beside --external, --all. */
 type FilledBeside = 'externalUnixInodes' | 'externalMountsAuto';

@@ -74,16 +74,20 @@ export function parseCommandLine(words: readonly string[], env: Environment, rea
   return { command: command.name, topic: undefined, args, options: state.options, notes };
 }
 
-interface State {
+/** Options while they are gathered from their sources. */
+export interface State {
   readonly options: CriuOptions;
   readonly given: (Given & { readonly spec: OptionSpec })[];
   readonly notes: Note[];
 }
 
-interface OptionId {
+export interface OptionId {
   readonly spec: OptionSpec;
   readonly isOn: boolean;
 }
+
+/** `criu swrk FD service`: the client is not who has started this process. */
+export const SERVICE_WORKER = 'service';
 
 const nothing = { topic: undefined, args: [], notes: [] } as const;
 
@@ -102,7 +106,7 @@ function helpFor(words: readonly string[]): CommandLine {
 }
 
 /** The table as getopt wants it. */
-function optionSet(): OptionSet<OptionId> {
+export function optionSet(): OptionSet<OptionId> {
   const long: LongOption<OptionId>[] = [];
   const short: ShortOption<OptionId>[] = [];
   for (const spec of OPTION_TABLE) {
@@ -115,7 +119,7 @@ function optionSet(): OptionSet<OptionId> {
   return { long, short };
 }
 
-function applyOption({ id, spelling, value }: GivenOption<OptionId>, state: State, position: string): void {
+export function applyOption({ id, spelling, value }: GivenOption<OptionId>, state: State, position: string): void {
   const { spec, isOn } = id;
   const given: Given = { spelling, value, isOn };
   try {
@@ -138,12 +142,12 @@ function apply(spec: OptionSpec, given: Given, options: CriuOptions): void {
   }
 }
 
-function isGiven(state: State, long: string): boolean {
+export function isGiven(state: State, long: string): boolean {
   for (const { spec } of state.given) if (spec.long === long) return true;
   return false;
 }
 
-function readConfigFiles(
+export function readConfigFiles(
   cli: readonly GivenOption<OptionId>[],
   env: Environment,
   readFile: ReadFile,
@@ -172,7 +176,7 @@ function readConfigFiles(
 }
 
 /** Returns false when the file does not exist. */
-function readConfigFile(path: string, readFile: ReadFile, set: OptionSet<OptionId>, state: State): boolean {
+export function readConfigFile(path: string, readFile: ReadFile, set: OptionSet<OptionId>, state: State): boolean {
   const text = readFile(path);
   if (text === undefined) return false;
   state.notes.push({ level: 'debug', text: `Parsing config file ${path}` });
@@ -208,7 +212,8 @@ function argumentsOf(command: CommandSpec, rest: readonly string[], options: Cri
   const { name } = command;
   if (name === 'exec' || name === 'show' || name === 'crit') return rest;
   if (name === 'swrk') {
-    if (rest.length !== 1) throw new UsageError('Usage: criu swrk <fd>', false);
+    // The second word is how the service starts a worker.
+    if (rest.length !== 1 && rest[1] !== SERVICE_WORKER) throw new UsageError('Usage: criu swrk <fd>', false);
     return rest;
   }
   if (options.execCmd) return rest;
@@ -227,14 +232,14 @@ function assertCpuinfoAction(action: string | undefined): void {
 }
 
 /** Commands and options that this release does not do yet are refused by name before anything is touched. */
-function refuseWhatComesLater(command: CommandSpec, args: readonly string[], state: State): void {
+export function refuseWhatComesLater(command: CommandSpec, args: readonly string[], state: State): void {
   if (command.capability === 'later') throw notSupportedYet([command.name, ...args].join(' '));
   for (const given of state.given) {
     const { spec } = given;
     const isConcerned = spec.commands === 'all' || spec.commands.includes(command.name);
     if (!given.isOn || !isConcerned || isTakenBack(spec, state.options)) continue;
     if (spec.capability === 'later') throw notSupportedYet(given.spelling);
-    const refused = spec.laterWhen?.(given);
+    const refused = spec.laterWhen?.(given, command.name);
     if (refused !== undefined) throw notSupportedYet(refused);
   }
 }

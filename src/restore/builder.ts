@@ -8,7 +8,7 @@
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
  */
 import { Program, type Result } from '../agent/program.ts';
-import { assert, CriuError } from '../base/errors.ts';
+import { CriuError } from '../base/errors.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
@@ -20,9 +20,9 @@ import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { tryWait } from '../linux/syscalls/process.ts';
-import { fillMemory, MappedFile } from '../resources/mm/fill-memory.ts';
-import { type MemoryPlan, type ParentMemory, planMemory, type TaskMemory } from '../resources/mm/memory-plan.ts';
-import { pageRuns } from '../resources/mm/pages-image.ts';
+import { fillMemory, MappedFiles } from '../resources/mm/fill-memory.ts';
+import { type MemoryPlan, type ParentMemory, planMemory } from '../resources/mm/memory-plan.ts';
+import { cut, type PageRun } from '../resources/mm/pages-image.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
 import { planMoveVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
@@ -45,7 +45,7 @@ export interface BuiltTask {
 export class TreeBuilder {
   readonly #context: RestoreContext;
   readonly #built: BuiltTask[] = [];
-  readonly #pages = new Map<number, MappedFile>();
+  readonly #files = new MappedFiles();
   readonly #pids: number[] = [];
   #bytesFilled = 0;
   #pagesCompared = 0;
@@ -79,21 +79,20 @@ export class TreeBuilder {
   }
 
   [Symbol.dispose](): void {
-    for (const file of this.#pages.values()) file[Symbol.dispose]();
+    this.#files[Symbol.dispose]();
   }
 
-  #buildTask(task: RestoreTask, host: HostTask, program: Program, parent: InheritedMemory | undefined): void {
-    const pages = this.#pagesOf(task);
-    const memory = { vmas: task.mm.vmas, runs: pageRuns(task.pagemap, `pagemap-${task.pid}.img`) };
-    const plan = planMemory(memory, parent?.memory, (own, theirs) => this.#equal(pages, own, parent?.pages, theirs));
-    this.#planMemory(program, task, plan, parent?.memory);
+  #buildTask(task: RestoreTask, host: HostTask, program: Program, parent: ParentMemory | undefined): void {
+    const memory = { vmas: task.mm.vmas, runs: task.runs };
+    const plan = planMemory(memory, parent, (own, theirs) => this.#equal(own, theirs));
+    this.#planMemory(program, task, plan, parent);
     program.stop();
     this.#run(host, task, program);
-    fillMemory(task.pid, plan.write, pages, (bytes) => this.#tell(bytes));
-    this.#overwrite(task.pid, plan, pages);
-    for (const ring of task.mm.aios) this.#restoreRing(task, host, ring, memory, pages);
+    fillMemory(task.pid, plan.write, this.#files, (bytes) => this.#tell(bytes));
+    this.#overwrite(task.pid, plan);
+    for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
     this.#built.push({ task, host, writable: plan.writable });
-    this.#forkChildren(task, host, { memory: { ...memory, writable: plan.writable }, pages });
+    this.#forkChildren(task, host, { ...memory, writable: plan.writable });
   }
 
   #tell(bytes: number): void {
@@ -132,48 +131,36 @@ export class TreeBuilder {
     planAttachments(program, task.mm.vmas, taken, segments.sizeOf);
   }
 
-  #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry, memory: TaskMemory, pages: MappedFile): void {
+  #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry): void {
     const { id, ring_len } = ring;
-    const run = memory.runs.find(({ address, bytes }) => address <= id && id + ring_len <= address + bytes);
-    if (run === undefined) {
+    const [run, ...others] = cut(task.runs, id, ring_len) ?? [];
+    if (run === undefined || others.length > 0) {
       const action = `has a ring of asynchronous I/O at ${id.toString(16)}, but the images do not have its content`;
       throw new CriuError({ object: task.label, action });
     }
     try {
-      restoreRing(host, ring, pages.view(run.offset + id - run.address, ring_len));
+      restoreRing(host, ring, this.#files.view(run));
     } catch (error) {
       throw named(error, task.label);
     }
   }
 
-  #pagesOf(task: RestoreTask): MappedFile {
-    const id = task.pagemap.head.pages_id;
-    let file = this.#pages.get(id);
-    if (file === undefined) {
-      file = new MappedFile(this.#context.images.imagePath('pages', id));
-      this.#pages.set(id, file);
-    }
-    return file;
-  }
-
-  #equal(own: MappedFile, offset: number, parent: MappedFile | undefined, parentOffset: number): boolean {
-    assert(parent !== undefined, 'inherited pages have a parent');
+  #equal(own: PageRun, theirs: PageRun): boolean {
     this.#pagesCompared++;
-    const equal = Buffer.compare(own.view(offset, 4096), parent.view(parentOffset, 4096)) === 0;
-    if (equal) this.#pagesShared++;
-    return equal;
+    return Buffer.compare(this.#files.view(own), this.#files.view(theirs)) === 0;
   }
 
-  #overwrite(pid: number, plan: MemoryPlan, pages: MappedFile): void {
+  #overwrite(pid: number, plan: MemoryPlan): void {
     const count = (runs: readonly { bytes: number }[]) => runs.reduce((sum, { bytes }) => sum + bytes / 4096, 0);
+    this.#pagesShared += plan.sharedPages;
     this.#pagesWritten += count(plan.write) + count(plan.overwrite);
     if (plan.overwrite.length === 0) return;
     using memory = new ForcedMemory(pid);
-    for (const { address, bytes, offset } of plan.overwrite) memory.write(address, pages.view(offset, bytes));
+    for (const run of plan.overwrite) memory.write(run.address, this.#files.view(run));
   }
 
   /** Forks the children, in the order of births.ts. */
-  #forkChildren(task: RestoreTask, host: HostTask, parent: InheritedMemory): void {
+  #forkChildren(task: RestoreTask, host: HostTask, parent: ParentMemory): void {
     const births = this.#context.births.get(task.pid);
     const leadsSession = task.sid === task.pid;
     const leadsGroup = task.pgid === task.pid;
@@ -204,7 +191,7 @@ export class TreeBuilder {
   }
 
   /** A helper does its work at once; a session helper is dead when this returns. */
-  #startHelper(task: RestoreTask, host: HostTask, pid: number, made: number, parent: InheritedMemory): void {
+  #startHelper(task: RestoreTask, host: HostTask, pid: number, made: number, parent: ParentMemory): void {
     this.#checkPid(made, pid, `helper ${pid} of ${task.label}`);
     const helper = host.adopt(pid);
     const session = this.#context.births.get(task.pid)?.sessions.find((candidate) => candidate.pid === pid);
@@ -233,7 +220,7 @@ export class TreeBuilder {
     this.#run(host, task, program);
   }
 
-  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: InheritedMemory): void {
+  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: ParentMemory): void {
     this.#checkPid(host.result(result), child.pid, child.label);
     const childHost = host.adopt(child.pid);
     if (child.kind === 'task') {
@@ -257,12 +244,6 @@ export class TreeBuilder {
       throw new CriuError({ object: label, action: `cannot be created (clone3: ${how})` });
     }
   }
-}
-
-/** Memory that a child is born with. */
-interface InheritedMemory {
-  readonly memory: ParentMemory;
-  readonly pages: MappedFile;
 }
 
 /** Lets a helper die; its parent can reap it then. */

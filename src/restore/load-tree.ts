@@ -1,6 +1,7 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
+import { UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
@@ -14,6 +15,7 @@ import {
   withOldSeccomp,
 } from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
+import { PagesIndex } from '../resources/mm/pages-image.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
@@ -30,7 +32,8 @@ export function loadTree(images: ImageDir): RestoreTree {
   const tables = new Map<number, readonly FdinfoEntry[]>();
   const hasEmptyImages = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, hasEmptyImages, tables);
-  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable));
+  const pages = new PagesIndex(images);
+  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
@@ -68,7 +71,7 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   return ordered;
 }
 
-function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable): RestoreMember {
+function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const readCore = images.readOne('core', pid);
   const isOld = isOldTask(readCore);
@@ -85,6 +88,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
+  const pagemap = images.read('pagemap', pid);
   return {
     kind: 'task',
     pid,
@@ -94,7 +98,8 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable):
     core,
     ids,
     mm: completeMm(images, pid, images.readOne('mm', pid)),
-    pagemap: images.read('pagemap', pid),
+    pagemap,
+    runs: pages.runs('pagemap', pid, pagemap),
     fs: images.readOne('fs', pid),
     fds: readTable(ids.files_id),
     threads,
@@ -130,5 +135,9 @@ const MARCH_X86_64 = 1;
 function checkCore(core: CoreEntry, object: string): void {
   if (core.mtype !== MARCH_X86_64) {
     throw new CriuError({ object, action: 'was dumped on another kind of CPU', why: 'these images are not of x86-64' });
+  }
+  if (core.thread_info?.gpregs.mode === UserX86RegsMode.COMPAT) {
+    const why = 'programs of 32 bits are not supported by this criu';
+    throw new CriuError({ object, action: 'cannot be restored: it executes 32-bit code', why });
   }
 }

@@ -5,6 +5,7 @@ import type { FsEntry } from '../image/gen/fs.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import type { Pagemap } from '../image/image-kinds.ts';
+import type { PageRun } from '../resources/mm/pages-image.ts';
 
 export interface RestoreThread {
   readonly tid: number;
@@ -22,6 +23,8 @@ export interface RestoreTask {
   readonly ids: TaskKobjIdsEntry;
   readonly mm: MmEntry;
   readonly pagemap: Pagemap;
+  /** Its pages, those of parent folders included, in order of address. */
+  readonly runs: readonly PageRun[];
   readonly fs: FsEntry;
   /** Descriptors of its table; tasks with equal `ids.files_id` share one table and one array. */
   readonly fds: readonly FdinfoEntry[];

@@ -10,8 +10,9 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
-import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
+import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
@@ -45,6 +46,8 @@ export interface RestoreOptions {
   readonly cgroups: RestoredCgroups;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
+  /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
+  readonly rootExists: () => void;
   /** Called when all is restored and nothing runs yet. When it throws, nothing is left of the tree. */
   readonly beforeResume: () => void;
 }
@@ -73,7 +76,7 @@ export function restoreTree(
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
-  checkVdso(tree, images, ownCode);
+  checkVdso(tree, ownCode);
   const parkedVdso = parked(ownVdso, parking.start);
   const context: RestoreContext = {
     tree,
@@ -99,6 +102,7 @@ export function restoreTree(
   try {
     root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
     cgroups.enter(tree.root, runIn(root));
+    options.rootExists();
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
@@ -117,7 +121,7 @@ export function restoreTree(
       forkingUs,
     };
   } catch (error) {
-    if (root !== undefined) killAll([...builder.pids].reverse());
+    if (root !== undefined) killAll([...new Set([root.pid, ...builder.pids])].reverse());
     throw error;
   }
 }
@@ -148,11 +152,20 @@ function readTaskNow(): TaskNow {
   };
 }
 
-/** Kills half-built tasks and waits until nobody is left whom we trace or who is our child. */
+/** Kills half-built tasks and waits until they are gone, but for no other child of this process. */
 function killAll(pids: readonly number[]): void {
+  const tids = pids.flatMap((pid) => {
+    const names = tryListDirectory(`/proc/${pid}/task`);
+    return typeof names === 'number' ? [] : names.map(Number).filter((tid) => tid !== pid);
+  });
   for (const pid of pids) kill(pid, SIGKILL);
   // Threads that we trace are reported to us, and before their leader.
-  while (typeof tryWait(-1) === 'object');
+  for (const tid of [...tids, ...pids]) {
+    for (;;) {
+      const waited = tryWait(tid);
+      if (typeof waited !== 'object' || !WIFSTOPPED(waited.status)) break;
+    }
+  }
 }
 
 /** The pieces, one after the other, from `address` on. */

@@ -17,6 +17,7 @@ import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { kill, tgkill, tryWait } from '../linux/syscalls/process.ts';
+import { reenterCall } from '../resources/interrupted-call/reenter-call.ts';
 import { isSpecial } from '../resources/mm/restore-vmas.ts';
 import { signalsToSend } from '../resources/signals/signal-queues.ts';
 import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
@@ -166,6 +167,7 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): v
       why: 'the agent is unmapped through it',
     });
   }
+  const calls = task.threads.map(({ tid, core }) => reenterCall(task.pid, tid, core, syscallAt, host.programAddress));
   unmapHome(task.pid, syscallAt, host.home);
   const { tc } = task.core;
   const attributes = { oomScoreAdj: tc?.oom_score_adj, coredumpFilter: tc?.coredump_filter_ext };
@@ -175,4 +177,5 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): v
     const dispatch = core.thread_core?.syscall_dispatch_ext;
     if (dispatch !== undefined) writeSyscallDispatch(tid, dispatch);
   }
+  for (const goOn of calls) goOn();
 }

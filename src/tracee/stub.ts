@@ -10,6 +10,7 @@ import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
 import { Program, type ProgramArg, type Result } from '../agent/program.ts';
 import { bytesOf } from '../base/bytes.ts';
 import { assert, CriuError } from '../base/errors.ts';
+import { CAP_SYS_ADMIN, CAP_SYS_TIME } from '../linux/abi/capability.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_EMPTY_PATH, AT_FDCWD, O_WRONLY } from '../linux/abi/fcntl.ts';
 import {
@@ -27,6 +28,7 @@ import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi
 import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
+import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { ptrace } from '../linux/syscalls/process.ts';
 import { OwnProgram } from './clone-agent.ts';
@@ -170,6 +172,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
   if (!sibling) add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
   if (clockOffsets !== undefined) {
     const text = bytesOf(clockOffsets);
+    raiseForClocks(p);
     add('unshare(CLONE_NEWTIME)', SYS.unshare, CLONE_NEWTIME);
     const fd = add('open timens_offsets', SYS.openat, AT_FDCWD, p.string('/proc/self/timens_offsets'), O_WRONLY);
     add('write timens_offsets', SYS.write, fd, p.data(text), text.length);
@@ -191,6 +194,18 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
   check('clone3', result, `set_tid ${pid}`);
   assert(result === pid, 'clone3 returns the pid that was asked for');
   for (const [what, op] of ops) check(what, own.result(op));
+}
+
+/**
+ * A worker for a client that is not root has these capabilities at hand, but they have no effect (rpc/client.ts). Only
+ * this child raises them, and loses them when it executes the stub.
+ */
+function raiseForClocks(p: Program): void {
+  const wanted = capabilityMask(CAP_SYS_ADMIN, CAP_SYS_TIME);
+  const { effective, permitted, inheritable } = getCapabilities();
+  if ((effective & wanted) === wanted || (permitted & wanted) !== wanted) return;
+  const data = capabilityData({ effective: effective | wanted, permitted, inheritable });
+  p.call(SYS.capset, p.data(new Uint8Array(capabilityHeader().buffer)), p.data(new Uint8Array(data.buffer)));
 }
 
 const EXEC_FAILED = 127;

@@ -109,7 +109,11 @@ export function waitForSystemCall(thread: GuestThread, putOff: PutOffStops): voi
     if (stop === 'gone') throw threadDied(thread);
     // With PTRACE_O_TRACESYSGOOD, as a task that must survive us has it, or without, as a stub.
     if (stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP) return;
-    if (stop.kind === 'signal' && stop.signal === SIGSTOP) putOff.add(thread.tid);
+    if (stop.kind === 'signal') {
+      // All others are blocked, but for faults of the thread itself, which would come again and again.
+      if (stop.signal !== SIGSTOP) throw threadDied(thread, stop.signal);
+      putOff.add(thread.tid);
+    }
     goToSystemCall(thread.tid);
   }
 }

@@ -50,6 +50,8 @@ export interface RoundTripOptions extends StartOptions {
   readonly leaveRunning?: boolean;
   /** Keys of the /proc picture ("PID/what") that may differ; each use needs a reason beside it. */
   readonly ignore?: readonly RegExp[];
+  /** Runs before each dump. */
+  readonly beforeDump?: (specimen: Specimen) => Promise<void>;
   /** Runs after the dump, before the restore. */
   readonly beforeRestore?: (specimen: Specimen) => void | Promise<void>;
   /** Runs before each dump and after each check, for what only an outsider can see. */
@@ -192,6 +194,7 @@ export async function roundTrip(program: string, options: RoundTripOptions = {})
 
 async function oneRound(specimen: Specimen, round: number, options: RoundTripOptions): Promise<void> {
   const imagesDir = makeImagesDir(specimen, `images-${round}`);
+  await options.beforeDump?.(specimen);
   const tree = readTree(specimen.pid);
   const before = readProcSnapshot(tree);
   options.observe?.(specimen);

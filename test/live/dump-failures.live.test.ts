@@ -42,6 +42,16 @@ liveCase('objects that no checkpoint can hold are refused, all at once, by task 
   expect(result.output).toMatch(/\bfd 41\b.*\bfd 42\b/s);
 });
 
+liveCase('a task that executes 32-bit code is refused', async () => {
+  const specimen = await startProgram('compat-mode');
+  const child = readTree(specimen.pid)[1];
+  const result = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.log).toContain(
+    `task ${child} 'compat-mode': cannot be dumped: it executes 32-bit code: programs of 32 bits are not supported by this ` +
+      'criu; use a build of the program for x86-64',
+  );
+});
+
 liveCase('a dump of an unsupported object fails and the program runs on', async () => {
   const specimen = await startProgram('unsupported');
   await expectRefusal(specimen, makeImagesDir(specimen, 'images'));

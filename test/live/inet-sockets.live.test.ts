@@ -16,6 +16,19 @@ liveTest('TCP connections inside the tree survive with --tcp-established', 'inet
   ignore: newInodes,
 });
 
+for (const [family, argument] of [
+  ['IPv4', '4'],
+  ['IPv6', '6'],
+  ['IPv4 in IPv6', 'm'],
+] as const) {
+  liveTest(`TCP connections to others survive in every state: ${family}`, 'inet-peers', {
+    args: [argument],
+    dumpArgs: ['--tcp-established', '--network-lock', 'nftables'],
+    restoreArgs: ['--tcp-established'],
+    ignore: newInodes,
+  });
+}
+
 liveCase('an established TCP connection is refused, naming --tcp-established', async () => {
   const specimen = await startProgram('inet-connected');
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));

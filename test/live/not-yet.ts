@@ -5,9 +5,6 @@
 
 /** What our own criu can't do yet. */
 export const notYet: Readonly<Record<string, string>> = {
-  'a blocked nanosleep goes on after the restore': 'it ends with EINTR: its restart block is in the kernel only',
-  'a blocked poll-timeout goes on after the restore': 'it ends with EINTR: its restart block is in the kernel only',
-  'a blocked futex-timeout goes on after the restore': 'it ends with EINTR: its restart block is in the kernel only',
   'SysV shared memory in an IPC namespace stays shared': 'IPC namespaces and SysV shared memory are refused',
 };
 

@@ -1,4 +1,5 @@
 /** Registers that hold a pattern while the task is checkpointed, and calls that it is blocked in. */
+import type { Specimen } from '../harness/harness.ts';
 import { liveTest } from '../harness/live-test.ts';
 
 liveTest('exe, cmdline, environ, auxv and the vdso survive', 'mm-fields', {
@@ -37,5 +38,19 @@ for (const call of calls) {
     ignore,
     leaveRunning: true,
     rounds: 1,
+  });
+}
+
+/** Dumped late in its second: made again with all of it, the call would take longer. Being stopped hides which one it is. */
+async function letTimePass({ pid }: Specimen): Promise<void> {
+  await Bun.sleep(600);
+  process.kill(pid, 'SIGSTOP');
+  process.kill(pid, 'SIGCONT');
+}
+for (const call of ['nanosleep', 'clock_nanosleep-relative', 'poll-timeout', 'futex-timeout']) {
+  liveTest(`a blocked ${call} goes on for the rest of its time only`, 'interrupted', {
+    args: [call, '1.5'],
+    rounds: 1,
+    beforeDump: letTimePass,
   });
 }

@@ -16,6 +16,9 @@ error: thing, round 1: $ criu dump
 (fail) three [3.00ms]
 (pass) four [3.00ms]
 (skip) five
+
+1 tests failed:
+(fail) three [3.00ms]
 `;
 
 test('results of a run, with the line that tells most', () => {

@@ -21,7 +21,10 @@ export function parseOutcomes(stderr: string, stdout: string): Map<string, Outco
       said.push(line);
       continue;
     }
-    outcomes.set(name, { state: state as Outcome['state'], why: state === 'fail' ? reason(said) : '' });
+    // At the end of a long run failures are listed once more, without what was said.
+    if (!outcomes.has(name)) {
+      outcomes.set(name, { state: state as Outcome['state'], why: state === 'fail' ? reason(said) : '' });
+    }
     said = [];
   }
   for (const [, name = '', why = ''] of stdout.matchAll(/^skipped: (.*?): (.*)$/gm)) {
@@ -34,7 +37,8 @@ export function parseOutcomes(stderr: string, stdout: string): Map<string, Outco
 function reason(said: readonly string[]): string {
   const error = said.findIndex((line) => line.startsWith('error: '));
   const lines = said.slice(Math.max(error, 0));
-  const fromLog = lines.find((line) => /\bError \(/.test(line) && !/FAILED\./.test(line));
+  const errors = lines.filter((line) => /\bError +\(/.test(line));
+  const fromLog = errors.find((line) => !/FAILED\./.test(line)) ?? errors[0];
   const first = lines[0]?.replace(/^error: /, '') ?? '';
   const isPicture = first.endsWith('/proc shows differences:');
   return (fromLog ?? (isPicture ? `${first} ${lines[1] ?? ''}` : first)).replace(/^\([\d.]+\) +/, '').trim();

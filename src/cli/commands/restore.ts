@@ -1,12 +1,17 @@
 /** `criu restore`: translates the options into a call of the module that does the work. */
 
 import { CriuError, CriuErrors } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
 import { ImageDir } from '../../image/image-dir.ts';
+import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
 import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
+import { capabilitiesOf } from '../../resources/creds/creds.ts';
+import { readLsmModule } from '../../resources/creds/lsm.ts';
+import { chooseLabels, parseLsmProfile } from '../../resources/creds/lsm-profile.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import { checkShellJob } from '../../restore/births.ts';
@@ -14,7 +19,7 @@ import { checkTree } from '../../restore/check-tree.ts';
 import { loadTree } from '../../restore/load-tree.ts';
 import { restoreTree } from '../../restore/restore.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
-import { runActionScripts } from '../action-script.ts';
+import { type Hook, runActionScripts } from '../action-script.ts';
 import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress } from '../progress.ts';
@@ -26,12 +31,15 @@ export function run(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
   const images = ImageDir.open(imagesDir);
-  refuseRoot(options.root);
+  warnOfRoot(options.root, log);
   const tree = loadTree(images);
+  refuseBorrowedRights(tree, context.client?.borrowedCapabilities ?? 0n);
+  const profile = options.lsmProfile === undefined ? undefined : parseLsmProfile(options.lsmProfile);
+  chooseLabels(tree, profile, readLsmModule());
   checkShellJob(tree, options.shellJob);
   checkTree(tree, images);
   checkCpu(tree, images, options.cpuCap);
-  const hook = (name: 'pre-restore' | 'post-restore' | 'pre-resume' | 'post-resume') =>
+  const hook = (name: Hook) =>
     runActionScripts({
       scripts: options.actionScripts,
       hook: name,
@@ -39,6 +47,7 @@ export function run(context: CommandContext): number {
       initPid: name === 'pre-restore' ? undefined : tree.root.pid,
       log,
       outputFd: context.logFd,
+      notify: context.client?.notify,
     });
   // Files may be open in them.
   using cgroups = new RestoredCgroups(images.tryReadOne('cgroup'), tree, cgroupOptions(options), log.child('cg'));
@@ -47,7 +56,7 @@ export function run(context: CommandContext): number {
   using files = planFiles({
     tree,
     images,
-    options,
+    options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: restoreSystem,
   });
@@ -63,10 +72,15 @@ export function run(context: CommandContext): number {
       sibling: options.restoreSibling,
       leaveStopped: options.finalState === 'stopped',
       cgroups,
+      rootExists: () => {
+        hook('setup-namespaces');
+        hook('post-setup-namespaces');
+      },
       beforeResume: () => {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        files.resume();
         hook('pre-resume');
       },
     },
@@ -93,6 +107,7 @@ export function run(context: CommandContext): number {
   ]);
   if (options.displayStats) for (const line of formatRestoreStats(stats)) log.message(line);
   hook('post-resume');
+  context.client?.restored(tree.root.pid);
   log.info(RESTORE_FINISHED);
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
@@ -120,14 +135,31 @@ function waitForRoot(pid: number): number {
   }
 }
 
-/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. */
-function refuseRoot(root: string | undefined): void {
+/** Images may say anything: a client must not get more from them than it has. */
+function refuseBorrowedRights(tree: RestoreTree, borrowed: bigint): void {
+  const wanting = tree.tasks.filter(({ threads }) =>
+    threads.some(({ core }) => {
+      const creds = core.thread_core?.creds;
+      return creds !== undefined && (capabilitiesOf(creds) & borrowed) !== 0n;
+    }),
+  );
+  if (wanting.length === 0) return;
+  throw new CriuErrors(
+    'the process tree cannot be restored',
+    wanting.map(({ label }) => ({
+      object: label,
+      action: 'has capabilities that the client of this request does not have',
+      crErrno: ERRNO.EPERM,
+    })),
+  );
+}
+
+/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. CRIU says nothing. */
+function warnOfRoot(root: string | undefined, log: Logger): void {
   if (root === undefined || root === '/') return;
-  throw new CriuError({
-    object: `--root ${root}`,
-    action: 'cannot be used: these images have no mount namespace',
-    why: 'mount namespaces are not supported yet by this criu',
-  });
+  log.warn(
+    `--root ${root} has no effect: these images have no mount namespace, so the tree gets the root that criu has`,
+  );
 }
 
 /** Refuses a CPU that lacks what the images need, as far as --cpu-cap says; by default the FPU state only. */

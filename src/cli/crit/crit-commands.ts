@@ -86,6 +86,56 @@ export const CRIT_COMMANDS: readonly CritCommand[] = [
     arguments: [{ name: 'in', help: 'image to read' }],
     examples: ['crit show core-1234.img', 'crit show --nopl pipes-data.img'],
   },
+  {
+    name: 'verify',
+    summary: 'check that a folder of images is whole and consistent',
+    details: [
+      'Decodes every image strictly and follows what images say about each other: tasks, threads, open files, deleted ' +
+        'files, pages of memory, also those in the folders of earlier dumps. One line for each problem.',
+      'Exit status: 0 when there are none, else 1.',
+    ],
+    options: [],
+    arguments: [DIR],
+    examples: ['crit verify checkpoint'],
+    isOurs: true,
+  },
+  {
+    name: 'diff',
+    summary: 'show what is different between two folders of images',
+    details: [
+      'Entries are matched by their numbers, fields are compared by value, memory page by page. Statistics are left out. ' +
+        'Made for two dumps of the same tree.',
+      'Exit status: 0 when nothing is different, 1 when something is, 2 when it could not be found out.',
+    ],
+    options: [{ long: 'all', help: 'show every difference, not only the first 20 of each image' }],
+    arguments: [
+      { name: 'first', help: 'folder with images' },
+      { name: 'second', help: 'folder to compare it with' },
+    ],
+    examples: ['crit diff monday tuesday'],
+    isOurs: true,
+  },
+  {
+    name: 'tree',
+    summary: 'show tasks, memory and open files of a folder of images as a tree',
+    details: [],
+    options: [{ long: 'all', help: 'show all mappings and threads, not only the largest and first ones' }],
+    arguments: [DIR],
+    examples: ['crit tree checkpoint', 'crit tree --all checkpoint | less'],
+    isOurs: true,
+  },
+  {
+    name: 'report',
+    summary: 'make a page of HTML of a folder of images',
+    details: [
+      'Process tree, memory to scale, files, sockets, and a time line when there are statistics. The page is one file: it ' +
+        'needs nothing from elsewhere and has no scripts.',
+    ],
+    options: [{ ...OUT, help: 'where to write the page (stdout by default)' }],
+    arguments: [DIR],
+    examples: ['crit report checkpoint -o report.html'],
+    isOurs: true,
+  },
 ];
 
 export function findCritCommand(name: string): CritCommand | undefined {

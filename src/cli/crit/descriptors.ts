@@ -92,7 +92,26 @@ function failed(object: string, action: string, result: number): CriuError {
 }
 
 /** What is read from files may hold control characters, which a terminal would obey. */
-export function printable(text: string): string {
+function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced.
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+export const STDOUT = 1;
+const STDERR = 2;
+
+/** Writes a text, a byte string, and a newline. */
+export function print(text: string): void {
+  put(text, STDOUT);
+}
+
+/** The same to stderr. */
+export function complain(text: string): void {
+  put(text, STDERR);
+}
+
+function put(text: string, fd: number): void {
+  const sink = new FileSink(fd);
+  sink.text(`${printable(text)}\n`);
+  sink.finish();
 }

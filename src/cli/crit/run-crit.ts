@@ -4,15 +4,10 @@
  * Options, exit status and JSON are those of CRIU's crit; what it says about mistakes is not.
  */
 import { AssertionError, CriuError, CriuErrors, errorText } from '../../base/errors.ts';
-import { ImageDir } from '../../image/image-dir.ts';
-import { BytesReader } from '../../image/image-reader.ts';
 import { commandLineWords } from '../startup.ts';
 import { VERSION } from '../version.ts';
 import { type CritRequest, CritUsageError, parseCritLine } from './crit-arguments.ts';
-import { FileSink, FileSource, printable } from './descriptors.ts';
-
-const STDOUT = 1;
-const STDERR = 2;
+import { complain, FileSink, FileSource, print, STDOUT } from './descriptors.ts';
 
 /** `isNamed`: the program is called crit, so its words begin with the command. Returns the exit status; never throws. */
 export async function runCrit(isNamed: boolean): Promise<number> {
@@ -34,15 +29,15 @@ export async function runCrit(isNamed: boolean): Promise<number> {
 
 /** Throws CriuError. */
 async function runCommand(request: CritRequest): Promise<number> {
-  const { command, args } = request;
-  const option = (name: string): string | undefined => request.options.get(name);
+  const { command, args, options } = request;
+  const option = (name: string): string | undefined => options.get(name);
   const [first = ''] = args;
   switch (command.name) {
     case 'decode':
-      await decode(option('in'), option('out'), request.options.has('pretty'), false);
+      await decode(option('in'), option('out'), options.has('pretty'), false);
       return 0;
     case 'show':
-      await decode(first, undefined, true, request.options.has('nopl'));
+      await decode(first, undefined, true, options.has('nopl'));
       return 0;
     case 'encode':
       await encode(option('in'), option('out'));
@@ -50,12 +45,16 @@ async function runCommand(request: CritRequest): Promise<number> {
     case 'info':
       await info(first);
       return 0;
-    case 'x': {
-      const { explore, EXPLORATIONS } = await import('../../crit/explore.ts');
-      const what = EXPLORATIONS.find((name) => name === args[1]) ?? 'ps';
-      print(explore(folderReader(first), what).join('\n'));
-      return 0;
-    }
+    case 'x':
+      return await (await import('./folder-commands.ts')).exploreFolder(first, args[1]);
+    case 'verify':
+      return await (await import('./folder-commands.ts')).verifyFolder(first);
+    case 'diff':
+      return await (await import('./folder-commands.ts')).diffTwoFolders(first, args[1] ?? '', options.has('all'));
+    case 'tree':
+      return await (await import('./folder-commands.ts')).showTree(first, options.has('all'));
+    case 'report':
+      return await (await import('./folder-commands.ts')).writeReport(first, option('out'));
     default:
       throw new AssertionError(`the parser lets pass only commands that exist, not ${command.name}`);
   }
@@ -82,24 +81,6 @@ async function info(from: string): Promise<void> {
   using source = new FileSource(from);
   const { magic, count } = readImageInfo(source, source.name);
   print(`{\n    "magic": "${magic}",\n    "count": ${count}\n}`);
-}
-
-function folderReader(path: string): BytesReader {
-  const folder = ImageDir.open(path);
-  return new BytesReader((name) => folder.tryReadBytes(name));
-}
-
-/** A text for stdout, as a byte string. */
-function print(text: string): void {
-  const sink = new FileSink(STDOUT);
-  sink.text(`${printable(text)}\n`);
-  sink.finish();
-}
-
-function complain(text: string): void {
-  const sink = new FileSink(STDERR);
-  sink.text(`${printable(text)}\n`);
-  sink.finish();
 }
 
 function complainOf(error: unknown): number {

@@ -6,7 +6,8 @@ import { AssertionError, CriuError } from '../../base/errors.ts';
 import type { CommandName } from '../../options/commands.ts';
 import type { CommandLine } from '../../options/parse-command-line.ts';
 import type { CommandModule } from '../command-context.ts';
-import { describe, openFallback, readCommandLine, runCommand, sink } from '../run-criu.ts';
+import { describeFailure } from '../outcome.ts';
+import { openFallback, readCommandLine, runCommand, sink } from '../run-criu.ts';
 
 /** The exit status; never throws. */
 export async function run(): Promise<number> {
@@ -38,6 +39,10 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
       return await import('../commands/crit.ts');
     case 'show':
       return await import('../commands/show.ts');
+    case 'service':
+      return await import('../commands/service.ts');
+    case 'swrk':
+      return await import('../commands/swrk.ts');
     default:
       throw new AssertionError(`the parser lets pass only commands that exist, not ${command}`);
   }
@@ -62,6 +67,6 @@ async function reportMistake(error: unknown): Promise<number> {
     sink.logger.message(shortUsage());
   }
   openFallback();
-  sink.logger.error(describe(error));
+  sink.logger.error(describeFailure(error));
   return error instanceof CriuError ? error.exitCode : 1;
 }

@@ -155,6 +155,18 @@ export const SyscallDispatchExt: MessageType<SyscallDispatchExt> = {
   ],
 };
 
+export interface InterruptedCallExt {
+  nr: number;
+  rest_ns: bigint;
+}
+export const InterruptedCallExt: MessageType<InterruptedCallExt> = {
+  name: 'interrupted_call_ext',
+  fields: () => [
+    [1, 'nr', 'uint32', 'required'],
+    [2, 'rest_ns', 'uint64', 'required'],
+  ],
+};
+
 export interface ThreadCoreEntry {
   futex_rla: bigint;
   futex_rla_len: number;
@@ -182,6 +194,7 @@ export interface ThreadCoreEntry {
   mce_kill_ext?: number | undefined;
   cpuid_fault_ext?: boolean | undefined;
   speculation_ext?: Uint8Array | undefined;
+  interrupted_call_ext?: InterruptedCallExt | undefined;
 }
 export const ThreadCoreEntry: MessageType<ThreadCoreEntry> = {
   name: 'thread_core_entry',
@@ -212,6 +225,7 @@ export const ThreadCoreEntry: MessageType<ThreadCoreEntry> = {
     [20007, 'mce_kill_ext', 'uint32', 'optional'],
     [20008, 'cpuid_fault_ext', 'bool', 'optional'],
     [20009, 'speculation_ext', 'bytes', 'optional'],
+    [20010, 'interrupted_call_ext', InterruptedCallExt, 'optional'],
   ],
 };
 

@@ -15,7 +15,12 @@ export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 
 export const MSG_PEEK = 2;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
+
+/** Type of a control message that carries descriptors. */
+export const SCM_RIGHTS = 1;
 
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
@@ -38,6 +43,7 @@ export const SO_PRIORITY = 12;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const SO_PASSCRED = 16;
+export const SO_PEERCRED = 17;
 export const SO_RCVLOWAT = 18;
 /** struct timeval; the numbers of 64-bit machines (SO_RCVTIMEO_OLD). */
 export const SO_RCVTIMEO = 20;
@@ -55,8 +61,11 @@ export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;
 export const SO_LOCK_FILTER = 44;
+export const SO_PEERGROUPS = 59;
 export const SO_NETNS_COOKIE = 71;
+export const SO_PASSPIDFD = 76;
 export const SO_BUF_LOCK = 72;
+export const SO_PEERPIDFD = 77;
 export const SOCK_SNDBUF_LOCK = 1;
 export const SOCK_RCVBUF_LOCK = 2;
 

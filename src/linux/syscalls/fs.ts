@@ -25,10 +25,10 @@ let buffer = new Uint8Array(256 * 1024);
 const READ_BYTES_MAX = 1 << 20;
 
 /** All of a file's bytes from the current position, or −errno. The bytes are a copy. */
-export function tryReadAll(fd: number): Uint8Array | number {
+export function tryReadAll(fd: number, bytesAtOnce = READ_BYTES_MAX): Uint8Array | number {
   let used = 0;
   for (;;) {
-    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, READ_BYTES_MAX));
+    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, bytesAtOnce));
     if (got < 0) return got;
     if (got === 0) return buffer.slice(0, used);
     used += got;
@@ -86,6 +86,23 @@ export function readFile(path: string): string {
   return String(text);
 }
 
+/** The kernel collects records in a page, and stops when it has as much as was asked for (fs/seq_file.c). */
+const RECORDS_BYTES = 2048;
+
+/**
+ * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would
+ * be made a second time, so less than a page is read at once. Throws SyscallError naming the path.
+ */
+export function readRecords(path: string): string {
+  const fd = open(path, O_RDONLY);
+  try {
+    const bytes = tryReadAll(fd, RECORDS_BYTES);
+    return typeof bytes === 'number' ? String(check('read', bytes, path)) : byteString(bytes);
+  } finally {
+    close(fd);
+  }
+}
+
 /** Writes all of `bytes` to the file at `path`, which must exist; returns 0 or −errno. */
 export function tryWriteFile(path: string, text: string, flags: number): number {
   const fd = tryOpen(path, flags);
@@ -137,12 +154,17 @@ export interface Stat {
   readonly st_mtime: { sec: number; nsec: number };
 }
 
-const stat = new Uint8Array(144);
+/** Size of struct stat. */
+export const STAT_BYTES = 144;
+const stat = new Uint8Array(STAT_BYTES);
 const view = new DataView(stat.buffer);
 
-function parseStat(): Stat {
-  const u64 = (at: number) => Number(view.getBigUint64(at, true));
-  const u32 = (at: number) => view.getUint32(at, true);
+const WORD = 2 ** 32;
+
+/** The struct stat at byte `start`. Numbers are put together from halves: a bigint for each is slow. */
+export function parseStat(bytes: DataView, start: number): Stat {
+  const u32 = (at: number) => bytes.getUint32(start + at, true);
+  const u64 = (at: number) => bytes.getUint32(start + at, true) + bytes.getUint32(start + at + 4, true) * WORD;
   const time = (at: number) => ({ sec: u64(at), nsec: u64(at + 8) });
   return {
     st_dev: u64(0), st_ino: u64(8), st_nlink: u64(16), st_mode: u32(24), st_uid: u32(28), st_gid: u32(32),
@@ -153,19 +175,19 @@ function parseStat(): Stat {
 /** stat(2), following links; or −errno. */
 export function tryStat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, 0);
-  return result < 0 ? result : parseStat();
+  return result < 0 ? result : parseStat(view, 0);
 }
 
 /** lstat(2), not following links; or −errno. */
 export function tryLstat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, AT_SYMLINK_NOFOLLOW);
-  return result < 0 ? result : parseStat();
+  return result < 0 ? result : parseStat(view, 0);
 }
 
 /** fstat(2). Throws SyscallError. */
 export function fstat(fd: number): Stat {
   check('fstat', syscall(SYS.fstat, fd, stat));
-  return parseStat();
+  return parseStat(view, 0);
 }
 
 const statfsBuffer = new Uint8Array(120);

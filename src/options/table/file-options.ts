@@ -143,7 +143,7 @@ export const FILE_OPTIONS = [
     sets: 'external',
     group: 'external',
     commands: TREE,
-    rpc: 'external',
+    rpc: { external: (keys) => keys, auto_ext_mnt: (isWanted) => (isWanted ? ['mnt[]'] : []) },
     capability: 'built',
     laterWhen: laterExternal,
     help:
@@ -161,7 +161,7 @@ export const FILE_OPTIONS = [
     sets: 'inheritFds',
     group: 'external',
     commands: ['restore'],
-    rpc: 'inherit_fd',
+    rpc: { inherit_fd: (list) => list.map(({ fd, key }) => `fd[${fd}]:${key}`) },
     capability: 'built',
     laterWhen: ({ spelling, value = '' }) => (/:\/memfd:/.test(value) ? `${spelling} ${value}` : undefined),
     help:
@@ -179,13 +179,13 @@ export const FILE_OPTIONS = [
     sets: 'externalUnixSockets',
     group: 'external',
     commands: TREE,
-    rpc: 'ext_unix_sk',
+    rpc: { ext_unix_sk: (isOn) => [isOn], unix_sk_ino: (list) => list.map(({ inode }) => String(inode)) },
     capability: 'built',
     isOld: true,
     help: 'Allow UNIX sockets whose peer is outside the tree; use --external unix[INODE].',
-    apply: (options, { value }) => {
+    apply: (options, { value, isOn }) => {
       if (value !== undefined) options.externalUnixInodes.push(...parseSocketInodes(value));
-      options.externalUnixSockets = true;
+      options.externalUnixSockets = isOn;
     },
   },
   {
@@ -197,7 +197,7 @@ export const FILE_OPTIONS = [
     sets: 'external',
     group: 'external',
     commands: TREE,
-    rpc: 'ext_mnt',
+    rpc: { ext_mnt: (list) => list.map(({ key, val }) => `${key}:${val}`) },
     capability: 'later',
     isOld: true,
     help: 'Use --external mnt[KEY]:VALUE; "auto" is --external mnt[].',
@@ -240,7 +240,7 @@ export const FILE_OPTIONS = [
     sets: 'external',
     group: 'external',
     commands: ['restore'],
-    rpc: 'veths',
+    rpc: { veths: (list) => list.map(({ if_in, if_out }) => `${if_in}=${if_out}`) },
     capability: 'later',
     isOld: true,
     help: 'Use --external veth[IN]:OUT.',

@@ -1,20 +1,10 @@
-/** Rows of the option table: general, logging, configuration, tree, check. */
+/** Rows of the option table: general, check, logging, configuration. */
 
-import type { CpuCapabilities, CriuOptions } from '../criu-options.ts';
+import type { CriuOptions } from '../criu-options.ts';
 import { isFeatureName } from '../feature-names.ts';
-import type { OptionSpec } from '../option-spec.ts';
-import {
-  invalidArgument,
-  nextLogLevel,
-  parseCpuCap,
-  parseFd,
-  parseLeadingNumber,
-  parsePositive,
-  tryParseNumber,
-  ValueError,
-} from '../values.ts';
+import type { OptionSpec, RpcValues } from '../option-spec.ts';
+import { invalidArgument, nextLogLevel, parseFd, tryParseNumber, ValueError } from '../values.ts';
 
-const DUMP = ['dump', 'pre-dump'] as const;
 const DUMP_RESTORE = ['dump', 'restore'] as const;
 const TREE = ['dump', 'pre-dump', 'restore'] as const;
 const DAEMONS = ['page-server', 'lazy-pages', 'service'] as const;
@@ -28,7 +18,10 @@ export const GENERAL_OPTIONS = [
     sets: 'imagesDir',
     group: 'general',
     commands: 'all',
-    rpc: 'images_dir',
+    rpc: {
+      images_dir: (path) => [path],
+      images_dir_fd: (fd, folder) => (fd === -1 ? [] : [folder(fd)]),
+    },
     capability: 'built',
     help: 'The folder of the image files. The current folder when not given.',
   },
@@ -40,7 +33,7 @@ export const GENERAL_OPTIONS = [
     sets: 'workDir',
     group: 'general',
     commands: 'all',
-    rpc: 'work_dir_fd',
+    rpc: { work_dir_fd: (fd, folder) => [folder(fd)] },
     capability: 'built',
     help: 'The folder for log, pid file and statistics. The folder of the images when not given.',
   },
@@ -63,7 +56,7 @@ export const GENERAL_OPTIONS = [
     sets: 'actionScripts',
     group: 'general',
     commands: TREE,
-    rpc: 'notify_scripts',
+    rpc: null,
     capability: 'built',
     help: 'Run FILE at certain points of the work, named by the variable CRTOOLS_SCRIPT_ACTION. May be repeated.',
   },
@@ -164,148 +157,6 @@ export const GENERAL_OPTIONS = [
   },
 
   {
-    long: 'tree',
-    short: 't',
-    argument: 'required',
-    metavar: 'PID',
-    sets: 'treePid',
-    group: 'tree',
-    commands: DUMP,
-    rpc: 'pid',
-    capability: 'built',
-    help: 'The root of the tree: this task and all its descendants are dumped.',
-    apply: (options, { value = '', spelling }) => {
-      options.treePid = parsePositive(value, spelling);
-    },
-  },
-  {
-    long: 'leave-stopped',
-    short: 's',
-    argument: 'none',
-    sets: 'finalState',
-    group: 'tree',
-    commands: DUMP_RESTORE,
-    rpc: 'leave_stopped',
-    capability: 'built',
-    help: 'Leave the tasks stopped afterwards instead of killing (dump) or resuming (restore) them.',
-    apply: (options) => {
-      options.finalState = 'stopped';
-    },
-  },
-  {
-    long: 'leave-running',
-    short: 'R',
-    argument: 'none',
-    sets: 'finalState',
-    group: 'tree',
-    commands: ['dump'],
-    rpc: 'leave_running',
-    capability: 'built',
-    help:
-      'Let the tasks run on after the dump instead of killing them. What they do from then on (connections, files) may ' +
-      'make the images useless, so keep a snapshot of the files, taken by a post-dump script.',
-    apply: (options) => {
-      options.finalState = 'alive';
-    },
-  },
-  {
-    long: 'restore-detached',
-    short: 'd',
-    argument: 'negatable',
-    sets: 'detached',
-    group: 'tree',
-    commands: ['restore'],
-    rpc: null,
-    capability: 'built',
-    help: 'End criu once the tree is restored. Without it criu waits until the root task ends.',
-  },
-  {
-    long: 'restore-sibling',
-    short: 'S',
-    argument: 'negatable',
-    sets: 'restoreSibling',
-    group: 'tree',
-    commands: ['restore'],
-    rpc: 'rst_sibling',
-    capability: 'built',
-    help: 'Make the root task a child of the parent of criu. Needs --restore-detached.',
-  },
-  {
-    long: 'exec-cmd',
-    argument: 'none',
-    sets: 'execCmd',
-    group: 'tree',
-    commands: ['restore'],
-    rpc: 'exec_cmd',
-    capability: 'later',
-    help: 'After a restore become the program that follows "--"; it is then the parent of the tree.',
-  },
-  {
-    long: 'shell-job',
-    short: 'j',
-    argument: 'negatable',
-    sets: 'shellJob',
-    group: 'tree',
-    commands: TREE,
-    rpc: 'shell_job',
-    capability: 'built',
-    help:
-      'Allow a job of a shell, whose session leader or terminal is outside the tree. Restored, it gets the session and ' +
-      'the terminal of criu. Needed on dump and on restore.',
-  },
-  {
-    long: 'timeout',
-    argument: 'required',
-    metavar: 'SECONDS',
-    sets: 'timeoutSeconds',
-    group: 'tree',
-    commands: DUMP,
-    rpc: 'timeout',
-    capability: 'built',
-    help: 'Give up when the tasks cannot be stopped within SECONDS; 0 means never. 10 when not given.',
-    apply: (options, { value = '' }) => {
-      options.timeoutSeconds = parseLeadingNumber(value);
-    },
-  },
-  {
-    long: 'freeze-cgroup',
-    argument: 'required',
-    metavar: 'PATH',
-    sets: 'freezeCgroup',
-    group: 'tree',
-    commands: DUMP,
-    rpc: 'freeze_cgroup',
-    capability: 'built',
-    help: 'Stop the tasks with the freezer of the cgroup at PATH.',
-  },
-  {
-    long: 'cpu-cap',
-    argument: 'optional',
-    metavar: 'LIST',
-    sets: 'cpuCap',
-    group: 'tree',
-    commands: [...TREE, 'cpuinfo'],
-    rpc: 'cpu_cap',
-    capability: 'built',
-    help:
-      'The CPU features to write on dump and to insist on at restore: a list of cpu (the same CPU), ins (all its ' +
-      'instructions), fpu (the same registers), all, none; "^" takes one away. All without LIST; fpu,ins when not given.',
-    apply: (options, { value }) => {
-      options.cpuCap = parseCpuCap(value, options.cpuCap) satisfies CpuCapabilities;
-    },
-  },
-  {
-    long: 'allow-uprobes',
-    argument: 'negatable',
-    sets: 'allowUprobes',
-    group: 'tree',
-    commands: TREE,
-    rpc: null,
-    capability: 'later',
-    help: 'Allow tasks in which the kernel has mapped its page for user-space probes. Needed on dump and on restore.',
-  },
-
-  {
     long: 'extra',
     argument: 'negatable',
     sets: 'checkExtra',
@@ -346,7 +197,7 @@ export const GENERAL_OPTIONS = [
     sets: 'checkFeature',
     group: 'check',
     commands: ['check'],
-    rpc: 'features',
+    rpc: null,
     capability: 'built',
     help: 'Check only this one; "list" shows all names.',
     apply: (options, { value = '' }) => {
@@ -377,12 +228,15 @@ export const GENERAL_OPTIONS = [
     sets: 'logFile',
     group: 'logging',
     commands: 'all',
-    rpc: 'log_file',
+    rpc: {
+      log_to_stderr: (isWanted) => (isWanted ? [false] : []),
+      log_file: logFileOfRequest,
+    },
     capability: 'built',
     help: 'Write the log to FILE in the work folder; "-" is stdout. Without it the log goes to stderr.',
-    apply: (options, { value = '', spelling }) => {
-      if (value === '') throw invalidArgument(spelling, value);
-      options.logFile = value;
+    apply: (options, { value = '', spelling, isOn }) => {
+      if (isOn && value === '') throw invalidArgument(spelling, value);
+      options.logFile = isOn ? value : undefined;
     },
   },
   {
@@ -430,7 +284,7 @@ export const GENERAL_OPTIONS = [
     sets: 'configFile',
     group: 'configuration',
     commands: 'all',
-    rpc: 'config_file',
+    rpc: null,
     capability: 'built',
     help: 'Read options from FILE instead of the default configuration files.',
   },
@@ -445,3 +299,9 @@ export const GENERAL_OPTIONS = [
     help: 'Do not read the default configuration files.',
   },
 ] as const satisfies readonly OptionSpec[];
+
+/** A request names a file in the work folder; anything else could be used to write over files of others. */
+function logFileOfRequest(name: string): RpcValues {
+  if (name.includes('/')) throw new ValueError(`No subdirs are allowed in log_file name: ${name}`);
+  return [name];
+}

@@ -1,7 +1,8 @@
 /** Rows of the option table: memory, page server, TLS. */
 
+import type { CommandName } from '../commands.ts';
 import type { CriuOptions } from '../criu-options.ts';
-import type { OptionSpec } from '../option-spec.ts';
+import type { Given, OptionSpec } from '../option-spec.ts';
 import { parseFd, parsePositive, ValueError } from '../values.ts';
 
 const TREE = ['dump', 'pre-dump', 'restore'] as const;
@@ -53,7 +54,7 @@ export const MEMORY_OPTIONS = [
     sets: 'preDumpMode',
     group: 'memory',
     commands: ['pre-dump'],
-    rpc: 'pre_dump_mode',
+    rpc: { pre_dump_mode: (mode) => ['', 'splice', 'read'].slice(mode, mode + 1) },
     capability: 'later',
     help: 'splice (when not given) or read: how the memory leaves the tasks.',
     apply: (options: CriuOptions, { value = '' }) => {
@@ -87,7 +88,7 @@ export const MEMORY_OPTIONS = [
     sets: 'pageServer',
     group: 'page server',
     commands: DUMP,
-    rpc: 'ps',
+    rpc: { ps: () => [true] },
     capability: 'later',
     help: 'Send the pages to a page server instead of writing them.',
   },
@@ -98,8 +99,9 @@ export const MEMORY_OPTIONS = [
     sets: 'address',
     group: 'page server',
     commands: [...NETWORKED, 'service'],
-    rpc: 'ps',
-    capability: 'later',
+    rpc: { ps: ({ address }) => (address === undefined ? [] : [address]) },
+    capability: 'built',
+    laterWhen: laterThanService,
     help: 'The address of the page server, or the path of the socket of the service.',
   },
   {
@@ -109,7 +111,7 @@ export const MEMORY_OPTIONS = [
     sets: 'port',
     group: 'page server',
     commands: NETWORKED,
-    rpc: 'ps',
+    rpc: { ps: ({ port }) => (port === undefined ? [] : [String(port)]) },
     capability: 'later',
     help: 'The port of the page server.',
     apply: (options, { value = '', spelling }) => {
@@ -123,7 +125,7 @@ export const MEMORY_OPTIONS = [
     sets: 'psSocket',
     group: 'page server',
     commands: NETWORKED,
-    rpc: 'ps',
+    rpc: { ps: ({ fd }) => (fd === undefined ? [] : [String(fd)]) },
     capability: 'later',
     help: 'Talk over the open socket FD instead of making a connection.',
     apply: (options, { value = '', spelling }) => {
@@ -137,7 +139,8 @@ export const MEMORY_OPTIONS = [
     group: 'page server',
     commands: DAEMONS,
     rpc: null,
-    capability: 'later',
+    capability: 'built',
+    laterWhen: laterThanService,
     help: 'Go to the background once ready.',
   },
   {
@@ -205,3 +208,8 @@ export const MEMORY_OPTIONS = [
     help: 'Do not compare the name in the certificate of the server with its address.',
   },
 ] as const satisfies readonly OptionSpec[];
+
+/** What only the service has so far. */
+function laterThanService({ spelling }: Given, command: CommandName): string | undefined {
+  return command === 'service' ? undefined : spelling;
+}

@@ -1,7 +1,7 @@
 /** Rows of the option table: namespaces, network, cgroups, security modules. */
 
 import type { CriuOptions, ManageCgroupsMode } from '../criu-options.ts';
-import type { Given, OptionSpec } from '../option-spec.ts';
+import type { Given, OptionSpec, RpcValues } from '../option-spec.ts';
 import { invalidArgument, parseCgroupRoot, parseJoinNamespace, ValueError } from '../values.ts';
 
 const TREE = ['dump', 'pre-dump', 'restore'] as const;
@@ -17,7 +17,10 @@ export const NAMESPACE_OPTIONS = [
     sets: 'joinNamespaces',
     group: 'namespaces',
     commands: ['restore'],
-    rpc: 'join_ns',
+    rpc: {
+      join_ns: (list) =>
+        list.map(({ ns, ns_file, extra_opt }) => `${ns}:${ns_file}${extra_opt === undefined ? '' : `,${extra_opt}`}`),
+    },
     capability: 'later',
     help:
       'Restore into a namespace that exists: that of PID, or the one open as FILE. NS is ipc, net, time, user or uts; ' +
@@ -34,7 +37,7 @@ export const NAMESPACE_OPTIONS = [
     sets: 'emptyNamespaces',
     group: 'namespaces',
     commands: DUMP_RESTORE,
-    rpc: 'empty_ns',
+    rpc: { empty_ns: emptyNamespacesOfRequest },
     capability: 'later',
     help: 'Make the network namespace but leave it empty; an action script fills it.',
     apply: (options, { value = '' }) => {
@@ -60,10 +63,10 @@ export const NAMESPACE_OPTIONS = [
     group: 'namespaces',
     commands: ['restore'],
     rpc: 'lsm_profile',
-    capability: 'later',
-    help: 'Restore under this profile of apparmor or selinux.',
+    capability: 'built',
+    help: 'Give tasks that have a security label this one of apparmor or selinux instead; with none, no label.',
     apply: (options, { value = '', spelling }) => {
-      if (!/^(apparmor|selinux):./s.test(value)) throw invalidArgument(spelling, value);
+      if (!/^((apparmor|selinux):.|none(:|$))/s.test(value)) throw invalidArgument(spelling, value);
       options.lsmProfile = value;
     },
   },
@@ -116,7 +119,7 @@ export const NAMESPACE_OPTIONS = [
     sets: 'networkLock',
     group: 'network',
     commands: DUMP_RESTORE,
-    rpc: 'network_lock',
+    rpc: { network_lock: (method) => LOCK_METHODS.slice(method, method + 1) },
     capability: 'built',
     help:
       'How packets for the tree are held off until it is restored: iptables (when not given), nftables, or skip to do ' +
@@ -135,7 +138,11 @@ export const NAMESPACE_OPTIONS = [
     sets: 'manageCgroups',
     group: 'cgroups',
     commands: TREE,
-    rpc: 'manage_cgroups_mode',
+    rpc: {
+      // The old way; the mode counts when both are there.
+      manage_cgroups: (isOn) => [isOn ? 'soft' : 'ignore'],
+      manage_cgroups_mode: (mode) => [MANAGE_CGROUPS_MODES[mode] ?? false],
+    },
     capability: 'built',
     help:
       'What becomes of cgroups. none: they must exist, their properties are left alone; props: they must exist, ' +
@@ -151,7 +158,7 @@ export const NAMESPACE_OPTIONS = [
     sets: 'cgroupRoots',
     group: 'cgroups',
     commands: DUMP_RESTORE,
-    rpc: 'cg_root',
+    rpc: { cg_root: (list) => list.map(({ ctrl, path }) => (ctrl === undefined ? path : `${ctrl}:${path}`)) },
     capability: 'built',
     help: 'Where the cgroups of the tree begin, for one controller or for all. May be repeated.',
     apply: (options, { value = '', spelling }) => {
@@ -216,13 +223,29 @@ export const NAMESPACE_OPTIONS = [
   },
 ] as const satisfies readonly OptionSpec[];
 
+/** By number: criu_network_lock_method of proto/rpc.proto. */
+const LOCK_METHODS = ['', 'iptables', 'nftables', 'skip'];
+
+/** CLONE_NEWNET: the only namespace that can be left empty. */
+const NEWNET = 0x4000_0000;
+
+function emptyNamespacesOfRequest(mask: number): RpcValues {
+  if ((mask & ~NEWNET) !== 0) throw new ValueError(`Unsupported empty namespace: 0x${(mask >>> 0).toString(16)}`);
+  return mask === 0 ? [] : ['net'];
+}
+
+/** The order is that of criu_cg_mode in proto/rpc.proto, which has DEFAULT after them. */
 const MANAGE_CGROUPS_MODES: readonly string[] = ['ignore', 'none', 'props', 'soft', 'full', 'strict'];
 
 function isMode(word: string): word is ManageCgroupsMode {
   return MANAGE_CGROUPS_MODES.includes(word);
 }
 
-function applyManageCgroups(options: CriuOptions, { value = 'soft' }: Given): void {
+function applyManageCgroups(options: CriuOptions, { value = 'soft', isOn }: Given): void {
+  if (!isOn) {
+    options.manageCgroups = 'default';
+    return;
+  }
   if (!isMode(value)) throw new ValueError(`Unknown cgroups mode \`${value}' selected`, true);
   options.manageCgroups = value;
 }

@@ -72,6 +72,13 @@ export function splitCaps(mask: bigint): number[] {
 }
 
 /** Undoes `splitCaps`. */
+/** The capabilities of a mask that a thread would have after its restore. */
+export function capabilitiesOf(entry: CredsEntry): bigint {
+  return [entry.cap_inh, entry.cap_prm, entry.cap_eff, entry.cap_amb ?? []]
+    .map(joinCaps)
+    .reduce((all, set) => all | set);
+}
+
 export function joinCaps(words: readonly number[]): bigint {
   return BigInt(words[0] ?? 0) | (BigInt(words[1] ?? 0) << 32n);
 }

@@ -11,7 +11,8 @@ import { pread } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
 import type { Range } from './address-space.ts';
-import { copyRuns, PagesFile, pagemapEntries } from './dump-pages.ts';
+import { pagemapEntries } from './dump-pages.ts';
+import { PagesFile } from './pages-file.ts';
 import { roundToPages } from './shared-memory.ts';
 
 /** A shared memory object to be written. */
@@ -38,7 +39,6 @@ export function dumpSharedMemory(objects: readonly MemoryObject[], images: Image
 function dumpObject({ shmid, fd, bytes, isHuge }: MemoryObject, images: ImageDir, id: number): number {
   using file = new PagesFile(images, id);
   const parts = isHuge ? copyHuge(fd, bytes, file) : copyData(fd, bytes, file);
-  file.close();
   const entries = pagemapEntries(parts.map(plainRun));
   images.write('pagemap-shmem', shmid, { head: { pages_id: id }, entries });
   return file.pages;
@@ -51,7 +51,7 @@ function copyData(fd: number, bytes: number, file: PagesFile): Range[] {
   const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
   // As if we were a task of the tree: big amounts are copied on all cores.
   const runs = parts.map(({ start, end }) => ({ start: address + start, end: address + end }));
-  copyRuns(getpid(), file.place(runs.map(plainRun)));
+  file.copy(getpid(), file.place(runs.map(plainRun)), false);
   munmap(address, bytes);
   return parts;
 }

@@ -6,7 +6,7 @@ import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import type { PageRun } from './pages-image.ts';
-import { type OnCopied, RemoteCopy } from './remote-copy.ts';
+import { copyToTask, type FileRange, type OnCopied } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -36,18 +36,51 @@ export class MappedFile {
   }
 }
 
-/** Copies runs from the pages file to the task. Throws CriuError naming the address that could not be written. */
-export function fillMemory(pid: number, runs: readonly PageRun[], pages: MappedFile, onCopied?: OnCopied): void {
-  const copy = new RemoteCopy();
-  for (const { address, bytes, offset } of runs) {
-    if (offset + bytes > pages.bytes) {
-      throw new CriuError({
-        object: pages.path,
-        action: `is too short: ${pages.bytes} bytes instead of at least ${offset + bytes}`,
-        why: 'the image is truncated',
-      });
+/** Pages files by path; each is mapped once. */
+export class MappedFiles {
+  readonly #files = new Map<string, MappedFile>();
+
+  get(path: string): MappedFile {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      file = new MappedFile(path);
+      this.#files.set(path, file);
     }
-    copy.add({ start: address, end: address + bytes }, pages.address + offset);
+    return file;
   }
-  copy.run('to-task', pid, onCopied);
+
+  /** The bytes of a run. Throws CriuError when the file is too short. */
+  view({ file: path, offset, bytes }: PageRun): Uint8Array {
+    const file = this.get(path);
+    checkLength(file, offset + bytes);
+    return file.view(offset, bytes);
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+    this.#files.clear();
+  }
+}
+
+function checkLength({ path, bytes }: MappedFile, wanted: number): void {
+  if (wanted <= bytes) return;
+  throw new CriuError({
+    object: path,
+    action: `is too short: ${bytes} bytes instead of at least ${wanted}`,
+    why: 'the image is truncated',
+  });
+}
+
+/** Copies runs from pages files to the task. Throws CriuError naming the address that could not be written. */
+export function fillMemory(pid: number, runs: readonly PageRun[], files: MappedFiles, onCopied?: OnCopied): void {
+  const byFile = Map.groupBy(runs, ({ file }) => file);
+  for (const [path, ofFile] of byFile) {
+    const file = files.get(path);
+    const ranges: FileRange[] = [];
+    for (const { address, bytes, offset } of ofFile) {
+      checkLength(file, offset + bytes);
+      ranges.push({ start: address, end: address + bytes, offset });
+    }
+    copyToTask(pid, ranges, file.address, onCopied);
+  }
 }

@@ -14,7 +14,12 @@ function vma(start: number, pages: number, prot = RW): VmaEntry {
   return { start, end, pgoff: 0, shmid: 0, prot, flags: PRIVATE_ANONYMOUS, status, fd: -1 };
 }
 
-const run = (address: number, pages: number, offset: number) => ({ address, bytes: pages * PAGE, offset });
+const run = (address: number, pages: number, offset: number, file = 'a') => ({
+  address,
+  bytes: pages * PAGE,
+  file,
+  offset,
+});
 const never = () => false;
 
 /** Memory of a parent, as a child sees it. */
@@ -37,13 +42,23 @@ describe('the memory of a task', () => {
 
   test('equal mappings are inherited: equal pages stay, others are overwritten, missing ones are dropped', () => {
     const vmas = [vma(0x10000, 4)];
-    const parent = parentOf([vma(0x10000, 4)], [run(0x10000, 3, 0)]);
+    const parent = parentOf([vma(0x10000, 4)], [run(0x10000, 3, 0, 'b')]);
     const child = { vmas, runs: [run(0x10000, 2, 0x5000), run(0x13000, 1, 0x7000)] };
-    const plan = planMemory(child, parent, (own) => own === 0x5000);
+    const plan = planMemory(child, parent, (own) => own.offset === 0x5000);
     expect([...plan.inherited]).toEqual(vmas);
     expect(plan.overwrite).toEqual([run(0x11000, 1, 0x6000), run(0x13000, 1, 0x7000)]);
     expect(plan.drop).toEqual([{ start: 0x12000, end: 0x13000 }]);
     expect(plan.fresh).toEqual([]);
+  });
+
+  test('pages from the same place of an image stay shared without a look at them', () => {
+    const vmas = [vma(0x10000, 8)];
+    const parent = parentOf([vma(0x10000, 8)], [run(0x10000, 4, 0, 'base'), run(0x14000, 2, 0, 'b')]);
+    const runs = [run(0x10000, 1, 0x9000), run(0x11000, 3, 0x1000, 'base'), run(0x15000, 2, 0xa000)];
+    const plan = planMemory({ vmas, runs }, parent, never);
+    expect(plan.sharedPages).toBe(3);
+    expect(plan.overwrite).toEqual([run(0x10000, 1, 0x9000), run(0x15000, 2, 0xa000)]);
+    expect(plan.drop).toEqual([{ start: 0x14000, end: 0x15000 }]);
   });
 
   test('mappings with other bounds or rights are made anew', () => {

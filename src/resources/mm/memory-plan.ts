@@ -21,8 +21,8 @@ export interface ParentMemory extends TaskMemory {
   readonly writable: ReadonlySet<VmaEntry>;
 }
 
-/** True when the bytes of two pages, by offset in the pages files of child and parent, are equal. */
-export type PagesEqual = (childOffset: number, parentOffset: number) => boolean;
+/** True when the bytes of a page of the child and of one of the parent are equal. */
+export type PagesEqual = (child: PageRun, parent: PageRun) => boolean;
 
 export interface MemoryPlan {
   /** Mappings taken over from the parent. */
@@ -37,6 +37,8 @@ export interface MemoryPlan {
   readonly write: readonly PageRun[];
   /** Pages to write over inherited ones: with force, since the mapping may be read-only. */
   readonly overwrite: readonly PageRun[];
+  /** How many pages stay shared with the parent. */
+  readonly sharedPages: number;
 }
 
 const PROT_WRITE = 2;
@@ -50,6 +52,7 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
   const write: PageRun[] = [];
   const overwrite: PageRun[] = [];
   const drop: Range[] = [];
+  let sharedPages = 0;
   const writable = new Set<VmaEntry>();
   const own = new Cursor(child.runs);
   const theirs = new Cursor(parent?.runs ?? []);
@@ -59,13 +62,13 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
     if (inherited.has(vma)) {
       const theirVma = parents.get(vma.start);
       if (theirVma !== undefined && parent?.writable.has(theirVma)) writable.add(vma);
-      mergePages(runs, theirs.within(vma), equal, overwrite, drop);
+      sharedPages += mergePages(runs, theirs.within(vma), equal, overwrite, drop);
     } else if (runs.length > 0) {
       for (const run of runs) write.push(run);
       if ((vma.prot & PROT_WRITE) === 0) writable.add(vma);
     }
   }
-  return { inherited, fresh, writable, drop, write, overwrite };
+  return { inherited, fresh, writable, drop, write, overwrite, sharedPages };
 }
 
 /** Walks page runs in order of address, giving the parts that lie in a mapping. */
@@ -85,44 +88,75 @@ class Cursor {
       const runEnd = run.address + run.bytes;
       const from = Math.max(run.address, start);
       const to = Math.min(runEnd, end);
-      if (from < to) parts.push({ address: from, bytes: to - from, offset: run.offset + from - run.address });
+      if (from < to) parts.push(part(run, from, to));
       if (runEnd > end) return parts;
       this.#next++;
     }
   }
 }
 
-/** Page by page: equal pages stay shared, others are overwritten, pages only the parent has are dropped. */
+/**
+ * Pages that both have from the same place of an image stay shared, and so do others that are equal; what differs is
+ * overwritten, and pages only the parent has are dropped. Returns how many stay shared.
+ */
 function mergePages(
   own: readonly PageRun[],
   theirs: readonly PageRun[],
   equal: PagesEqual,
   overwrite: PageRun[],
   drop: Range[],
-): void {
-  const inherited = new Map<number, number>();
-  for (const run of theirs) {
-    for (let at = 0; at < run.bytes; at += PAGE) inherited.set(run.address + at, run.offset + at);
-  }
-  for (const run of own) {
-    for (let at = 0; at < run.bytes; at += PAGE) {
-      const address = run.address + at;
-      const theirOffset = inherited.get(address);
-      inherited.delete(address);
-      if (theirOffset !== undefined && equal(run.offset + at, theirOffset)) continue;
-      appendPage(overwrite, { address, bytes: PAGE, offset: run.offset + at });
-    }
-  }
-  for (const address of inherited.keys()) {
-    const last = drop.at(-1);
-    if (last?.end === address) drop[drop.length - 1] = { start: last.start, end: address + PAGE };
-    else drop.push({ start: address, end: address + PAGE });
+): number {
+  let shared = 0;
+  let at = 0;
+  for (let [i, k] = [0, 0]; ; ) {
+    const mine = own[i];
+    const their = theirs[k];
+    if (mine === undefined && their === undefined) return shared;
+    at = Math.max(at, Math.min(mine?.address ?? Number.POSITIVE_INFINITY, their?.address ?? Number.POSITIVE_INFINITY));
+    const isMine = mine !== undefined && mine.address <= at;
+    const isTheirs = their !== undefined && their.address <= at;
+    const end = Math.min(
+      mine === undefined ? Number.POSITIVE_INFINITY : isMine ? mine.address + mine.bytes : mine.address,
+      their === undefined ? Number.POSITIVE_INFINITY : isTheirs ? their.address + their.bytes : their.address,
+    );
+    if (isMine && isTheirs) shared += mergeSame(part(mine, at, end), part(their, at, end), equal, overwrite);
+    else if (isMine) appendRun(overwrite, part(mine, at, end));
+    else appendRange(drop, { start: at, end });
+    at = end;
+    if (isMine && mine.address + mine.bytes === end) i++;
+    if (isTheirs && their.address + their.bytes === end) k++;
   }
 }
 
-function appendPage(runs: PageRun[], page: PageRun): void {
+/** The same addresses in both. */
+function mergeSame(own: PageRun, theirs: PageRun, equal: PagesEqual, overwrite: PageRun[]): number {
+  if (own.file === theirs.file && own.offset === theirs.offset) return own.bytes / PAGE;
+  let shared = 0;
+  for (let at = own.address; at < own.address + own.bytes; at += PAGE) {
+    const page = part(own, at, at + PAGE);
+    if (equal(page, part(theirs, at, at + PAGE))) shared++;
+    else appendRun(overwrite, page);
+  }
+  return shared;
+}
+
+const part = ({ address, file, offset }: PageRun, start: number, end: number): PageRun => ({
+  address: start,
+  bytes: end - start,
+  file,
+  offset: offset + start - address,
+});
+
+function appendRun(runs: PageRun[], run: PageRun): void {
   const last = runs.at(-1);
-  if (last !== undefined && last.address + last.bytes === page.address && last.offset + last.bytes === page.offset) {
-    runs[runs.length - 1] = { ...last, bytes: last.bytes + page.bytes };
-  } else runs.push(page);
+  const follows = last !== undefined && last.address + last.bytes === run.address && last.file === run.file;
+  if (follows && last.offset + last.bytes === run.offset) {
+    runs[runs.length - 1] = { ...last, bytes: last.bytes + run.bytes };
+  } else runs.push(run);
+}
+
+function appendRange(ranges: Range[], range: Range): void {
+  const last = ranges.at(-1);
+  if (last?.end === range.start) ranges[ranges.length - 1] = { start: last.start, end: range.end };
+  else ranges.push(range);
 }

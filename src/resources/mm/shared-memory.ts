@@ -23,22 +23,20 @@ import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
-import { fillMemory, MappedFile } from './fill-memory.ts';
-import { pageRuns } from './pages-image.ts';
+import { fillMemory, MappedFiles } from './fill-memory.ts';
+import { PagesIndex } from './pages-image.ts';
 import { hex, mmapFlags } from './restore-vmas.ts';
 
 export const roundToPages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 
 /** Puts the content of pagemap-shmem-`shmid` into an object that is mapped at `address`; returns the number of pages. */
 export function fillObject(address: number, bytes: number, shmid: number, images: ImageDir): number {
-  const pagemap = images.tryRead('pagemap-shmem', shmid);
-  if (pagemap === undefined) return 0;
   const name = `pagemap-shmem-${shmid}.img`;
-  using pages = new MappedFile(images.imagePath('pages', pagemap.head.pages_id));
-  const runs = pageRuns(pagemap, name);
+  const runs = new PagesIndex(images).tryRuns('pagemap-shmem', shmid) ?? [];
+  using files = new MappedFiles();
   let count = 0;
   for (const run of runs) {
-    if (run.address + run.bytes > bytes || run.offset + run.bytes > pages.bytes) {
+    if (run.address + run.bytes > bytes) {
       throw new CriuError({ object: name, action: `has pages beyond the end of the shared memory (${bytes} bytes)` });
     }
     count += run.bytes / PAGE_BYTES;
@@ -47,7 +45,7 @@ export function fillObject(address: number, bytes: number, shmid: number, images
   fillMemory(
     getpid(),
     runs.map((run) => ({ ...run, address: address + run.address })),
-    pages,
+    files,
   );
   return count;
 }

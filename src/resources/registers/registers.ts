@@ -1,7 +1,6 @@
 /** General registers: the kernel's struct user_regs_struct and the image's user_x86_regs_entry. */
 import type { UserX86RegsEntry } from '../../image/gen/core-x86.ts';
 import { ERESTART_RESTARTBLOCK, ERRNO } from '../../linux/abi/errno.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
 
 /** The image's names of the registers, in the kernel's order. */
@@ -23,43 +22,23 @@ export function registersFromImage(entry: UserX86RegsEntry): Registers {
 
 /**
  * The image's registers of a stopped thread. An interrupted system call is set up to be made again. Where only the kernel
- * knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if that is the same, else it returns
+ * knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if `isMadeAgain`, else it returns
  * −EINTR, as after a stop signal (man 7 signal, "Interruption of system calls and library functions by stop signals").
  */
-export function describeRegisters(registers: Registers): UserX86RegsEntry {
-  const isSystemCall = BigInt.asIntN(64, register(registers, 'orig_rax')) >= 0n;
-  const error = -BigInt.asIntN(64, register(registers, 'rax'));
+export function describeRegisters(registers: Registers, isMadeAgain: boolean): UserX86RegsEntry {
   let shown = restarted(registers);
-  if (isSystemCall && error === BigInt(ERESTART_RESTARTBLOCK)) {
-    const again = canBeMadeAgain(registers);
+  if (hasRestartBlock(registers)) {
     shown = registers.slice();
-    setRegister(shown, 'rax', again ? register(registers, 'orig_rax') : -ERRNO.EINTR);
-    if (again) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
+    setRegister(shown, 'rax', isMadeAgain ? register(registers, 'orig_rax') : -ERRNO.EINTR);
+    if (isMadeAgain) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
   }
   const entry = { mode: MODE_NATIVE } as UserX86RegsEntry;
   for (let i = 0; i < NAMES.length; i++) entry[NAMES[i] as (typeof NAMES)[number]] = shown[i] ?? 0n;
   return entry;
 }
 
-const FUTEX_CMD_MASK = 0x7fn;
-const FUTEX_WAIT_BITSET = 9n;
-
-/**
- * True when the interrupted call with its old arguments does what was left of it: the kernel has written the rest of the
- * time where the time is read from (sleep(3) passes one buffer for both), or the time is absolute, or there is none.
- */
-function canBeMadeAgain(registers: Registers): boolean {
-  const value = (name: Parameters<typeof register>[1]) => register(registers, name);
-  switch (Number(value('orig_rax'))) {
-    case SYS.nanosleep:
-      return value('rdi') === value('rsi');
-    case SYS.clock_nanosleep:
-      return value('rdx') === value('r10');
-    case SYS.poll:
-      return BigInt.asIntN(32, value('rdx')) < 0n;
-    case SYS.futex:
-      return (value('rsi') & FUTEX_CMD_MASK) === FUTEX_WAIT_BITSET;
-    default:
-      return false;
-  }
+/** True when only the kernel knows how an interrupted system call goes on. */
+export function hasRestartBlock(registers: Registers): boolean {
+  const isSystemCall = BigInt.asIntN(64, register(registers, 'orig_rax')) >= 0n;
+  return isSystemCall && -BigInt.asIntN(64, register(registers, 'rax')) === BigInt(ERESTART_RESTARTBLOCK);
 }

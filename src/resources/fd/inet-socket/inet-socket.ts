@@ -1,6 +1,6 @@
 /**
- * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, and
- * established connections between sockets of the tree.
+ * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, connected,
+ * and closed in one or both directions.
  *
  * Lost: packets that nobody has received yet, and what the kernel does not tell (socket-options/option-rows.ts). Sockets
  * belong to the user who restores.
@@ -13,6 +13,7 @@ import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
 import { saveConnections } from './tcp-dump.ts';
+import { lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
 
 export const inetSocket: FileKind = {
   type: FdTypes.INETSK,
@@ -25,6 +26,12 @@ export const inetSocket: FileKind = {
   },
 
   afterAll: saveConnections,
+
+  prepare: lockNetwork,
+
+  resume: resumeConnections,
+
+  release: releaseNetwork,
 
   check: ({ isk }, context) => (isk === undefined ? [] : checkInetSocket(isk, context)),
 

@@ -1,12 +1,13 @@
 /**
- * Established TCP connections of a tree: tcp-stream images.
+ * TCP connections of a tree: tcp-stream images.
  *
- * All of them are put into repair mode first: then closing one sends nothing, and the kernel gives out its numbers.
- * Only connections between sockets of the tree are safe without holding back packets from others, who would be told
- * that nobody is there.
+ * The network is locked for all of them at once, then they are read. That takes repair mode, in which the kernel gives out
+ * numbers and queues; a program whose connections stay in it when criu is killed has lost them. So each is in it for
+ * microseconds only, and once more when the tree has been killed: then closing it sends nothing.
  */
-import { type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
+import { SyscallError } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
+import { errnoName } from '../../../linux/abi/errno.ts';
 import { F_DUPFD_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import { SO_REUSEADDR, SOL_SOCKET } from '../../../linux/abi/socket.ts';
@@ -30,40 +31,72 @@ const connectionsOf = (dump: KindDump): Connection[] => dump.state('TCP connecti
 /** Ports of the tree where connections wait that --skip-in-flight lets go: their other ends have nobody to wait for. */
 export const forgottenPorts = (dump: KindDump): Set<number> => dump.state('forgotten ports', () => new Set());
 
-/** Puts the connection into repair mode until the tree is gone or goes on. Throws SyscallError. */
+/** Keeps the connection until all are known. Throws SyscallError. */
 export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDump): void {
   const fd = check('fcntl', fcntl(file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
   dump.onRollback(() => close(fd));
-  setTcpOption(fd, INET.TCP_REPAIR, 1);
-  dump.onRollback(() => {
-    setTcpOption(fd, INET.TCP_REPAIR, 0);
-    // Leaving repair mode clears it.
-    if (entry.opts.reuseaddr === true) syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
+  dump.onKill(() => {
+    setTcpOption(fd, INET.TCP_REPAIR, 1);
+    close(fd);
   });
   connectionsOf(dump).push({ entry, fd, object: file.object });
 }
 
-/** When all are held: reads them, and adds their images. */
+/** When all are known: locks the network, reads them, and adds their images. */
 export function saveConnections(dump: KindDump): void {
   const connections = connectionsOf(dump);
+  if (connections.length === 0) return;
   const byEnds = new Map(connections.map((connection) => [endsOf(connection.entry).join(' '), connection]));
   const otherEnd = ({ entry }: Connection) => byEnds.get(endsOf(entry).reverse().join(' '));
-  if (dump.options.networkLock !== 'skip') {
-    for (const connection of connections) {
-      const isForgotten = forgottenPorts(dump).has(connection.entry.dst_port);
-      if (otherEnd(connection) === undefined && !isForgotten) dump.addProblem(outside(connection));
-    }
-  }
+  lockNetwork(connections, (connection) => otherEnd(connection) !== undefined, dump);
   // In this order: bytes that arrive in between are on both sides, and none is on neither.
-  const sending = new Map(connections.map((one) => [one, attempt(one, dump, readSending)]));
-  const receiving = new Map(connections.map((one) => [one, attempt(one, dump, readReceiving)]));
+  const sending = new Map(connections.map((one) => [one, inRepair(one, dump, readSending)]));
+  const receiving = new Map(connections.map((one) => [one, inRepair(one, dump, readReceiving)]));
   for (const connection of connections) {
     const [sent, received] = [sending.get(connection), receiving.get(connection)];
     if (sent === undefined || received === undefined) continue;
     const other = otherEnd(connection);
     const { message, payload } = describeStream(sent, received, other && receiving.get(other));
+    connection.entry.state = sent.numbers.state;
     dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
   }
+}
+
+/** From now on no packet comes or goes. Both ends inside of the tree do without it. */
+function lockNetwork(
+  connections: readonly Connection[],
+  isInside: (connection: Connection) => boolean,
+  dump: KindDump,
+): void {
+  const { networkLock } = dump.options;
+  if (networkLock === undefined) return;
+  const result =
+    typeof networkLock === 'number' ? networkLock : networkLock.tryAdd(connections.map(({ entry }) => entry));
+  if (result === 0) return;
+  const why = `packets cannot be held back (nf_tables: ${errnoName(-result)})`;
+  const outside = connections.filter((one) => !isInside(one) && !forgottenPorts(dump).has(one.entry.dst_port));
+  if (outside.length === 0) dump.warn(`TCP connections inside of the tree are dumped while ${why}`);
+  for (const { object, entry } of outside) {
+    const [from, to] = endsOf(entry);
+    const remedy = 'if something else holds them back until the restore, use --network-lock skip';
+    const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
+    dump.addProblem({ object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
+  }
+}
+
+/** Reads a connection in repair mode, which it does not stay in: the program may have to go on without us. */
+function inRepair<T>(connection: Connection, dump: KindDump, read: (fd: number) => T): T | undefined {
+  const { fd, entry } = connection;
+  return attempt(connection, dump, () => {
+    setTcpOption(fd, INET.TCP_REPAIR, 1);
+    try {
+      return read(fd);
+    } finally {
+      setTcpOption(fd, INET.TCP_REPAIR, INET.TCP_REPAIR_OFF_NO_WP);
+      // Leaving repair mode clears it.
+      if (entry.opts.reuseaddr === true) syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
+    }
+  });
 }
 
 function attempt<T>({ fd, object }: Connection, dump: KindDump, action: (fd: number) => T): T | undefined {
@@ -74,14 +107,4 @@ function attempt<T>({ fd, object }: Connection, dump: KindDump, action: (fd: num
     dump.addProblem({ object, action: 'cannot be dumped: this TCP connection cannot be read', cause: error });
     return undefined;
   }
-}
-
-function outside({ object, entry }: Connection): CriuErrorFields {
-  const [from, to] = endsOf(entry);
-  return {
-    object,
-    action: 'cannot be dumped',
-    why: `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its packets cannot be held back yet`,
-    remedy: 'close the connection, or let its other end find nobody until the restore: --network-lock skip',
-  };
 }

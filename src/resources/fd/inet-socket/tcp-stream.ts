@@ -13,6 +13,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { ioctl } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
+import { finsSent } from './tcp-state.ts';
 
 /** A queue, and numbers of tcp_stream_entry about it. */
 export interface Queue<T> {
@@ -20,16 +21,19 @@ export interface Queue<T> {
   readonly bytes: Uint8Array;
 }
 
-export type Sending = Queue<Pick<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'unsq_len'>>;
+export type Sending = Queue<Pick<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'unsq_len'> & { readonly state: number }>;
 export type Receiving = Queue<Omit<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'unsq_len'>>;
 
-/** What the other side has not acknowledged yet, sent or not. Throws SyscallError. */
+/** What the other side has not acknowledged yet, sent or not, and the state. Throws SyscallError. */
 export function readSending(fd: number): Sending {
-  const numbers = () => ({
-    outq_len: readCount(fd, INET.SIOCOUTQ),
-    outq_seq: readSequence(fd, INET.TCP_SEND_QUEUE),
-    unsq_len: readCount(fd, INET.SIOCOUTQNSD),
-  });
+  const numbers = () => {
+    const { state } = readParameters(fd);
+    // The end of the stream is counted, but it is no byte. What a closed connection had to send is lost.
+    const fin = finsSent(state);
+    const count = (request: number) => (state === INET.TCP_CLOSE ? 0 : Math.max(readCount(fd, request) - fin, 0));
+    const outq_seq = readSequence(fd, INET.TCP_SEND_QUEUE);
+    return { state, outq_len: count(INET.SIOCOUTQ), outq_seq, unsq_len: count(INET.SIOCOUTQNSD) };
+  };
   return readWhole(fd, numbers, INET.TCP_SEND_QUEUE, ({ outq_len }) => outq_len);
 }
 
@@ -41,7 +45,8 @@ export function readReceiving(fd: number): Receiving {
     ...readWindow(fd),
   });
   const queue = readWhole(fd, numbers, INET.TCP_RECV_QUEUE, ({ inq_len }) => inq_len);
-  return { ...queue, numbers: { ...queue.numbers, ...readParameters(fd) } };
+  const { state, ...parameters } = readParameters(fd);
+  return { ...queue, numbers: { ...queue.numbers, ...parameters } };
 }
 
 const TRIES = 50;
@@ -52,7 +57,7 @@ function readWhole<T extends object>(fd: number, read: () => T, which: number, l
     const bytes = readQueue(fd, which, lengthOf(numbers));
     if (bytes.length === lengthOf(numbers) && Bun.deepEquals(numbers, read())) return { numbers, bytes };
   }
-  throw new SyscallError('recvfrom', ERRNO.EAGAIN, `${fd}, its queue changes all the time`);
+  throw new SyscallError('recvfrom', ERRNO.EAGAIN, 'EAGAIN', `${fd}, its queue changes all the time`);
 }
 
 function readCount(fd: number, request: number): number {
@@ -81,14 +86,15 @@ function readQueue(fd: number, which: number, bytes: number): Uint8Array {
   return queue.subarray(0, got);
 }
 
-/** struct tcp_info: what both sides agreed on. */
+/** struct tcp_info: the state, and what both sides agreed on. */
 function readParameters(fd: number) {
   const info = new Uint8Array(8);
   check('getsockopt', tryGetsockopt(fd, INET.SOL_TCP, INET.TCP_INFO, info), 'TCP_INFO');
-  const [, , , , , opt_mask = 0, scales = 0] = info;
+  const [state = 0, , , , , opt_mask = 0, scales = 0] = info;
   const hasScales = (opt_mask & INET.TCPI_OPT_WSCALE) !== 0;
   const hasTimestamps = (opt_mask & INET.TCPI_OPT_TIMESTAMPS) !== 0;
   return {
+    state,
     opt_mask,
     snd_wscale: hasScales ? scales & 0xf : 0,
     ...(hasScales ? { rcv_wscale: scales >>> 4 } : {}),

@@ -81,7 +81,7 @@ export class DumpedTerminals {
   /** What only shows when all descriptors are known. */
   problems(): CriuErrorFields[] {
     const problems: CriuErrorFields[] = [];
-    const { shellJob } = this.#dump.options;
+    const { shellJob, orphanMasters = false } = this.#dump.options;
     const alone: Seen[] = [];
     for (const seen of this.#seen.values()) {
       const { info, object } = seen;
@@ -96,12 +96,13 @@ export class DumpedTerminals {
       }
     }
     for (const { info, object } of alone) {
-      if (!this.#dump.hasTask(info.sid)) continue;
+      if (orphanMasters || !this.#dump.hasTask(info.sid)) continue;
       this.#dump.warn(
         `${object}: session ${info.sid} will have no controlling terminal, unless criu's own has no session`,
       );
     }
     const [first, second] = alone;
+    if (orphanMasters) return [...problems, ...this.#lostTerminals()];
     if (first !== undefined && !shellJob) {
       problems.push(dangling(first.object, 'the master side of this terminal is not'));
     } else if (first !== undefined && second !== undefined) {

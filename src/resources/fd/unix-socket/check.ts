@@ -6,9 +6,9 @@ import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '../../../linux/abi/sock
 import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions } from '../socket-options/socket-options.ts';
 import { isConnection, unixLinks } from './links.ts';
-import { fullPath, isPath, showName, UNIX_PATH_MAX } from './name.ts';
+import { fullPath, isPath, movedPath, showName, UNIX_PATH_MAX } from './name.ts';
 import { queuedMessages, SCM_RIGHTS } from './queue.ts';
-import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN, USK_SERVICE } from './states.ts';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN } from './states.ts';
 
 /** The key of a socket for --inherit-fd, which is also what /proc shows. */
 export const socketKey = ({ ino }: UnixSkEntry): string => `socket:[${ino}]`;
@@ -36,7 +36,6 @@ function checkNumbers({ type, state, uflags, name }: UnixSkEntry, problem: Repor
   }
   if (name.length > UNIX_PATH_MAX) problem(`its name has ${name.length} bytes: the image is damaged`);
   if ((uflags & USK_CALLBACK) !== 0) problem('a plugin of the original criu dumped it, and there are no plugins here');
-  if ((uflags & USK_SERVICE) !== 0) problem('it was connected to criu itself, which is not supported yet');
 }
 
 function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
@@ -67,7 +66,7 @@ function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report
 }
 
 function checkPath(entry: UnixSkEntry, { system }: RestoreContext, problem: Report): void {
-  const path = fullPath(entry);
+  const path = movedPath(entry) ?? fullPath(entry);
   const there = system.stat(path, false);
   if (typeof there !== 'number') {
     if ((there.st_mode & S_IFMT) === S_IFSOCK) return;

@@ -2,17 +2,21 @@
  * UNIX sockets (man 7 unix) of the tree: alone, bound, listening, in pairs, with what waits in their queues.
  *
  * Peers outside the tree are refused, unless they are datagram sockets with a name, which can be connected to again
- * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd).
+ * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd). The connection to criu
+ * itself, of a program that asks to be dumped (RPC), comes back with the answer in it.
  *
- * Lost, because the image has no place for it: sender names of queued datagrams, SO_PEEK_OFF, and SO_PEERCRED, which
- * names the task that makes the socket again.
+ * Lost: the pid in SO_PEERCRED and the groups in SO_PEERGROUPS, which are those of the task that makes the socket again
+ * (user and group are kept); times of receipt; credentials of messages that nobody has asked for (SO_PASSCRED); a message
+ * without bytes that was looked at (MSG_PEEK) before.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { AF_UNIX, SO_DOMAIN, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
-import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { AF_UNIX, SO_DOMAIN, SO_PEERCRED, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { syscall } from '../../../linux/kernel.ts';
+import { tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
@@ -24,7 +28,7 @@ import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
-import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
+import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export const unixSocket: FileKind = {
   type: FdTypes.UNIXSK,
@@ -83,10 +87,11 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   const opts = readSocketOptions(file.localFd, { family: AF_UNIX, type, proto: 0 }, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
-    const problem = socket.receiveQueue === 0 ? undefined : dumpQueue(file, id, type, dump);
+    const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket }, dump) : undefined;
     if (problem !== undefined) return problem;
   }
   const shutdown = SHUTDOWN[socket.shutdown & 3];
+  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
   return {
     id,
     ino: socket.ino,
@@ -99,10 +104,30 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     fown: file.fown,
     opts,
     name,
+    ...(isConnected || state === TCP_LISTEN ? peerCredentials(file) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
+    // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
+    ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
     ns_id: NETWORK_ID,
   };
+}
+
+const POLLIN = 1;
+
+/** Whether something waits in it. A datagram without bytes does not count in what unix_diag shows. */
+function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
+  if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
+  const pollfd = Int32Array.of(localFd, POLLIN);
+  return syscall(SYS.poll, pollfd, 1, 0) > 0 && (pollfd[1] ?? 0) >> 16 === POLLIN;
+}
+
+/** struct ucred. Nothing when it is of root, whom a restore is done by. */
+function peerCredentials({ localFd }: OpenFile): Pick<UnixSkEntry, 'peer_cred_ext'> {
+  const ucred = new Int32Array(3);
+  if (tryGetsockopt(localFd, SOL_SOCKET, SO_PEERCRED, ucred) < 0) return {};
+  const [pid = 0, uid = 0, gid = 0] = new Uint32Array(ucred.buffer);
+  return uid === 0 && gid === 0 ? {} : { peer_cred_ext: { pid, uid, gid } };
 }
 
 /** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */

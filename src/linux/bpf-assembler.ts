@@ -1,0 +1,101 @@
+/**
+ * Assembles programs for bpf(2): the few instructions that ours need. An instruction is eight bytes: code, registers
+ * (the source in the upper half of the byte), offset, immediate value (linux/bpf.h, struct bpf_insn).
+ */
+
+/** A source register that says: the immediate value is the descriptor of a map. */
+const BPF_PSEUDO_MAP_FD = 1;
+/** The frame pointer: the stack is below it. */
+const FP = 10;
+
+/** A program under construction. All jumps lead to its end. */
+export class BpfProgram {
+  readonly #instructions: Uint8Array[] = [];
+  readonly #jumps: number[] = [];
+
+  /** dst = *(u64 *)(src + offset) */
+  load(dst: number, src: number, offset: number): void {
+    this.#add(0x79, dst, src, offset, 0);
+  }
+
+  /** *(u32 *)(FP + offset) = src */
+  store32(offset: number, src: number): void {
+    this.#add(0x63, FP, src, offset, 0);
+  }
+
+  move(dst: number, src: number): void {
+    this.#add(0xbf, dst, src, 0, 0);
+  }
+
+  set(dst: number, value: number): void {
+    this.#add(0xb7, dst, 0, 0, value);
+  }
+
+  add(dst: number, value: number): void {
+    this.#add(0x07, dst, 0, 0, value);
+  }
+
+  /** dst = FP + offset */
+  stackAddress(dst: number, offset: number): void {
+    this.move(dst, FP);
+    this.add(dst, offset);
+  }
+
+  loadStack(dst: number, offset: number): void {
+    this.load(dst, FP, offset);
+  }
+
+  set64(dst: number, value: bigint): void {
+    this.#wide(dst, 0, value);
+  }
+
+  setMap(dst: number, mapFd: number): void {
+    this.#wide(dst, BPF_PSEUDO_MAP_FD, BigInt(mapFd));
+  }
+
+  call(helper: number): void {
+    this.#add(0x85, 0, 0, 0, helper);
+  }
+
+  endUnless(register: number, value: number): void {
+    this.#jump(0x55, register, 0, value);
+  }
+
+  endUnlessSame(register: number, other: number): void {
+    this.#jump(0x5d, register, other, 0);
+  }
+
+  endIfZero(register: number): void {
+    this.#jump(0x15, register, 0, 0);
+  }
+
+  /** Adds "return 0", where all jumps lead, and gives the code. */
+  finish(): Uint8Array {
+    const end = this.#instructions.length;
+    for (const jump of this.#jumps) view(this.#instructions[jump]).setInt16(2, end - jump - 1, true);
+    this.set(0, 0);
+    this.#add(0x95, 0, 0, 0, 0);
+    return Buffer.concat(this.#instructions);
+  }
+
+  #jump(code: number, register: number, other: number, value: number): void {
+    this.#jumps.push(this.#instructions.length);
+    this.#add(code, register, other, 0, value);
+  }
+
+  #wide(dst: number, src: number, value: bigint): void {
+    this.#add(0x18, dst, src, 0, Number(BigInt.asIntN(32, value)));
+    this.#add(0, 0, 0, 0, Number(BigInt.asIntN(32, value >> 32n)));
+  }
+
+  #add(code: number, dst: number, src: number, offset: number, value: number): void {
+    const bytes = new Uint8Array(8);
+    bytes[0] = code;
+    bytes[1] = dst | (src << 4);
+    view(bytes).setInt16(2, offset, true);
+    view(bytes).setInt32(4, value, true);
+    this.#instructions.push(bytes);
+  }
+}
+
+const view = (bytes: Uint8Array = new Uint8Array(8)) => new DataView(bytes.buffer, bytes.byteOffset);

@@ -1,0 +1,76 @@
+/** The interrupted calls of a frozen tree: which are made again, and for how long the others go on. */
+import type { Program } from '../../agent/program.ts';
+import type { FrozenThread, FrozenTree } from '../../dump/frozen-tree.ts';
+import type { InterruptedCallExt } from '../../image/gen/core.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { TIMESPEC_BYTES } from '../../linux/abi/time.ts';
+import { check, syscall } from '../../linux/kernel.ts';
+import { readMemory } from '../../tracee/memory.ts';
+import { hasRestartBlock } from '../registers/registers.ts';
+import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
+import { RestartBlocks } from './restart-blocks.ts';
+
+export interface DescribedCall {
+  /** The registers are to make the call again. */
+  readonly isMadeAgain: boolean;
+  /** The call goes on for the rest of its time. Neither of both: it returns EINTR. */
+  readonly rest: InterruptedCallExt | undefined;
+}
+
+/** A call of which nothing has to be asked. */
+export const MADE_AGAIN: DescribedCall = { isMadeAgain: true, rest: undefined };
+
+export class InterruptedCalls {
+  /** Threads of which only the restart block tells the rest. */
+  readonly #unknown: ReadonlySet<FrozenThread>;
+  /** Opened for the first thread that is asked. */
+  #opened: { readonly blocks: RestartBlocks | undefined } | undefined;
+
+  constructor({ tasks }: Pick<FrozenTree, 'tasks'>) {
+    const interrupted = tasks.flatMap(({ threads }) => threads.filter(({ registers }) => hasRestartBlock(registers)));
+    this.#unknown = new Set(
+      interrupted.filter(({ pid, registers }) => !canBeMadeAgain(registers, (at) => tryReadTimespec(pid, at))),
+    );
+  }
+
+  /** Whether `ask` adds anything to the program of a thread. */
+  isAsked(thread: FrozenThread): boolean {
+    return this.#unknown.has(thread);
+  }
+
+  /** Adds what is to be asked to the program of a thread. The result is to be called when that has run. */
+  ask(program: Program, thread: FrozenThread): () => DescribedCall {
+    if (!this.isAsked(thread)) return () => MADE_AGAIN;
+    this.#opened ??= { blocks: RestartBlocks.tryOpen(this.#unknown.size) };
+    const { blocks } = this.#opened;
+    const index = blocks?.ask(program);
+    return () => {
+      const block = index === undefined ? undefined : blocks?.read(index);
+      const rest = block === undefined ? undefined : describeInterruptedCall(thread.registers, block, readClock);
+      return { isMadeAgain: false, rest };
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#opened?.blocks?.[Symbol.dispose]();
+  }
+}
+
+const NS = 1_000_000_000n;
+
+/** Undefined when there is no such memory: then the call would have failed. */
+function tryReadTimespec(pid: number, address: bigint): bigint | undefined {
+  try {
+    const time = new DataView(readMemory(pid, Number(address), TIMESPEC_BYTES).buffer);
+    return time.getBigInt64(0, true) * NS + time.getBigInt64(8, true);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A clock of our own, which is the kernel's: restart blocks know nothing of time namespaces. */
+function readClock(clock: number): bigint {
+  const time = new BigInt64Array(2);
+  check('clock_gettime', syscall(SYS.clock_gettime, clock, time), `${clock}`);
+  return (time[0] ?? 0n) * NS + (time[1] ?? 0n);
+}

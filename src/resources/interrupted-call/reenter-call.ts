@@ -1,0 +1,89 @@
+/**
+ * Puts a restored thread back into a call that its dump interrupted, for the rest of the time: the thread makes the call
+ * with its own arguments but for the time, and is interrupted at once. From then on the kernel knows in the thread's
+ * restart block until when the call goes on, and restarts it when the thread runs with its own registers.
+ */
+import { assert } from '../../base/errors.ts';
+import type { CoreEntry, InterruptedCallExt } from '../../image/gen/core.ts';
+import { ERESTART_RESTARTBLOCK } from '../../linux/abi/errno.ts';
+import { PTRACE_SYSCALL } from '../../linux/abi/ptrace.ts';
+import { SIGSTOP, SIGTRAP } from '../../linux/abi/signal.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { TIMESPEC_BYTES } from '../../linux/abi/time.ts';
+import { check } from '../../linux/kernel.ts';
+import { ptrace, tgkill } from '../../linux/syscalls/process.ts';
+import { writeMemory } from '../../tracee/memory.ts';
+import {
+  type RegisterName,
+  type Registers,
+  readRegisters,
+  register,
+  setRegister,
+  writeRegisters,
+} from '../../tracee/registers.ts';
+import { resume, waitForStop } from '../../tracee/stop.ts';
+import { registersFromImage } from '../registers/registers.ts';
+
+/** Where a call has the address of its relative timeout. */
+const TIMESPEC_ARGUMENT: Readonly<Record<number, RegisterName>> = {
+  [SYS.nanosleep]: 'rdi',
+  [SYS.clock_nanosleep]: 'rdx',
+  [SYS.futex]: 'r10',
+};
+const POLL_MS_MAX = 0x7fff_ffffn;
+
+/** The registers that make the call for the rest of its time; `timespec` is where that will be. */
+export function callAgain(own: Registers, { nr, rest_ns }: InterruptedCallExt, timespec: number): Registers {
+  const registers = own.slice();
+  setRegister(registers, 'rax', nr);
+  setRegister(registers, 'orig_rax', -1);
+  const argument = TIMESPEC_ARGUMENT[nr];
+  if (argument !== undefined) {
+    setRegister(registers, argument, timespec);
+    return registers;
+  }
+  assert(nr === SYS.poll, `system call ${nr} has a timeout`);
+  const milliseconds = (rest_ns + 999_999n) / 1_000_000n;
+  setRegister(registers, 'rdx', milliseconds < POLL_MS_MAX ? milliseconds : POLL_MS_MAX);
+  return registers;
+}
+
+/** The registers with which the thread goes on after `callAgain` has come to `result`. */
+export function goOn(own: Registers, { nr }: InterruptedCallExt, result: bigint): Registers {
+  const registers = own.slice();
+  setRegister(registers, 'rax', result);
+  if (result === BigInt(-ERESTART_RESTARTBLOCK)) setRegister(registers, 'orig_rax', nr);
+  return registers;
+}
+
+/** Calls that can be entered again: what an image asks for beyond that is damaged. */
+export const isKnownCall = ({ nr }: InterruptedCallExt): boolean => nr === SYS.poll || nr in TIMESPEC_ARGUMENT;
+
+/**
+ * Makes the call in a stopped thread, through a `syscall` instruction at `syscallAt`; `scratch` is memory of the task for
+ * a timespec. What it returns is to be called when the thread has got its registers.
+ */
+export function reenterCall(pid: number, tid: number, core: CoreEntry, syscallAt: number, scratch: number): () => void {
+  const call = core.thread_core?.interrupted_call_ext;
+  const gpregs = core.thread_info?.gpregs;
+  if (call === undefined || gpregs === undefined || !isKnownCall(call)) return () => {};
+  const own = registersFromImage(gpregs);
+  const timespec = new BigInt64Array([call.rest_ns / 1_000_000_000n, call.rest_ns % 1_000_000_000n]);
+  writeMemory(tid, scratch, new Uint8Array(timespec.buffer, 0, TIMESPEC_BYTES));
+  const registers = callAgain(own, call, scratch);
+  setRegister(registers, 'rip', syscallAt);
+  writeRegisters(tid, registers);
+  check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
+  const entry = waitForStop(tid);
+  assert(
+    entry !== 'gone' && entry.kind === 'signal' && (entry.signal & ~0x80) === SIGTRAP,
+    `thread ${tid} stops at its call`,
+  );
+  // The signal is pending when the call begins, so it waits for nothing; and it is never delivered.
+  tgkill(pid, tid, SIGSTOP);
+  resume(tid);
+  const end = waitForStop(tid);
+  assert(end !== 'gone' && end.kind === 'signal' && end.signal === SIGSTOP, `the call of thread ${tid} is interrupted`);
+  const result = BigInt.asIntN(64, register(readRegisters(tid), 'rax'));
+  return () => writeRegisters(tid, goOn(own, call, result));
+}

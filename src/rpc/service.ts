@@ -1,0 +1,110 @@
+/**
+ * The service: accepts clients on a socket and starts a worker for each, `criu swrk`, a process of its own. What becomes
+ * of one client is no matter for the others, and nothing that a client sends is read here.
+ */
+import { CriuError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import type { CommandContext } from '../cli/command-context.ts';
+import { absolutePath, fromByteString } from '../cli/startup.ts';
+import { reportReady, writePidfile } from '../cli/status-files.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { S_IFMT, S_IFSOCK } from '../linux/abi/fcntl.ts';
+import { SIGCHLD, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
+import { SOCK_SEQPACKET } from '../linux/abi/socket.ts';
+import { notedSignal, noteSignals } from '../linux/interrupts.ts';
+import { close, tryLstat } from '../linux/syscalls/fs.ts';
+import { fitsUnixAddress, listen, tryAccept, tryBindUnix, unixSocket } from '../linux/syscalls/messages.ts';
+import { tryChmod, tryUnlink } from '../linux/syscalls/names.ts';
+import { getpid } from '../linux/syscalls/process.ts';
+import { SERVICE_WORKER } from '../options/parse-command-line.ts';
+import { configWords } from './config-words.ts';
+
+/** CRIU's, in the work folder. */
+const DEFAULT_ADDRESS = 'criu_service.socket';
+/** Everybody may ask; what they may have done is decided by who they are (client.ts). */
+const SOCKET_MODE = 0o666;
+const BACKLOG = 128;
+/** The descriptor that a worker finds its client at. */
+const WORKER_FD = 3;
+
+/** Serves until it is ended by a signal. Throws CriuError when it cannot begin. */
+export async function serve({ options, log, workDir }: CommandContext): Promise<number> {
+  const address = options.address ?? DEFAULT_ADDRESS;
+  if (options.address === undefined) log.warn('Binding to local dir address!');
+  const socket = openServiceSocket(absolutePath(address, workDir));
+  log.info(`The service socket is bound to ${address}`);
+  try {
+    // Only so that a system call is interrupted: a child that has ended is worth a look, the others end the service.
+    noteSignals([SIGCHLD, SIGTERM, SIGINT]);
+    if (options.pidfile !== undefined) writePidfile(options.pidfile, getpid());
+    if (options.statusFd !== undefined) reportReady(options.statusFd);
+    await acceptClients(
+      socket,
+      ['swrk', String(WORKER_FD), SERVICE_WORKER, ...configWords(options).map(fromByteString)],
+      log,
+    );
+  } finally {
+    close(socket);
+    tryUnlink(absolutePath(address, workDir));
+  }
+  return 0;
+}
+
+/** A socket file that is left over from another service is replaced, as CRIU does; any other file is not. */
+function openServiceSocket(path: string): number {
+  const object = `service socket ${path}`;
+  if (!fitsUnixAddress(path))
+    throw new CriuError({ object, action: 'cannot be made: the path is too long for a socket' });
+  const stat = tryLstat(path);
+  if (typeof stat !== 'number' && (stat.st_mode & S_IFMT) === S_IFSOCK) tryUnlink(path);
+  const socket = unixSocket(SOCK_SEQPACKET);
+  const result = tryBindUnix(socket, path);
+  if (result < 0) throw new CriuError({ object, action: `Can't bind: ${errnoName(-result)}`, remedy: 'see --address' });
+  const changed = tryChmod(path, SOCKET_MODE);
+  if (changed < 0) throw new CriuError({ object, action: `Can't change permissions: ${errnoName(-changed)}` });
+  listen(socket, BACKLOG);
+  return socket;
+}
+
+async function acceptClients(socket: number, words: readonly string[], log: Logger): Promise<void> {
+  for (;;) {
+    log.debug('Waiting for connection...');
+    const client = tryAccept(socket);
+    if (client === -ERRNO.EINTR) {
+      const signal = notedSignal();
+      if (signal === SIGTERM || signal === SIGINT) return;
+    } else if (client >= 0) {
+      startWorker(client, words, log);
+      close(client);
+    } else if (!isPassing(client)) {
+      throw new CriuError({ action: `Can't accept connection: ${errnoName(-client)}` });
+    } else {
+      log.warn(`Can't accept connection: ${errnoName(-client)}`);
+      await Bun.sleep(RETRY_MS);
+    }
+    // Lets the runtime reap workers that have ended.
+    await Bun.sleep(0);
+  }
+}
+
+const RETRY_MS = 50;
+
+/** The client has gone already, or the machine is short of something for now (man 2 accept). */
+function isPassing(result: number): boolean {
+  return [ERRNO.ECONNABORTED, ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM, ERRNO.ENOBUFS].some(
+    (errno) => errno === -result,
+  );
+}
+
+function startWorker(client: number, words: readonly string[], log: Logger): void {
+  try {
+    const worker = Bun.spawn(['/proc/self/exe', ...words], {
+      argv0: 'criu',
+      stdio: ['ignore', 'inherit', 'inherit', client],
+    });
+    log.info(`Connected: worker ${worker.pid}`);
+    worker.exited.then((status) => log.info(`Worker(pid ${worker.pid}) exited with ${status}`));
+  } catch (error) {
+    log.error(`cannot start a worker: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}

@@ -1,0 +1,348 @@
+/**
+ * Requests (RPC): `criu swrk` and `criu service` with a client on SOCK_SEQPACKET, as CRIU's own clients are.
+ */
+import { expect } from 'bun:test';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { decode, encode } from '../../src/image/codec.ts';
+import { type CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
+import { TIOCGPTN, TIOCSPTLCK } from '../../src/linux/abi/tty.ts';
+import { ioctl } from '../../src/linux/syscalls/fs.ts';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  makeFolder,
+  makeImagesDir,
+  restore,
+  type Specimen,
+  startProgram,
+  trackProcess,
+} from '../harness/harness.ts';
+import { liveCase } from '../harness/live-test.ts';
+import { readTree } from '../harness/processes.ts';
+import { callOnce, RpcClient, requestOptions } from '../harness/rpc-client.ts';
+import { Service } from '../harness/service.ts';
+
+const { DUMP, RESTORE, CHECK, VERSION, FEATURE_CHECK, WAIT_PID, PAGE_SERVER, PAGE_SERVER_CHLD } = CriuReqType;
+
+const parentOf = (pid: number) => Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+const openFolder = (path: string) => openSync(path, 'r');
+
+liveCase('swrk dumps and restores; the root task becomes a child of the client', async () => {
+  const specimen = await startProgram('threads');
+  for (const round of [1, 2, 3]) {
+    const tree = readTree(specimen.pid);
+    const images_dir_fd = openFolder(makeImagesDir(specimen, `images-${round}`));
+    const dumped = callOnce({
+      type: DUMP,
+      opts: requestOptions({ images_dir_fd, pid: specimen.pid, log_level: 4, log_file: 'dump.log' }),
+    });
+    expect(dumped).toEqual({ type: DUMP, success: true, dump: { restored: false } });
+    await expectGone(tree, 'after the dump');
+    const restored = callOnce({
+      type: RESTORE,
+      opts: requestOptions({ images_dir_fd, rst_sibling: true, log_level: 4 }),
+    });
+    expect(restored).toEqual({ type: RESTORE, success: true, restore: { pid: specimen.pid } });
+    closeSync(images_dir_fd);
+    expect(parentOf(specimen.pid)).toBe(process.pid);
+    expect(readFileSync(join(specimen.dir, `images-${round}`, 'criu.log'), 'utf8')).toContain('Restore finished');
+    await checkRound(specimen, round);
+  }
+});
+
+liveCase('notifications come in order, and the client can stop the work', async () => {
+  const specimen = await startProgram('static-counter');
+  const images_dir = makeImagesDir(specimen, 'images');
+  const heard: string[] = [];
+  const hear = ({ notify }: CriuResp) => heard.push(`${notify?.script} ${notify?.pid ?? '-'}`) > 0;
+  const dump = { type: DUMP, opts: requestOptions({ images_dir, pid: specimen.pid, notify_scripts: true }) };
+  const restoring = { type: RESTORE, opts: requestOptions({ images_dir, notify_scripts: true }) };
+  const call = (request: CriuReq, onNotify: (response: CriuResp) => boolean) => {
+    using client = RpcClient.spawn();
+    return client.call(request, onNotify);
+  };
+  const refused = call(dump, () => false);
+  expect({ success: refused.success, text: refused.cr_errmsg }).toEqual({
+    success: false,
+    text: 'Error (dump): Dumping FAILED. RPC client reported script error for hook pre-dump',
+  });
+  expect(readTree(specimen.pid)).toEqual([specimen.pid]);
+  expect(call(dump, hear).success).toBe(true);
+  await expectGone([specimen.pid], 'after the dump');
+  expect(heard.splice(0)).toEqual(['pre-dump -', 'query-ext-files -', 'post-dump -']);
+  const notRestored = call(restoring, ({ notify }) => notify?.script !== 'setup-namespaces');
+  expect(notRestored.cr_errmsg).toBe(
+    'Error (restore): Restoring FAILED. RPC client reported script error for hook setup-namespaces',
+  );
+  await expectGone([specimen.pid], 'after a restore that failed');
+  expect(call(restoring, hear).success).toBe(true);
+  expect(heard).toEqual([
+    'pre-restore -',
+    `setup-namespaces ${specimen.pid}`,
+    'post-setup-namespaces -',
+    `post-restore ${specimen.pid}`,
+    'pre-resume -',
+    'post-resume -',
+  ]);
+  await checkRound(specimen, 1);
+});
+
+liveCase('a failure has cr_errno and cr_errmsg', async () => {
+  const specimen = await startProgram('static-counter');
+  const images_dir = makeImagesDir(specimen, 'images');
+  const fail = (type: CriuReqType, opts: Partial<CriuReq['opts']> | undefined, env?: Record<string, string>) => {
+    const response = callOnce(
+      { type, opts: opts === undefined ? undefined : requestOptions({ images_dir, ...opts }) },
+      env === undefined ? {} : { env },
+    );
+    expect(response.success).toBe(false);
+    return [response.type, response.cr_errno, response.cr_errmsg];
+  };
+  const [ESRCH, EPERM, EEXIST, EBADRQC, EOPNOTSUPP] = [3, 1, 17, 56, 95];
+  expect(fail(DUMP, { pid: 4_194_304 })).toEqual([
+    DUMP,
+    ESRCH,
+    'Error (dump): Dumping FAILED. task 4194304: no such task; give the pid of a running process with --tree',
+  ]);
+  expect(fail(DUMP, { log_file: '../x' })).toEqual([
+    DUMP,
+    EBADRQC,
+    'Error (rpc): log_file: No subdirs are allowed in log_file name: ../x',
+  ]);
+  expect(fail(DUMP, { tls: true })).toEqual([DUMP, EBADRQC, 'Error (rpc): tls is not supported yet by this criu']);
+  expect(fail(DUMP, undefined)).toEqual([DUMP, EBADRQC, 'Error (rpc): the request has no options (opts)']);
+  expect(fail(DUMP, { images_dir_fd: 999 })).toEqual([
+    DUMP,
+    EBADRQC,
+    'Error (rpc): images_dir_fd: descriptor 999 of the client cannot be used: EBADF',
+  ]);
+  expect(fail(PAGE_SERVER_CHLD, {})).toEqual([
+    PAGE_SERVER,
+    EOPNOTSUPP,
+    'Error (rpc): page-server is not supported yet by this criu',
+  ]);
+  expect(fail(CriuReqType.NOTIFY, {})).toEqual([
+    CriuReqType.EMPTY,
+    EBADRQC,
+    'Error (rpc): Invalid req: type NOTIFY is no request',
+  ]);
+  expect(EPERM).toBe(1);
+  const running = requestOptions({ images_dir, pid: specimen.pid, leave_running: true });
+  expect(callOnce({ type: DUMP, opts: running }).success).toBe(true);
+  const [type, errno, text] = fail(RESTORE, {});
+  expect([type, errno]).toEqual([RESTORE, EEXIST]);
+  expect(text).toContain(`pid ${specimen.pid} is in use by process ${specimen.pid} 'static-counter'`);
+});
+
+liveCase('version, features, check and wait', async () => {
+  using client = RpcClient.spawn();
+  const version = client.call({ type: VERSION, keep_open: true });
+  expect(version.version).toMatchObject({ major_number: 4, minor_number: 2 });
+  expect(version.version?.gitid).toBeUndefined();
+  const asked = { mem_track: true, lazy_pages: true, pidfd_store: true };
+  const { features, success } = client.call({ type: FEATURE_CHECK, keep_open: true, features: asked });
+  expect({ success, features }).toEqual({
+    success: true,
+    features: { mem_track: false, lazy_pages: false, pidfd_store: false },
+  });
+  expect(client.call({ type: WAIT_PID, pid: process.pid })).toMatchObject({
+    type: WAIT_PID,
+    success: false,
+    cr_errno: 10,
+  });
+  expect(client.receive()).toBeUndefined();
+  const kept = callOnce({ type: DUMP, keep_open: true });
+  expect(kept.cr_errmsg).toBe(
+    'Error (rpc): keep_open cannot be used with a request of type DUMP; open a connection for each of them',
+  );
+  expect(callOnce({ type: CHECK }).type).toBe(CHECK);
+});
+
+liveCase('a configuration file of the request overrides it, and its scripts run too', async () => {
+  const specimen = await startProgram('static-counter');
+  const images_dir = makeImagesDir(specimen, 'images');
+  const [script, config] = [join(specimen.dir, 'hook.sh'), join(specimen.dir, 'criu.conf')];
+  writeFileSync(script, `#!/bin/sh\necho $CRTOOLS_SCRIPT_ACTION >> ${specimen.dir}/hooks\n`);
+  chmodSync(script, 0o755);
+  writeFileSync(config, `log-file mine.log\naction-script ${script}\n`);
+  const opts = { images_dir, pid: specimen.pid, leave_running: true, log_file: 'other.log', config_file: config };
+  expect(callOnce({ type: DUMP, opts: requestOptions(opts) }).success).toBe(true);
+  expect([existsSync(join(images_dir, 'mine.log')), existsSync(join(images_dir, 'other.log'))]).toEqual([true, false]);
+  expect(readFileSync(join(specimen.dir, 'hooks'), 'utf8')).toBe('pre-dump\npost-dump\n');
+});
+
+/** A new pseudo terminal: its master side and the path of its slave. */
+function openTerminal(): { master: number; path: string } {
+  const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
+  const number = new Uint32Array(1);
+  ioctl(master, TIOCSPTLCK, Uint32Array.of(0));
+  ioctl(master, TIOCGPTN, number);
+  return { master, path: `/dev/pts/${number[0]}` };
+}
+
+const FIONREAD = 0x541b;
+
+async function readTerminal(master: number, wanted: string): Promise<string> {
+  const pending = new Uint32Array(1);
+  let said = '';
+  for (let naps = 0; naps < 500 && !said.includes(wanted); naps++) {
+    const chunk = Buffer.alloc(1000);
+    if (ioctl(master, FIONREAD, pending) === 0 && (pending[0] ?? 0) > 0)
+      said += chunk.subarray(0, readSync(master, chunk));
+    else await Bun.sleep(5);
+  }
+  return said;
+}
+
+liveCase('the master side of a terminal is handed to the client', async () => {
+  let { master, path } = openTerminal();
+  const specimen = await startProgram('pty-orphan', { args: [path] });
+  for (const round of [1, 2, 3]) {
+    const images_dir = makeImagesDir(specimen, `images-${round}`);
+    const wish = { images_dir, notify_scripts: true, orphan_pts_master: true, log_level: 4 };
+    expect(callOnce({ type: DUMP, opts: requestOptions({ images_dir, pid: specimen.pid }) }).success).toBe(false);
+    expect(callOnce({ type: DUMP, opts: requestOptions({ ...wish, pid: specimen.pid }) }).success).toBe(true);
+    closeSync(master);
+    await expectGone([specimen.pid], 'after the dump');
+    using client = RpcClient.spawn();
+    const response = client.call({ type: RESTORE, opts: requestOptions(wish) }, ({ notify }) => {
+      if (notify?.script === 'orphan-pts-master') master = client.passedFd ?? -1;
+      return true;
+    });
+    expect(response).toMatchObject({ success: true });
+    await checkRound(specimen, round);
+    expect(await readTerminal(master, 'round')).toBe(`hello from round ${round}\r\n`);
+  }
+  closeSync(master);
+});
+
+/** Has the program rpc-client send a request in its next round; the answer comes from `answerOf`. */
+function tellClient(client: Specimen, request: string, round: number, content: CriuReq): void {
+  writeFileSync(request, encode(CriuReq, content));
+  writeFileSync(`${client.status}.go${round}`, '');
+}
+
+const answerOf = (client: Specimen, round: number) =>
+  decode(CriuResp, readFileSync(`${client.status}.answer${round}`), 'answer');
+
+liveCase('a client of the service dumps itself, and is answered again when it is restored', async () => {
+  const service = await Service.start();
+  const images_dir = makeFolder('self');
+  const request = join(service.dir, 'request');
+  const client = await startProgram('rpc-client', { args: [service.address, request] });
+  for (const round of [1, 2]) {
+    tellClient(client, request, round, { type: DUMP, opts: requestOptions({ images_dir, log_level: 4 }) });
+    await expectGone([client.pid], 'after the dump of itself');
+    expect((await restore(client, images_dir)).exitCode).toBe(0);
+    await checkRound(client, round);
+    expect(answerOf(client, round)).toEqual({ type: DUMP, success: true, dump: { restored: true } });
+  }
+  tellClient(client, request, 3, { type: DUMP, opts: requestOptions({ images_dir, leave_running: true }) });
+  await checkRound(client, 3);
+  expect(answerOf(client, 3).dump).toEqual({ restored: false });
+  expect(await service.stop()).toBe(0);
+  expect(existsSync(service.address)).toBe(false);
+});
+
+liveCase('a client that is not root can do what its user can do, and nothing else', async () => {
+  const service = await Service.start();
+  const images_dir = makeFolder('of-user');
+  const rootOnly = makeFolder('of-root');
+  chmodSync(rootOnly, 0o700);
+  const request = join(service.dir, 'request');
+  const args = [service.address, request, '1000'];
+  const client = await startProgram('rpc-client', { args });
+  const target = await startProgram('rpc-client', { args });
+  const ofRoot = await startProgram('static-counter');
+  let round = 0;
+  const ask = async (type: CriuReqType, opts: Partial<CriuOpts>) => {
+    tellClient(client, request, ++round, { type, opts: requestOptions(opts) });
+    await checkRound(client, round);
+    return answerOf(client, round);
+  };
+  expect(await ask(DUMP, { images_dir, pid: ofRoot.pid })).toMatchObject({ success: false, cr_errno: 1 });
+  expect(readTree(ofRoot.pid)).toEqual([ofRoot.pid]);
+  expect(await ask(DUMP, { images_dir: rootOnly, pid: target.pid })).toMatchObject({ success: false, cr_errno: 56 });
+  expect((await ask(DUMP, { images_dir, pid: target.pid, log_level: 4 })).success).toBe(true);
+  await expectGone([target.pid], 'after the dump');
+  expect(statSync(join(images_dir, 'inventory.img')).uid).toBe(1000);
+  expect(await ask(RESTORE, { images_dir })).toMatchObject({ success: true, restore: { pid: target.pid } });
+  trackProcess(target.pid);
+  tellClient(target, request, 1, { type: VERSION });
+  await checkRound(target, 1);
+  // Images of root, in which the program has all rights.
+  const images = makeImagesDir(ofRoot, 'images');
+  expect((await dump(ofRoot, images)).exitCode).toBe(0);
+  await expectGone([ofRoot.pid], 'after the dump');
+  for (const name of readdirSync(images)) chmodSync(join(images, name), 0o666);
+  chmodSync(images, 0o777);
+  expect(await ask(RESTORE, { images_dir: images })).toMatchObject({ success: false, cr_errno: 1 });
+  await expectGone([ofRoot.pid], 'after a restore that failed');
+});
+
+/** Whether the bytes happen to be a request, which would be done. */
+function isRequest(bytes: Uint8Array): boolean {
+  try {
+    decode(CriuReq, bytes, 'garbage');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+liveCase('the service outlives 1,000 packets of garbage', async () => {
+  const service = await Service.start();
+  const valid = encode(CriuReq, { type: DUMP, opts: requestOptions({ images_dir: '/nowhere', pid: 1 }) });
+  const damaged = (i: number) => valid.map((byte, at) => (at === i % valid.length ? byte ^ (1 + (i % 255)) : byte));
+  const noise = (i: number) => crypto.getRandomValues(new Uint8Array(1 + (i % 300)));
+  const packets = Array.from({ length: 2000 }, (_, i) => (i % 4 === 0 ? damaged(i) : noise(i)));
+  const sent = packets.filter((bytes) => !isRequest(bytes)).slice(0, 1000);
+  expect(sent.length).toBe(1000);
+  // Each client sends twenty of them.
+  for (let at = 0; at < sent.length; at += 20) {
+    using client = service.connect();
+    for (const bytes of sent.slice(at, at + 20)) {
+      client.sendBytes(bytes);
+      const response = client.receive();
+      expect(response).toMatchObject({ type: CriuReqType.EMPTY, success: false, cr_errno: 74 });
+      expect(response?.cr_errmsg).toStartWith('Error (rpc): Failed unpacking request: ');
+    }
+    expect(client.call({ type: VERSION }).success).toBe(true);
+  }
+  expect(service.isRunning).toBe(true);
+});
+
+liveCase('the service serves 50 clients at once, and a worker that dies harms nobody', async () => {
+  const service = await Service.start();
+  const clients = Array.from({ length: 50 }, () => service.connect());
+  for (const client of clients) client.send({ type: VERSION, keep_open: true });
+  for (const client of clients) expect(client.receive()?.version?.major_number).toBe(4);
+  for (const client of clients) expect(client.call({ type: VERSION }).success).toBe(true);
+  for (const client of clients) client[Symbol.dispose]();
+  const victim = service.connect();
+  victim.call({ type: VERSION, keep_open: true });
+  const worker = Number([...service.log.matchAll(/Connected: worker (\d+)/g)].at(-1)?.[1]);
+  expect(parentOf(worker)).toBe(service.pid);
+  process.kill(worker, 'SIGKILL');
+  expect(victim.receive()).toBeUndefined();
+  const workers = () => [...service.log.matchAll(/Worker\(pid \d+\) exited with 0/g)].length;
+  for (let naps = 0; naps < 500 && workers() < 50; naps++) {
+    using another = service.connect();
+    another.call({ type: VERSION });
+    await Bun.sleep(10);
+  }
+  expect(workers()).toBeGreaterThanOrEqual(50);
+});
