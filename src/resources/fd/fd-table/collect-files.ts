@@ -319,9 +319,8 @@ export class FilesDump implements KindDump {
   }
 
   #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
-    let file: InspectedFile | number | undefined;
     try {
-      file = probe.inspect(fd);
+      const file = probe.inspect(fd);
       if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
       return this.#fail({
         object: `fd ${fd} of ${task.label}`,
@@ -331,8 +330,6 @@ export class FilesDump implements KindDump {
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
-    } finally {
-      if (typeof file === 'object') close(file.localFd);
     }
   }
 
