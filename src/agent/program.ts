@@ -39,13 +39,7 @@ export interface Label {
   op: number;
 }
 
-/** The address of machine code, known only when the program gets its place. */
-interface Code {
-  readonly kind: 'code';
-  address: number;
-}
-
-export type ProgramArg = number | bigint | Result | Place | Word | Label | Code;
+export type ProgramArg = number | bigint | Result | Place | Word | Label;
 
 interface Op {
   readonly kind: number;
@@ -70,6 +64,16 @@ export class Program {
   readonly #strings = new Map<string, Place>();
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
+
+  /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
+  copy(): Program {
+    const copy = new Program();
+    copy.#ops.push(...this.#ops);
+    copy.#data = this.#data.slice();
+    copy.#dataBytes = this.#dataBytes;
+    for (const [text, place] of this.#strings) copy.#strings.set(text, place);
+    return copy;
+  }
 
   /** How many ops there are so far. */
   get length(): number {
@@ -166,15 +170,9 @@ export class Program {
     this.#add(KIND.jump, 0, 0, [target], '');
   }
 
-  /** Leaves the agent for machine code whose address is set later, by `setLeave`. */
-  leave(): void {
-    this.#add(KIND.leave, 0, 0, [this.#leave], '');
-  }
-
-  readonly #leave: Code = { kind: 'code', address: 0 };
-
-  setLeave(address: number): void {
-    this.#leave.address = address;
+  /** Leaves the agent for machine code at `address`. */
+  leave(address: number): Result {
+    return this.#add(KIND.leave, 0, 0, [address], '');
   }
 
   /** A label to be placed later by `place`. */
@@ -234,8 +232,11 @@ export class Program {
     return { kind: 'word', place };
   }
 
-  /** The finished block for memory at `address` of the task. */
-  assemble(address: number): Uint8Array {
+  /**
+   * The finished block for memory at `address` of the task. `relocations` gets the offsets of all words in it that hold
+   * addresses of the block.
+   */
+  assemble(address: number, relocations?: number[]): Uint8Array {
     const block = new Uint8Array(this.byteLength);
     const view = new DataView(block.buffer);
     const dataStart = this.#ops.length * OP_BYTES;
@@ -248,7 +249,9 @@ export class Program {
         const arg = op.args[i] ?? 0;
         if (arg === 0) continue;
         setWord(view, argAt, this.#value(arg, address, dataStart));
-        if (typeof arg === 'object' && (arg.kind === 'result' || arg.kind === 'word')) flags |= OP_INDIRECT(i);
+        if (typeof arg !== 'object') continue;
+        if (arg.kind === 'result' || arg.kind === 'word') flags |= OP_INDIRECT(i);
+        relocations?.push(argAt);
       }
       view.setUint32(at + OP_FLAGS, flags, true);
       view.setUint32(at + OP_NR, op.nr, true);
@@ -260,6 +263,11 @@ export class Program {
   /** Byte offset of an op's result in the block. */
   resultOffset(result: Result): number {
     return result.op * OP_BYTES + OP_RESULT;
+  }
+
+  /** Byte offset of an op's argument in the block. */
+  argumentOffset(op: Result, index: number): number {
+    return op.op * OP_BYTES + OP_ARGS + 8 * index;
   }
 
   /** Byte offset of a place in the block. */
@@ -296,8 +304,6 @@ export class Program {
         return address + dataStart + arg.offset;
       case 'word':
         return address + dataStart + arg.place.offset;
-      case 'code':
-        return arg.address;
       case 'label':
         return address + this.labelOffset(arg);
     }
@@ -307,7 +313,7 @@ export class Program {
 const WORD = 2 ** 32;
 
 /** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
-function setWord(view: DataView, at: number, value: number | bigint): void {
+export function setWord(view: DataView, at: number, value: number | bigint): void {
   if (typeof value === 'bigint') {
     view.setBigUint64(at, BigInt.asUintN(64, value), true);
     return;

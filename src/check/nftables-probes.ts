@@ -5,12 +5,11 @@
 import { CLONE_NEWNET } from '../linux/abi/sched.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import * as NL from '../netlink/netlink.ts';
+import { batch, NFPROTO_INET, nfgenmsg } from '../netlink/nf-tables.ts';
 import { Child } from './child.ts';
 import { failed, type Missing } from './probe.ts';
 
 const NFNL_SUBSYS_NFTABLES = 10;
-const NFNL_MSG_BATCH_BEGIN = 16;
-const NFNL_MSG_BATCH_END = 17;
 const NFT_MSG_NEWTABLE = 0;
 const NFT_MSG_NEWSET = 9;
 const NFTA_TABLE_NAME = 1;
@@ -24,28 +23,18 @@ const NFTA_SET_ID = 10;
 const NFTA_SET_DESC_CONCAT = 2;
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_FIELD_LEN = 1;
-const NFPROTO_INET = 1;
 const NFT_SET_CONCAT = 0x80;
 /** Types of libnftables: ipv4_addr 7, inet_service 13, six bits each. */
 const ADDRESS_AND_PORT = (7 << 6) | 13;
 const ADDRESS_BYTES = 4;
 const PORT_BYTES = 4; // padded to a register
 
-/** struct nfgenmsg: family, version 0, resource in network order. */
-const family = (protocol: number, resource = 0) => Uint8Array.of(protocol, 0, 0, resource);
-
-function batch(...messages: Uint8Array[]): Uint8Array {
-  const begin = NL.message(NFNL_MSG_BATCH_BEGIN, NL.NLM_F_REQUEST, 1, family(0, NFNL_SUBSYS_NFTABLES));
-  const end = NL.message(NFNL_MSG_BATCH_END, NL.NLM_F_REQUEST, 9, family(0, NFNL_SUBSYS_NFTABLES));
-  return NL.concat(begin, ...messages, end);
-}
-
 const TABLE = 'criu-check';
 const FLAGS = NL.NLM_F_REQUEST | NL.NLM_F_ACK | NL.NLM_F_CREATE;
 
 function newTable(): Uint8Array {
   const type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWTABLE;
-  return NL.message(type, FLAGS, 2, family(NFPROTO_INET), NL.attribute(NFTA_TABLE_NAME, NL.text(TABLE)));
+  return NL.message(type, FLAGS, 2, nfgenmsg(NFPROTO_INET), NL.attribute(NFTA_TABLE_NAME, NL.text(TABLE)));
 }
 
 function newSet(): Uint8Array {
@@ -54,7 +43,7 @@ function newSet(): Uint8Array {
     (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWSET,
     FLAGS,
     3,
-    family(NFPROTO_INET),
+    nfgenmsg(NFPROTO_INET),
     NL.attribute(NFTA_SET_TABLE, NL.text(TABLE)),
     NL.attribute(NFTA_SET_NAME, NL.text('conn')),
     NL.attribute(NFTA_SET_FLAGS, NL.be32(NFT_SET_CONCAT)),
@@ -69,7 +58,7 @@ const MSG_DONTWAIT = 0x40;
 
 /** Sends a batch in a network namespace of its own; the kernel answers each message within the call that sends. */
 function tryBatch(what: string, messages: readonly Uint8Array[]): Missing {
-  const request = batch(...messages);
+  const request = batch(messages);
   const child = new Child();
   const { program } = child;
   const fd = child.step('socket(NETLINK_NETFILTER)', SYS.socket, NL.AF_NETLINK, NL.SOCK_RAW, NL.NETLINK_NETFILTER);

@@ -16,6 +16,8 @@ export interface RequestClient {
   readonly notify: Notify | undefined;
   /** The hook query-ext-files: keys of `--external` that the client knows only now. Throws CriuError. */
   queryExternal(): readonly ExternalResource[];
+  /** orphan_pts_master: takes the master sides of terminals whose slaves alone are in the tree. Throws CriuError. */
+  readonly offerMaster: ((fd: number) => void) | undefined;
   /** Capabilities that this process has for its work and the client does not: no restored task may have them. */
   readonly borrowedCapabilities: bigint;
   /** Takes the pid of the restored root task for the answer. */

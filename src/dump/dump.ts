@@ -33,17 +33,23 @@ import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
+import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
+import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
+import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
-import { describeMm, describeZombieCore, inspectTaskState, type TaskState } from './task-state.ts';
+import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
 import { type Candidate, chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
+  /** Names this dump, and what it leaves on the host. */
+  readonly runId: string;
   readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
@@ -66,8 +72,10 @@ export interface TakenDump {
   readonly statistics: DumpStatistics;
   /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
   complete(): void;
-  /** Takes back what was changed in the file system, for a tree that goes on. */
+  /** Takes back what was changed outside the images, for a tree that goes on. */
   undo(): void;
+  /** To be called for a tree that does not, when it has been killed. */
+  killed(): void;
 }
 
 /**
@@ -84,7 +92,7 @@ export function dumpTree(
   const files = new FilesDump(options, log);
   try {
     const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
-    return { statistics, complete, undo: () => files.rollback() };
+    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
   } catch (error) {
     files.rollback();
     throw error;
@@ -98,10 +106,14 @@ function takeTree(
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
-): Omit<TakenDump, 'undo'> {
+): Pick<TakenDump, 'statistics' | 'complete'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
-  const problems: CriuErrorFields[] = [...sessionProblems(tree, options)];
+  const problems: CriuErrorFields[] = [
+    ...sessionProblems(tree, options),
+    ...findCompatProblems(tree.tasks),
+    ...findPendingTraps(tree.tasks),
+  ];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
@@ -110,15 +122,15 @@ function takeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  for (const warning of findUsedSemaphores(tree)) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
-  const states = dumped.map(({ task, vmas }) =>
-    inspectTaskState(task, vmas, filters, files, calls, withTwin.has(task) ? twins : undefined),
-  );
+  const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
+  const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
   const memory = new MemoryDump(images, twins, options.onProgress);
   memory.take(pages, base, sharedObjects(files, segments));
@@ -144,7 +156,7 @@ function takeTree(
   const complete = () => {
     memory.complete();
     stopIfInterrupted();
-    writeInventory(images, namespaces);
+    writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
@@ -171,7 +183,7 @@ function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base'])
   }));
 }
 
-function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
+function writeInventory(images: ImageDir, namespaces: NamespaceNumbers, options: DumpOptions): void {
   images.write('inventory', undefined, [
     {
       img_version: IMAGES_V1_1,
@@ -180,12 +192,18 @@ function writeInventory(images: ImageDir, namespaces: NamespaceNumbers): void {
       ns_per_id: true,
       root_cg_set: OWN_SET,
       lsmtype: LSM_TYPES[readLsmModule()],
-      network_lock_method: 0,
+      network_lock_method: lockMethod(options),
       plugins_entry: { plugins: [] },
       has_empty_images_ext: true,
-      dump_criu_run_id: readProc('/proc/sys/kernel/random/uuid').trimEnd(),
+      dump_criu_run_id: options.runId,
     },
   ]);
+}
+
+/** network_lock_method of the inventory: what a restore, ours or CRIU's, has to undo. */
+function lockMethod({ networkLock }: DumpOptions): number {
+  if (networkLock === undefined) return NETWORK_LOCK_SKIP;
+  return typeof networkLock === 'object' && networkLock.isUsed ? NETWORK_LOCK_NFTABLES : NETWORK_LOCK_IPTABLES;
 }
 
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */

@@ -5,9 +5,13 @@ import { kill, tryWait } from '../linux/syscalls/process.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
 
-/** Kills all tasks and waits until they are really gone, as far as a tracer can: zombies are left to their parents. */
-export function killTree(tree: FrozenTree, freezer: Freezer): void {
+/**
+ * Kills all tasks and waits until they are really gone, as far as a tracer can: zombies are left to their parents.
+ * `meanwhile` is done while the kernel takes them apart, when they can no longer run.
+ */
+export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGKILL);
+  meanwhile();
   // A thread group leader is reported last, when its other threads are gone.
   for (const tid of freezer.tids.reverse()) {
     for (;;) {
@@ -15,7 +19,7 @@ export function killTree(tree: FrozenTree, freezer: Freezer): void {
       if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
     }
   }
-  freezer.forget();
+  freezer.forget(true);
 }
 
 /** Leaves all tasks stopped as by a job-control stop. */

@@ -13,7 +13,7 @@ import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readSignalMask } from '../tracee/guest.ts';
+import { readSignalMask } from '../tracee/guest-thread.ts';
 import { readRegisters } from '../tracee/registers.ts';
 import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
@@ -96,8 +96,8 @@ export class Freezer {
   }
 
   /** The tasks are not ours any more. */
-  forget(): void {
-    this.#cgroup?.restore();
+  forget(areDead = false): void {
+    this.#cgroup?.restore(areDead);
     this.#seized.clear();
     for (const fd of this.#pidfds.splice(0)) close(fd);
   }
@@ -190,11 +190,13 @@ export class Freezer {
     }
     const pidfd = pidfd_open(pid);
     this.#pidfds.push(pidfd);
-    const { ppid, pgrp: pgid, session: sid, comm } = leader.stat;
+    const path = `/proc/${pid}/stat`;
+    const stat = parseStat(mustRead(path), path);
+    const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
     const deadTwins = this.#children({ pid, tids, stopSignal }).filter((child) => this.#deadTwins.has(child));
     const label = `task ${pid} '${comm}'`;
-    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, pidfd, stopSignal, deadTwins, label };
+    return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, deadTwins, label };
   }
 }
 
@@ -209,11 +211,10 @@ export function notInTime(): CriuError {
 
 /** A stopped thread of ours; its seccomp filters are out of the way. */
 export function describeThread(pid: number, tid: number): FrozenThread {
-  const folder = `/proc/${pid}/task/${tid}`;
-  const status = parseStatus(mustRead(`${folder}/status`), `${folder}/status`);
-  const stat = parseStat(mustRead(`${folder}/stat`), `${folder}/stat`);
+  const path = `/proc/${pid}/task/${tid}/status`;
+  const status = parseStatus(mustRead(path), path);
   if (status.seccomp !== 0) suspendSeccomp(tid);
-  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status, stat };
+  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status };
 }
 
 function describeZombie(pid: number): FrozenZombie | undefined {

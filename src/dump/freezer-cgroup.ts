@@ -13,6 +13,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { syscall } from '../linux/kernel.ts';
 import { tryReadFile, tryWriteFile } from '../linux/syscalls/fs.ts';
+import { hasMembers } from '../resources/cgroup/frozen-cgroups.ts';
 
 const POLL_NS = 1_000_000n;
 
@@ -79,8 +80,12 @@ export class FreezerCgroup {
     this.#write(this.#control.thawed);
   }
 
-  /** As it was before. Never throws. */
-  restore(): void {
+  /**
+   * As it was before. Never throws. When the tree is dead and the cgroup empty it is left thawed, or nobody could be
+   * restored into it.
+   */
+  restore(isTreeDead: boolean): void {
+    if (isTreeDead && !hasMembers(this.path)) return;
     const { file, frozen, thawed } = this.#control;
     tryWriteFile(`${this.path}/${file}`, this.wasFrozen ? frozen : thawed, O_WRONLY);
   }

@@ -5,13 +5,12 @@
 
 import type { Stat } from '../proc/stat.ts';
 import type { Status } from '../proc/status.ts';
-import type { GuestThread } from '../tracee/guest.ts';
+import type { GuestThread } from '../tracee/guest-thread.ts';
 
 /** A stopped thread. Its registers are as they were at the stop (before any restart of an interrupted system call). */
 export interface FrozenThread extends GuestThread {
-  /** As parsed from /proc/PID/task/TID/status and stat. */
+  /** As parsed from /proc/PID/task/TID/status. */
   readonly status: Status;
-  readonly stat: Stat;
 }
 
 /** A task that lives: its threads are all stopped by us. */
@@ -24,6 +23,8 @@ export interface FrozenTask {
   /** The thread group leader first. */
   readonly threads: readonly FrozenThread[];
   readonly leader: FrozenThread;
+  /** As parsed from /proc/PID/stat. */
+  readonly stat: Stat;
   /** A descriptor of ours for the task (pidfd_open). */
   readonly pidfd: number;
   /** Signal of the job-control stop it was in when we came; undefined when it was running. */

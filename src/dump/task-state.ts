@@ -1,38 +1,41 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
-import { Program } from '../agent/program.ts';
-import type { CoreEntry } from '../image/gen/core.ts';
+import type { Program } from '../agent/program.ts';
+import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
-import type { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
+import {
+  type DescribedCall,
+  type InterruptedCalls,
+  MADE_AGAIN,
+} from '../resources/interrupted-call/interrupted-calls.ts';
 import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import { describeLockFuture, inspectLockFuture } from '../resources/mm/lock-future.ts';
+import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
   addPersonality,
   type DescribedTask,
+  type DescribedThread,
   describeTask,
   describeThread,
-  inspectTask,
-  inspectThread,
   readTask,
   readThread,
   type ThreadFacts,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
-import { Guest } from '../tracee/guest.ts';
+import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
+import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
 
 /** What comes out for one task. */
@@ -47,81 +50,145 @@ export interface TaskState {
 
 const MARCH_X86_64 = 1;
 
-/** Asks a task and its threads, by one agent program in each thread. With `twins` it forks a twin as well. */
-export function inspectTaskState(
+/** What is asked of one task, before the answers are there. */
+interface Inspection {
+  readonly task: FrozenTask;
+  readonly asked: readonly AskedThread[];
+  readonly guest: Guest;
+  /** The state out of the answers of all threads, the leader's first. */
+  describe(results: readonly VisitResult[]): TaskState;
+}
+
+interface AskedThread extends ThreadQuestions {
+  readonly thread: FrozenThread;
+  readonly outside: ThreadFacts;
+  readonly xstate: ReturnType<typeof describeXstate>;
+}
+
+/** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
+export function inspectTaskStates(
+  tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
+  filters: SeccompFilters,
+  files: FilesDump,
+  calls: InterruptedCalls,
+  twinsOf: (task: FrozenTask) => Twins | undefined,
+): TaskState[] {
+  using guests = new DisposableStack();
+  const questions = new Questions();
+  const inspections = tasks.map(({ task, vmas }) => {
+    const inspection = askTask(task, vmas, questions, filters, files, calls, twinsOf(task));
+    guests.use(inspection.guest);
+    return inspection;
+  });
+  const { results, failure } = visit(inspections);
+  const states: TaskState[] = [];
+  // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
+  inspections.forEach((inspection, i) => {
+    const answers = at(results, i);
+    if (answers.length > 0) states.push(inspection.describe(answers));
+  });
+  if (failure !== undefined) throw failure;
+  return states;
+}
+
+function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
+  questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
   twins: Twins | undefined,
-): TaskState {
+): Inspection {
   const facts = readTask(task);
-  const asked = task.threads.map((thread) => {
-    const outside = readThread(thread);
-    const { abortAddress } = outside.rseq;
-    if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-    const xstate = describeXstate(readXstate(thread.tid));
-    const program = new Program();
-    const describeCall = calls.ask(program, thread);
-    return { thread, outside, xstate, program, describeCall, token: inspectThread(program, thread, outside) };
+  const outsides = task.threads.map(readOutside);
+  let tellFiles: ReturnType<FilesDump['ask']> | undefined;
+  let tellTwins: ReturnType<Twins['ask']> | undefined;
+  const describeCalls = new Map<FrozenThread, () => DescribedCall>();
+  const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
+    tellFiles = files.ask(program, task.pid);
+    for (const pid of task.deadTwins) addReap(program, pid);
+    const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+    tellTwins = twins?.ask(program, task, shared);
+    describeCalls.set(task.leader, calls.ask(program, task.leader));
   });
-  const [leader] = asked;
-  if (leader === undefined) throw new RangeError('a task has a thread');
-  const taskToken = inspectTask(leader.program, task, facts);
-  const brk = leader.program.call(SYS.brk, 0);
-  const lockFuture = inspectLockFuture(leader.program);
-  const tellFiles = files.ask(leader.program, task.pid);
-  for (const pid of task.deadTwins) addReap(leader.program, pid);
-  const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
-  const tellTwins = twins?.ask(leader.program, task, shared);
-  const results = visit(task, vmas, asked);
-  tellFiles(at(results, 0));
-  tellTwins?.(at(results, 0));
-  const described = asked.map(({ token, thread, outside }, i) =>
-    describeThread(token, at(results, i), thread, outside),
-  );
-  const { tc, mm } = describeTask(taskToken, at(results, 0), task, facts, at(described, 0));
-  for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
-  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-  const cores = new Map<number, CoreEntry>();
-  asked.forEach(({ thread, xstate, outside, describeCall }, i) => {
-    const { threadCore, clearTidAddr } = at(described, i);
-    const { isMadeAgain, rest } = describeCall();
-    const isLeader = thread.tid === task.pid;
-    cores.set(thread.tid, {
-      mtype: MARCH_X86_64,
-      thread_info: {
-        clear_tid_addr: clearTidAddr,
-        gpregs: describeRegisters(thread.registers, isMadeAgain),
-        fpregs: xstate.entry,
-        tls: emptyTls(),
-        xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
-      },
-      ...(isLeader ? { tc } : {}),
-      thread_core: {
-        ...threadCore,
-        ...at(seccomp, i),
-        signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
-        ...(rest === undefined ? {} : { interrupted_call_ext: rest }),
-      },
-    });
+  const asked = task.threads.map((thread, i): AskedThread => {
+    const outside = at(outsides, i);
+    const addMore = calls.isAsked(thread)
+      ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
+      : undefined;
+    const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
+    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...asking };
   });
-  return { mm, brk: at(results, 0).result(brk), lockFuture: describeLockFuture(lockFuture, at(results, 0)), cores };
+  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  return {
+    task,
+    asked,
+    guest: new Guest(task.leader, places, task.leader.status.sigCgt),
+    describe(results) {
+      const result = at(results, 0);
+      tellFiles?.(result);
+      tellTwins?.(result);
+      const described = asked.map(({ token, thread, outside }, i) =>
+        describeThread(token, at(results, i), thread, outside),
+      );
+      const { tc, mm } = describeTask(taskToken, result, task, facts, at(described, 0));
+      for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
+      const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
+      const cores = new Map<number, CoreEntry>();
+      asked.forEach((one, i) => {
+        const call = describeCalls.get(one.thread)?.() ?? MADE_AGAIN;
+        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), call, tc));
+      });
+      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), cores };
+    },
+  };
 }
 
-function visit(
+function describeCore(
   task: FrozenTask,
-  vmas: readonly DescribedVma[],
-  asked: readonly { thread: FrozenThread; outside: ThreadFacts; program: Program }[],
-) {
-  const places = agentPlaces(vmas.map(({ seen }) => seen));
-  using guest = new Guest(task.leader, places, task.leader.status.sigCgt);
+  { thread, outside, xstate }: AskedThread,
+  { threadCore, clearTidAddr }: DescribedThread,
+  seccomp: Partial<ThreadCoreEntry>,
+  { isMadeAgain, rest }: DescribedCall,
+  tc: TaskCoreEntry,
+): CoreEntry {
+  return {
+    mtype: MARCH_X86_64,
+    thread_info: {
+      clear_tid_addr: clearTidAddr,
+      gpregs: describeRegisters(thread.registers, isMadeAgain),
+      fpregs: xstate.entry,
+      tls: emptyTls(),
+      xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
+    },
+    ...(thread.tid === task.pid ? { tc } : {}),
+    thread_core: {
+      ...threadCore,
+      ...seccomp,
+      signals_p: withoutStop(task, threadCore.signals_p ?? outside.pending),
+      ...(rest === undefined ? {} : { interrupted_call_ext: rest }),
+    },
+  };
+}
+
+/** A thread inside of a restartable sequence goes on, as after any signal, at its abort address. */
+function readOutside(thread: FrozenThread): ThreadFacts {
+  const outside = readThread(thread);
+  const { abortAddress } = outside.rseq;
+  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
+  return outside;
+}
+
+function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
-  const dispatched = asked.filter(({ outside }) => outside.dispatch !== undefined);
+  const dispatched: AskedThread[] = [];
+  for (const { asked } of inspections) {
+    for (const one of asked) if (one.outside.dispatch !== undefined) dispatched.push(one);
+  }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
-    return guest.run(asked.map(({ thread, program }) => ({ thread, program })));
+    return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
   } finally {
     for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
   }
@@ -176,7 +243,7 @@ export function describeMm(
   exeFileId: number,
   state: TaskState,
 ): MmEntry {
-  const { stat } = task.leader;
+  const { stat } = task;
   const auxv = tryReadFileBytes(`/proc/${task.pid}/auxv`);
   const pairs = typeof auxv === 'number' ? [] : parseAuxv(auxv);
   return {

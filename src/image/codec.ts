@@ -161,10 +161,15 @@ function newMessage(type: Compiled): Message {
 
 function decodeField(field: Field, reader: WireReader, message: Message): void {
   const { name, scalar } = field;
+  if (scalar !== undefined && !field.isRepeated) {
+    message[name] = scalar.read(reader, name);
+    return;
+  }
   if (scalar !== undefined) {
-    const value = scalar.read(reader, name);
-    if (field.isRepeated) (message[name] as unknown[]).push(value);
-    else message[name] = value;
+    const list = message[name] as unknown[];
+    // Elements follow each other; registers come as lists of hundreds.
+    do list.push(scalar.read(reader, name));
+    while (reader.skipTag(field.tag));
     return;
   }
   const list = field.isRepeated ? (message[name] as unknown[]) : undefined;
@@ -232,19 +237,18 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
     writer.endNested(start);
     return;
   }
-  const zero = scalar?.zero;
   for (let index = 0; index < list.length; index++) {
     const value: unknown = list[index];
-    if (zero === undefined || value !== zero) encodeValue(field, value, index, writer, path);
-    else {
-      const first = index;
-      while (list[index + 1] === zero) index++;
-      writer.zeroFields(field.tag, index - first + 1);
-    }
+    const first = index;
+    // Lists of registers and of signal actions are mostly the same value again and again.
+    while (index + 1 < list.length && list[index + 1] === value) index++;
+    const start = writer.length;
+    encodeValue(field, value, first, writer, path);
+    if (index > first) writer.repeat(start, index - first);
   }
 }
 
-/** Writes a field, or one element of a repeated one. Most values are small numbers, and go the short way. */
+/** Writes a field, or one element of a repeated one. */
 function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
   const { scalar } = field;
   if (scalar === undefined) {
@@ -257,7 +261,7 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
     path.leave();
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
     writer.field(field.tag, value, 0);
-  } else if (typeof value !== 'bigint' || scalar.zero !== 0n || !writer.bigintField(field.tag, value)) {
+  } else if (typeof value !== 'bigint' || scalar.isPlainBigint !== true || !writer.bigintField(field.tag, value)) {
     if (!scalar.accepts(value)) path.fail(at(field, index), `${display(value)} is not ${scalar.expected}`);
     writer.uint32(field.tag);
     scalar.write(writer, value as never);

@@ -111,7 +111,7 @@ describe('payloads', () => {
   });
 
   test('of a ghost file are its whole content or chunks', () => {
-    const message = { uid: 0, gid: 0, mode: 0o100644 };
+    const message = { uid: 0, gid: 0, mode: 0o100644, xattrs_ext: [] };
     roundTrip('ghost-file', { message, payload: bytes('0102') });
     roundTrip('ghost-file', {
       message: { ...message, chunks: true, size: 100 },

@@ -76,12 +76,10 @@ export class WireWriter {
     return true;
   }
 
-  /** The same field `count` times, with the value 0. */
-  zeroFields(tag: number, count: number): void {
-    const start = this.length;
-    this.field(tag, 0, 0);
+  /** Writes all since `start` again, `count` times. */
+  repeat(start: number, count: number): void {
     const size = this.length - start;
-    const total = size * count;
+    const total = size * (count + 1);
     this.reserve(total - size);
     // Doubles what is there until it is enough.
     for (let done = size; done < total; done *= 2) {
@@ -161,6 +159,10 @@ export class WireWriter {
 
   endNested(start: number): void {
     const size = this.length - start;
+    if (size < 0x80) {
+      this.bytes[start - 1] = size;
+      return;
+    }
     let extra = 0;
     for (let rest = size >>> 7; rest !== 0; rest >>>= 7) extra++;
     this.reserve(extra);

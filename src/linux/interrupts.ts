@@ -25,18 +25,30 @@ let code: { handler: number; restorer: number } | undefined;
 /** From now on the signals are noted. Throws SyscallError. */
 export function noteSignals(signals: readonly number[]): void {
   code ??= { handler: placeCode(handlerCode(addressOf(noted))), restorer: placeCode(RESTORER) };
-  for (const signal of signals) setAction(signal, code.handler, SA_RESTORER, code.restorer);
+  noted[0] = 0;
+  // struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h).
+  const action = BigUint64Array.of(BigInt(code.handler), BigInt(SA_RESTORER), BigInt(code.restorer), 0n);
+  for (const signal of signals) {
+    const old = new BigUint64Array(4);
+    setAction(signal, action, old);
+    if (!before.has(signal)) before.set(signal, old);
+  }
 }
 
-/** The signals have their default effect again. */
+/** What the signals did before they were noted. */
+const before = new Map<number, BigUint64Array>();
+
+/** The signals have the effect again that they had before. */
 export function forgetSignals(signals: readonly number[]): void {
-  for (const signal of signals) setAction(signal, 0, 0, 0);
+  for (const signal of signals) {
+    const old = before.get(signal);
+    if (old !== undefined) setAction(signal, old, 0);
+    before.delete(signal);
+  }
 }
 
-/** struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h). */
-function setAction(signal: number, handler: number, flags: number, restorer: number): void {
-  const action = BigUint64Array.of(BigInt(handler), BigInt(flags), BigInt(restorer), 0n);
-  check('rt_sigaction', syscall(SYS.rt_sigaction, signal, action, 0, SIGSET_BYTES), signalName(signal));
+function setAction(signal: number, action: BigUint64Array, old: BigUint64Array | number): void {
+  check('rt_sigaction', syscall(SYS.rt_sigaction, signal, action, old, SIGSET_BYTES), signalName(signal));
 }
 
 /** The signal that was noted last; 0 when there was none. */

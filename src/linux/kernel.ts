@@ -73,7 +73,17 @@ function word(arg: Arg | undefined): Word {
  */
 export function syscall(nr: number, a?: Arg, b?: Arg, c?: Arg, d?: Arg, e?: Arg, f?: Arg): number {
   rawCall ??= callable(placeCode(THUNK));
-  return Number(rawCall(nr, word(a), word(b), word(c), word(d), word(e), word(f)));
+  // Most arguments are numbers: a call for each of them would cost as much as the system call.
+  const answer = rawCall(
+    nr,
+    typeof a === 'number' ? a : word(a),
+    typeof b === 'number' ? b : word(b),
+    typeof c === 'number' ? c : word(c),
+    d === undefined ? 0 : word(d),
+    e === undefined ? 0 : word(e),
+    f === undefined ? 0 : word(f),
+  );
+  return typeof answer === 'number' ? answer : Number(answer);
 }
 
 /** Passes a system call's answer through, or throws when it is −errno. `args` is the call for people. */

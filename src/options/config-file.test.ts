@@ -36,6 +36,9 @@ describe('values', () => {
     expect(words(String.raw`root "a\n\\b"`)).toEqual([String.raw`--root=a\n\\b`]);
     expect(words(String.raw`root a\"b`)).toEqual(['--root=a"b']);
   });
+  test('may stand after "=", as CRIU passes them on to its parser of arguments', () => {
+    expect(words('verbosity=4 \nroot=/a=b # c\nroot= ')).toEqual(['--verbosity=4', '--root=/a=b', '--root=']);
+  });
   test('keep their bytes', () => {
     expect(words('root /\xff\xe4')).toEqual(['--root=/\xff\xe4']);
     expect(words('log-file=/tmp/a=b')).toEqual(['--log-file=/tmp/a=b']);
@@ -49,7 +52,7 @@ describe('mistakes', () => {
     ['\nroot a b # c', "unexpected 'b # c' after the value; put values with blanks in double quotes"],
     ['\nroot "a" b', "unexpected 'b' after the value; put values with blanks in double quotes"],
     ['\n--tree 5', "'--tree': options are written without the leading dashes in a configuration file"],
-    ['\ntree=5 6', "unexpected '6' after 'tree=5': one value is enough"],
+    ['\ntree=5 6', "unexpected '6' after 'tree=5'"],
     ['\n\0', 'the line has a zero byte: this is not a text file'],
   ];
   test.each(mistakes)('%j', (text, message) => {

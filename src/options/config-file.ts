@@ -1,6 +1,5 @@
 /**
- * Configuration files: one option a line, without the dashes, with its value after blanks, or after "=" as callers
- * of CRIU write it.
+ * Configuration files: one option a line, without the dashes, with its value after blanks, or after "=" as in arguments.
  *
  * "#" begins a comment, except in double quotes; `\"` is a quote, every other backslash is itself. Pure.
  * Where we differ from CRIU 4.2 on purpose: "#" inside quotes belongs to the value, an optional value counts
@@ -38,10 +37,9 @@ export function parseConfigFile(text: string): ConfigLine[] {
 }
 
 function parseLine(text: string, line: number): ConfigLine | undefined {
-  const match = /^[ \t\r\v\f]*([^ \t\r\v\f#]*)(.*)$/s.exec(text);
-  const name = match?.[1] ?? '';
-  const after = match?.[2] ?? '';
-  if (name === '') return undefined;
+  const match = /^[ \t\r\v\f]*([^ \t\r\v\f#=]*)(=[^ \t\r\v\f#]*)?(.*)$/s.exec(text);
+  const [, name = '', assigned, after = ''] = match ?? [];
+  if (name === '' && assigned === undefined) return undefined;
   if (name.includes('\0')) throw new ConfigLineError(line, 'the line has a zero byte: this is not a text file');
   if (name.startsWith('-')) {
     throw new ConfigLineError(
@@ -50,11 +48,9 @@ function parseLine(text: string, line: number): ConfigLine | undefined {
     );
   }
   const value = parseValue(after, line);
-  const equals = name.indexOf('=');
-  if (equals >= 0) {
-    if (value !== undefined)
-      throw new ConfigLineError(line, `unexpected '${value}' after '${name}': one value is enough`);
-    return { word: `--${name}`, name: name.slice(0, equals), line };
+  if (assigned !== undefined) {
+    if (value !== undefined) throw new ConfigLineError(line, `unexpected '${value}' after '${name}${assigned}'`);
+    return { word: `--${name}${assigned}`, name, line };
   }
   return { word: value === undefined ? `--${name}` : `--${name}=${value}`, name, line };
 }

@@ -19,13 +19,11 @@ export interface Stat {
   readonly tpgid: number;
   /** PF_* of include/linux/sched.h. */
   readonly flags: number;
-  readonly nice: number;
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
   /** What the parent gets when it ends; 0 for nothing. */
   readonly exitSignal: number;
-  readonly rtPriority: number;
   readonly startData: number;
   readonly endData: number;
   readonly startBrk: number;
@@ -64,12 +62,10 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     ttyNr: number(7),
     tpgid: number(8),
     flags: number(9),
-    nice: number(19),
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),
     exitSignal: number(38),
-    rtPriority: number(40),
     startData: number(45),
     endData: number(46),
     startBrk: number(47),

@@ -1,5 +1,6 @@
 /** What can be refused is refused here, all of it at once, before a process exists. */
 import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { findImageProblems } from '../image/validate.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
@@ -14,10 +15,37 @@ export function checkTree(tree: RestoreTree, images: ImageDir): void {
     hasParent: images.openParent() !== undefined,
     pagesBytes: (id) => images.fileSize('pages', id),
   });
-  problems.push(...tree.tasks.flatMap(checkRings));
+  problems.push(...tree.tasks.flatMap(checkRings), ...findForeignNamespaces(tree));
   if (problems.length > 0) throw new CriuErrors('the images cannot be restored', problems);
   const taken = takenPids(tree);
   if (taken.length > 0) throw new CriuErrors('the process tree cannot be restored', taken);
+}
+
+const NAMESPACES = {
+  pid_ns_id: 'pid',
+  net_ns_id: 'net',
+  ipc_ns_id: 'ipc',
+  uts_ns_id: 'uts',
+  mnt_ns_id: 'mnt',
+  user_ns_id: 'user',
+} as const satisfies Partial<Record<keyof TaskKobjIdsEntry, string>>;
+
+/** Tasks that were in another namespace than the criu that dumped them, as those of containers are. */
+export function findForeignNamespaces({
+  inventory,
+  tasks,
+}: Pick<RestoreTree, 'inventory' | 'tasks'>): CriuErrorFields[] {
+  const own = inventory.root_ids;
+  if (own === undefined) return [];
+  return tasks.flatMap(({ ids, label }) => {
+    const isForeign = (key: keyof typeof NAMESPACES) => own[key] !== undefined && (ids[key] ?? own[key]) !== own[key];
+    const kinds = (Object.keys(NAMESPACES) as (keyof typeof NAMESPACES)[])
+      .filter(isForeign)
+      .map((key) => NAMESPACES[key]);
+    if (kinds.length === 0) return [];
+    const action = `cannot be restored: it was in a namespace of its own (${kinds.join(', ')})`;
+    return [{ object: label, action, why: 'only time and cgroup namespaces are supported yet by this criu' }];
+  });
 }
 
 /** Every pid and tid of the tree that is in use, and by whom. */

@@ -12,7 +12,7 @@ import { check } from '../linux/kernel.ts';
 import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
 import { registersFromImage } from '../resources/registers/registers.ts';
 import { assembleXstate } from '../resources/registers/xstate.ts';
-import { writeSignalMask } from '../tracee/guest.ts';
+import { writeSignalMask } from '../tracee/guest-thread.ts';
 import { readMemory } from '../tracee/memory.ts';
 import { readRegisters, register, setRegister, writeRegisters, writeXstate } from '../tracee/registers.ts';
 import { waitForStop } from '../tracee/stop.ts';

@@ -2,10 +2,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CoreEntry } from '../image/gen/core.ts';
+import type { CoreEntry, TaskCoreEntry } from '../image/gen/core.ts';
+import { UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { ImageDir } from '../image/image-dir.ts';
+import type { MessageType } from '../image/message-type.ts';
 import { TASK_ALIVE, TASK_DEAD } from '../image/task-state.ts';
 import { loadTree } from './load-tree.ts';
 
@@ -85,6 +87,19 @@ describe('images of a tree', () => {
     expect(() => loadTree(images)).toThrow(`${folder}/fdinfo-2.img: there is no such image`);
   });
 
+  test('of CRIU have the hexadecimal digits of the personality as a decimal number', () => {
+    const load = (inventory: Partial<InventoryEntry>) => {
+      writeTree(inventory, [10, 0]);
+      writeTask(10);
+      const entry = core('a', TASK_ALIVE);
+      images.write('core', 10, [{ ...entry, tc: { ...entry.tc, personality: 4_040_000 } as TaskCoreEntry }]);
+      images.write('fdinfo', 2, []);
+      return loadTree(images).root.core.tc?.personality;
+    };
+    expect(load({})).toBe(0x0404_0000);
+    expect(load({ has_empty_images_ext: true })).toBe(4_040_000);
+  });
+
   test('that are no tree are refused, with everything that is wrong', () => {
     writeTree({}, [10, 0], [11, 99], [11, 0]);
     try {
@@ -98,6 +113,26 @@ describe('images of a tree', () => {
         'pstree.img: has 2 root tasks instead of one',
       ]);
     }
+  });
+
+  test('with a task that is its own parent, under a pid that is there twice, are refused', () => {
+    writeTree({}, [10, 0], [10, 10]);
+    expect(() => loadTree(images)).toThrow('the process tree in the images is broken');
+    writeTree({}, [10, 0], [11, 12], [12, 11]);
+    expect(() => loadTree(images)).toThrow('the process tree in the images is broken');
+  });
+
+  test('of a task that executes 32-bit code are refused', () => {
+    writeTree({ has_empty_images_ext: true }, [10, 0]);
+    writeTask(10);
+    const zeros = (type: MessageType<object>) =>
+      Object.fromEntries(type.fields().map(([, name, kind]) => [name, kind === 'uint64' ? 0n : 0]));
+    const gpregs = { ...zeros(UserX86RegsEntry), mode: UserX86RegsMode.COMPAT };
+    const fpregs = { ...zeros(UserX86FpregsEntry), st_space: [], xmm_space: [], padding: [], xsave: undefined };
+    const thread_info = { clear_tid_addr: 0n, gpregs, fpregs, tls: [], xstate_ext: [] };
+    images.write('core', 10, [{ ...core('x', TASK_ALIVE), thread_info } as unknown as CoreEntry]);
+    const why = 'programs of 32 bits are not supported by this criu';
+    expect(() => loadTree(images)).toThrow(`task 10 'x': cannot be restored: it executes 32-bit code: ${why}`);
   });
 
   test('of a version we do not know are refused', () => {

@@ -1,6 +1,7 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
+import { UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
@@ -29,15 +30,22 @@ export function loadTree(images: ImageDir): RestoreTree {
   }
   const files = new Map(readFiles(images).map((file) => [file.id, file]));
   const tables = new Map<number, readonly FdinfoEntry[]>();
-  const hasEmptyImages = inventory.has_empty_images_ext === true;
-  const readTable = (filesId: number) => readFdinfo(images, filesId, hasEmptyImages, tables);
+  // CRIU does not write that.
+  const isOurs = inventory.has_empty_images_ext === true;
+  const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
+  if (!isOurs) for (const { core } of members) correctPersonality(core);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
   }
   return { inventory, root, members, tasks: members.filter((member) => member.kind === 'task'), files };
+}
+
+/** CRIU reads the hexadecimal text of /proc/PID/personality as if it were decimal (criu/cr-dump.c). It never uses it. */
+function correctPersonality({ tc }: CoreEntry): void {
+  if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
 }
 
 /** Parents before children. Throws CriuErrors when the entries are not one tree. */
@@ -57,17 +65,17 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   }
   if (roots.length !== 1)
     problems.push({ object: 'pstree.img', action: `has ${roots.length} root tasks instead of one` });
+  const broken = 'the process tree in the images is broken';
+  // Two tasks with one pid could be each other's children, and the walk would not end.
+  if (problems.length > 0) throw new CriuErrors(broken, problems);
   const ordered: PstreeEntry[] = [];
   const queue = [...roots];
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
     ordered.push(next);
     queue.push(...(children.get(next.pid) ?? []));
   }
-  if (problems.length === 0 && ordered.length !== entries.length) {
-    problems.push({ object: 'pstree.img', action: 'has tasks that are their own ancestors' });
-  }
-  if (problems.length > 0) throw new CriuErrors('the process tree in the images is broken', problems);
-  return ordered;
+  if (ordered.length === entries.length) return ordered;
+  throw new CriuErrors(broken, [{ object: 'pstree.img', action: 'has tasks that are their own ancestors' }]);
 }
 
 function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {
@@ -134,5 +142,9 @@ const MARCH_X86_64 = 1;
 function checkCore(core: CoreEntry, object: string): void {
   if (core.mtype !== MARCH_X86_64) {
     throw new CriuError({ object, action: 'was dumped on another kind of CPU', why: 'these images are not of x86-64' });
+  }
+  if (core.thread_info?.gpregs.mode === UserX86RegsMode.COMPAT) {
+    const why = 'programs of 32 bits are not supported by this criu';
+    throw new CriuError({ object, action: 'cannot be restored: it executes 32-bit code', why });
   }
 }

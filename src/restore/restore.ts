@@ -10,8 +10,9 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
-import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
+import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
@@ -136,7 +137,7 @@ function runIn(root: HostTask) {
 }
 
 /** What new tasks inherit from us. */
-function readTaskNow(): TaskNow {
+export function readTaskNow(): TaskNow {
   const status = parseStatus(readFile('/proc/self/status'));
   const loginuid = tryReadFile('/proc/self/loginuid');
   return {
@@ -151,15 +152,24 @@ function readTaskNow(): TaskNow {
   };
 }
 
-/** Kills half-built tasks and waits until nobody is left whom we trace or who is our child. */
+/** Kills half-built tasks and waits until they are gone, but for no other child of this process. */
 function killAll(pids: readonly number[]): void {
+  const tids = pids.flatMap((pid) => {
+    const names = tryListDirectory(`/proc/${pid}/task`);
+    return typeof names === 'number' ? [] : names.map(Number).filter((tid) => tid !== pid);
+  });
   for (const pid of pids) kill(pid, SIGKILL);
   // Threads that we trace are reported to us, and before their leader.
-  while (typeof tryWait(-1) === 'object');
+  for (const tid of [...tids, ...pids]) {
+    for (;;) {
+      const waited = tryWait(tid);
+      if (typeof waited !== 'object' || !WIFSTOPPED(waited.status)) break;
+    }
+  }
 }
 
 /** The pieces, one after the other, from `address` on. */
-function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
+export function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
   let start = address;
   return pieces.map(({ name, start: from, end }) => {
     const piece = { name, start, end: start + end - from };
@@ -175,7 +185,10 @@ function allVmas(tree: RestoreTree) {
 /** The agent's room in every task: virtual, only what programs need is mapped. */
 const HOME_ROOM = 1 << 30;
 
-function findHome(tree: RestoreTree, files: FilesPlan): { parking: Range; home: { address: number; bytes: number } } {
+export function findHome(
+  tree: RestoreTree,
+  files: FilesPlan,
+): { parking: Range; home: { address: number; bytes: number } } {
   const start = findHole(allVmas(tree), HOME_ROOM + VDSO_ROOM);
   const home = { address: start + VDSO_ROOM, bytes: homeSize(tree, files) };
   return { parking: { start, end: home.address }, home };

@@ -9,7 +9,9 @@ import { CriuReq, CriuResp } from '../image/gen/rpc.ts';
 import { ImageError } from '../image/image-error.ts';
 import { framed, frameLength, LENGTH_BYTES, MESSAGE_BYTES_MAX } from '../image/rpc-messages.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { F_GETFL, F_SETFL, O_NONBLOCK } from '../linux/abi/fcntl.ts';
 import { AF_UNIX, SO_DOMAIN, SO_TYPE, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET } from '../linux/abi/socket.ts';
+import { fcntl } from '../linux/syscalls/fs.ts';
 import { tryPeekLength, tryReceive, trySend } from '../linux/syscalls/messages.ts';
 import { tryGetsockoptInt } from '../linux/syscalls/socket.ts';
 
@@ -36,6 +38,8 @@ export class Connection {
       });
     }
     this.fd = fd;
+    // This end is ours alone, and this program has nothing else to do than to wait at it.
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     this.isStream = type === SOCK_STREAM;
   }
 

@@ -1,13 +1,11 @@
 /**
- * The agent as a guest in a running task: programs are executed in threads that are stopped for a dump, and afterwards
+ * The agent as a guest in running tasks: programs are executed in threads that are stopped for a dump, and afterwards
  * nothing of it is left.
  *
  * Crash safety: when criu is killed, its tracees run on from where they are. So at every moment the registers of a
  * visited thread lead back to its own code without any help from outside:
  *
- * 1. The first system calls (mmap of a home for the agent) need an executable `syscall`. A trampoline in the unused
- *    zeroed tail of the vdso's last page does one system call, restores the signal mask and all registers, and jumps
- *    back. No byte that the task could execute is changed.
+ * 1. The first system calls (mmap of a home for the agent) need an executable `syscall`: see trampoline.ts.
  * 2. A program ends by sending its own thread a signal that the application ignores. While we trace, that is a stop; if
  *    nobody traces, it is nothing. After it the program restores mask and registers and jumps back.
  * 3. The registers are always set before signals are blocked, and signals unblocked before registers are restored.
@@ -15,34 +13,24 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import { agentCode, type GeneralRegisters, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
-import type { Program, Result } from '../agent/program.ts';
-import { assert, CriuError } from '../base/errors.ts';
+import { agentCode, OP_BYTES, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import { type Program, type Result, setWord } from '../agent/program.ts';
+import { assert, CriuError, SyscallError } from '../base/errors.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
-import { PTRACE_GETSIGMASK, PTRACE_SETSIGMASK, PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
-import { SIG_SETMASK, SIGCHLD, SIGSTOP, SIGTRAP, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
+import { SIG_SETMASK, SIGCHLD, SIGSTOP, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { check } from '../linux/kernel.ts';
-import { ptrace, tgkill } from '../linux/syscalls/process.ts';
-import { ForcedMemory, readMemory, writeMemory } from './memory.ts';
-import { type Registers, readRegisters, register, restarted, setRegister, writeRegisters } from './registers.ts';
+import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
+import { readMemory, writeMemory } from './memory.ts';
+import { readRegisters, register, setRegister, writeRegisters } from './registers.ts';
 import { resume, waitForStop } from './stop.ts';
+import { goToSystemCall, PutOffStops, type Range, Trampoline, waitForSystemCall, wayBack } from './trampoline.ts';
 
 const PAGE = 4096;
 const SIGSET_BYTES = 8;
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
+const AGENT_BYTES = 512;
 
-/** A stopped thread that a guest may use. */
-export interface GuestThread {
-  readonly pid: number;
-  readonly tid: number;
-  /** As they were when the thread stopped; they are put back after each visit. */
-  readonly registers: Registers;
-  /** Blocked signals, as read from the kernel. */
-  readonly signalMask: bigint;
-}
-
-/** What a thread is to execute, and where its results are afterwards. */
+/** What a thread is to execute, and where its results are afterwards. Several threads, of any task, may share a program. */
 export interface Visit {
   readonly thread: GuestThread;
   readonly program: Program;
@@ -72,33 +60,21 @@ export class VisitResult {
   }
 }
 
-/** Blocked signals of a stopped thread. */
-export function readSignalMask(tid: number): bigint {
-  const mask = new BigUint64Array(1);
-  check('ptrace', ptrace(PTRACE_GETSIGMASK, tid, SIGSET_BYTES, mask), `GETSIGMASK, ${tid}`);
-  return mask[0] ?? 0n;
-}
-
-export function writeSignalMask(tid: number, mask: bigint): void {
-  const words = BigUint64Array.of(mask);
-  check('ptrace', ptrace(PTRACE_SETSIGMASK, tid, SIGSET_BYTES, words), `SETSIGMASK, ${tid}`);
-}
-
 /** Signals that do nothing by default; one that the thread neither catches nor blocks marks the end of a program. */
 const MARKERS: readonly number[] = [SIGURG, SIGWINCH, SIGCHLD];
 
 function markerFor(thread: GuestThread, caught: bigint): number | undefined {
-  return MARKERS.find((signal) => ((caught | thread.signalMask) & (1n << BigInt(signal - 1))) === 0n);
+  const closed = caught | thread.signalMask;
+  return MARKERS.find((signal) => (closed & (1n << BigInt(signal - 1))) === 0n);
 }
 
-/** The home of the agent in one task's memory. */
+/** The agent in one task. */
 export class Guest {
   readonly #pid: number;
-  readonly #memory: ForcedMemory;
-  readonly #tail: { address: number; bytes: number };
+  readonly #trampoline: Trampoline;
   readonly #caught: bigint;
+  readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
-  #leader: GuestThread;
 
   /**
    * @param leader a stopped thread of the task
@@ -106,93 +82,115 @@ export class Guest {
    * @param caughtSignals signals with a handler (SigCgt of /proc/PID/status)
    * @throws CriuError when the task gives the agent no place
    */
-  constructor(leader: GuestThread, executable: readonly { start: number; end: number }[], caughtSignals: bigint) {
+  constructor(leader: GuestThread, executable: readonly Range[], caughtSignals: bigint) {
+    assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
     this.#pid = leader.pid;
-    this.#leader = leader;
     this.#caught = caughtSignals;
-    this.#tail = findTail(leader.pid, executable);
-    this.#memory = new ForcedMemory(leader.pid);
+    this.#putOff = new PutOffStops(leader.pid);
+    this.#trampoline = new Trampoline(leader, executable, this.#putOff);
   }
 
   /**
    * Runs each visit's program in its thread, all at once; returns the results in the same order.
    * All threads belong to this task. Registers and masks are back to what they were afterwards.
    */
-  run(visits: readonly Visit[]): VisitResult[] {
-    const plans = this.#layOut(visits);
-    this.#moveIn(plans);
-    const started = plans.map((plan) => this.#start(plan));
-    plans.forEach((plan, i) => {
-      this.#finish(plan, started[i] ?? false);
-    });
-    const { address, codeBytes, bytes } = this.#home;
-    const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
-    this.#moveOut();
-    return plans.map(({ program, offset }) => {
-      return new VisitResult(program, data.subarray(offset, offset + program.byteLength));
-    });
+  run(visits: readonly Visit[]): readonly VisitResult[] {
+    const { results, failure } = runGuests([{ guest: this, visits }]);
+    if (failure !== undefined) throw failure;
+    return results[0] ?? [];
   }
 
   [Symbol.dispose](): void {
-    this.#memory[Symbol.dispose]();
+    this.#trampoline[Symbol.dispose]();
+  }
+
+  /** What `run` does, in steps: after most of them the task runs for a moment, and others can have theirs. */
+  steps(visits: readonly Visit[], results: VisitResult[]): readonly (() => void)[] {
+    const trampoline = this.#trampoline;
+    const plans = this.#layOut(visits);
+    const { codeBytes, dataBytes } = sizeOf(plans);
+    const bytes = codeBytes + dataBytes;
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    const started: boolean[] = [];
+    return [
+      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
+      () => trampoline.cross(),
+      () => {
+        const address = this.#succeeded(trampoline.leave());
+        this.#home = { address, codeBytes, bytes };
+        // Code and data apart: a task with PR_SET_MDWE may not have memory that is both writable and executable.
+        trampoline.enter(SYS.mmap, address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
+      },
+      () => trampoline.cross(),
+      () => {
+        this.#succeeded(trampoline.leave());
+        this.#moveIn(plans);
+        for (const plan of plans) started.push(this.#start(plan));
+      },
+      () => {
+        plans.forEach((plan, i) => {
+          this.#finish(plan, started[i] ?? false);
+        });
+        const data = readMemory(this.#pid, this.#home.address + codeBytes, dataBytes);
+        for (const { layout, offset } of plans) {
+          results.push(new VisitResult(layout.program, data.subarray(offset, offset + layout.image.length)));
+        }
+        trampoline.enter(SYS.munmap, this.#home.address, bytes);
+      },
+      () => trampoline.cross(),
+      () => {
+        trampoline.leave();
+        trampoline.clear();
+        this.#putOff.send();
+      },
+    ];
   }
 
   #layOut(visits: readonly Visit[]): Plan[] {
-    let bytes = 0;
-    return visits.map(({ thread, program }, index) => {
-      const mask = program.words(thread.signalMask);
-      const scratch = program.words(register(thread.registers, 'eflags'));
+    const plans: Plan[] = [];
+    let offset = 0;
+    for (const { thread, program } of visits) {
+      const layout = layoutOf(program);
       const marker = markerFor(thread, this.#caught);
-      const end = program.call(SYS.tgkill, this.#pid, thread.tid, marker ?? 0);
-      program.call(SYS.rt_sigprocmask, SIG_SETMASK, mask, 0, SIGSET_BYTES);
-      const plan = {
-        thread,
-        program,
-        marker,
-        end,
-        scratch,
-        offset: bytes,
-        resumeOffset: AGENT_BYTES + index * RESUME_BYTES,
-      };
-      program.leave();
-      bytes += (program.byteLength + 63) & ~63;
-      return plan;
-    });
-  }
-
-  /** Maps the home and writes agent, programs and the ways back into it. */
-  #moveIn(plans: readonly Plan[]): void {
-    const roundUp = (n: number) => (n + PAGE - 1) & ~(PAGE - 1);
-    const codeBytes = roundUp(AGENT_BYTES + plans.length * RESUME_BYTES);
-    const dataBytes = roundUp(plans.reduce((sum, plan) => sum + plan.program.byteLength + 64, 0));
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    const home = this.#syscall(SYS.mmap, 0, codeBytes + dataBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (home < 0) this.#noRoom(home);
-    this.#home = { address: home, codeBytes, bytes: codeBytes + dataBytes };
-    // Code and data apart: a task with PR_SET_MDWE may not have memory that is both writable and executable.
-    const code = this.#syscall(SYS.mmap, home, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
-    if (code < 0) this.#noRoom(code);
-    const image = new Uint8Array(codeBytes);
-    image.set(agentCode());
-    const data = new Uint8Array(dataBytes);
-    for (const plan of plans) {
-      const at = home + codeBytes + plan.offset;
-      const scratch = at + plan.program.placeOffset(plan.scratch);
-      image.set(resumeCode(wayBack(plan.thread), { scratch }), plan.resumeOffset);
-      plan.program.setLeave(home + plan.resumeOffset);
-      data.set(plan.program.assemble(at), plan.offset);
+      plans.push({ thread, layout, marker, offset, resumeOffset: AGENT_BYTES + plans.length * RESUME_BYTES });
+      offset += (layout.image.length + 63) & ~63;
     }
-    this.#memory.write(home, image);
-    writeMemory(this.#pid, home + codeBytes, data);
+    return plans;
   }
 
-  #noRoom(result: number): never {
+  /** Passes the address of a mapping through. */
+  #succeeded(result: number): number {
+    if (result >= 0) return result;
     throw new CriuError({
       object: `task ${this.#pid}`,
       action: `cannot map memory for the agent (mmap: errno ${-result})`,
       why: 'the task is at its limit of address space or mappings',
       remedy: 'raise RLIMIT_AS or vm.max_map_count',
     });
+  }
+
+  /** Writes agent, programs and the ways back into the home. */
+  #moveIn(plans: readonly Plan[]): void {
+    const { address, codeBytes, bytes } = this.#home;
+    const image = new Uint8Array(codeBytes);
+    image.set(agentCode());
+    const data = new Uint8Array(bytes - codeBytes);
+    const view = new DataView(data.buffer);
+    for (const plan of plans) {
+      const { thread, layout, offset, resumeOffset } = plan;
+      const at = address + codeBytes + offset;
+      image.set(resumeCode(wayBack(thread), { scratch: at + layout.flagsAt }), resumeOffset);
+      data.set(layout.image, offset);
+      for (const word of layout.relocations) setWord(view, offset + word, at + view.getUint32(offset + word, true));
+      view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);
+      view.setBigUint64(offset + layout.flagsAt, register(thread.registers, 'eflags'), true);
+      view.setUint32(offset + layout.pidAt, thread.pid, true);
+      view.setUint32(offset + layout.tidAt, thread.tid, true);
+      view.setUint32(offset + layout.markerAt, plan.marker ?? 0, true);
+      setWord(view, offset + layout.leaveAt, address + resumeOffset);
+    }
+    this.#trampoline.memory.write(address, image);
+    writeMemory(this.#pid, address + codeBytes, data);
   }
 
   /** True when the thread runs; false when it has no marker signal and is to be stepped. */
@@ -214,131 +212,119 @@ export class Guest {
     const { thread } = plan;
     const block = this.#home.address + this.#home.codeBytes + plan.offset;
     if (runs) this.#waitForMarker(plan);
-    else this.#stepTo(thread, block + plan.end.op * 64);
+    else this.#stepTo(thread, block + plan.layout.endAt);
     writeSignalMask(thread.tid, thread.signalMask);
     writeRegisters(thread.tid, thread.registers);
   }
 
-  #waitForMarker(plan: Plan): void {
-    const { tid } = plan.thread;
+  #waitForMarker({ thread, marker }: Plan): void {
+    const { tid } = thread;
     for (;;) {
       const stop = waitForStop(tid);
-      if (stop === 'gone') this.#died(tid);
-      if (stop.kind === 'signal' && stop.signal === plan.marker) return;
-      if (stop.kind === 'signal' && stop.signal !== SIGSTOP) this.#died(tid, stop.signal);
+      if (stop === 'gone') throw threadDied(thread);
+      if (stop.kind === 'signal' && stop.signal === marker) return;
+      if (stop.kind === 'signal' && stop.signal !== SIGSTOP) throw threadDied(thread, stop.signal);
       // SIGSTOP can't be blocked. It is put off until the thread is itself again.
       resume(tid);
       if (stop.kind === 'signal') this.#putOff.add(tid);
     }
   }
 
-  readonly #putOff = new Set<number>();
-
   /** Runs system call by system call until the program counter reaches `end`: for a thread that catches every marker. */
   #stepTo(thread: GuestThread, end: number): void {
-    for (;;) {
-      this.#step(thread.tid);
-      if (Number(register(readRegisters(thread.tid), 'r15')) >= end) return;
-    }
-  }
-
-  #step(tid: number): void {
-    for (;;) {
-      check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
-      const stop = waitForStop(tid);
-      if (stop === 'gone') this.#died(tid);
-      // With PTRACE_O_TRACESYSGOOD, as a task that must survive us has it, or without, as a stub.
-      if (stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP) return;
-      if (stop.kind === 'signal' && stop.signal === SIGSTOP) this.#putOff.add(tid);
-    }
-  }
-
-  #died(tid: number, signal?: number): never {
-    const how = signal === undefined ? 'died' : `got signal ${signal}`;
-    throw new CriuError({ object: `thread ${tid} of task ${this.#pid}`, action: `${how} while the agent ran in it` });
-  }
-
-  #moveOut(): void {
-    this.#syscall(SYS.munmap, this.#home.address, this.#home.bytes);
-    this.#memory.write(this.#tail.address, new Uint8Array(this.#tail.bytes));
-    for (const tid of this.#putOff) tgkill(this.#pid, tid, SIGSTOP);
-    this.#putOff.clear();
-  }
-
-  /** One system call by the leader, through the trampoline. */
-  #syscall(nr: number, ...args: number[]): number {
-    const { tid, registers, signalMask } = this.#leader;
-    const maskAddress = this.#tail.address;
-    const entry = maskAddress + SIGSET_BYTES;
-    const code = new Uint8Array(this.#tail.bytes);
-    new DataView(code.buffer).setBigUint64(0, signalMask, true);
-    code.set([0x0f, 0x05], SIGSET_BYTES);
-    code.set(resumeCode(wayBack(this.#leader), { maskAddress }), SIGSET_BYTES + 2);
-    this.#memory.write(maskAddress, code);
-
-    const call = registers.slice();
-    const names = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'] as const;
-    names.forEach((name, i) => {
-      setRegister(call, name, args[i] ?? 0);
-    });
-    setRegister(call, 'rax', nr);
-    setRegister(call, 'rip', entry);
-    setRegister(call, 'orig_rax', -1n);
-    writeRegisters(tid, call);
-    writeSignalMask(tid, ALL_SIGNALS);
-    this.#step(tid);
-    this.#step(tid);
-    const result = Number(BigInt.asIntN(64, register(readRegisters(tid), 'rax')));
-    writeSignalMask(tid, signalMask);
-    writeRegisters(tid, registers);
-    return result;
+    do {
+      goToSystemCall(thread.tid);
+      waitForSystemCall(thread, this.#putOff);
+    } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
   }
 }
 
-/** The registers with which a thread goes on by itself. */
-function wayBack(thread: GuestThread): GeneralRegisters {
-  const registers = restarted(thread.registers);
-  return (name) => register(registers, name);
+/**
+ * Visits several tasks at once: each step is done in all of them before the next, so that nobody is waited for while the
+ * others stand still. A task where something fails takes no part in what follows; the first failure is returned with the
+ * results of the others.
+ */
+export function runGuests(tasks: readonly { guest: Guest; visits: readonly Visit[] }[]) {
+  const results = tasks.map((): VisitResult[] => []);
+  const all = tasks.map(({ guest, visits }, i) => guest.steps(visits, results[i] ?? []));
+  const failures = new Map<number, CriuError | SyscallError>();
+  for (let step = 0; all.some((steps) => step < steps.length); step++) {
+    for (let i = 0; i < all.length; i++) {
+      if (failures.has(i)) continue;
+      try {
+        all[i]?.[step]?.();
+      } catch (error) {
+        if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
+        failures.set(i, error);
+      }
+    }
+  }
+  const [failure] = failures.values();
+  return { results, failure };
+}
+
+/** A program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
+interface Layout {
+  readonly program: Program;
+  readonly image: Uint8Array;
+  /** Words that hold addresses of the program itself. */
+  readonly relocations: readonly number[];
+  /** The signal that marks the end. */
+  readonly endAt: number;
+  readonly pidAt: number;
+  readonly tidAt: number;
+  readonly markerAt: number;
+  readonly maskAt: number;
+  readonly flagsAt: number;
+  readonly leaveAt: number;
+}
+
+const layouts = new WeakMap<Program, Layout>();
+
+/** The layout of a program, which gets its end when it is run for the first time. */
+function layoutOf(program: Program): Layout {
+  let layout = layouts.get(program);
+  if (layout === undefined) {
+    layout = addEnd(program);
+    layouts.set(program, layout);
+  }
+  return layout;
+}
+
+function addEnd(program: Program): Layout {
+  const mask = program.reserve(SIGSET_BYTES);
+  const flags = program.reserve(8);
+  const end = program.call(SYS.tgkill, 0, 0, 0);
+  program.call(SYS.rt_sigprocmask, SIG_SETMASK, mask, 0, SIGSET_BYTES);
+  const leave = program.leave(0);
+  const relocations: number[] = [];
+  return {
+    program,
+    image: program.assemble(0, relocations),
+    relocations,
+    endAt: end.op * OP_BYTES,
+    pidAt: program.argumentOffset(end, 0),
+    tidAt: program.argumentOffset(end, 1),
+    markerAt: program.argumentOffset(end, 2),
+    maskAt: program.placeOffset(mask),
+    flagsAt: program.placeOffset(flags),
+    leaveAt: program.argumentOffset(leave, 0),
+  };
 }
 
 interface Plan {
   readonly thread: GuestThread;
-  readonly program: Program;
+  readonly layout: Layout;
   readonly marker: number | undefined;
-  readonly end: Result;
-  readonly scratch: { kind: 'place'; offset: number; bytes: number };
   readonly offset: number;
   readonly resumeOffset: number;
 }
 
-const AGENT_BYTES = 512;
-const TAIL_BYTES = 288;
-
-/**
- * Unused zeroed bytes at the end of executable memory: in the vdso's last page, or, in a task that has unmapped its vdso,
- * behind the code of a file.
- */
-function findTail(pid: number, executable: readonly { start: number; end: number }[]): Tail {
-  assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
-  const ends = executable.map(({ end }) => end - TAIL_BYTES);
-  const address = ends.find((start) => isUnused(pid, start));
-  if (address !== undefined) return { address, bytes: TAIL_BYTES };
-  throw new CriuError({
-    object: `task ${pid}`,
-    action: 'cannot place the agent',
-    why: 'it has no [vdso], and no unused bytes at the end of any executable mapping',
-    remedy: 'boot without vdso=0, and let the program keep its vdso mapped',
-  });
-}
-
-interface Tail {
-  readonly address: number;
-  readonly bytes: number;
-}
-
-function isUnused(pid: number, address: number): boolean {
-  const tail = readMemory(pid, address, TAIL_BYTES);
-  // A tail left by a criu that was killed begins with a mask and a syscall instruction; it may be used again.
-  const ours = tail[SIGSET_BYTES] === 0x0f && tail[SIGSET_BYTES + 1] === 0x05;
-  return ours || tail.every((byte) => byte === 0);
+function sizeOf(plans: readonly Plan[]): { codeBytes: number; dataBytes: number } {
+  const roundUp = (n: number) => (n + PAGE - 1) & ~(PAGE - 1);
+  const last = plans.at(-1);
+  return {
+    codeBytes: roundUp(AGENT_BYTES + plans.length * RESUME_BYTES),
+    dataBytes: roundUp(last === undefined ? 0 : last.offset + last.layout.image.length),
+  };
 }

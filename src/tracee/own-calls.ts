@@ -33,8 +33,7 @@ export class OwnCalls {
   /** Lays the program out; it must not stop, so none of its calls may be a `must`. */
   constructor(program: Program) {
     entry ??= { enter: callable(placeCode(ENTER)), agent: placeCode(agentCode()), back: placeCode(RETURN) };
-    program.leave();
-    program.setLeave(entry.back);
+    program.leave(entry.back);
     this.#program = program;
     // An array with a buffer of its own never moves.
     this.block = new Uint8Array(new ArrayBuffer(program.byteLength));

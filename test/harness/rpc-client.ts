@@ -6,12 +6,13 @@ import { decode, encode } from '../../src/image/codec.ts';
 import { CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
 import { SOCK_CLOEXEC, SOCK_SEQPACKET } from '../../src/linux/abi/socket.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
-import { check, syscall } from '../../src/linux/kernel.ts';
+import { addressOf, check, syscall } from '../../src/linux/kernel.ts';
 import { close } from '../../src/linux/syscalls/fs.ts';
-import { tryConnectUnix, tryPeekLength, tryReceive, trySend, unixSocket } from '../../src/linux/syscalls/messages.ts';
+import { tryConnectUnix, tryPeekLength, trySend, unixSocket } from '../../src/linux/syscalls/messages.ts';
 import { criuBinary } from './criu-command.ts';
 
 const AF_UNIX = 1;
+const MSG_CMSG_CLOEXEC = 0x4000_0000;
 const MINUS_ONE = [0x08, ...Array(9).fill(0xff), 0x01];
 
 /** Options of a request with everything absent that need not be there. */
@@ -26,6 +27,8 @@ export interface SpawnOptions {
 
 export class RpcClient {
   readonly fd: number;
+  /** The descriptor that came with the last response, which is the test's to close. */
+  passedFd: number | undefined;
   readonly worker: Bun.Subprocess | undefined;
 
   private constructor(fd: number, worker?: Bun.Subprocess) {
@@ -67,7 +70,7 @@ export class RpcClient {
     const length = tryPeekLength(this.fd);
     if (length <= 0) return undefined;
     const bytes = new Uint8Array(length);
-    check('recvfrom', tryReceive(this.fd, bytes));
+    this.passedFd = receiveWithFd(this.fd, bytes);
     return decode(CriuResp, bytes, 'response');
   }
 
@@ -92,4 +95,15 @@ export class RpcClient {
 export function callOnce(request: CriuReq, options: SpawnOptions = {}): CriuResp {
   using client = RpcClient.spawn(options);
   return client.call(request);
+}
+
+/** recvmsg(2) with room for one descriptor (man 3 cmsg); returns it. */
+function receiveWithFd(fd: number, bytes: Uint8Array): number | undefined {
+  const vector = BigUint64Array.of(BigInt(addressOf(bytes)), BigInt(bytes.length));
+  const control = new Uint8Array(new ArrayBuffer(24));
+  const header = BigUint64Array.of(0n, 0n, BigInt(addressOf(vector)), 1n, BigInt(addressOf(control)), 24n, 0n);
+  check('recvmsg', syscall(SYS.recvmsg, fd, header, MSG_CMSG_CLOEXEC));
+  // The arrays must stay alive until the kernel has used their addresses.
+  const used = vector.length === 2 ? (header[5] ?? 0n) : 0n;
+  return used >= 20n ? new DataView(control.buffer).getInt32(16, true) : undefined;
 }

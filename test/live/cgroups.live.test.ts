@@ -18,6 +18,7 @@ import {
   SkippedByProgram,
   type Specimen,
   startProgram,
+  trackProcess,
 } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 
@@ -227,4 +228,32 @@ for (const { version, controllers, file, frozen, thawed } of freezers) {
       }
     });
   }
+}
+
+for (const { version, controllers, file, frozen, thawed } of freezers) {
+  const name = `a frozen cgroup (version ${version}) is thawed for a restore when it is empty, and refused when it is not`;
+  liveCase(name, async () => {
+    using cgroups = new CgroupFolder(controllers);
+    const specimen = await startInCgroup(cgroups);
+    if (!cgroups.has(`a/${file}`)) throw new SkippedByProgram(`no ${file} here`);
+    cgroups.write(`a/${file}`, frozen);
+    const images = await dumpAway(specimen, 'images', ['--freeze-cgroup', join(cgroups.folder, 'a')]);
+    const other = Bun.spawn(['sleep', '60'], { stdio: ['ignore', 'ignore', 'ignore'] });
+    trackProcess(other.pid);
+    cgroups.write('a/cgroup.procs', String(other.pid));
+    cgroups.write(`a/${file}`, frozen);
+    const refused = await restore(specimen, images);
+    expect(refused.exitCode).toBe(1);
+    expect(refused.log).toContain(
+      'is frozen, so nobody can be restored into it: it is not thawed for the restore, because other processes are in it; ',
+    );
+    cgroups.write(`a/${file}`, thawed);
+    other.kill('SIGKILL');
+    await other.exited;
+    cgroups.write(`a/${file}`, frozen);
+    expectSuccess(await restore(specimen, images));
+    expect(cgroups.read(`a/${file}`)).toBe(frozen);
+    cgroups.write(`a/${file}`, thawed);
+    await checkRound(specimen, 1);
+  });
 }

@@ -42,6 +42,16 @@ liveCase('objects that no checkpoint can hold are refused, all at once, by task 
   expect(result.output).toMatch(/\bfd 41\b.*\bfd 42\b/s);
 });
 
+liveCase('a task that executes 32-bit code is refused', async () => {
+  const specimen = await startProgram('compat-mode');
+  const child = readTree(specimen.pid)[1];
+  const result = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.log).toContain(
+    `task ${child} 'compat-mode': cannot be dumped: it executes 32-bit code: programs of 32 bits are not supported by this ` +
+      'criu; use a build of the program for x86-64',
+  );
+});
+
 liveCase('a dump of an unsupported object fails and the program runs on', async () => {
   const specimen = await startProgram('unsupported');
   await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
@@ -164,6 +174,8 @@ const refusals = {
   'message-queue': 'a POSIX message queue that is not opened by a path cannot be opened again; mount the queues',
   'pressure-trigger': 'a pressure trigger that was written to it cannot be read; have the program close it',
   'perf-event': 'performance counters cannot be set to a value; have the program close them',
+  'pending-trap':
+    'a SIGTRAP is pending, which a restore could not tell from its own; have the program take that signal',
   segments: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
 };
 for (const [object, text] of Object.entries(refusals)) {

@@ -16,3 +16,7 @@ liveCase('a dump leaves what is in the queues of UNIX sockets', async () => {
   await checkRound(specimen, 1);
   expect(isAlive(specimen.pid)).toBe(true);
 });
+
+liveTest('UNIX sockets keep senders, credentials, empty messages, users and renamed files', 'unix-queues', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});

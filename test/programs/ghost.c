@@ -1,8 +1,11 @@
 /*
- * Files that are deleted but open: their content, size, holes, mode, and that parent and child have the same file. The
+ * Files that are deleted but open: their content, size, holes, mode, extended attributes, and that parent and child have
+ * the same file. The
  * size in KiB is the argument: above 1 MiB a dump needs --ghost-limit.
  */
 #include "selftest.h"
+
+#include <sys/xattr.h>
 
 int main(int argc, char **argv) {
   st_init(argc, argv);
@@ -12,6 +15,7 @@ int main(int argc, char **argv) {
   int fd = MUST(open("deleted", O_RDWR | O_CREAT | O_EXCL, 0604));
   MUST(fchown(fd, 12, 34));
   if (write(fd, content, bytes) != (ssize_t)bytes) st_die(__FILE__, __LINE__, "write");
+  int has_xattrs = fsetxattr(fd, "user.colour", "red\0blue", 8, 0) == 0;
   int other = MUST(open("deleted", O_RDONLY));
   MUST(unlink("deleted"));
   int sparse = MUST(open("sparse", O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -39,6 +43,9 @@ int main(int argc, char **argv) {
     CHECK(info.st_ino == info_of_other.st_ino, "two descriptors of one deleted file are two files now");
     CHECK_EQ(info.st_mode & 07777, 0604);
     CHECK(info.st_uid == 12 && info.st_gid == 34, "owner %u:%u", info.st_uid, info.st_gid);
+    char colour[16] = "";
+    if (has_xattrs) CHECK_EQ(fgetxattr(fd, "user.colour", colour, sizeof colour), 8);
+    if (has_xattrs) CHECK(memcmp(colour, "red\0blue", 8) == 0, "the extended attribute is %s", colour);
     CHECK_EQ(pread(other, now, bytes, 0), (ssize_t)bytes);
     CHECK(memcmp(now + 16, content + 16, bytes - 16) == 0, "the content differs");
     CHECK_EQ(lseek(fd, 0, SEEK_CUR), (off_t)bytes);

@@ -26,12 +26,19 @@ static const struct option {
     {41, 5, 1},  {41, 4, 1},  {41, 8, 1},  {41, 11, 1},  {41, 16, 33}, {41, 17, 1},  {41, 18, 12}, {41, 19, 0},
     {41, 23, 2}, {41, 25, 1}, {41, 29, 0}, {41, 31, 1},  {41, 33, 1},  {41, 51, 1},  {41, 53, 1},  {41, 56, 1},
     {41, 58, 1}, {41, 60, 1}, {41, 62, 1}, {41, 66, 1},  {41, 67, 33}, {41, 70, 0},  {41, 73, 5},  {41, 74, 1},
-    {41, 75, 1}, {41, 77, 1}, {41, 72, 1}, {17, 101, 1}, {17, 102, 1}, {17, 103, 9}, {17, 104, 1}, {136, 10, 8},
+    {41, 75, 1}, {41, 77, 1}, {41, 72, 1}, {17, 1, 0},  {17, 101, 1}, {17, 102, 1}, {17, 103, 9}, {17, 104, 1}, {136, 10, 8},
     {136, 11, 8}, {1, 1, 1},  {1, 29, 1},  {1, 35, 1},   {1, 37, SOF_TIMESTAMPING_SOFTWARE},       {1, 40, 1},
     {1, 41, 1},  {1, 42, 3},  {1, 43, 1},  {1, 45, 1},   {1, 46, 10},  {1, 60, 1},   {1, 69, 1},   {1, 70, 3},
     {1, 74, 0},  {1, 75, 1},  {1, 76, 1},  {1, 82, 1},   {1, 83, 0},
 };
 #define OPTIONS (int)(sizeof options / sizeof options[0])
+
+static int is_for_devices(int option) {
+  static const int list[] = {1, 40, 41, 43, 46, 60, 69, 70, 74, 75, 82};
+  for (unsigned i = 0; i < sizeof list / sizeof list[0]; i++)
+    if (list[i] == option) return 1;
+  return 0;
+}
 
 static int sockets[SOCKETS];
 static struct {
@@ -90,11 +97,11 @@ int main(int argc, char **argv) {
   for (int s = 0; s < SOCKETS; s++)
     for (int i = 0; i < OPTIONS; i++) {
       const struct option *option = &options[i];
-      // One of the pair keeps its defaults.
-      if (s == 8) continue;
+      // One of the pair keeps its defaults, and options for devices mean nothing to UNIX sockets.
+      if (s == 8 || ((s == 6 || s == 7) && option->level == 1 && is_for_devices(option->option))) continue;
       changed += setsockopt(sockets[s], option->level, option->option, &option->value, sizeof(int)) == 0;
     }
-  CHECK(changed > 150, "only %d options could be set", changed);
+  CHECK(changed > 140, "only %d options could be set", changed);
   uint64_t rate = 12345678901;
   MUST(setsockopt(sockets[0], SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate));
   // No operation, end of list.
@@ -105,6 +112,8 @@ int main(int argc, char **argv) {
   int on = 1;
   MUST(setsockopt(sockets[6], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
   MUST(setsockopt(sockets[6], SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on));
+  MUST(setsockopt(sockets[9] >= 0 ? sockets[9] : sockets[0], SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
+  MUST(setsockopt(sockets[0], IPPROTO_UDP, 1 /* UDP_CORK */, &on, sizeof on));
   for (int s = 0; s < SOCKETS; s++)
     for (int i = 0; i < OPTIONS; i++) read_option(sockets[s], &options[i]), known[s][i].result = now.result,
       memcpy(known[s][i].bytes, now.bytes, sizeof now.bytes);
@@ -139,6 +148,9 @@ int main(int argc, char **argv) {
               "socket %d, level %d, option %d: %d, %d, was %d, %d", s, options[i].level, options[i].option, now.result,
               *(int *)now.bytes, known[s][i].result, *(int *)known[s][i].bytes);
       }
+    char device[16] = "";
+    MUST(getsockopt(sockets[9] >= 0 ? sockets[9] : sockets[0], SOL_SOCKET, SO_BINDTODEVICE, device, &(socklen_t){16}));
+    CHECK(strcmp(device, "lo") == 0, "bound to device \"%s\"", device);
     uint64_t rate_now = 0;
     uint8_t bytes[64] = {0};
     socklen_t length = sizeof rate_now;

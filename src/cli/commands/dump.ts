@@ -1,15 +1,19 @@
 /** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
 import { CriuError } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
+import { ERRNO } from '../../linux/abi/errno.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
+import { readFile } from '../../linux/syscalls/fs.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
+import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -34,6 +38,8 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
+  const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
+  let lock: NetworkLock | number | undefined;
   noteSignals(ENDING_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
@@ -42,15 +48,17 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
+    lock = prepareLock(runId, options);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const plan = { ...dumpOptions(context, cgroup), onProgress };
-    const { statistics, complete, undo } = dumpTree(tree, images, twins, plan, log);
+    const plan = { ...dumpOptions(context, cgroup), runId, networkLock: lock, onProgress };
+    const { statistics, complete, undo, killed } = dumpTree(tree, images, twins, plan, log);
     const release = () => {
       undo();
+      unlock(lock);
       freezer.release();
     };
     let status = 0;
@@ -64,8 +72,15 @@ export function run(context: CommandContext): number {
     if (twins === undefined) {
       status = postDumpStatus(scripts);
       if (status !== 0 || options.finalState === 'alive') release();
-      else if (options.finalState === 'stopped') stopTree(tree, freezer);
-      else killTree(tree, freezer);
+      else if (options.finalState === 'stopped') {
+        unlock(lock);
+        stopTree(tree, freezer);
+      } else {
+        killTree(tree, freezer, () => {
+          killed();
+          keepLocked(lock, log);
+        });
+      }
     }
     const stats = {
       freezingTimeUs: us(begin, frozen),
@@ -82,9 +97,12 @@ export function run(context: CommandContext): number {
     return status;
   } catch (error) {
     forgetSignals(ENDING_SIGNALS);
+    unlock(lock);
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
   }
 }
 
@@ -107,10 +125,33 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-function dumpOptions({ options, client }: CommandContext, freezer: FreezerCgroup | undefined): DumpOptions {
+/** The lock is made while the tree still runs; filling it takes less time. −errno when it cannot be made. */
+function prepareLock(runId: string, { tcpEstablished, tcpClose, networkLock }: CommandContext['options']) {
+  if (networkLock === 'skip') return undefined;
+  return tcpEstablished && !tcpClose ? NetworkLock.tryMake(runId) : -ERRNO.ENOENT;
+}
+
+/** Packets pass again. */
+function unlock(lock: NetworkLock | number | undefined): void {
+  if (typeof lock === 'object') lock.release();
+}
+
+/** The tree is dead, and its connections wait for the restore. */
+function keepLocked(lock: NetworkLock | number | undefined, log: Logger): void {
+  if (typeof lock !== 'object' || !lock.isUsed) return;
+  const result = lock.tryPersist();
+  if (result === 0) return;
+  const action = 'does not stay locked, so other sides may close their connections before the restore';
+  log.error(new CriuError({ object: 'the network', action, crErrno: -result }).message);
+}
+
+function dumpOptions(
+  { options, client }: CommandContext,
+  freezer: FreezerCgroup | undefined,
+): Omit<DumpOptions, 'runId'> {
   const external = [...options.external, ...(client?.queryExternal() ?? [])];
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
-  const { tcpEstablished, tcpClose, skipInFlight, networkLock } = options;
+  const { tcpEstablished, tcpClose, skipInFlight } = options;
   const keysOf = (wanted: string) => new Set(external.filter(({ type }) => type === wanted).map(({ key }) => key));
   return {
     linkRemap,
@@ -122,7 +163,6 @@ function dumpOptions({ options, client }: CommandContext, freezer: FreezerCgroup
     tcpEstablished,
     tcpClose,
     skipInFlight,
-    networkLock,
     irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
     externalFiles: keysOf('file'),
     externalTerminals: keysOf('tty'),
@@ -134,6 +174,7 @@ function dumpOptions({ options, client }: CommandContext, freezer: FreezerCgroup
     keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
     serviceSocketInode: client?.socketInode,
+    orphanMasters: client?.offerMaster !== undefined,
     cgroups: {
       isIgnored: options.manageCgroups === 'ignore',
       roots: options.cgroupRoots,

@@ -1,6 +1,7 @@
 /** `criu restore`: translates the options into a call of the module that does the work. */
 
 import { CriuError, CriuErrors } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
@@ -9,6 +10,8 @@ import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts
 import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { capabilitiesOf } from '../../resources/creds/creds.ts';
+import { readLsmModule } from '../../resources/creds/lsm.ts';
+import { chooseLabels, parseLsmProfile } from '../../resources/creds/lsm-profile.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import { checkShellJob } from '../../restore/births.ts';
@@ -28,9 +31,11 @@ export function run(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
   const images = ImageDir.open(imagesDir);
-  refuseRoot(options.root);
+  warnOfRoot(options.root, log);
   const tree = loadTree(images);
   refuseBorrowedRights(tree, context.client?.borrowedCapabilities ?? 0n);
+  const profile = options.lsmProfile === undefined ? undefined : parseLsmProfile(options.lsmProfile);
+  chooseLabels(tree, profile, readLsmModule());
   checkShellJob(tree, options.shellJob);
   checkTree(tree, images);
   checkCpu(tree, images, options.cpuCap);
@@ -51,7 +56,7 @@ export function run(context: CommandContext): number {
   using files = planFiles({
     tree,
     images,
-    options,
+    options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: restoreSystem,
   });
@@ -75,6 +80,7 @@ export function run(context: CommandContext): number {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        files.resume();
         hook('pre-resume');
       },
     },
@@ -148,14 +154,12 @@ function refuseBorrowedRights(tree: RestoreTree, borrowed: bigint): void {
   );
 }
 
-/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. */
-function refuseRoot(root: string | undefined): void {
+/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. CRIU says nothing. */
+function warnOfRoot(root: string | undefined, log: Logger): void {
   if (root === undefined || root === '/') return;
-  throw new CriuError({
-    object: `--root ${root}`,
-    action: 'cannot be used: these images have no mount namespace',
-    why: 'mount namespaces are not supported yet by this criu',
-  });
+  log.warn(
+    `--root ${root} has no effect: these images have no mount namespace, so the tree gets the root that criu has`,
+  );
 }
 
 /** Refuses a CPU that lacks what the images need, as far as --cpu-cap says; by default the FPU state only. */

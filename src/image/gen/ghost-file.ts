@@ -3,6 +3,18 @@
 import type { MessageType } from '../message-type.ts';
 import { Timeval } from './time.ts';
 
+export interface GhostXattrExt {
+  name: string;
+  value: Uint8Array;
+}
+export const GhostXattrExt: MessageType<GhostXattrExt> = {
+  name: 'ghost_xattr_ext',
+  fields: () => [
+    [1, 'name', 'string', 'required'],
+    [2, 'value', 'bytes', 'required'],
+  ],
+};
+
 export interface GhostFileEntry {
   uid: number;
   gid: number;
@@ -15,6 +27,7 @@ export interface GhostFileEntry {
   chunks?: boolean | undefined;
   size?: number | undefined;
   symlnk_target?: string | undefined;
+  xattrs_ext: GhostXattrExt[];
 }
 export const GhostFileEntry: MessageType<GhostFileEntry> = {
   name: 'ghost_file_entry',
@@ -30,6 +43,7 @@ export const GhostFileEntry: MessageType<GhostFileEntry> = {
     [9, 'chunks', 'bool', 'optional'],
     [10, 'size', 'uint64', 'optional', { number: true }],
     [11, 'symlnk_target', 'string', 'optional'],
+    [20000, 'xattrs_ext', GhostXattrExt, 'repeated'],
   ],
 };
 

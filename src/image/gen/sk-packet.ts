@@ -14,10 +14,26 @@ export const ScmEntry: MessageType<ScmEntry> = {
   ],
 };
 
+export interface SkUcredExt {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+export const SkUcredExt: MessageType<SkUcredExt> = {
+  name: 'sk_ucred_ext',
+  fields: () => [
+    [1, 'pid', 'uint32', 'required'],
+    [2, 'uid', 'uint32', 'required'],
+    [3, 'gid', 'uint32', 'required'],
+  ],
+};
+
 export interface SkPacketEntry {
   id_for: number;
   length: number;
   scm: ScmEntry[];
+  sender_ext?: Uint8Array | undefined;
+  creds_ext?: SkUcredExt | undefined;
 }
 export const SkPacketEntry: MessageType<SkPacketEntry> = {
   name: 'sk_packet_entry',
@@ -25,5 +41,7 @@ export const SkPacketEntry: MessageType<SkPacketEntry> = {
     [1, 'id_for', 'uint32', 'required'],
     [2, 'length', 'uint32', 'required'],
     [4, 'scm', ScmEntry, 'repeated'],
+    [20000, 'sender_ext', 'bytes', 'optional'],
+    [20001, 'creds_ext', SkUcredExt, 'optional'],
   ],
 };

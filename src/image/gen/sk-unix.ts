@@ -3,6 +3,7 @@
 import type { MessageType } from '../message-type.ts';
 import { FownEntry } from './fown.ts';
 import { SkOptsEntry, SkShutdown } from './sk-opts.ts';
+import { SkUcredExt } from './sk-packet.ts';
 
 export interface FilePermsEntry {
   mode: number;
@@ -36,6 +37,8 @@ export interface UnixSkEntry {
   deleted?: boolean | undefined;
   ns_id?: number | undefined;
   mnt_id?: number | undefined;
+  peer_cred_ext?: SkUcredExt | undefined;
+  moved_ext?: Uint8Array | undefined;
 }
 export const UnixSkEntry: MessageType<UnixSkEntry> = {
   name: 'unix_sk_entry',
@@ -57,5 +60,7 @@ export const UnixSkEntry: MessageType<UnixSkEntry> = {
     [15, 'deleted', 'bool', 'optional'],
     [16, 'ns_id', 'uint32', 'optional'],
     [17, 'mnt_id', 'sint32', 'optional', { default: -1 }],
+    [20000, 'peer_cred_ext', SkUcredExt, 'optional'],
+    [20001, 'moved_ext', 'bytes', 'optional'],
   ],
 };

@@ -8,6 +8,15 @@ export interface TcpOptsEntry {
   keepcnt?: number | undefined;
   keepidle?: number | undefined;
   keepintvl?: number | undefined;
+  congestion_ext?: string | undefined;
+  user_timeout_ext?: number | undefined;
+  syncnt_ext?: number | undefined;
+  linger2_ext?: number | undefined;
+  defer_accept_ext?: number | undefined;
+  notsent_lowat_ext?: number | undefined;
+  fastopen_ext?: number | undefined;
+  maxseg_ext?: number | undefined;
+  inq_ext?: number | undefined;
 }
 export const TcpOptsEntry: MessageType<TcpOptsEntry> = {
   name: 'tcp_opts_entry',
@@ -17,6 +26,15 @@ export const TcpOptsEntry: MessageType<TcpOptsEntry> = {
     [3, 'keepcnt', 'uint32', 'optional'],
     [4, 'keepidle', 'uint32', 'optional'],
     [5, 'keepintvl', 'uint32', 'optional'],
+    [20000, 'congestion_ext', 'string', 'optional'],
+    [20001, 'user_timeout_ext', 'uint32', 'optional'],
+    [20002, 'syncnt_ext', 'uint32', 'optional'],
+    [20003, 'linger2_ext', 'int32', 'optional'],
+    [20004, 'defer_accept_ext', 'uint32', 'optional'],
+    [20005, 'notsent_lowat_ext', 'uint32', 'optional'],
+    [20006, 'fastopen_ext', 'uint32', 'optional'],
+    [20007, 'maxseg_ext', 'uint32', 'optional'],
+    [20008, 'inq_ext', 'uint32', 'optional'],
   ],
 };
 

@@ -43,11 +43,13 @@ const HEADERS = [
   'linux/msg.h linux/aio_abi.h linux/userfaultfd.h linux/auxvec.h asm/auxvec.h asm/ioctls.h asm/termbits.h',
   'asm/termios.h linux/serial.h linux/tty.h linux/kcmp.h linux/pidfd.h linux/mount.h linux/nsfs.h linux/eventpoll.h',
   'linux/inotify.h linux/fanotify.h linux/eventfd.h linux/signalfd.h linux/limits.h linux/personality.h asm/statfs.h',
+  'linux/bpf.h linux/if_packet.h linux/in.h linux/in6.h linux/tcp.h linux/udp.h linux/netlink.h',
+  'asm/socket.h linux/net_tstamp.h',
 ].flatMap((line) => line.split(' '));
 
 /** Not macros, so #ifdef cannot ask for them; the second list came after Linux 6.1. */
 const ENUMERATORS =
-  /^(KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
+  /^(BPF_|KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
 const NEWER_ENUMERATORS =
   /^(MEMBARRIER_CMD_GET_REGISTRATIONS|FSCONFIG_CMD_CREATE_EXCL|PROCMAP_QUERY_(VMA|COVERING|FILE_BACKED)_.*)$/;
 

@@ -38,7 +38,17 @@ export const TCP_CORK = 3;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
+export const TCP_SYNCNT = 7;
+export const TCP_LINGER2 = 8;
+export const TCP_DEFER_ACCEPT = 9;
 export const TCP_INFO = 11;
+export const TCP_CONGESTION = 13;
+export const TCP_USER_TIMEOUT = 18;
+export const TCP_FASTOPEN = 23;
+export const TCP_NOTSENT_LOWAT = 25;
+export const TCP_INQ = 36;
+/** The longest name of a congestion control algorithm. */
+export const TCP_CA_NAME_MAX = 16;
 
 /** Taking connections over (man 7 tcp does not have these; net/ipv4/tcp.c). */
 export const TCP_REPAIR = 19;
@@ -49,6 +59,9 @@ export const TCP_TIMESTAMP = 24;
 export const TCP_REPAIR_WINDOW = 29;
 export const TCP_RECV_QUEUE = 1;
 export const TCP_SEND_QUEUE = 2;
+/** Leave repair mode without a word to the other side (4.19). */
+export const TCP_REPAIR_OFF_NO_WP = -1;
+export const TCP_NO_QUEUE = 0;
 /** Options of the protocol that both sides agreed on, as in tcpi_options. */
 export const TCPI_OPT_TIMESTAMPS = 1;
 export const TCPI_OPT_SACK = 2;
@@ -58,9 +71,13 @@ export const SIOCINQ = 0x541b;
 export const SIOCOUTQ = 0x5411;
 export const SIOCOUTQNSD = 0x894b;
 
-export const UDP_CORK = 1;
-
 /** States of sockets; those without connections have CLOSE, or ESTABLISHED after connect(2) (net/tcp_states.h). */
 export const TCP_ESTABLISHED = 1;
+export const TCP_SYN_SENT = 2;
+export const TCP_FIN_WAIT1 = 4;
+export const TCP_FIN_WAIT2 = 5;
 export const TCP_CLOSE = 7;
+export const TCP_CLOSE_WAIT = 8;
+export const TCP_LAST_ACK = 9;
 export const TCP_LISTEN = 10;
+export const TCP_CLOSING = 11;

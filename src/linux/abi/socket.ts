@@ -63,6 +63,7 @@ export const SO_PEEK_OFF = 42;
 export const SO_LOCK_FILTER = 44;
 export const SO_PEERGROUPS = 59;
 export const SO_NETNS_COOKIE = 71;
+export const SO_PASSPIDFD = 76;
 export const SO_BUF_LOCK = 72;
 export const SO_PEERPIDFD = 77;
 export const SOCK_SNDBUF_LOCK = 1;

@@ -22,22 +22,23 @@ function numberName(name: number): Uint8Array {
 }
 
 export class Folder {
-  readonly #fd: number;
+  /** The folder, opened with O_PATH. */
+  readonly fd: number;
 
   /** Throws SyscallError. */
   constructor(path: string) {
-    this.#fd = open(path, O_PATH | O_DIRECTORY);
+    this.fd = open(path, O_PATH | O_DIRECTORY);
   }
 
   /** readlinkat(2) of a name that is a number; a byte string, or −errno. */
   tryReadlink(name: number): string | number {
-    const length = syscall(SYS.readlinkat, this.#fd, numberName(name), buffer, buffer.length);
+    const length = syscall(SYS.readlinkat, this.fd, numberName(name), buffer, buffer.length);
     return length < 0 ? length : byteString(buffer.subarray(0, length));
   }
 
   /** The text of a file whose name is a number, or −errno. */
   tryReadText(name: number): string | number {
-    const fd = syscall(SYS.openat, this.#fd, numberName(name), O_RDONLY | O_CLOEXEC, 0);
+    const fd = syscall(SYS.openat, this.fd, numberName(name), O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return fd;
     let text = '';
     let got = syscall(SYS.read, fd, buffer, buffer.length);
@@ -52,6 +53,6 @@ export class Folder {
   }
 
   [Symbol.dispose](): void {
-    close(this.#fd);
+    close(this.fd);
   }
 }

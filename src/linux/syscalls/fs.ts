@@ -154,12 +154,17 @@ export interface Stat {
   readonly st_mtime: { sec: number; nsec: number };
 }
 
-const stat = new Uint8Array(144);
+/** Size of struct stat. */
+export const STAT_BYTES = 144;
+const stat = new Uint8Array(STAT_BYTES);
 const view = new DataView(stat.buffer);
 
-function parseStat(): Stat {
-  const u64 = (at: number) => Number(view.getBigUint64(at, true));
-  const u32 = (at: number) => view.getUint32(at, true);
+const WORD = 2 ** 32;
+
+/** The struct stat at byte `start`. Numbers are put together from halves: a bigint for each is slow. */
+export function parseStat(bytes: DataView, start: number): Stat {
+  const u32 = (at: number) => bytes.getUint32(start + at, true);
+  const u64 = (at: number) => bytes.getUint32(start + at, true) + bytes.getUint32(start + at + 4, true) * WORD;
   const time = (at: number) => ({ sec: u64(at), nsec: u64(at + 8) });
   return {
     st_dev: u64(0), st_ino: u64(8), st_nlink: u64(16), st_mode: u32(24), st_uid: u32(28), st_gid: u32(32),
@@ -170,19 +175,19 @@ function parseStat(): Stat {
 /** stat(2), following links; or −errno. */
 export function tryStat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, 0);
-  return result < 0 ? result : parseStat();
+  return result < 0 ? result : parseStat(view, 0);
 }
 
 /** lstat(2), not following links; or −errno. */
 export function tryLstat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, AT_SYMLINK_NOFOLLOW);
-  return result < 0 ? result : parseStat();
+  return result < 0 ? result : parseStat(view, 0);
 }
 
 /** fstat(2). Throws SyscallError. */
 export function fstat(fd: number): Stat {
   check('fstat', syscall(SYS.fstat, fd, stat));
-  return parseStat();
+  return parseStat(view, 0);
 }
 
 const statfsBuffer = new Uint8Array(120);

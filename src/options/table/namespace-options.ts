@@ -63,10 +63,10 @@ export const NAMESPACE_OPTIONS = [
     group: 'namespaces',
     commands: ['restore'],
     rpc: 'lsm_profile',
-    capability: 'later',
-    help: 'Restore under this profile of apparmor or selinux.',
+    capability: 'built',
+    help: 'Give tasks that have a security label this one of apparmor or selinux instead; with none, no label.',
     apply: (options, { value = '', spelling }) => {
-      if (!/^(apparmor|selinux):./s.test(value)) throw invalidArgument(spelling, value);
+      if (!/^((apparmor|selinux):.|none(:|$))/s.test(value)) throw invalidArgument(spelling, value);
       options.lsmProfile = value;
     },
   },

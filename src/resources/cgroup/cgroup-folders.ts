@@ -12,6 +12,7 @@ import { syscall } from '../../linux/kernel.ts';
 import { tryReadFile, tryStat, tryWriteFile } from '../../linux/syscalls/fs.ts';
 import { tryChmod, tryLchown, tryMkdir, tryRmdir } from '../../linux/syscalls/names.ts';
 import type { PlannedHierarchy, PlannedMember } from './cgroup-plan.ts';
+import { type FrozenCgroup, findFrozen, hasMembers, trySetFrozen } from './frozen-cgroups.ts';
 import { describeHierarchy, Hierarchy } from './hierarchy.ts';
 import { imageValue, isEarly, isFreezer, isMemberList, type PropertyWrite, planWrites } from './properties.ts';
 import type { CgroupMode } from './restore-cgroups.ts';
@@ -39,6 +40,8 @@ export class CgroupFolders {
   #changed: (() => void)[] = [];
   readonly #late: Pending[] = [];
   readonly #freezing: Pending[] = [];
+  /** Empty cgroups that were frozen: thawed until the tree is in them. */
+  #thawed: FrozenCgroup[] = [];
 
   constructor(mode: CgroupMode, yard: string | undefined, log: Logger) {
     this.#mode = mode;
@@ -58,10 +61,16 @@ export class CgroupFolders {
 
   /** A cgroup that somebody is in, but that the image does not describe, is made as it comes. */
   checkMembers(members: readonly PlannedMember[]): CriuErrorFields[] {
-    if (this.#makes) return [];
-    return members
-      .filter(({ hierarchy: { controllers }, path }) => !this.#exists(controllers, path))
-      .map(({ hierarchy: { controllers }, path }) => problem(controllers, path, `does not exist, mode ${this.#mode}`));
+    return members.flatMap(({ hierarchy: { controllers }, path }) => {
+      const frozen = findFrozen(this.#folder(controllers, '/'), controllers, path)
+        .filter(({ folder }) => hasMembers(folder))
+        .map((cgroup) => ({
+          ...problem(controllers, cgroup.path, 'is frozen, so nobody can be restored into it'),
+          why: 'it is not thawed for the restore, because other processes are in it',
+        }));
+      if (this.#makes || this.#exists(controllers, path)) return frozen;
+      return [problem(controllers, path, `does not exist, mode ${this.#mode}`)];
+    });
   }
 
   /** Makes what is missing, and writes the early properties. */
@@ -86,8 +95,13 @@ export class CgroupFolders {
 
   makeMembers(members: readonly PlannedMember[]): void {
     for (const { hierarchy, path, namespaceRoot } of members) {
-      this.#makePath(hierarchy.controllers, path);
-      if (namespaceRoot !== undefined) this.#makePath(hierarchy.controllers, namespaceRoot);
+      const { controllers } = hierarchy;
+      this.#makePath(controllers, path);
+      if (namespaceRoot !== undefined) this.#makePath(controllers, namespaceRoot);
+      for (const frozen of findFrozen(this.#folder(controllers, '/'), controllers, path)) {
+        trySetFrozen(frozen, false);
+        this.#thawed.push(frozen);
+      }
     }
   }
 
@@ -107,6 +121,7 @@ export class CgroupFolders {
 
   /** Freezes what was frozen; a failure is told, for the tree is complete. */
   freeze(): void {
+    for (const frozen of this.#thawed.splice(0)) trySetFrozen(frozen, true);
     for (const pending of this.#freezing.splice(0)) {
       try {
         this.#set(pending);
@@ -138,6 +153,7 @@ export class CgroupFolders {
   }
 
   [Symbol.dispose](): void {
+    for (const frozen of this.#thawed.splice(0)) trySetFrozen(frozen, true);
     for (const giveBack of this.#changed.splice(0).reverse()) giveBack();
     for (const folder of [...this.#made].reverse()) {
       const result = removeWhenEmpty(folder);

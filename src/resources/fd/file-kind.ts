@@ -14,6 +14,7 @@ import type { ElementOf } from '../../image/image-kinds.ts';
 import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
+import type { NetworkLock } from '../network-lock/network-lock.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
@@ -36,6 +37,8 @@ export interface OpenFile {
   readonly fsType: number;
   /** Parsed when first needed. Only for descriptors. */
   readonly fdinfo: Fdinfo;
+  /** AF_* of a socket; asked when first needed. Undefined when it is none. */
+  readonly socketFamily: number | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */
@@ -75,13 +78,16 @@ export interface DumpFilesOptions {
   readonly externalUnixInodes?: ReadonlySet<number>;
   /** --ext-unix-sk: peers outside the tree that have a name are connected to again. */
   readonly externalUnixSockets?: boolean;
+  /** A client takes the master sides of terminals whose slaves alone are in the tree (orphan_pts_master of RPC). */
+  readonly orphanMasters?: boolean;
   /** Inode of criu's end of the connection to the client that asked for the dump and may be part of the tree. */
   readonly serviceSocketInode?: number | undefined;
-  /** --tcp-established, --tcp-close, --skip-in-flight and --network-lock. */
+  /** --tcp-established, --tcp-close and --skip-in-flight. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
   readonly skipInFlight?: boolean;
-  readonly networkLock?: 'iptables' | 'nftables' | 'skip';
+  /** Holds back packets; −errno when that is impossible, undefined when the user sees to it. */
+  readonly networkLock?: NetworkLock | number | undefined;
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
@@ -128,10 +134,20 @@ export interface KindDump {
    * closed in time. Undefined when it cannot be dumped; a problem was added then.
    */
   registerInFlight(task: FrozenTask, localFd: number): number | undefined;
+  /** Closes a descriptor of ours when all files are collected. */
+  closeAfterwards(fd: number): void;
   warn(text: string): void;
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
+  /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
+  onKill(action: () => void): void;
+}
+
+/** Sizes of the buffers of a new socket. */
+export interface SocketBuffers {
+  readonly sendBytes: number;
+  readonly receiveBytes: number;
 }
 
 /** What a restore can learn before any process exists. Injected, so that planning is pure. */
@@ -142,6 +158,8 @@ export interface RestoreSystem {
   head(path: string, bytes: number): Uint8Array | number;
   /** CLOCK_REALTIME. */
   wallClockNs(): bigint;
+  /** What new UNIX sockets have; undefined when the kernel does not tell. */
+  socketBuffers(): SocketBuffers | undefined;
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
   /** The name of a network device; undefined when there is none of that index. */
@@ -154,6 +172,8 @@ export interface RestoreFilesOptions {
   readonly skipFileRwxCheck: boolean;
   /** --ext-unix-sk. */
   readonly externalUnixSockets?: boolean;
+  /** Hands the master side of a terminal to a client (orphan_pts_master of RPC). Throws CriuError. */
+  readonly offerMaster?: ((fd: number) => void) | undefined;
   /** --tcp-established and --tcp-close. */
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
@@ -212,6 +232,8 @@ export interface FileKind {
   prepare?(context: RestoreContext): void;
   /** Lets go of what tasks have fetched: when all are complete and none runs yet. */
   settle?(context: RestoreContext): void;
+  /** Talks to others again: the last thing before the tasks run, when nothing can fail any more. Throws CriuError. */
+  resume?(context: RestoreContext): void;
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */

@@ -3,7 +3,6 @@ import { describe, expect, test } from 'bun:test';
 import { FdTypes, type FileEntry } from '../../image/gen/fdinfo.ts';
 import { EFD_SEMAPHORE } from '../../linux/abi/event.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_PATH, O_RDWR, S_IFCHR, S_IFDIR, S_IFIFO, S_IFREG } from '../../linux/abi/fcntl.ts';
-import { PIPEFS_MAGIC } from '../../linux/abi/statfs.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { Stat } from '../../linux/syscalls/fs.ts';
 import { parseFdinfo } from '../../proc/fdinfo.ts';
@@ -35,6 +34,7 @@ function openFile(
     mntId: 1,
     fown,
     fsType: 0,
+    socketFamily: undefined,
     fdinfo: parseFdinfo(`pos:\t0\nflags:\t02\nmnt_id:\t1\n${fdinfo}`),
     isKernelShmem: false,
     object: `fd 3 of task 5 'x' (${link})`,
@@ -48,12 +48,13 @@ const SAMPLES: [string, OpenFile, FdTypes][] = [
   ['/dev/null', openFile('/dev/null', '', { mode: S_IFCHR | 0o666, rdev: 0x103 }), FdTypes.REG],
   ['a terminal by O_PATH', openFile('/dev/tty', '', { mode: S_IFCHR, rdev: 0x500, flags: O_PATH }), FdTypes.REG],
   ['a FIFO by O_PATH', openFile('/tmp/fifo', '', { mode: S_IFIFO, flags: O_PATH }), FdTypes.REG],
-  ['a pipe', openFile('pipe:[1]', '', { mode: S_IFIFO | 0o600, fsType: PIPEFS_MAGIC }), FdTypes.PIPE],
+  ['a pipe', openFile('pipe:[1]', '', { mode: S_IFIFO | 0o600 }), FdTypes.PIPE],
   ['a FIFO', openFile('/tmp/fifo', '', { mode: S_IFIFO | 0o600, fsType: 0xef53 }), FdTypes.FIFO],
   ['an eventfd', openFile('anon_inode:[eventfd]', 'eventfd-count:\t5\n'), FdTypes.EVENTFD],
   ['an epoll', openFile('anon_inode:[eventpoll]', ''), FdTypes.EVENTPOLL],
   ['a signalfd', openFile('anon_inode:[signalfd]', 'sigmask:\t0000000000000200\n'), FdTypes.SIGNALFD],
   ['a timerfd', openFile('anon_inode:[timerfd]', ''), FdTypes.TIMERFD],
+  ['/dev/net/tun', openFile('/dev/net/tun', '', { mode: S_IFCHR | 0o666, rdev: 0xac8 }), FdTypes.TUNF],
   ['a BPF map', openFile('anon_inode:bpf-map', ''), FdTypes.BPFMAP],
 ];
 

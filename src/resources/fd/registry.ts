@@ -19,6 +19,7 @@ import { regularFile } from './regular-file/regular-file.ts';
 import { signalfd } from './signalfd/signalfd.ts';
 import { timerfd } from './timerfd/timerfd.ts';
 import { tty } from './tty/tty.ts';
+import { tun } from './tun/tun.ts';
 import { unixSocket } from './unix-socket/unix-socket.ts';
 
 export const FILE_KINDS: readonly FileKind[] = [
@@ -38,6 +39,7 @@ export const FILE_KINDS: readonly FileKind[] = [
   namespaceFile,
   unixSocket,
   bpfMap,
+  tun,
   netlinkSocket,
   packetSocket,
 ];

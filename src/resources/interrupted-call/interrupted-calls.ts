@@ -17,6 +17,9 @@ export interface DescribedCall {
   readonly rest: InterruptedCallExt | undefined;
 }
 
+/** A call of which nothing has to be asked. */
+export const MADE_AGAIN: DescribedCall = { isMadeAgain: true, rest: undefined };
+
 export class InterruptedCalls {
   /** Threads of which only the restart block tells the rest. */
   readonly #unknown: ReadonlySet<FrozenThread>;
@@ -30,9 +33,14 @@ export class InterruptedCalls {
     );
   }
 
+  /** Whether `ask` adds anything to the program of a thread. */
+  isAsked(thread: FrozenThread): boolean {
+    return this.#unknown.has(thread);
+  }
+
   /** Adds what is to be asked to the program of a thread. The result is to be called when that has run. */
   ask(program: Program, thread: FrozenThread): () => DescribedCall {
-    if (!this.#unknown.has(thread)) return () => ({ isMadeAgain: true, rest: undefined });
+    if (!this.isAsked(thread)) return () => MADE_AGAIN;
     this.#opened ??= { blocks: RestartBlocks.tryOpen(this.#unknown.size) };
     const { blocks } = this.#opened;
     const index = blocks?.ask(program);

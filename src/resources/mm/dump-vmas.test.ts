@@ -127,7 +127,9 @@ test('what cannot be dumped says why', () => {
       object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[io_uring]",
       action: 'cannot be dumped',
       why: 'the kernel does not tell what an io_uring ring has been asked for',
-      remedy: 'disable io_uring in the program, or set sysctl kernel.io_uring_disabled=2 before it starts',
+      remedy:
+        'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl ' +
+        'kernel.io_uring_disabled=2 before it starts',
     },
   ]);
 });

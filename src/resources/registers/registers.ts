@@ -3,38 +3,18 @@ import type { UserX86RegsEntry } from '../../image/gen/core-x86.ts';
 import { ERESTART_RESTARTBLOCK, ERRNO } from '../../linux/abi/errno.ts';
 import { newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
 
-/** Image names of the registers whose names differ from the kernel's. */
-const RENAMED = {
-  rbp: 'bp', rbx: 'bx', rax: 'ax', rcx: 'cx', rdx: 'dx', rsi: 'si', rdi: 'di', orig_rax: 'orig_ax', rip: 'ip',
-  eflags: 'flags', rsp: 'sp',
-} as const; // biome-ignore format: a table
-const SAME = [
-  'r15',
-  'r14',
-  'r13',
-  'r12',
-  'r11',
-  'r10',
-  'r9',
-  'r8',
-  'cs',
-  'ss',
-  'fs_base',
-  'gs_base',
-  'ds',
-  'es',
-  'fs',
-  'gs',
-] as const;
-const RENAMED_PAIRS = Object.entries(RENAMED) as [keyof typeof RENAMED, (typeof RENAMED)[keyof typeof RENAMED]][];
+/** The image's names of the registers, in the kernel's order. */
+const NAMES = [
+  'r15', 'r14', 'r13', 'r12', 'bp', 'bx', 'r11', 'r10', 'r9', 'r8', 'ax', 'cx', 'dx', 'si', 'di', 'orig_ax', 'ip', 'cs',
+  'flags', 'sp', 'ss', 'fs_base', 'gs_base', 'ds', 'es', 'fs', 'gs',
+] as const; // biome-ignore format: a table
 
 const MODE_NATIVE = 1;
 
 /** The kernel's register set from the image's. */
 export function registersFromImage(entry: UserX86RegsEntry): Registers {
   const registers = newRegisters();
-  for (const name of SAME) setRegister(registers, name, entry[name]);
-  for (const [kernel, image] of RENAMED_PAIRS) setRegister(registers, kernel, entry[image]);
+  for (let i = 0; i < NAMES.length; i++) registers[i] = entry[NAMES[i] as (typeof NAMES)[number]];
   // The dump has dealt with an interrupted system call already; the kernel must not restart it a second time.
   setRegister(registers, 'orig_rax', -1n);
   return registers;
@@ -52,19 +32,9 @@ export function describeRegisters(registers: Registers, isMadeAgain: boolean): U
     setRegister(shown, 'rax', isMadeAgain ? register(registers, 'orig_rax') : -ERRNO.EINTR);
     if (isMadeAgain) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
   }
-  return imageRegisters(shown);
-}
-
-/** A literal rather than loops over the tables above: every thread has one. */
-function imageRegisters(registers: Registers): UserX86RegsEntry {
-  const of = (name: Parameters<typeof register>[1]) => register(registers, name);
-  return {
-    r15: of('r15'), r14: of('r14'), r13: of('r13'), r12: of('r12'), bp: of('rbp'), bx: of('rbx'), r11: of('r11'),
-    r10: of('r10'), r9: of('r9'), r8: of('r8'), ax: of('rax'), cx: of('rcx'), dx: of('rdx'), si: of('rsi'),
-    di: of('rdi'), orig_ax: of('orig_rax'), ip: of('rip'), cs: of('cs'), flags: of('eflags'), sp: of('rsp'),
-    ss: of('ss'), fs_base: of('fs_base'), gs_base: of('gs_base'), ds: of('ds'), es: of('es'), fs: of('fs'),
-    gs: of('gs'), mode: MODE_NATIVE,
-  }; // biome-ignore format: a table
+  const entry = { mode: MODE_NATIVE } as UserX86RegsEntry;
+  for (let i = 0; i < NAMES.length; i++) entry[NAMES[i] as (typeof NAMES)[number]] = shown[i] ?? 0n;
+  return entry;
 }
 
 /** True when only the kernel knows how an interrupted system call goes on. */

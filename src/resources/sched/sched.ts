@@ -11,13 +11,13 @@ import {
   SCHED_ATTR_SIZE_VER0,
   SCHED_DEADLINE,
   SCHED_FIFO,
+  SCHED_FLAG_RESET_ON_FORK,
   SCHED_RESET_ON_FORK,
   SCHED_RR,
 } from '../../linux/abi/sched.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import type { Stat } from '../../proc/stat.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
-import { putU32, putU64, u64 } from '../task/words.ts';
+import { putU32, putU64, u32, u64 } from '../task/words.ts';
 
 export type SchedFields = Pick<
   ThreadCoreEntry,
@@ -36,13 +36,15 @@ const SCHED_ATTR = {
   period: 40,
 } as const;
 
+/** getpriority(2) as a system call returns 20 - nice, so that no answer is negative. */
+const NICE_BASE = 20;
 const IOPRIO_WHO_PROCESS = 1;
 /** The class is in the bits from here on; class 0 is none. */
 const IOPRIO_CLASS_SHIFT = 13;
 
 export interface SchedToken {
-  readonly policy: Result;
   readonly attributes: Place;
+  readonly nice: Result;
   readonly ioprio: Result;
 }
 
@@ -50,22 +52,24 @@ export function inspectSched(program: Program): SchedToken {
   const attributes = program.reserve(SCHED_ATTR_SIZE_VER0);
   program.call(SYS.sched_getattr, 0, attributes, SCHED_ATTR_SIZE_VER0, 0);
   return {
-    policy: program.call(SYS.sched_getscheduler, 0),
     attributes,
+    // The attributes of a realtime thread do not have it (kernel/sched/syscalls.c get_params()).
+    nice: program.call(SYS.getpriority, PRIO_PROCESS, 0),
     ioprio: program.call(SYS.ioprio_get, IOPRIO_WHO_PROCESS, 0),
   };
 }
 
-export function describeSched(token: SchedToken, result: VisitResult, stat: Stat): SchedFields {
-  const policy = result.result(token.policy);
-  const kind = policy & ~SCHED_RESET_ON_FORK;
+export function describeSched(token: SchedToken, result: VisitResult): SchedFields {
+  const attributes = result.bytes(token.attributes);
+  const kind = u32(attributes, SCHED_ATTR.policy);
+  const isReset = (u32(attributes, SCHED_ATTR.flags) & SCHED_FLAG_RESET_ON_FORK) !== 0;
   const ioprio = result.result(token.ioprio);
   return {
-    sched_nice: stat.nice,
-    sched_policy: policy,
-    ...(kind === SCHED_FIFO || kind === SCHED_RR ? { sched_prio: stat.rtPriority } : {}),
+    sched_nice: NICE_BASE - result.result(token.nice),
+    sched_policy: isReset ? kind | SCHED_RESET_ON_FORK : kind,
+    ...(kind === SCHED_FIFO || kind === SCHED_RR ? { sched_prio: u32(attributes, SCHED_ATTR.priority) } : {}),
     ...(ioprio >> IOPRIO_CLASS_SHIFT > 0 ? { ioprio_ext: ioprio } : {}),
-    ...(kind === SCHED_DEADLINE ? { sched_deadline_ext: deadline(result.bytes(token.attributes)) } : {}),
+    ...(kind === SCHED_DEADLINE ? { sched_deadline_ext: deadline(attributes) } : {}),
   };
 }
 

@@ -23,7 +23,7 @@ import {
 } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
-import { putU64, u64 } from '../task/words.ts';
+import { putU64 } from '../task/words.ts';
 
 /** The signals in image order. */
 export const SETTABLE_SIGNALS: readonly number[] = times(_NSIG, (i) => i + 1).filter(
@@ -43,19 +43,22 @@ export function inspectSigactions(program: Program): SigactionsToken {
   return { actions };
 }
 
-/** The entries of `task_core_entry.sigactions`. */
+/** The entries of `task_core_entry.sigactions`. Most actions are the default, which is one object for all of them. */
 export function describeSigactions(token: SigactionsToken, result: VisitResult): SaEntry[] {
   const bytes = result.bytes(token.actions);
-  return SETTABLE_SIGNALS.map((_, i) => {
-    const at = i * KERNEL_SIGACTION_BYTES;
-    return {
-      sigaction: u64(bytes, at + KERNEL_SIGACTION.handler),
-      flags: u64(bytes, at + KERNEL_SIGACTION.flags),
-      restorer: u64(bytes, at + KERNEL_SIGACTION.restorer),
-      mask: u64(bytes, at + KERNEL_SIGACTION.mask),
-      compat_sigaction: false,
-    };
-  });
+  const words = new BigUint64Array(bytes.slice().buffer);
+  const word = (action: number, field: number) => words[(action * KERNEL_SIGACTION_BYTES + field) / 8] ?? 0n;
+  const byDefault: SaEntry = { ...DEFAULT, compat_sigaction: false };
+  const entries: SaEntry[] = [];
+  for (let i = 0; i < SETTABLE_SIGNALS.length; i++) {
+    const sigaction = word(i, KERNEL_SIGACTION.handler);
+    const flags = word(i, KERNEL_SIGACTION.flags);
+    const restorer = word(i, KERNEL_SIGACTION.restorer);
+    const mask = word(i, KERNEL_SIGACTION.mask);
+    const isDefault = sigaction === 0n && flags === 0n && restorer === 0n && mask === 0n;
+    entries.push(isDefault ? byDefault : { sigaction, flags, restorer, mask, compat_sigaction: false });
+  }
+  return entries;
 }
 
 /**

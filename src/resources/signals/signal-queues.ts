@@ -9,9 +9,11 @@
  * timers/pending-overruns.ts) stays as it is, and what comes later is a signal of its own.
  */
 import type { Program } from '../../agent/program.ts';
+import type { CriuErrorFields } from '../../base/errors.ts';
+import type { FrozenTask } from '../../dump/frozen-tree.ts';
 import type { SiginfoEntry, SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import { PTRACE_PEEKSIGINFO, PTRACE_PEEKSIGINFO_ARGS, PTRACE_PEEKSIGINFO_SHARED } from '../../linux/abi/ptrace.ts';
-import { SIGCONT, SIGINFO_BYTES, SIGKILL, SIGSTOP, signalName } from '../../linux/abi/signal.ts';
+import { SIGCONT, SIGINFO_BYTES, SIGKILL, SIGSTOP, SIGTRAP, signalName } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, check } from '../../linux/kernel.ts';
 import { ptrace } from '../../linux/syscalls/process.ts';
@@ -45,6 +47,19 @@ function peek(tid: number, queue: Queue, from: number, buffer: Uint8Array): numb
   putU32(args, PTRACE_PEEKSIGINFO_ARGS.flags, queue === 'process' ? PTRACE_PEEKSIGINFO_SHARED : 0);
   putU32(args, PTRACE_PEEKSIGINFO_ARGS.nr, BATCH);
   return check('ptrace', ptrace(PTRACE_PEEKSIGINFO, tid, addressOf(args), buffer), `PEEKSIGINFO, ${tid}`);
+}
+
+/** A pending SIGTRAP can't be told from the traps of the agent at restore, so a task that has one is refused. */
+export function findPendingTraps(tasks: readonly Pick<FrozenTask, 'threads' | 'label'>[]): CriuErrorFields[] {
+  const trap = 1n << BigInt(SIGTRAP - 1);
+  const isTrapped = (task: Pick<FrozenTask, 'threads'>) =>
+    task.threads.some(({ status }) => ((status.sigPnd | status.shdPnd) & trap) !== 0n);
+  return tasks.filter(isTrapped).map(({ label }) => ({
+    object: label,
+    action: 'cannot be dumped',
+    why: 'a SIGTRAP is pending, which a restore could not tell from its own',
+    remedy: 'have the program take that signal first',
+  }));
 }
 
 /** Number of the signal in a siginfo_t. */

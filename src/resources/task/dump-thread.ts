@@ -118,14 +118,14 @@ export function describeThread(
   const threadCore: ThreadCoreEntry = {
     futex_rla: areas.futex_rla,
     futex_rla_len: areas.futex_rla_len,
-    ...describeSched(token.sched, result, thread.stat),
+    ...describeSched(token.sched, result),
     // The leader's mask is in task_core_entry.
     ...(isLeader ? {} : { blk_sigset: thread.signalMask }),
     sas: describeSigaltstack(token.stack, result),
     ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
     signals_p: describeOverruns(token.overruns, result, facts.pending),
     creds: describeCreds(token.creds, result, thread.status, facts.lsm),
-    comm: thread.stat.comm,
+    comm: thread.status.name,
     ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
     ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
     ...(facts.dispatch === undefined ? {} : { syscall_dispatch_ext: facts.dispatch }),
@@ -206,7 +206,8 @@ export function describeTask(
       why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
     });
   }
-  const { stat, signalMask } = task.leader;
+  const { stat } = task;
+  const { signalMask } = task.leader;
   const tc: TaskCoreEntry = {
     task_state: task.stopSignal === undefined ? TASK_ALIVE : TASK_STOPPED,
     exit_code: 0,

@@ -20,7 +20,8 @@ import { parseLimits } from '../../proc/limits.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { parseStat } from '../../proc/stat.ts';
 import { parseStatus } from '../../proc/status.ts';
-import { Guest, readSignalMask } from '../../tracee/guest.ts';
+import { Guest } from '../../tracee/guest.ts';
+import { readSignalMask } from '../../tracee/guest-thread.ts';
 import type { HostTask } from '../../tracee/host.ts';
 import { readRegisters } from '../../tracee/registers.ts';
 import { spawnStub } from '../../tracee/stub.ts';
@@ -86,7 +87,6 @@ function dumpStub(pid: number): State {
     registers: readRegisters(pid),
     signalMask: readSignalMask(pid),
     status: parseStatus(readFile(`/proc/${pid}/status`)),
-    stat: parseStat(readFile(`/proc/${pid}/stat`)),
   };
   const task: FrozenTask = {
     kind: 'task',
@@ -96,6 +96,7 @@ function dumpStub(pid: number): State {
     sid: 1,
     threads: [leader],
     leader,
+    stat: parseStat(readFile(`/proc/${pid}/stat`)),
     pidfd: -1,
     stopSignal: undefined,
     deadTwins: [],

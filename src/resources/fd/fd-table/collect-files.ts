@@ -23,9 +23,8 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
-import { getpid, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
 import type {
@@ -41,6 +40,7 @@ import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { FdProbe } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
@@ -85,7 +85,10 @@ export class FilesDump implements KindDump {
   readonly #states = new Map<string, unknown>();
   /** Descriptors of ours for files in flight, with their ids. */
   readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
+  /** Other descriptors of ours, to be closed in the end. */
+  readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly #kill: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -119,6 +122,7 @@ export class FilesDump implements KindDump {
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
     for (const { fd } of this.#inFlight.splice(0)) close(fd);
+    for (const fd of this.#others.splice(0)) close(fd);
   }
 
   /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
@@ -194,6 +198,11 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
+  /** The tree has been sent its SIGKILL. */
+  killed(): void {
+    for (const action of this.#kill.splice(0)) action();
+  }
+
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -245,8 +254,11 @@ export class FilesDump implements KindDump {
   }
 
   state<T>(key: string, make: () => T): T {
-    if (!this.#states.has(key)) this.#states.set(key, make());
-    return this.#states.get(key) as T;
+    const known = this.#states.get(key);
+    if (known !== undefined) return known as T;
+    const value = make();
+    this.#states.set(key, value);
+    return value;
   }
 
   registerInFlight(task: FrozenTask, localFd: number): number | undefined {
@@ -254,11 +266,14 @@ export class FilesDump implements KindDump {
     const kept: { fd: number; id: number | undefined } = { fd: localFd, id: undefined };
     this.#inFlight.push(kept);
     const own = { ...task, pid: getpid(), label: `${task.label}, in flight to it` };
-    using fdinfo = new Folder('/proc/self/fdinfo');
     const count = this.problems.length;
-    const entry = this.#dumpDescriptor(InspectedFile.ofDescriptor(own, localFd, localFd, fdinfo), 0, task);
+    const entry = this.#dumpDescriptor(InspectedFile.ofOwn(own, localFd), 0, task);
     kept.id = this.problems.length > count ? undefined : entry?.id;
     return kept.id;
+  }
+
+  closeAfterwards(fd: number): void {
+    this.#others.push(fd);
   }
 
   warn(text: string): void {
@@ -271,6 +286,10 @@ export class FilesDump implements KindDump {
 
   onRollback(undo: () => void): void {
     this.#undo.push(undo);
+  }
+
+  onKill(action: () => void): void {
+    this.#kill.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {
@@ -290,31 +309,27 @@ export class FilesDump implements KindDump {
     }
     const entries: FdinfoEntry[] = [];
     const fds = names.map(Number).sort((a, b) => a - b);
-    using fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
+    if (fds.length === 0) return entries;
+    using probe = new FdProbe(task);
     for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, fdinfo, filesId);
+      const entry = this.#collectDescriptor(task, fd, probe, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, fdinfo: Folder, filesId: number): FdinfoEntry | undefined {
-    const localFd = tryPidfdGetfd(task.pidfd, fd);
-    if (localFd < 0) {
-      const object = `fd ${fd} of ${task.label}`;
-      return this.#fail({
-        object,
-        action: `cannot be fetched (pidfd_getfd: ${errnoName(-localFd)})`,
-        crErrno: -localFd,
-      });
-    }
+  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
     try {
-      return this.#dumpDescriptor(InspectedFile.ofDescriptor(task, fd, localFd, fdinfo), filesId);
+      const file = probe.inspect(fd);
+      if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
+      return this.#fail({
+        object: `fd ${fd} of ${task.label}`,
+        action: `cannot be fetched (pidfd_getfd: ${errnoName(-file)})`,
+        crErrno: -file,
+      });
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
-    } finally {
-      close(localFd);
     }
   }
 

@@ -12,7 +12,7 @@ interface Known {
   readonly id: number;
 }
 
-/** Descriptions that may be equal: same inode, opened with the same flags. */
+/** Descriptions that may be equal: same inode and position, opened with the same flags. */
 interface Group {
   readonly dev: number;
   readonly flags: number;
@@ -21,7 +21,8 @@ interface Group {
 }
 
 export class FileIds {
-  readonly #byInode = new Map<number, Group[]>();
+  /** By inode, then by position. */
+  readonly #byInode = new Map<number, Map<bigint, Group[]>>();
   #next = 1;
 
   /** A number for something that is no description. */
@@ -30,14 +31,16 @@ export class FileIds {
   }
 
   /** The number of a description, and whether this is the first time it is seen. */
-  identify({ task, fd, stat, flags }: OpenFile): { id: number; isNew: boolean } {
+  identify({ task, fd, stat, flags, pos }: OpenFile): { id: number; isNew: boolean } {
     const { st_dev: dev, st_ino: ino } = stat;
-    const groups = this.#byInode.get(ino);
+    const byPosition = this.#byInode.get(ino) ?? new Map<bigint, Group[]>();
+    if (byPosition.size === 0) this.#byInode.set(ino, byPosition);
+    const groups = byPosition.get(pos);
     const group = groups?.find((candidate) => candidate.dev === dev && candidate.flags === flags);
     if (group !== undefined) return this.#identifyIn(group.known, task.pid, fd);
     const id = this.next();
     const added = { dev, flags, known: [{ pid: task.pid, fd, id }] };
-    if (groups === undefined) this.#byInode.set(ino, [added]);
+    if (groups === undefined) byPosition.set(pos, [added]);
     else groups.push(added);
     return { id, isNew: true };
   }

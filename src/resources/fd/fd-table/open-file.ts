@@ -14,11 +14,13 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../../../linux/abi/mman.ts';
+import { SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { HUGETLBFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, fcntl, fstat, fstatfsType, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
+import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
@@ -27,6 +29,16 @@ interface Position {
   readonly pos: bigint;
   readonly flags: number;
   readonly mntId: number;
+}
+
+/** What was read of a file. */
+interface FileFacts {
+  /** /proc/PID/fdinfo/N */
+  readonly fdinfo: string;
+  readonly stat: Stat;
+  readonly link: string;
+  /** Asked for when it is not known yet. */
+  readonly owner?: FownEntry;
 }
 
 export class InspectedFile implements OpenFile {
@@ -45,36 +57,33 @@ export class InspectedFile implements OpenFile {
   readonly #fdinfoText: string;
   #fdinfo: Fdinfo | undefined;
   #fsType: number | undefined;
+  #family: { readonly family: number | undefined } | undefined;
 
-  private constructor(task: FrozenTask, fd: number, localFd: number, role: string, fdinfoText: string) {
-    const { pos, flags, mntId } = parsePosition(fdinfoText);
+  /** `fd`: −1 for what is no descriptor of the task. */
+  constructor(task: FrozenTask, fd: number, localFd: number, role: string, facts: FileFacts) {
+    const { pos, flags, mntId } = parsePosition(facts.fdinfo);
     this.task = task;
     this.fd = fd;
     this.localFd = localFd;
-    this.stat = fstat(localFd);
-    this.link = readLink(localFd);
+    this.stat = facts.stat;
+    this.link = facts.link;
     this.isCloexec = (flags & O_CLOEXEC) !== 0;
     this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
     this.pos = fd < 0 ? 0n : pos;
     this.mntId = mntId;
-    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? noOwner() : readOwner(localFd);
+    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? noOwner() : (facts.owner ?? readOwner(localFd));
     this.#role = role;
-    this.#fdinfoText = fdinfoText;
+    this.#fdinfoText = facts.fdinfo;
   }
 
-  /**
-   * Descriptor `fd` of the task; `localFd` is a duplicate of it in our own table, `fdinfo` its /proc/PID/fdinfo.
-   * Throws SyscallError.
-   */
-  static ofDescriptor(task: FrozenTask, fd: number, localFd: number, fdinfo: Folder): InspectedFile {
-    const text = fdinfo.tryReadText(fd);
-    if (typeof text === 'number') throw failed('read', text, `/proc/${task.pid}/fdinfo/${fd}`);
-    return new InspectedFile(task, fd, localFd, `fd ${fd}`, text);
+  /** A descriptor of ours. Throws SyscallError. */
+  static ofOwn(task: FrozenTask, localFd: number): InspectedFile {
+    return new InspectedFile(task, localFd, localFd, `fd ${localFd}`, readFacts(localFd));
   }
 
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
   static ofPath(task: FrozenTask, localFd: number, role: string): InspectedFile {
-    return new InspectedFile(task, -1, localFd, role, readProc(`/proc/self/fdinfo/${localFd}`));
+    return new InspectedFile(task, -1, localFd, role, readFacts(localFd));
   }
 
   /**
@@ -89,6 +98,11 @@ export class InspectedFile implements OpenFile {
   get fsType(): number {
     this.#fsType ??= fstatfsType(this.localFd);
     return this.#fsType;
+  }
+
+  get socketFamily(): number | undefined {
+    this.#family ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
+    return this.#family.family;
   }
 
   get fdinfo(): Fdinfo {
@@ -112,6 +126,10 @@ export class InspectedFile implements OpenFile {
   get object(): string {
     return `${this.#role} of ${this.task.label} (${this.link})`;
   }
+}
+
+function readFacts(localFd: number): FileFacts {
+  return { fdinfo: readProc(`/proc/self/fdinfo/${localFd}`), stat: fstat(localFd), link: readLink(localFd) };
 }
 
 let ownFds: Folder | undefined;
@@ -145,7 +163,8 @@ export const noOwner = (): FownEntry => ({ uid: 0, euid: 0, signum: 0, pid_type:
 const ownerEx = new Int32Array(2);
 const ownerUids = new Uint32Array(2);
 
-function readOwner(fd: number): FownEntry {
+/** Throws SyscallError. */
+export function readOwner(fd: number): FownEntry {
   const signum = fcntl(fd, F_GETSIG);
   check('fcntl', fcntl(fd, F_GETOWN_EX, ownerEx), 'F_GETOWN_EX');
   const [pid_type = 0, pid = 0] = ownerEx;

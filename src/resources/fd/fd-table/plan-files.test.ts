@@ -63,6 +63,7 @@ function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, mor
       stat: () => stat,
       head: () => -5,
       wallClockNs: () => 0n,
+      socketBuffers: () => undefined,
       deviceIndex: () => 1,
       deviceName: () => 'lo',
       ...more,

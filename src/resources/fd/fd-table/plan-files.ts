@@ -86,8 +86,11 @@ class FilesPlanner {
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
       state<T>(key: string, make: () => T): T {
-        if (!states.has(key)) states.set(key, make());
-        return states.get(key) as T;
+        const known = states.get(key);
+        if (known !== undefined) return known as T;
+        const value = make();
+        states.set(key, value);
+        return value;
       },
     };
   }
@@ -104,12 +107,16 @@ class FilesPlanner {
 
   /** Each file on its own. */
   #checkEntries(): void {
-    const files = [...this.#input.tree.files.values()];
-    const paths = new Set(files.map((entry) => this.#kinds.get(entry.type)?.pathEntry?.(entry)));
+    const files = this.#input.tree.files.values();
+    const paths = new Set<number>();
+    for (const entry of this.#input.tree.files.values()) {
+      const id = this.#kinds.get(entry.type)?.pathEntry?.(entry);
+      if (id !== undefined) paths.add(id);
+    }
     for (const entry of files) {
       if (paths.has(entry.id)) continue;
       const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
-      if (problems !== undefined) this.#problems.push(...problems);
+      if (problems !== undefined && problems.length > 0) this.#problems.push(...problems);
     }
   }
 
@@ -142,6 +149,7 @@ class FilesPlanner {
 
   /** Files in flight, which perhaps no descriptor refers to. */
   #addNeeded({ kind, entry, table }: Description): void {
+    if (kind.needs === undefined && kind.needsAtLast === undefined) return;
     const ids = [...(kind.needs?.(entry, this.#context) ?? []), ...(kind.needsAtLast?.(entry) ?? [])];
     for (const id of ids) {
       if (this.#descriptions.has(id)) continue;
@@ -236,6 +244,7 @@ class FilesPlanner {
     const idsOf = (group: Description[], when: 'needs' | 'needsAtLast') =>
       group.flatMap(({ kind, entry }) => kind[when]?.(entry, context) ?? []);
     const needing = groups
+      .filter(([first]) => first?.kind.needs !== undefined || first?.kind.needsAtLast !== undefined)
       .map((group) => ({ group, before: idsOf(group, 'needs'), atLast: idsOf(group, 'needsAtLast') }))
       .filter(({ before, atLast }) => before.length + atLast.length > 0);
     if (needing.length === 0) return;

@@ -83,6 +83,11 @@ export class PlannedFiles implements FilesPlan {
     for (const kind of FILE_KINDS) kind.settle?.(this.#context);
   }
 
+  /** The last thing before the tasks run: what was said to others cannot be taken back. */
+  resume(): void {
+    for (const kind of FILE_KINDS) kind.resume?.(this.#context);
+  }
+
   /** After a successful restore: removes the names that --link-remap made at the dump. */
   commit(): void {
     this.#holders.commit();

@@ -1,16 +1,29 @@
 /** What planning may ask the kernel, for real. */
 import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
-import { close, tryLstat, tryOpen, tryStat } from '../../../linux/syscalls/fs.ts';
+import { close, tryLstat, tryOpen, tryReadFile, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryPread } from '../../../linux/syscalls/names.ts';
 import { tryDeviceIndex, tryDeviceName } from '../../../linux/syscalls/network-device.ts';
-import type { RestoreSystem } from '../file-kind.ts';
+import type { RestoreSystem, SocketBuffers } from '../file-kind.ts';
+
+let buffers: { readonly known: SocketBuffers | undefined } | undefined;
+
+function readBuffers(): SocketBuffers | undefined {
+  const [send, receive] = ['wmem_default', 'rmem_default'].map((name) => tryReadFile(`/proc/sys/net/core/${name}`));
+  if (typeof send !== 'string' || typeof receive !== 'string') return undefined;
+  return { sendBytes: Number(send), receiveBytes: Number(receive) };
+}
 
 export const restoreSystem: RestoreSystem = {
   stat: (path, isFollowing) => (isFollowing ? tryStat(path) : tryLstat(path)),
   wallClockNs: () => BigInt(Date.now()) * 1_000_000n,
+  socketBuffers() {
+    buffers ??= { known: readBuffers() };
+    return buffers.known;
+  },
   deviceIndex: tryDeviceIndex,
   deviceName: tryDeviceName,
   head(path, bytes) {
+    if (bytes === 0) return new Uint8Array();
     const fd = tryOpen(path, O_RDONLY);
     if (fd < 0) return fd;
     const buffer = new Uint8Array(bytes);

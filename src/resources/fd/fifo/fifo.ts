@@ -13,17 +13,16 @@ import {
   S_IFIFO,
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
-import { PIPEFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
-import { dumpPipeData, pipeContent, pipeId, planPipeContent } from '../pipe/pipe-data.ts';
+import { dumpPipeData, isAnonymousPipe, pipeContent, pipeId, planPipeContent } from '../pipe/pipe-data.ts';
 import { dumpRegularFile, openFlags } from '../regular-file/regular-file.ts';
 
 export const fifo: FileKind = {
   type: FdTypes.FIFO,
 
   recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFIFO && (file.flags & O_PATH) === 0 && file.fsType !== PIPEFS_MAGIC,
+    (file.stat.st_mode & S_IFMT) === S_IFIFO && (file.flags & O_PATH) === 0 && !isAnonymousPipe(file),
 
   dump(file, id, dump) {
     const nameId = dump.nextFileId();

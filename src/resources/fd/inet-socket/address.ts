@@ -81,13 +81,15 @@ export function endsOf(entry: {
   readonly dst_addr: readonly number[];
 }): [string, string] {
   const format = (port: number, words: readonly number[]) => {
-    const isMapped = words.length === 4 && words[0] === 0 && words[1] === 0 && words[2] === MAPPED;
-    return isMapped
+    return isMapped(words)
       ? formatAddress(AF_INET, { port, words: words.slice(3) })
       : formatAddress(entry.family, { port, words });
   };
   return [format(entry.src_port, entry.src_addr), format(entry.dst_port, entry.dst_addr)];
 }
 
-/** ::ffff:a.b.c.d */
+/** ::ffff:a.b.c.d: IPv4 packets, though the socket is an IPv6 one. */
+export const isMapped = (words: readonly number[]) =>
+  words.length === 4 && words[0] === 0 && words[1] === 0 && words[2] === MAPPED;
+
 const MAPPED = 0xffff_0000;

@@ -6,17 +6,31 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
+import { close, ioctl } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
 import { findForeign } from '../socket-options/network-namespace.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
+import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
-import { stateNotYet } from './tcp-state.ts';
+import { isKept, notKept } from './tcp-state.ts';
+
+/** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
+function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
+  const fresh = dump.state(`options of a new TCP socket, ${family}`, () => {
+    const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
+    try {
+      return readTcpExtensions(made, false);
+    } finally {
+      close(made);
+    }
+  });
+  return onlyChanged(readTcpExtensions(fd, isConnected), fresh);
+}
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -53,7 +67,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     fown: file.fown,
     opts,
     ip_opts: readIpOptions(fd, kind),
-    tcp_opts: isTcp(kind) ? readTcpOptions(fd) : {},
+    tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
   };
   if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
@@ -86,10 +100,23 @@ function findProblem(fd: number, kind: InetKind, dump: KindDump): Unsupported | 
       remedy: 'let the program close it before the dump',
     };
   }
-  const foreign = findForeign(fd, dump);
-  if (foreign !== undefined) return foreign;
-  if (isUdp(kind) && getsockoptInt(fd, INET.SOL_UDP, INET.UDP_CORK) !== 0) {
-    return { unsupported: 'it is corked (UDP_CORK): a datagram that is being put together cannot be read back' };
+  return findForeign(fd, dump) ?? (isTcp(kind) ? undefined : findUnsent(fd));
+}
+
+const unsent = new Int32Array(1);
+/** How long a packet on its way to the network card is waited for. */
+const UNSENT_TRIES = 20;
+
+/** What has been written and is neither sent nor readable: a packet in parts (UDP_CORK, MSG_MORE; man 7 udp). */
+function findUnsent(fd: number): Unsupported | undefined {
+  for (let tries = 0; ioctl(fd, INET.SIOCOUTQ, unsent) === 0 && (unsent[0] ?? 0) > 0; tries++) {
+    if (tries < UNSENT_TRIES) Bun.sleepSync(1);
+    else {
+      return {
+        unsupported: 'a packet is being put together in it (UDP_CORK or MSG_MORE), and cannot be read back',
+        remedy: 'dump when the program has sent it',
+      };
+    }
   }
   return undefined;
 }
@@ -137,8 +164,8 @@ function connectionProblem(state: number, dump: KindDump): Unsupported | undefin
     const remedy = 'keep it with --tcp-established, or let it come back closed with --tcp-close';
     return { unsupported: 'it is a TCP connection', remedy };
   }
-  if (state === INET.TCP_ESTABLISHED) return undefined;
-  return { unsupported: stateNotYet(state), remedy: 'let it come back closed with --tcp-close' };
+  if (isKept(state)) return undefined;
+  return { unsupported: notKept(state), remedy: 'let it come back closed with --tcp-close' };
 }
 
 const POLLHUP = 0x10;

@@ -2,6 +2,7 @@
  * Options of Internet sockets: ip_opts_entry and tcp_opts_entry. Options that are off are not in the image, and neither
  * is a type of service or time to live of 0.
  */
+import { byteString } from '../../../base/bytes.ts';
 import type { IpOptsEntry, IpOptsRawEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpOptsEntry } from '../../../image/gen/tcp-stream.ts';
 import * as INET from '../../../linux/abi/inet.ts';
@@ -106,6 +107,51 @@ export function readTcpOptions(fd: number): TcpOptsEntry {
   if (keepidle !== 0) entry.keepidle = keepidle;
   if (keepintvl !== 0) entry.keepintvl = keepintvl;
   return entry;
+}
+
+const EXTENSIONS = [
+  ['user_timeout_ext', INET.TCP_USER_TIMEOUT],
+  ['syncnt_ext', INET.TCP_SYNCNT],
+  ['linger2_ext', INET.TCP_LINGER2],
+  ['defer_accept_ext', INET.TCP_DEFER_ACCEPT],
+  ['notsent_lowat_ext', INET.TCP_NOTSENT_LOWAT],
+  ['fastopen_ext', INET.TCP_FASTOPEN],
+  ['inq_ext', INET.TCP_INQ],
+] as const;
+
+type TcpExtensions = Pick<TcpOptsEntry, 'congestion_ext' | 'maxseg_ext' | (typeof EXTENSIONS)[number][0]>;
+
+/** Options of the TCP level that CRIU does not keep: all that this kernel has. */
+export function readTcpExtensions(fd: number, isConnected: boolean): TcpExtensions {
+  const entry: TcpExtensions = {};
+  for (const [field, option] of EXTENSIONS) {
+    const value = tryGetsockoptInt(fd, INET.SOL_TCP, option);
+    if (value !== undefined) entry[field] = value;
+  }
+  // For connections it is the size in use, not the one that was set.
+  if (!isConnected) entry.maxseg_ext = getsockoptInt(fd, INET.SOL_TCP, INET.TCP_MAXSEG);
+  const name = new Uint8Array(INET.TCP_CA_NAME_MAX);
+  const bytes = tryGetsockopt(fd, INET.SOL_TCP, INET.TCP_CONGESTION, name);
+  if (bytes > 0) entry.congestion_ext = byteString(name.subarray(0, bytes)).replace(/\0.*$/s, '');
+  return entry;
+}
+
+/** What differs from a new socket. */
+export function onlyChanged(entry: TcpExtensions, fresh: TcpExtensions): TcpExtensions {
+  const changed = Object.entries(entry).filter(([field, value]) => value !== fresh[field as keyof TcpExtensions]);
+  return Object.fromEntries(changed);
+}
+
+/** Plans these options, of a socket that is new. */
+export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOptsEntry, what: string): void {
+  const { congestion_ext, maxseg_ext } = entry;
+  for (const [field, option] of [...EXTENSIONS, ['maxseg_ext', INET.TCP_MAXSEG] as const]) {
+    const value = field === 'maxseg_ext' ? maxseg_ext : entry[field];
+    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${field} of ${what}`);
+  }
+  if (congestion_ext === undefined) return;
+  const name = Buffer.from(congestion_ext, 'latin1');
+  planOption(table, fd, INET.SOL_TCP, INET.TCP_CONGESTION, name, `set congestion control ${congestion_ext} of ${what}`);
 }
 
 /** Plans the options of the TCP level. */

@@ -1,18 +1,18 @@
 /**
- * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, and
- * established connections between sockets of the tree.
+ * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, connected,
+ * and closed in one or both directions.
  *
  * Lost: packets that nobody has received yet, and what the kernel does not tell (socket-options/option-rows.ts). Sockets
  * belong to the user who restores.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { AF_INET, AF_INET6, SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
-import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { AF_INET, AF_INET6 } from '../../../linux/abi/socket.ts';
 import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
 import { saveConnections } from './tcp-dump.ts';
+import { lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
 
 export const inetSocket: FileKind = {
   type: FdTypes.INETSK,
@@ -25,6 +25,12 @@ export const inetSocket: FileKind = {
   },
 
   afterAll: saveConnections,
+
+  prepare: lockNetwork,
+
+  resume: resumeConnections,
+
+  release: releaseNetwork,
 
   check: ({ isk }, context) => (isk === undefined ? [] : checkInetSocket(isk, context)),
 
@@ -41,8 +47,6 @@ export const inetSocket: FileKind = {
   statusFlags: (entry) => entry.isk?.flags,
 };
 
-function recognise({ stat, localFd }: OpenFile): boolean {
-  if ((stat.st_mode & S_IFMT) !== S_IFSOCK) return false;
-  const family = tryGetsockoptInt(localFd, SOL_SOCKET, SO_DOMAIN);
-  return family === AF_INET || family === AF_INET6;
+function recognise({ stat, socketFamily }: OpenFile): boolean {
+  return (stat.st_mode & S_IFMT) === S_IFSOCK && (socketFamily === AF_INET || socketFamily === AF_INET6);
 }

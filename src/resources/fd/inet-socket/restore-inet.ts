@@ -13,8 +13,9 @@ import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
-import { freebindOption, planIpOptions, planTcpOptions } from './inet-options.ts';
-import { checkConnection, finishConnection, planConnection } from './tcp-restore.ts';
+import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from './inet-options.ts';
+import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
+import { isWithinReach } from './tcp-resume.ts';
 
 const { SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } = SOCKET;
 
@@ -22,16 +23,9 @@ const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, wor
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
 
 const isTcp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
-/** An established TCP connection. */
-const isConnection = (entry: InetSkEntry) => isTcp(entry) && entry.dst_port !== 0;
 const isRaw = ({ type }: InetSkEntry) => type === SOCKET.SOCK_RAW;
 const isPing = ({ type, proto }: InetSkEntry) =>
   type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_ICMP || proto === INET.IPPROTO_ICMPV6);
-
-/** "socket:[123] (127.0.0.1:80)", for messages. */
-export function nameOf(entry: InetSkEntry): string {
-  return `socket:[${entry.ino}] (${formatAddress(entry.family, sourceOf(entry))})`;
-}
 
 /** What speaks against restoring a socket. */
 export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): CriuErrorFields[] {
@@ -41,7 +35,7 @@ export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): Cr
     return [{ object: `socket ${entry.id}`, action, why: `${damage}: the image is damaged` }];
   }
   const object = nameOf(entry);
-  const problems = checkSocketOptions(entry.opts, object, context.system);
+  const problems = checkSocketOptions(entry.opts, () => object, context.system);
   if (isConnection(entry)) problems.push(...checkConnection(entry, object, context));
   return problems;
 }
@@ -103,6 +97,7 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   planKeptOptions(table, fd, { type: entry, opts, what }, 'early', context.system);
   const device = opts.so_bound_dev ?? entry.ifname;
   planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what);
+  if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpExtensions(table, fd, entry.tcp_opts, what);
   if (isConnection(entry)) planConnection(table, fd, entry, what, context);
   else planAddresses(table, fd, entry, what, context);
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
@@ -176,7 +171,7 @@ export function finishInetSocket(entry: InetSkEntry, fd: number, { table, contex
   const what = nameOf(entry);
   planKeptOptions(table, fd, { type: entry, opts: entry.opts, what }, 'late', context.system);
   if (isConnection(entry)) {
-    finishConnection(table, fd, entry, what, context);
+    if (!isWithinReach(entry, context)) finishConnection(table, fd, entry, what, context);
     return;
   }
   const reuse = reuseWhileBound(entry, context);

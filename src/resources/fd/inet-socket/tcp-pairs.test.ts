@@ -1,12 +1,16 @@
 /** Both ends of a connection are made to agree. */
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
+import { TCP_ESTABLISHED } from '../../../linux/abi/inet.ts';
 import { describeStream } from './tcp-pairs.ts';
 import type { Receiving, Sending } from './tcp-stream.ts';
 
 function sent(una: number, text: string, unsent: number): Sending {
   const outq_seq = (una + text.length) >>> 0;
-  return { numbers: { outq_len: text.length, outq_seq, unsq_len: unsent }, bytes: Buffer.from(text) };
+  return {
+    numbers: { state: TCP_ESTABLISHED, outq_len: text.length, outq_seq, unsq_len: unsent },
+    bytes: Buffer.from(text),
+  };
 }
 
 function received(next: number, window: Partial<Receiving['numbers']> = {}): Receiving {

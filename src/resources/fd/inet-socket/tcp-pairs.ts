@@ -9,6 +9,7 @@
  * a second later. So the sending end is told what the receiving end knows. Pure.
  */
 import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
+import { finsSent } from './tcp-state.ts';
 import type { Receiving, Sending } from './tcp-stream.ts';
 
 /** Distance of two sequence numbers, which wrap. */
@@ -20,10 +21,12 @@ export function describeStream(
   { numbers: known, bytes: received }: Receiving,
   other: Receiving | undefined,
 ): { message: TcpStreamEntry; payload: Uint8Array } {
-  const { numbers, bytes } = sent;
+  const { bytes } = sent;
+  const { state, ...numbers } = sent.numbers;
   const message = { ...numbers, ...known };
-  const arrived = other && distance(numbers.outq_seq - numbers.outq_len, other.numbers.inq_seq);
-  if (other === undefined || arrived === undefined || arrived < 0 || arrived > numbers.outq_len) {
+  const fin = finsSent(state);
+  const arrived = other && distance(numbers.outq_seq - fin - numbers.outq_len, other.numbers.inq_seq);
+  if (other === undefined || arrived === undefined || arrived < 0 || arrived > numbers.outq_len + fin) {
     return { message, payload: Buffer.concat([received, bytes]) };
   }
   const rest = bytes.subarray(arrived);

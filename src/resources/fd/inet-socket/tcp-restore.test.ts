@@ -55,12 +55,19 @@ function planned(plan: Plan, options: Partial<RestoreContext['options']>): strin
   plan(table, contextOf(options));
   return table.take().map(({ nr, args }) => {
     const value = args.find((arg) => typeof arg === 'object' && 'bytes' in arg) as { bytes: Uint8Array } | undefined;
-    if (nr === SYS.write) return `write ${Buffer.from(value?.bytes ?? []).toString()}`;
+    if (nr === SYS.write) return `packet of ${value?.bytes.length}`;
+    if (nr === SYS.sendto) return `send ${Buffer.from(value?.bytes ?? []).toString()}`;
     const words = new Int32Array(value?.bytes.slice().buffer ?? new ArrayBuffer(0));
     if (nr === SYS.setsockopt) return `${args[1] === INET.SOL_TCP ? 'tcp' : 'socket'} ${args[2]}=${words.join()}`;
     return Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
   });
 }
+
+/** The last steps of a connection in that state, from its window on. */
+const endOf = (state: number) =>
+  planned((table, context) => planConnection(table, 3, { ...entry, state }, 'it', context), {}).slice(16);
+const lateOf = (state: number) =>
+  planned((table, context) => finishConnection(table, 3, { ...entry, state }, 'it', context), {}).slice(3);
 
 const create: Plan = (table, context) => planConnection(table, 3, entry, 'it', context);
 const finish: Plan = (table, context) => finishConnection(table, 3, entry, 'it', context);
@@ -81,9 +88,9 @@ describe('a connection', () => {
       'tcp 2=0',
       'tcp 22=4,0,3,524295,2,1460',
       'tcp 20=1',
-      'write rr',
+      'send rr',
       'tcp 20=2',
-      'write ss',
+      'send ss',
       'tcp 29=0,4,0,0,0',
     ]);
   });
@@ -92,10 +99,10 @@ describe('a connection', () => {
     expect(planned(finish, { tcpEstablished: true })).toEqual([
       'socket 33=16',
       'tcp 19=0',
-      'write uuu',
+      'socket 2=1',
+      'send uuu',
       'socket 32=8',
       'socket 33=16',
-      'socket 2=1',
     ]);
   });
 
@@ -107,6 +114,41 @@ describe('a connection', () => {
   test('has the same ends from both sides, also through IPv6', () => {
     const other = { family: 10, src_port: 99, dst_port: 80, src_addr: [0, 0, 0xffff_0000, LOOPBACK] };
     expect(endsOf({ ...other, dst_addr: other.src_addr }).reverse()).toEqual(endsOf(entry));
+  });
+});
+
+describe('the end of a stream', () => {
+  const data = ['send uuu', 'socket 32=8', 'socket 33=16'];
+  const packet = ['socket', 'socket 36=49428', 'connect', 'packet of 40', 'close'];
+  const sent = ['tcp 20=2', 'shutdown', 'tcp 20=0'];
+  const window = 'tcp 29=0,4,0,0,0';
+  const windowWithFin = 'tcp 29=0,4,0,1,-1';
+
+  test('that was sent follows the data', () => {
+    expect(endOf(INET.TCP_FIN_WAIT1)).toEqual([window]);
+    expect(lateOf(INET.TCP_FIN_WAIT1)).toEqual([...data, 'shutdown']);
+  });
+
+  test('that was received is a packet', () => {
+    expect(endOf(INET.TCP_CLOSE_WAIT)).toEqual([windowWithFin, ...packet]);
+    expect(lateOf(INET.TCP_CLOSE_WAIT)).toEqual(data);
+  });
+
+  test('that was acknowledged is sent, and a packet acknowledges it', () => {
+    expect(endOf(INET.TCP_FIN_WAIT2)).toEqual([window, ...sent, ...packet]);
+    expect(lateOf(INET.TCP_FIN_WAIT2)).toEqual(data);
+  });
+
+  test('comes in the order in which it came', () => {
+    expect(endOf(INET.TCP_LAST_ACK)).toEqual([windowWithFin, ...packet]);
+    expect(lateOf(INET.TCP_LAST_ACK)).toEqual([...data, 'shutdown']);
+    expect(endOf(INET.TCP_CLOSING)).toEqual([windowWithFin, ...sent, ...packet]);
+    expect(endOf(INET.TCP_CLOSE)).toEqual([windowWithFin, ...packet, ...sent, ...packet]);
+  });
+
+  test('a connection that was only asked for is asked for again', () => {
+    expect(endOf(INET.TCP_SYN_SENT)).toEqual([]);
+    expect(lateOf(INET.TCP_SYN_SENT)).toEqual(['fcntl', 'connect', ...data, 'fcntl']);
   });
 });
 
@@ -124,10 +166,10 @@ describe('what is refused', () => {
     expect(checkConnection(entry, object, contextOf({ tcpClose: true }))).toEqual([]);
   });
 
-  test('half-closed ones', () => {
-    const closing = { ...entry, state: 5 };
-    expect(checkConnection(closing, object, contextOf({ tcpEstablished: true }))).toEqual([
-      { object, action, why: 'TCP connections in state FIN_WAIT2 are not supported yet by this criu', remedy },
+  test('states that no descriptor can have', () => {
+    const waiting = { ...entry, state: 6 };
+    expect(checkConnection(waiting, object, contextOf({ tcpEstablished: true }))).toEqual([
+      { object, action, why: 'TCP connections in state TIME_WAIT cannot be kept', remedy },
     ]);
   });
 

@@ -1,17 +1,30 @@
-/** Established TCP connections: the steps that make a socket connected without a word to the other side. Pure. */
+/** TCP connections: the steps that make a socket connected without a word to the other side. Pure. */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
+import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 import { planBuffers } from '../socket-options/socket-options.ts';
-import { packSockaddr } from './address.ts';
+import { formatAddress, isMapped, packSockaddr } from './address.ts';
 import { planTcpOptions } from './inet-options.ts';
-import { stateNotYet } from './tcp-state.ts';
+import { ACK, FIN, packSegment, type Segment } from './tcp-packet.ts';
+import { finsReceived, finsSent, isFinAcknowledged, isKept, notKept } from './tcp-state.ts';
+
+/** "socket:[123] (127.0.0.1:80)", for messages. */
+export function nameOf(entry: InetSkEntry): string {
+  return `socket:[${entry.ino}] (${formatAddress(entry.family, { port: entry.src_port, words: entry.src_addr })})`;
+}
+
+/** A TCP connection, or what is left of one. */
+export const isConnection = ({ type, proto, dst_port }: InetSkEntry) =>
+  type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP && dst_port !== 0;
 
 /** A connection as its image has it. */
 interface Stream {
@@ -28,7 +41,9 @@ function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefin
     if (element === undefined) return undefined;
     const { message, payload } = element;
     const { inq_len, outq_len, unsq_len = 0 } = message;
-    const sentEnd = inq_len + Math.max(outq_len - unsq_len, 0);
+    // Our end of the stream was sent, so that all before it was.
+    const unsent = entry.state === INET.TCP_CLOSING ? 0 : unsq_len;
+    const sentEnd = inq_len + Math.max(outq_len - unsent, 0);
     return {
       message,
       received: payload.subarray(0, inq_len),
@@ -49,8 +64,8 @@ export function checkConnection(entry: InetSkEntry, object: string, context: Res
       { object, action, why, remedy: 'keep it with --tcp-established, or let it come back closed with --tcp-close' },
     ];
   }
-  if (entry.state !== INET.TCP_ESTABLISHED) {
-    return [{ object, action, why: stateNotYet(entry.state), remedy: 'let it come back closed with --tcp-close' }];
+  if (!isKept(entry.state)) {
+    return [{ object, action, why: notKept(entry.state), remedy: 'let it come back closed with --tcp-close' }];
   }
   if (streamOf(entry, context) !== undefined) return [];
   const why = `tcp-stream-${entry.ino.toString(16)}.img is missing: the image is incomplete, or from a dump with --tcp-close`;
@@ -92,24 +107,96 @@ export function planConnection(
   tcp(INET.TCP_REPAIR, 1, 'repair mode');
   const source = packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr });
   table.doExpecting(`bind ${what}`, 0, SYS.bind, fd, { bytes: source }, source.length);
+  const first = firstNumbers(entry.state, message);
   tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_RECV_QUEUE, 'queue');
-  tcp(INET.TCP_QUEUE_SEQ, (message.inq_seq - message.inq_len) | 0, 'received number');
+  tcp(INET.TCP_QUEUE_SEQ, first.received | 0, 'received number');
   tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
-  tcp(INET.TCP_QUEUE_SEQ, (message.outq_seq - message.outq_len) | 0, 'sent number');
+  tcp(INET.TCP_QUEUE_SEQ, first.sent | 0, 'sent number');
+  if (entry.state === INET.TCP_SYN_SENT) return;
   // Segments are cut by the size that holds when it connects; TCP_REPAIR_OPTIONS comes too late for that.
   tcp(INET.TCP_MAXSEG, Math.min(Math.max(message.mss_clamp, MSS_MIN), MSS_MAX), 'segment size');
-  const destination = packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr });
-  table.doExpecting(`connect ${what}`, 0, SYS.connect, fd, { bytes: destination }, destination.length);
+  planConnect(table, fd, entry, what);
   tcp(INET.TCP_MAXSEG, 0, 'segment size');
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), `set TCP parameters of ${what}`);
   if (message.timestamp !== undefined) tcp(INET.TCP_TIMESTAMP, message.timestamp | 0, 'timestamp');
   planQueue(table, fd, INET.TCP_RECV_QUEUE, received, what);
   planQueue(table, fd, INET.TCP_SEND_QUEUE, sent, what);
-  if (message.snd_wnd !== undefined) {
-    const { snd_wl1 = 0, snd_wnd, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
-    const window = new Uint8Array(Uint32Array.of(snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup).buffer);
-    planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, window, `set the window of ${what}`);
+  planWindow(table, fd, entry.state, message, what);
+  planEnds(table, fd, entry, message, what);
+}
+
+function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
+  const { family, dst_port, dst_addr } = entry;
+  const bytes = packSockaddr(family, { port: dst_port, words: dst_addr });
+  table.doExpecting(`connect ${what}`, 0, SYS.connect, fd, { bytes }, bytes.length);
+}
+
+/** The numbers before the first byte of each queue: the ends of the streams come after the last. */
+function firstNumbers(state: number, { inq_seq, inq_len, outq_seq, outq_len }: TcpStreamEntry) {
+  const syn = state === INET.TCP_SYN_SENT ? 1 : 0;
+  return {
+    received: inq_seq - finsReceived(state) - inq_len,
+    sent: outq_seq - finsSent(state) - outq_len - syn,
+  };
+}
+
+/** struct tcp_repair_window. A FIN that was received takes a place in the window, and comes after it is set. */
+function planWindow(table: FdTablePlan, fd: number, state: number, message: TcpStreamEntry, what: string): void {
+  const { snd_wl1 = 0, snd_wnd, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
+  if (snd_wnd === undefined) return;
+  const fin = finsReceived(state);
+  const words = Uint32Array.of(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
+  const because = `set the window of ${what}`;
+  planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, new Uint8Array(words.buffer), because);
+}
+
+/**
+ * Plans the ends of the streams, in the order in which they came. What was received is a packet made by hand. Our own, if
+ * the other side may not know it yet, is sent when the network is unlocked; but CLOSING is reached only when ours came
+ * first.
+ */
+function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, message: TcpStreamEntry, what: string): void {
+  const { state } = entry;
+  const sequence = message.inq_seq - finsReceived(state);
+  const sent = message.outq_seq - finsSent(state);
+  const window = message.rcv_wnd ?? 0;
+  const shutDown = () => {
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, `set queue of ${what}`);
+    table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_NO_QUEUE, `set queue of ${what}`);
+  };
+  if (state === INET.TCP_FIN_WAIT2 || state === INET.TCP_CLOSING) shutDown();
+  if (finsReceived(state) > 0) {
+    const acknowledged = sent - message.outq_len;
+    planPacket(table, entry, { sequence, acknowledged, flags: FIN | ACK, window }, what);
   }
+  if (state === INET.TCP_CLOSE) shutDown();
+  if (isFinAcknowledged(state)) {
+    const after = sequence + finsReceived(state);
+    planPacket(table, entry, { sequence: after, acknowledged: sent + 1, flags: ACK, window }, what);
+  }
+}
+
+type Numbers = Pick<Segment, 'sequence' | 'acknowledged' | 'flags' | 'window'>;
+
+/** Plans sending a packet to our socket as if it came from the other side, past the network lock. */
+function planPacket(table: FdTablePlan, entry: InetSkEntry, numbers: Numbers, what: string): void {
+  const isV4 = entry.family === SOCKET.AF_INET || isMapped(entry.dst_addr);
+  const words = (address: readonly number[]) => (isV4 ? address.slice(-1) : address);
+  const to = { words: words(entry.src_addr), port: entry.src_port };
+  const bytes = packSegment({ ...numbers, from: { words: words(entry.dst_addr), port: entry.dst_port }, to });
+  const family = isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
+  const because = `send a packet to ${what}`;
+  const fd = table.open(because, SYS.socket, family, SOCKET.SOCK_RAW | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_RAW);
+  planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_MARK, UNLOCKED_MARK, because);
+  if (entry.ifname !== undefined) {
+    const name = Buffer.from(`${entry.ifname}\0`, 'latin1');
+    planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, because);
+  }
+  const address = packSockaddr(family, { port: 0, words: to.words });
+  table.doExpecting(because, 0, SYS.connect, fd, { bytes: address }, address.length);
+  table.doExpecting(because, bytes.length, SYS.write, fd, { bytes }, bytes.length);
+  table.close(fd);
 }
 
 /** struct tcp_repair_opt: pairs of code and value. */
@@ -132,11 +219,12 @@ function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: strin
   for (let at = 0; at < queue.length; at += CHUNK_BYTES) {
     const bytes = queue.subarray(at, at + CHUNK_BYTES);
     // Without an address: sendto(2) has six arguments, and an expected result takes the place of the last.
-    table.doExpecting(`fill ${what}`, bytes.length, SYS.write, fd, { bytes }, bytes.length);
+    const flags = SOCKET.MSG_DONTWAIT | SOCKET.MSG_NOSIGNAL;
+    table.doExpecting(`fill ${what}`, bytes.length, SYS.sendto, fd, { bytes }, bytes.length, flags);
   }
 }
 
-/** When all sockets of the tree are there: lets the connection speak again. */
+/** When all sockets of the tree are there, and the network is unlocked: lets the connection speak again. */
 export function finishConnection(
   table: FdTablePlan,
   fd: number,
@@ -144,18 +232,36 @@ export function finishConnection(
   what: string,
   context: RestoreContext,
 ) {
+  const { opts, tcp_opts, state, flags } = entry;
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
-  const reuse = (option: number) => planIntOption(table, fd, SOCKET.SOL_SOCKET, option, 1, `set options of ${what}`);
+  const set = (option: number, value: number) =>
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, `set options of ${what}`);
   if (stream !== undefined) {
     // The first word to the other side says how much it may send: no more than there will be room for.
-    const half = entry.opts.so_rcvbuf >>> 1;
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_RCVBUFFORCE, half, `set so_rcvbuf of ${what}`);
+    set(SOCKET.SO_RCVBUFFORCE, opts.so_rcvbuf >>> 1);
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, `end repair mode of ${what}`);
-    planSend(table, fd, stream.unsent, what);
-    planBuffers(table, fd, entry.opts, what);
   }
   // Leaving repair mode clears it.
-  if (entry.opts.reuseaddr === true) reuse(SOCKET.SO_REUSEADDR);
-  if (entry.opts.so_reuseport === true) reuse(SOCKET.SO_REUSEPORT);
-  if (entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
+  if (opts.reuseaddr === true) set(SOCKET.SO_REUSEADDR, 1);
+  if (opts.so_reuseport === true) set(SOCKET.SO_REUSEPORT, 1);
+  // Before what was never sent is: it may be corked.
+  if (tcp_opts !== undefined) planTcpOptions(table, fd, tcp_opts, what);
+  if (stream === undefined) return;
+  if (state === INET.TCP_SYN_SENT) planSyn(table, fd, entry, what);
+  planSend(table, fd, stream.unsent, what);
+  planBuffers(table, fd, opts, what);
+  if (state === INET.TCP_FIN_WAIT1 || state === INET.TCP_LAST_ACK) {
+    table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
+  }
+  if (state === INET.TCP_SYN_SENT && (flags & O_NONBLOCK) === 0) {
+    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+  }
+}
+
+/** Asks for the connection once more, with the same number, and does not wait for it: EINPROGRESS. */
+function planSyn(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
+  const flags = (entry.flags & SETFL_MASK) | O_NONBLOCK;
+  table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags);
+  const bytes = packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr });
+  table.doUnchecked(`connect ${what}`, SYS.connect, fd, { bytes }, bytes.length);
 }

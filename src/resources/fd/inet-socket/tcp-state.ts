@@ -1,4 +1,9 @@
-/** States of TCP connections by name (net/tcp_states.h), for messages. */
+/**
+ * States of TCP connections (net/tcp_states.h), and what each means for the two queues: whether the end of the stream
+ * (FIN) has been received, and whether it has been sent.
+ */
+import * as INET from '../../../linux/abi/inet.ts';
+
 const NAMES = [
   '',
   'ESTABLISHED',
@@ -14,6 +19,37 @@ const NAMES = [
   'CLOSING',
 ];
 
-/** Why a connection in this state is refused. */
-export const stateNotYet = (state: number) =>
-  `TCP connections in state ${NAMES[state] || state} are not supported yet by this criu`;
+/** For messages. */
+export const stateName = (state: number) => NAMES[state] || `${state}`;
+
+/** States that a connection behind a descriptor can be kept in. */
+const KEPT: readonly number[] = [
+  INET.TCP_ESTABLISHED,
+  INET.TCP_SYN_SENT,
+  INET.TCP_FIN_WAIT1,
+  INET.TCP_FIN_WAIT2,
+  INET.TCP_CLOSE,
+  INET.TCP_CLOSE_WAIT,
+  INET.TCP_LAST_ACK,
+  INET.TCP_CLOSING,
+];
+
+export const isKept = (state: number) => KEPT.includes(state);
+
+/** Why a connection in another state is refused. */
+export const notKept = (state: number) => `TCP connections in state ${stateName(state)} cannot be kept`;
+
+const SENT: readonly number[] = [
+  INET.TCP_FIN_WAIT1,
+  INET.TCP_FIN_WAIT2,
+  INET.TCP_CLOSING,
+  INET.TCP_LAST_ACK,
+  INET.TCP_CLOSE,
+];
+const RECEIVED: readonly number[] = [INET.TCP_CLOSE_WAIT, INET.TCP_LAST_ACK, INET.TCP_CLOSING, INET.TCP_CLOSE];
+
+/** A FIN takes one sequence number, after the last byte. */
+export const finsSent = (state: number) => (SENT.includes(state) ? 1 : 0);
+export const finsReceived = (state: number) => (RECEIVED.includes(state) ? 1 : 0);
+/** The other side has acknowledged ours. */
+export const isFinAcknowledged = (state: number) => state === INET.TCP_FIN_WAIT2 || state === INET.TCP_CLOSE;

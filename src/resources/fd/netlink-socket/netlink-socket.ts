@@ -14,7 +14,6 @@ import {
   AF_NETLINK,
   MSG_DONTWAIT,
   MSG_PEEK,
-  SO_DOMAIN,
   SO_PROTOCOL,
   SO_TYPE,
   SOCK_RAW,
@@ -23,13 +22,7 @@ import {
 } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
-import {
-  getsockoptInt,
-  tryGetpeername,
-  tryGetsockname,
-  tryGetsockopt,
-  tryGetsockoptInt,
-} from '../../../linux/syscalls/socket.ts';
+import { getsockoptInt, tryGetpeername, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, KindDump, OpenFile, RestoreHome, Unsupported } from '../file-kind.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
@@ -44,10 +37,7 @@ const GROUPS_OF_IMAGE = 32;
 export const netlinkSocket: FileKind = {
   type: FdTypes.NETLINKSK,
 
-  recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFSOCK &&
-    file.fd >= 0 &&
-    tryGetsockoptInt(file.localFd, SOL_SOCKET, SO_DOMAIN) === AF_NETLINK,
+  recognise: (file) => (file.stat.st_mode & S_IFMT) === S_IFSOCK && file.fd >= 0 && file.socketFamily === AF_NETLINK,
 
   dump(file, id, dump) {
     const nlsk = describeSocket(file, id, dump);
@@ -55,7 +45,7 @@ export const netlinkSocket: FileKind = {
   },
 
   check: ({ nlsk }, context): CriuErrorFields[] =>
-    nlsk === undefined ? [] : checkSocketOptions(nlsk.opts, nameOf(nlsk), context.system),
+    nlsk === undefined ? [] : checkSocketOptions(nlsk.opts, () => nameOf(nlsk), context.system),
 
   create([entry], home) {
     if (entry?.nlsk !== undefined) createSocket(entry.nlsk, home);

@@ -10,9 +10,8 @@ import type { PacketMclist, PacketRing, PacketSockEntry } from '../../../image/g
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import { SIOCINQ } from '../../../linux/abi/inet.ts';
 import * as PACKET from '../../../linux/abi/packet.ts';
-import { AF_PACKET, SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import { AF_PACKET } from '../../../linux/abi/socket.ts';
 import { ioctl } from '../../../linux/syscalls/fs.ts';
-import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type PacketDiag, packetDiagRequest, parsePacketDiag } from '../../../netlink/packet-diag.ts';
 import { askForSockets } from '../../../netlink/sock-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
@@ -23,10 +22,7 @@ import { checkPacketSocket, createPacketSocket } from './restore-packet.ts';
 export const packetSocket: FileKind = {
   type: FdTypes.PACKETSK,
 
-  recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFSOCK &&
-    file.fd >= 0 &&
-    tryGetsockoptInt(file.localFd, SOL_SOCKET, SO_DOMAIN) === AF_PACKET,
+  recognise: (file) => (file.stat.st_mode & S_IFMT) === S_IFSOCK && file.fd >= 0 && file.socketFamily === AF_PACKET,
 
   dump(file, id, dump) {
     const psk = describeSocket(file, id, dump);

@@ -25,7 +25,7 @@ const hostOrder = (protocol: number) => ((protocol & 0xff) << 8) | ((protocol >>
 export function checkPacketSocket(entry: PacketSockEntry, { system }: RestoreContext): CriuErrorFields[] {
   const object = nameOf(entry);
   const action = 'cannot be restored';
-  const problems = checkSocketOptions(entry.opts, object, system);
+  const problems = checkSocketOptions(entry.opts, () => object, system);
   if (entry.mclist.some(({ addr }) => addr.length > ADDRESS_BYTES_MAX)) {
     problems.push({ object, action, why: 'an address of a membership is too long: the image is damaged' });
   }

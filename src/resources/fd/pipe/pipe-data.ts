@@ -7,7 +7,7 @@
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { close, fcntl } from '../../../linux/syscalls/fs.ts';
+import { fcntl } from '../../../linux/syscalls/fs.ts';
 import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscalls/pipe.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
@@ -19,42 +19,57 @@ export function pipeId(file: OpenFile): number {
   return Number(BigInt.asUintN(32, BigInt(file.stat.st_ino)));
 }
 
+/** Whether it is a pipe without a name: the kernel calls it pipe:[INODE] (fs/pipe.c pipefs_dname()). */
+export const isAnonymousPipe = ({ link }: OpenFile): boolean => link.startsWith('pipe:[');
+
 /** Saves size and content of the pipe behind `file`, a readable end, once. */
 export function dumpPipeData(image: Image, file: OpenFile, dump: KindDump): Unsupported | undefined {
   const pipe_id = pipeId(file);
   if (!dump.isFirst(`${image} ${pipe_id}`)) return undefined;
   const size = fcntl(file.localFd, F_GETPIPE_SZ);
   if (size < 0) return { unsupported: `its size cannot be read (${errnoName(-size)})` };
-  const packets = readPipe(file.localFd, size);
+  const packets = readPipe(file.localFd, size, dump);
   if (!Array.isArray(packets)) return packets;
   const entries = packets.length === 0 ? [new Uint8Array(0)] : packets;
   for (const payload of entries) dump.addData(image, { message: { pipe_id, bytes: payload.length, size }, payload });
   return undefined;
 }
 
-function readPipe(fd: number, size: number): Uint8Array[] | Unsupported {
+/** A pipe of ours that contents are copied to, one after the other. */
+interface Scratch {
+  readonly reader: number;
+  readonly writer: number;
+  size: number;
+}
+
+function openScratch(dump: KindDump): Scratch {
   const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
-  try {
-    const result = fcntl(writer, F_SETPIPE_SZ, size);
+  dump.closeAfterwards(reader);
+  dump.closeAfterwards(writer);
+  return { reader, writer, size: fcntl(writer, F_GETPIPE_SZ) };
+}
+
+function readPipe(fd: number, size: number, dump: KindDump): Uint8Array[] | Unsupported {
+  const scratch = dump.state('scratch pipe', () => openScratch(dump));
+  if (scratch.size !== size) {
+    const result = fcntl(scratch.writer, F_SETPIPE_SZ, size);
     if (result < 0) {
       return {
         unsupported: `its content cannot be read without a pipe of ${size} bytes (${errnoName(-result)})`,
         remedy: 'raise /proc/sys/fs/pipe-max-size or pipe-user-pages-soft',
       };
     }
-    const bytes = tryTee(fd, writer, size, SPLICE_F_NONBLOCK);
-    if (bytes < 0 && bytes !== -ERRNO.EAGAIN)
-      return { unsupported: `its content cannot be read (${errnoName(-bytes)})` };
-    return bytes <= 0 ? [] : readCopies(reader, bytes);
-  } finally {
-    close(reader);
-    close(writer);
+    scratch.size = result;
   }
+  const bytes = tryTee(fd, scratch.writer, size, SPLICE_F_NONBLOCK);
+  if (bytes < 0 && bytes !== -ERRNO.EAGAIN) return { unsupported: `its content cannot be read (${errnoName(-bytes)})` };
+  return bytes <= 0 ? [] : readCopies(scratch.reader, bytes);
 }
 
 /**
  * A read returns everything up to the end of a packet, or all when there are no packets (fs/pipe.c pipe_read()). Copies
- * made by tee keep the mark of a packet (fs/splice.c link_pipe()). The reading end does not know of packet mode.
+ * made by tee keep the mark of a packet (fs/splice.c link_pipe()). The reading end does not know of packet mode. All is
+ * read, so the pipe is empty again.
  */
 function readCopies(fd: number, bytes: number): Uint8Array[] {
   const buffer = new Uint8Array(bytes);

@@ -22,17 +22,15 @@ import {
   S_IFIFO,
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
-import { PIPEFS_MAGIC } from '../../../linux/abi/statfs.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
-import { dumpPipeData, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
+import { dumpPipeData, isAnonymousPipe, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
 
 export const pipe: FileKind = {
   type: FdTypes.PIPE,
 
-  recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFIFO && (file.flags & O_PATH) === 0 && file.fsType === PIPEFS_MAGIC,
+  recognise: (file) => (file.stat.st_mode & S_IFMT) === S_IFIFO && (file.flags & O_PATH) === 0 && isAnonymousPipe(file),
 
   dump(file, id, dump) {
     const { flags, fown } = file;

@@ -35,13 +35,25 @@ export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): Cr
   const isElsewhere = reg.mnt_id !== undefined && reg.mnt_id !== -1;
   if (isInherited || isElsewhere || remap.kind === 'ghost' || isOfTree(reg.name, context)) return [];
   const path = remap.kind === 'linked' ? remap.path : reg.name;
-  const stat = context.system.stat(path, (reg.flags & O_NOFOLLOW) === 0);
+  const stat = statOnce(path, (reg.flags & O_NOFOLLOW) === 0, context);
   if (typeof stat === 'number') return [missing(path, -stat)];
   return compare(reg, path, stat, context);
 }
 
+/** Many descriptors may be of one file. */
+function statOnce(path: string, isFollowing: boolean, { system, state }: RestoreContext): Stat | number {
+  const known = state(isFollowing ? 'files by path' : 'links by path', () => new Map<string, Stat | number>());
+  let stat = known.get(path);
+  if (stat === undefined) {
+    stat = system.stat(path, isFollowing);
+    known.set(path, stat);
+  }
+  return stat;
+}
+
 /** Files of /proc that come into being with the tasks, or with the stubs of dead processes. */
 function isOfTree(path: string, context: RestoreContext): boolean {
+  if (!path.startsWith('/proc/')) return false;
   const digits = /^\/proc\/(\d+)(?:\/|$)/.exec(path)?.[1];
   if (digits === undefined) return false;
   const pid = Number(digits);

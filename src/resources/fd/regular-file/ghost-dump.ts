@@ -1,6 +1,6 @@
 /** Ghosts: the content and attributes of files that have no name any more, one image for each. */
 
-import type { GhostFileEntry } from '../../../image/gen/ghost-file.ts';
+import type { GhostFileEntry, GhostXattrExt } from '../../../image/gen/ghost-file.ts';
 import type { GhostFile } from '../../../image/image-kinds.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import {
@@ -16,12 +16,17 @@ import {
 } from '../../../linux/abi/fcntl.ts';
 import { close, kernelDevice, type Stat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { tryLseek, tryPread, tryReadlinkFd } from '../../../linux/syscalls/names.ts';
+import { tryGetXattr, tryListXattrs } from '../../../linux/syscalls/xattr.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 
 /** From this size on content is saved in chunks, without holes (as CRIU does: files-reg.c, 4.2). */
 const CHUNKS_FROM_BYTES = 3 * 4096;
 /** Unit of st_blocks (man 3type stat). */
 const BLOCK_BYTES = 512;
+
+/** Attributes that belong to the file; others are of a file system or of a security module. */
+const KEPT_XATTRS = /^(user\.|trusted\.|system\.posix_acl_|security\.capability$)/;
+const OVERLAYFS_XATTRS = /^(trusted|user)\.overlay\./;
 
 /** Saves the content once per inode; returns the number of the ghost image. */
 export function dumpGhost(file: OpenFile, dump: KindDump): number | Unsupported {
@@ -47,7 +52,9 @@ export function dumpGhost(file: OpenFile, dump: KindDump): number | Unsupported 
 }
 
 function readGhost(file: OpenFile): GhostFile | Unsupported {
-  const message = describeGhost(file.stat);
+  const xattrs_ext = readXattrs(file);
+  if (!Array.isArray(xattrs_ext)) return xattrs_ext;
+  const message = { ...describeGhost(file.stat), xattrs_ext };
   const type = file.stat.st_mode & S_IFMT;
   if (type === S_IFLNK) {
     const target = tryReadlinkFd(file.localFd);
@@ -69,6 +76,24 @@ function readGhost(file: OpenFile): GhostFile | Unsupported {
   }
 }
 
+/** Symbolic links have none that programs could set. */
+function readXattrs({ stat, localFd }: OpenFile): GhostXattrExt[] | Unsupported {
+  if ((stat.st_mode & S_IFMT) === S_IFLNK) return [];
+  const path = `/proc/self/fd/${localFd}`;
+  const names = tryListXattrs(path);
+  if (names === -ERRNO.EOPNOTSUPP) return [];
+  if (typeof names === 'number') return { unsupported: `its attributes cannot be listed (${errnoName(-names)})` };
+  const attributes: GhostXattrExt[] = [];
+  for (const name of names) {
+    if (!KEPT_XATTRS.test(name) || OVERLAYFS_XATTRS.test(name)) continue;
+    const value = tryGetXattr(path, name);
+    if (typeof value === 'number')
+      return { unsupported: `its attribute ${name} cannot be read (${errnoName(-value)})` };
+    attributes.push({ name, value });
+  }
+  return attributes;
+}
+
 /** Reading shall not change the access time that is saved. */
 function openQuietly(path: string): number {
   const fd = tryOpen(path, O_RDONLY | O_NOATIME);
@@ -88,6 +113,7 @@ export function describeGhost(stat: Stat): GhostFileEntry {
     mode: stat.st_mode,
     dev: kernelDevice(stat.st_dev),
     ino: BigInt(stat.st_ino),
+    xattrs_ext: [],
     atim: timeval(stat.st_atime),
     mtim: timeval(stat.st_mtime),
   };

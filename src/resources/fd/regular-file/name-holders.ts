@@ -35,6 +35,7 @@ import {
   tryUnlink,
   tryUtimens,
 } from '../../../linux/syscalls/names.ts';
+import { trySetXattr } from '../../../linux/syscalls/xattr.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { allRemaps } from './remap-restore.ts';
 
@@ -165,12 +166,16 @@ function writeContent(fd: number, parts: { offset: number; bytes: Uint8Array }[]
   return 0;
 }
 
-/** Owner before mode, since a change of owner clears set-id bits; times last. */
-function setAttributes(path: string, { uid, gid, mode, atim, mtim }: GhostFileEntry): void {
+/** Owner first, since a change of owner clears set-id bits and file capabilities; times last. */
+function setAttributes(path: string, { uid, gid, mode, atim, mtim, xattrs_ext }: GhostFileEntry): void {
   const time = (t: { tv_sec: bigint; tv_usec: number }) => ({ sec: Number(t.tv_sec), nsec: t.tv_usec * 1000 });
   let result = tryLchown(path, uid, gid);
   // Symbolic links have no mode of their own.
   if (result === 0 && (mode & S_IFMT) !== S_IFLNK) result = tryChmod(path, mode);
+  for (const { name, value } of xattrs_ext) {
+    const set = trySetXattr(path, name, value);
+    if (set < 0) throw failure(path, `given its attribute ${name}`, -set);
+  }
   if (result === 0 && atim !== undefined && mtim !== undefined) result = tryUtimens(path, time(atim), time(mtim));
   if (result < 0) throw failure(path, 'given its owner, mode and times', -result);
 }

@@ -46,12 +46,20 @@ export function nameForImage(file: OpenFile, id: number, dump: KindDump): string
   if (!link.startsWith('/')) return { unsupported: `its path "${link}" cannot be reached from the root directory` };
   const isLink = (stat.st_mode & S_IFMT) === S_IFLNK;
   const prefix = dump.options.pathPrefix?.(file.task) ?? '';
+  const known = dump.state('verified names', () => new Map<string, Stat>());
+  const before = stat.st_nlink === 0 ? undefined : known.get(prefix + link);
+  if (before !== undefined && isSame(before, stat)) return link;
   const found = stat.st_nlink === 0 ? -ERRNO.ENOENT : (isLink ? tryLstat : tryStat)(prefix + link);
   if (typeof found === 'number') return nameOfLostFile(file, -found, id, dump);
   if (isSillyRename(file)) return remapToLink(file, link, id, dump);
-  if (found.st_ino === stat.st_ino && found.st_dev === stat.st_dev) return link;
+  if (isSame(found, stat)) {
+    known.set(prefix + link, found);
+    return link;
+  }
   return nameOfReplacedFile(file, found, dump);
 }
+
+const isSame = (a: Stat, b: Stat) => a.st_ino === b.st_ino && a.st_dev === b.st_dev;
 
 /** There is nothing at the path. */
 function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDump): string | Unsupported {

@@ -31,7 +31,9 @@ function readOwnCookie(): bigint | undefined {
 export function findForeign(fd: number, dump: Pick<KindDump, 'state'>): Unsupported | undefined {
   const { own } = dump.state('network cookie', () => ({ own: readOwnCookie() }));
   const isForeign = own === undefined ? hasOtherFile(fd) : readCookie(fd) !== own;
-  return isForeign ? { unsupported: 'it is in another network namespace than criu' } : undefined;
+  if (!isForeign) return undefined;
+  const remedy = 'run criu in that network namespace (nsenter --net) if all sockets of the tree are there';
+  return { unsupported: 'it is in another network namespace than criu', remedy };
 }
 
 /** The kernel tells to those with CAP_NET_ADMIN, since 4.10; others are believed. */

@@ -61,6 +61,18 @@ const ALL: readonly ShortRow[] = [
   [64, 'SO_TIMESTAMPNS_NEW', late],
   [65, 'SO_TIMESTAMPING_NEW', { bytes: 8, isLate: true }],
   [42, 'SO_PEEK_OFF', late],
+  [45, 'SO_SELECT_ERR_QUEUE'],
+  // Whatever is set after it, it must not be a filter.
+  [44, 'SO_LOCK_FILTER', late],
+];
+
+const UNIX: readonly ShortRow[] = [
+  [76, 'SO_PASSPIDFD'],
+  [83, 'SO_PASSRIGHTS', late],
+];
+
+/** Of sockets that have to do with devices: UNIX sockets take them too, but nobody ever looks at them there. */
+const DEVICES: readonly ShortRow[] = [
   [1, 'SO_DEBUG'],
   [40, 'SO_RXQ_OVFL'],
   [41, 'SO_WIFI_STATUS'],
@@ -76,14 +88,6 @@ const ALL: readonly ShortRow[] = [
   [74, 'SO_TXREHASH', { automatic: 1 }],
   [75, 'SO_RCVMARK'],
   [82, 'SO_RCVPRIORITY'],
-  [45, 'SO_SELECT_ERR_QUEUE'],
-  // Whatever is set after it, it must not be a filter.
-  [44, 'SO_LOCK_FILTER', late],
-];
-
-const UNIX: readonly ShortRow[] = [
-  [76, 'SO_PASSPIDFD'],
-  [83, 'SO_PASSRIGHTS', late],
 ];
 
 const IP: readonly ShortRow[] = [
@@ -157,6 +161,7 @@ const IPV6: readonly ShortRow[] = [
 ];
 
 const UDP: readonly ShortRow[] = [
+  [1, 'UDP_CORK', late],
   [100, 'UDP_ENCAP'],
   [101, 'UDP_NO_CHECK6_TX'],
   [102, 'UDP_NO_CHECK6_RX'],
@@ -199,7 +204,7 @@ export function optionRows({ family, type, proto }: SocketType): OptionRow[] {
   if (isDatagram && proto === INET.IPPROTO_UDPLITE) groups.push([SOL_UDPLITE, UDPLITE]);
   if (family === SOCKET.AF_NETLINK) groups.push([SOCKET.SOL_NETLINK, NETLINK]);
   if (family === SOCKET.AF_PACKET) groups.push([SOCKET.SOL_PACKET, PACKET]);
-  if (family === SOCKET.AF_UNIX) groups.push([SOCKET.SOL_SOCKET, UNIX]);
+  groups.push([SOCKET.SOL_SOCKET, family === SOCKET.AF_UNIX ? UNIX : DEVICES]);
   groups.push([SOCKET.SOL_SOCKET, ALL]);
   const isStream = type === SOCKET.SOCK_STREAM;
   const all = groups.flatMap(([level, rows]) => rows.map((row) => fullRow(level, row)));

@@ -86,13 +86,13 @@ describe('damaged options', () => {
     ['1000000 microseconds are more than a second', { so_snd_tmo_usec: 1e6 }],
   ];
   test.each(cases)('%s', (why, opts) => {
-    expect(checkSocketOptions({ ...plain, ...opts }, object, system)).toEqual([
+    expect(checkSocketOptions({ ...plain, ...opts }, () => object, system)).toEqual([
       { object, action: 'cannot be restored', why: `${why}: the image is damaged` },
     ]);
   });
 
   test('nothing is said of good ones', () => {
-    expect(checkSocketOptions(plain, object, system)).toEqual([]);
+    expect(checkSocketOptions(plain, () => object, system)).toEqual([]);
   });
 });
 
@@ -124,7 +124,7 @@ describe('options without a field of their own', () => {
 
   test('need their device', () => {
     const opts = { ...plain, options_ext: [option(41, 17, [2, 0, 0, 0], { device: 'eth0', device_offset: 0 })] };
-    expect(checkSocketOptions(opts, 'socket:[1]', system)).toEqual([
+    expect(checkSocketOptions(opts, () => 'socket:[1]', system)).toEqual([
       {
         object: 'socket:[1]',
         action: 'cannot be restored',
@@ -136,7 +136,7 @@ describe('options without a field of their own', () => {
 
   test('are refused when the index of the device is not inside the value', () => {
     const opts = { ...plain, options_ext: [option(41, 17, [2, 0], { device: 'eth7', device_offset: 0 })] };
-    expect(checkSocketOptions(opts, 'socket:[1]', system)[0]?.why).toBe(
+    expect(checkSocketOptions(opts, () => 'socket:[1]', system)[0]?.why).toBe(
       'an option has a value of the wrong size: the image is damaged',
     );
   });

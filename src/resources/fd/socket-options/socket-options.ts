@@ -14,7 +14,7 @@ import * as SOCKET from '../../../linux/abi/socket.ts';
 import { check } from '../../../linux/kernel.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { KindDump, RestoreSystem, Unsupported } from '../file-kind.ts';
+import type { KindDump, RestoreSystem, SocketBuffers, Unsupported } from '../file-kind.ts';
 import { packFilter, unpackFilter } from './filter.ts';
 import { checkKeptOptions } from './kept-options.ts';
 import { type Group, readMemberships } from './multicast.ts';
@@ -34,14 +34,26 @@ export function readSocketOptions(
   dump: KindDump,
   groups: readonly Group[] = [],
 ): SkOptsEntry | Unsupported {
-  const key = `socket options ${type.family} ${type.type} ${type.proto}`;
-  const known = dump.state(key, (): Known => ({ reader: new OptionReader(type), entry: undefined }));
+  const known = knownOf(type, dump);
   const isSame = known.reader.read(fd);
   if (!isSame || known.entry === undefined) known.entry = describeOptions(fd, type, known.reader);
   if ('unsupported' in known.entry || groups.length === 0) return known.entry;
   const memberships = readMemberships(fd, type.family, groups);
   if ('unsupported' in memberships) return memberships;
   return { ...known.entry, options_ext: [...known.entry.options_ext, ...memberships] };
+}
+
+const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): Known =>
+  dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => ({
+    reader: new OptionReader(type),
+    entry: undefined,
+  }));
+
+/** SO_PEERCRED of the UNIX socket whose options were read last: struct ucred. */
+export function peerCredentials(dump: KindDump, type: number): { pid: number; uid: number; gid: number } {
+  const { reader } = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
+  const ucred = reader.bytes(SOCKET.SO_PEERCRED);
+  return { pid: ucred.getInt32(0, true), uid: ucred.getUint32(4, true), gid: ucred.getUint32(8, true) };
 }
 
 interface Known {
@@ -129,13 +141,26 @@ const RCVLOWAT_DEFAULT = 1;
 
 /**
  * Plans setting the options of a new socket, all but SO_REUSEADDR and SO_REUSEPORT; `what` names it in errors. They can
- * be set before it is bound. What a new socket has anyway is not set again.
+ * be set before it is bound. What a new socket has anyway is not set again. `fresh`: the socket is as it was made, with
+ * buffers of these sizes, and nothing has changed its priority.
  */
-export function planSocketOptions(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
+export function planSocketOptions(
+  table: FdTablePlan,
+  fd: number,
+  opts: SkOptsEntry,
+  what: string,
+  fresh?: SocketBuffers,
+): void {
   const int = (name: string, option: number, value: number) =>
     planIntOption(table, fd, SOL_SOCKET, option, value, `set ${name} of ${what}`);
-  planBuffers(table, fd, opts, what);
-  if (opts.so_priority !== undefined) int('so_priority', SOCKET.SO_PRIORITY, opts.so_priority);
+  const hasBuffers =
+    fresh !== undefined &&
+    opts.so_buf_lock === 0 &&
+    fresh.sendBytes === opts.so_sndbuf &&
+    fresh.receiveBytes === opts.so_rcvbuf;
+  if (!hasBuffers) planBuffers(table, fd, opts, what);
+  const hasPriority = opts.so_priority === undefined || (fresh !== undefined && opts.so_priority === 0);
+  if (opts.so_priority !== undefined && !hasPriority) int('so_priority', SOCKET.SO_PRIORITY, opts.so_priority);
   const { so_rcvlowat = RCVLOWAT_DEFAULT, so_mark = 0, so_oobinline = 0, so_linger } = opts;
   if (so_rcvlowat !== RCVLOWAT_DEFAULT) int('so_rcvlowat', SOCKET.SO_RCVLOWAT, so_rcvlowat);
   if (so_mark !== 0) int('so_mark', SOCKET.SO_MARK, so_mark);
@@ -192,10 +217,16 @@ const BPF_MAXINSNS = 4096;
 const USEC_PER_SEC = 1_000_000;
 
 /** What speaks against restoring these options: a damaged image, a device that is missing. */
-export function checkSocketOptions(opts: SkOptsEntry, object: string, system: RestoreSystem): CriuErrorFields[] {
+export function checkSocketOptions(
+  opts: SkOptsEntry,
+  objectOf: () => string,
+  system: RestoreSystem,
+): CriuErrorFields[] {
   const damage = findDamage(opts);
-  if (damage === undefined) return checkKeptOptions(opts, object, system);
-  return [{ object, action: 'cannot be restored', why: `${damage}: the image is damaged` }];
+  if (damage === undefined) {
+    return opts.options_ext.length === 0 ? [] : checkKeptOptions(opts, objectOf(), system);
+  }
+  return [{ object: objectOf(), action: 'cannot be restored', why: `${damage}: the image is damaged` }];
 }
 
 function findDamage(opts: SkOptsEntry): string | undefined {

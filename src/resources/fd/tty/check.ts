@@ -61,8 +61,13 @@ export function terminalFile(id: number, context: RestoreContext): TerminalFile 
   return file;
 }
 
-/** A slave whose master side is in none of the tasks: it is replaced by the terminal that criu is started from. */
+/** A slave without its master side is replaced by the terminal that criu is started from, unless a client takes the master. */
 export function isTakenOver(file: TerminalFile, context: RestoreContext): boolean {
+  return context.options.offerMaster === undefined && isOrphan(file, context);
+}
+
+/** A slave whose master side is in none of the tasks. */
+function isOrphan(file: TerminalFile, context: RestoreContext): boolean {
   const { info, isMaster, inherited } = file;
   if (info.type !== TtyType.PTY || isMaster || isHung(file) || inherited !== undefined) return false;
   const indexes = context.state(

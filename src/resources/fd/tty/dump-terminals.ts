@@ -81,7 +81,7 @@ export class DumpedTerminals {
   /** What only shows when all descriptors are known. */
   problems(): CriuErrorFields[] {
     const problems: CriuErrorFields[] = [];
-    const { shellJob } = this.#dump.options;
+    const { shellJob, orphanMasters = false } = this.#dump.options;
     const alone: Seen[] = [];
     for (const seen of this.#seen.values()) {
       const { info, object } = seen;
@@ -96,12 +96,13 @@ export class DumpedTerminals {
       }
     }
     for (const { info, object } of alone) {
-      if (!this.#dump.hasTask(info.sid)) continue;
+      if (orphanMasters || !this.#dump.hasTask(info.sid)) continue;
       this.#dump.warn(
         `${object}: session ${info.sid} will have no controlling terminal, unless criu's own has no session`,
       );
     }
     const [first, second] = alone;
+    if (orphanMasters) return [...problems, ...this.#lostTerminals()];
     if (first !== undefined && !shellJob) {
       problems.push(dangling(first.object, 'the master side of this terminal is not'));
     } else if (first !== undefined && second !== undefined) {
@@ -117,7 +118,7 @@ export class DumpedTerminals {
   /** Controlling terminals that nobody in the tree has open. */
   #lostTerminals(): CriuErrorFields[] {
     const devices = new Set([...this.#seen.values()].flatMap((seen) => (seen.isCurrent ? [] : seen.device)));
-    return this.#dump.tasks.flatMap(({ pid, sid, label, leader: { stat } }) => {
+    return this.#dump.tasks.flatMap(({ pid, sid, label, stat }) => {
       if (pid !== sid || stat.ttyNr === 0 || devices.has(stat.ttyNr)) return [];
       const action = 'cannot be dumped: its session has a controlling terminal that nobody in the tree has open';
       return [{ object: label, action, why: 'it could not be made again' }];
@@ -160,8 +161,8 @@ export class DumpedTerminals {
       return { sid: Math.max(ask(localFd, TIOCGSID), 0), pgrp: Math.max(pgrp, 0) };
     }
     const device = ask(localFd, TIOCGDEV);
-    const task = device > 0 ? this.#dump.tasks.find(({ leader }) => leader.stat.ttyNr === device) : undefined;
-    return task === undefined ? { sid: 0, pgrp: 0 } : { sid: task.sid, pgrp: Math.max(task.leader.stat.tpgid, 0) };
+    const task = device > 0 ? this.#dump.tasks.find(({ stat }) => stat.ttyNr === device) : undefined;
+    return task === undefined ? { sid: 0, pgrp: 0 } : { sid: task.sid, pgrp: Math.max(task.stat.tpgid, 0) };
   }
 
   /** Keeps a descriptor that the queue can be read from. */

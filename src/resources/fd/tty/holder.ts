@@ -171,13 +171,25 @@ export class TerminalHolder {
       const slaves = group.filter((file) => file !== masterFile);
       for (const file of slaves) this.#fds.set(file.entry.id, openSlave(file, index, master));
       if (masterFile === undefined) {
-        // Hung up: nothing but the open slaves is left of it.
-        close(master);
+        this.#finishWithoutMaster(owner, master);
         return;
       }
       this.#fds.set(masterFile.entry.id, master);
       this.#setUp(masterFile, slaves[0], master);
     });
+  }
+
+  /** Nothing but the open slaves is left of a terminal that is hung up; else a client takes the master side. */
+  #finishWithoutMaster(slave: TerminalFile, master: number): void {
+    if (isHung(slave)) {
+      close(master);
+      return;
+    }
+    this.#extra.push(master);
+    writeSettings(master, slave.info);
+    const slaveFd = this.#fds.get(slave.entry.id);
+    if (slave.info.exclusive && slaveFd !== undefined) mustIoctl(slaveFd, TIOCEXCL, 0, 'TIOCEXCL');
+    this.#context.options.offerMaster?.(master);
   }
 
   #setUp(masterFile: TerminalFile, slaveFile: TerminalFile | undefined, master: number): void {

@@ -6,32 +6,40 @@ import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '../../../linux/abi/sock
 import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions } from '../socket-options/socket-options.ts';
 import { isConnection, unixLinks } from './links.ts';
-import { fullPath, isPath, showName, UNIX_PATH_MAX } from './name.ts';
-import { queuedMessages, SCM_RIGHTS } from './queue.ts';
+import { fullPath, isPath, movedPath, showName, UNIX_PATH_MAX } from './name.ts';
+import { type QueuedMessage, queuedMessages, SCM_RIGHTS } from './queue.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN } from './states.ts';
 
 /** The key of a socket for --inherit-fd, which is also what /proc shows. */
 export const socketKey = ({ ino }: UnixSkEntry): string => `socket:[${ino}]`;
 
 export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuErrorFields[] {
-  if ((entry.uflags & USK_EXTERN) !== 0 || context.inherited(socketKey(entry)) !== undefined) return [];
-  const object = `${socketKey(entry)} (${showName(entry.name)})`;
+  if ((entry.uflags & USK_EXTERN) !== 0 || isInherited(entry, context)) return [];
   const problems: CriuErrorFields[] = [];
-  const problem = (why: string, remedy?: string) =>
+  const problem = (why: string, remedy?: string) => {
+    const object = objectOf(entry);
     problems.push({ object, action: 'cannot be restored', why, ...(remedy === undefined ? {} : { remedy }) });
+  };
   checkNumbers(entry, problem);
   checkPeer(entry, context, problem);
   checkQueue(entry, context, problem);
   if (isPath(entry.name) && entry.deleted !== true && !isConnection(entry)) checkPath(entry, context, problem);
-  return [...problems, ...checkSocketOptions(entry.opts, object, context.system)];
+  problems.push(...checkSocketOptions(entry.opts, () => objectOf(entry), context.system));
+  return problems;
 }
+
+const objectOf = (entry: UnixSkEntry) => `${socketKey(entry)} (${showName(entry.name)})`;
+
+/** Whether the user gives it with --inherit-fd. */
+const isInherited = (entry: UnixSkEntry, { options, inherited }: RestoreContext): boolean =>
+  options.inheritFds.length > 0 && inherited(socketKey(entry)) !== undefined;
 
 type Report = (why: string, remedy?: string) => void;
 
 function checkNumbers({ type, state, uflags, name }: UnixSkEntry, problem: Report): void {
-  if (![SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET].includes(type))
+  if (type !== SOCK_STREAM && type !== SOCK_DGRAM && type !== SOCK_SEQPACKET)
     problem(`there is no type ${type}: the image is damaged`);
-  if (![TCP_ESTABLISHED, TCP_CLOSE, TCP_LISTEN].includes(state)) {
+  if (state !== TCP_ESTABLISHED && state !== TCP_CLOSE && state !== TCP_LISTEN) {
     problem(`there is no state ${state}: the image is damaged`);
   }
   if (name.length > UNIX_PATH_MAX) problem(`its name has ${name.length} bytes: the image is damaged`);
@@ -46,7 +54,7 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
     problem(`its peer socket:[${entry.peer}] was outside the tree`, remedy);
     return;
   }
-  if (context.inherited(socketKey(peer)) !== undefined) {
+  if (isInherited(peer, context)) {
     problem(`its peer ${socketKey(peer)} is inherited`, `give --inherit-fd fd[N]:${socketKey(entry)} too`);
   }
   if (peer.type !== entry.type) problem(`its peer ${socketKey(peer)} is of another type: the image is damaged`);
@@ -59,14 +67,14 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
 }
 
 function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
-  const scm = queuedMessages(entry.id, context).flatMap(({ message }) => message.scm);
-  if (scm.some(({ type }) => type !== SCM_RIGHTS)) {
+  const isOther = ({ message }: QueuedMessage) => message.scm.some(({ type }) => type !== SCM_RIGHTS);
+  if (queuedMessages(entry.id, context).some(isOther)) {
     problem('a message in its queue carries something else than descriptors: the image is damaged');
   }
 }
 
 function checkPath(entry: UnixSkEntry, { system }: RestoreContext, problem: Report): void {
-  const path = fullPath(entry);
+  const path = movedPath(entry) ?? fullPath(entry);
   const there = system.stat(path, false);
   if (typeof there !== 'number') {
     if ((there.st_mode & S_IFMT) === S_IFSOCK) return;

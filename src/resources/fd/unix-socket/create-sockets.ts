@@ -10,7 +10,7 @@ import { TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export function createSockets(entries: readonly UnixSkEntry[], home: RestoreHome): void {
   const group = new SocketGroup(entries, home);
-  for (const entry of entries) {
+  for (const entry of home.context.options.inheritFds.length === 0 ? [] : entries) {
     const inherited = home.context.inherited(socketKey(entry));
     if (inherited !== undefined) group.pull(entry, inherited);
   }
@@ -40,7 +40,9 @@ class StreamSockets {
       group.bind(entry);
       // It waits to be accepted.
       const listener = group.peerOf(entry);
-      if (isConnection(entry) && listener !== undefined) group.connect(group.fdOf(entry), listener);
+      if (isConnection(entry) && listener !== undefined) {
+        group.connect(group.fdOf(entry), listener, entry.peer_cred_ext);
+      }
     }
     for (const fd of this.#helpers) group.close(fd);
   }
@@ -48,7 +50,7 @@ class StreamSockets {
   #createListener(entry: UnixSkEntry): void {
     const fd = this.#group.make(entry);
     this.#group.bind(entry);
-    this.#group.listen(fd, entry.backlog);
+    this.#group.listen(fd, entry.backlog, entry.peer_cred_ext);
     this.#listeners.set(nameKey(entry), { fd, entry });
   }
 
@@ -66,6 +68,7 @@ class StreamSockets {
     const group = this.#group;
     const other = group.makePair(entry, peer);
     group.bind(entry);
+    nameDeadPeer(entry, peer, other, group);
     this.#fill(entry, peer, other);
   }
 
@@ -75,16 +78,17 @@ class StreamSockets {
     const listener = this.#listeners.get(nameKey(server)) ?? this.#helperFor(server);
     const other = client === undefined ? group.makeHelper(server.type) : group.make(client);
     if (client !== undefined) group.bind(client);
-    group.connect(other, listener.entry);
+    nameDeadPeer(server, client, other, group);
+    group.connect(other, listener.entry, server.peer_cred_ext);
     group.accept(server, listener.fd);
     this.#fill(server, client, other);
   }
 
   #fill(entry: UnixSkEntry, peer: UnixSkEntry | undefined, other: number): void {
     const group = this.#group;
-    group.fill(entry, other);
+    group.queues.fill(entry, other);
     if (peer === undefined) group.close(other);
-    else group.fill(peer, group.fdOf(entry));
+    else group.queues.fill(peer, group.fdOf(entry));
   }
 
   /** Which end was accepted: the one with the name of a listening socket, or else one that has a name. */
@@ -98,11 +102,19 @@ class StreamSockets {
     const group = this.#group;
     const fd = group.makeHelper(entry.type);
     group.bind(entry, fd);
-    group.listen(fd, 1);
+    group.listen(fd, 1, undefined);
     const listener = { fd, entry };
     this.#listeners.set(nameKey(entry), listener);
     this.#helpers.push(fd);
     return listener;
+  }
+}
+
+/** The other end is a helper: it has the name that messages have come from. */
+function nameDeadPeer(entry: UnixSkEntry, peer: UnixSkEntry | undefined, other: number, group: SocketGroup): void {
+  const name = peer === undefined ? group.queues.firstSender(entry) : undefined;
+  if (name !== undefined && name.length > 0) {
+    group.places.bindForAWhile(other, name, `the other end of socket:[${entry.ino}]`);
   }
 }
 

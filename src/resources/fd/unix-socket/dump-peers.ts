@@ -1,5 +1,6 @@
 /** The other ends of the sockets of a tree: in the tree, waiting to be accepted, gone, or outside. */
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
@@ -10,11 +11,13 @@ import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import { noOwner } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
 import type { KernelSockets } from './kernel-sockets.ts';
-import { showName } from './name.ts';
+import { isPath, showName } from './name.ts';
+import { sendersOf } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 interface Dumped {
   readonly object: string;
+  readonly task: FrozenTask;
   readonly entry: UnixSkEntry;
   readonly socket: UnixDiag;
 }
@@ -29,7 +32,7 @@ class DumpedSockets {
 
   /** The element for files.img. */
   add(file: OpenFile, entry: UnixSkEntry, socket: UnixDiag): FileEntry {
-    this.byInode.set(entry.ino, { object: file.object, entry, socket });
+    this.byInode.set(entry.ino, { object: file.object, task: file.task, entry, socket });
     return this.addPlace(entry);
   }
 
@@ -84,7 +87,23 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
     const fields: CriuErrorFields = { object: dumped.object, action: 'cannot be dumped', why };
     dump.addProblem(remedy === undefined ? fields : { ...fields, remedy });
   }
+  checkSenders(dump, (ino) => byInode.has(ino), kernel);
   peersOf(dump).sort();
+}
+
+/** An abstract name that somebody outside has cannot be had by a sender for a while. */
+function checkSenders(
+  dump: KindDump,
+  isInTree: (ino: number) => boolean,
+  kernel: (dump: KindDump) => KernelSockets,
+): void {
+  for (const { object, name } of sendersOf(dump)) {
+    if (isPath(name)) continue;
+    const ino = kernel(dump).findByName(name);
+    if (ino === undefined || isInTree(ino)) continue;
+    const why = `a message of ${showName(name)} waits in it, which is outside the tree, ${holderOf(ino)}`;
+    dump.addProblem({ object, action: 'cannot be dumped', why, remedy: 'dump when the message has been received' });
+  }
 }
 
 /** Why, and perhaps what to do. */
@@ -178,7 +197,11 @@ function checkPending({ socket }: Dumped, isInTree: (ino: number) => boolean, ke
 }
 
 /** A connected socket whose other end has no descriptor: it waits to be accepted, or is closed. */
-function checkPeerless({ entry, socket }: Dumped, isInTree: (ino: number) => boolean, kernel: KernelSockets): Problem {
+function checkPeerless(
+  { entry, socket, task }: Dumped,
+  isInTree: (ino: number) => boolean,
+  kernel: KernelSockets,
+): Problem {
   const listener = kernel.listenerOf(entry.ino);
   if (listener === undefined) {
     if (entry.shutdown === SkShutdown.BOTH) return undefined;
@@ -195,5 +218,10 @@ function checkPeerless({ entry, socket }: Dumped, isInTree: (ino: number) => boo
     return [why, 'accept the connection first'];
   }
   entry.peer = listener.ino;
+  // Nobody can ask yet who connected: it was most likely the task.
+  const [, uid] = task.leader.status.uid;
+  const [, gid] = task.leader.status.gid;
+  if (uid !== 0 || gid !== 0) entry.peer_cred_ext = { pid: task.pid, uid, gid };
+  else delete entry.peer_cred_ext;
   return undefined;
 }

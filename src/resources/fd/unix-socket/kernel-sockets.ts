@@ -26,6 +26,12 @@ export class KernelSockets {
     return this.#byInode.get(ino);
   }
 
+  /** The inode of the socket with that name. */
+  findByName(name: Uint8Array): number | undefined {
+    for (const socket of this.#byInode.values()) if (Buffer.compare(socket.name, name) === 0) return socket.ino;
+    return undefined;
+  }
+
   /** The listening socket that has `ino` in its backlog. */
   listenerOf(ino: number): UnixDiag | undefined {
     return this.#listeners.get(ino);

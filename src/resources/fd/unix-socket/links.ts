@@ -4,6 +4,7 @@ import { byteString } from '../../../base/bytes.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { queuedMessages } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
 
 /** Sockets with equal keys have the same name. */
@@ -15,14 +16,20 @@ export function nameKey({ name, name_dir }: UnixSkEntry): string {
 export const isConnection = ({ type, state }: UnixSkEntry): boolean => type !== SOCK_DGRAM && state === TCP_ESTABLISHED;
 
 export const unixLinks = (context: RestoreContext): UnixLinks =>
-  context.state('unix links', () => new UnixLinks([...context.tree.files.values()].flatMap(({ usk }) => usk ?? [])));
+  context.state('unix links', () => {
+    const entries = [...context.tree.files.values()].flatMap(({ usk }) => usk ?? []);
+    return new UnixLinks(entries, ({ id }) =>
+      queuedMessages(id, context).flatMap(({ message }) => message.sender_ext ?? []),
+    );
+  });
 
 export class UnixLinks {
   readonly entries: readonly UnixSkEntry[];
   readonly #byInode: ReadonlyMap<number, UnixSkEntry>;
   readonly #parents = new Map<number, number>();
 
-  constructor(entries: readonly UnixSkEntry[]) {
+  /** `sendersOf`: names of those whose messages wait in a socket. */
+  constructor(entries: readonly UnixSkEntry[], sendersOf: (entry: UnixSkEntry) => readonly Uint8Array[] = () => []) {
     this.entries = entries;
     this.#byInode = new Map(entries.map((entry) => [entry.ino, entry]));
     const byName = new Map<string, UnixSkEntry>();
@@ -35,6 +42,19 @@ export class UnixLinks {
       const other = byName.get(key);
       if (other !== undefined) this.#join(entry.id, other.id);
       else byName.set(key, entry);
+    }
+    this.#joinSenders(entries, sendersOf);
+  }
+
+  /** Who has sent something to a socket sends it again. */
+  #joinSenders(entries: readonly UnixSkEntry[], sendersOf: (entry: UnixSkEntry) => readonly Uint8Array[]): void {
+    const byName = new Map<string, UnixSkEntry>();
+    for (const entry of entries) if (entry.type === SOCK_DGRAM) byName.set(byteString(entry.name), entry);
+    for (const entry of entries) {
+      for (const name of sendersOf(entry)) {
+        const sender = byName.get(byteString(name));
+        if (sender !== undefined) this.#join(entry.id, sender.id);
+      }
     }
   }
 

@@ -3,11 +3,11 @@
  * that the image names.
  */
 
-import { byteString } from '../../../base/bytes.ts';
+import { byteString, bytesOf } from '../../../base/bytes.ts';
 import type { FilePermsEntry, UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { AF_UNIX } from '../../../linux/abi/socket.ts';
-import { close, fstat, ioctl, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
+import { close, fstat, ioctl, type Stat, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
 
 import type { Unsupported } from '../file-kind.ts';
 
@@ -18,7 +18,7 @@ const DELETED = ' (deleted)';
 export const UNIX_PATH_MAX = 108;
 
 /** What the image has about a path. */
-export type NameFields = Pick<UnixSkEntry, 'file_perms' | 'name_dir' | 'deleted'>;
+export type NameFields = Pick<UnixSkEntry, 'file_perms' | 'name_dir' | 'deleted' | 'moved_ext'>;
 
 export const isPath = (name: Uint8Array): boolean => name.length > 0 && name[0] !== 0;
 
@@ -39,6 +39,11 @@ export function fullPath({ name, name_dir }: Pick<UnixSkEntry, 'name' | 'name_di
   const path = pathText(name);
   if (path.startsWith('/')) return path;
   return `${name_dir === '/' ? '' : (name_dir ?? '')}/${path}`;
+}
+
+/** The path that the file of a socket was renamed to; undefined when it has its name. */
+export function movedPath({ moved_ext }: Pick<UnixSkEntry, 'moved_ext'>): string | undefined {
+  return moved_ext === undefined ? undefined : byteString(moved_ext);
 }
 
 /** struct sockaddr_un. */
@@ -71,16 +76,25 @@ export function readNameFile(localFd: number, name: Uint8Array, mustBeThere: boo
     const text = pathText(name);
     const fields: NameFields = isDeleted ? { file_perms, deleted: true } : { file_perms };
     if (!text.startsWith('/')) {
-      if (!path.endsWith(`/${text}`)) return { unsupported: `its name ${text} is the end of no path (${path})` };
-      fields.name_dir = path.slice(0, -text.length - 1) || '/';
+      const isThere = path.endsWith(`/${text}`);
+      fields.name_dir = (isThere ? path.slice(0, -text.length - 1) : path.slice(0, path.lastIndexOf('/'))) || '/';
+      if (!isThere && !isDeleted) fields.moved_ext = bytesOf(path);
     } else if (!isDeleted && mustBeThere) {
       const there = tryStat(text);
-      if (typeof there === 'number' || there.st_ino !== stat.st_ino || there.st_dev !== stat.st_dev) {
+      const isThere = typeof there !== 'number' && there.st_ino === stat.st_ino && there.st_dev === stat.st_dev;
+      // As criu sees it, the file may be nowhere.
+      if (!isThere && !isSame(path, stat)) {
         return { unsupported: `its name ${text} does not lead to it as criu sees it; its file is ${path}` };
       }
+      if (!isThere) fields.moved_ext = bytesOf(path);
     }
     return fields;
   } finally {
     close(fd);
   }
+}
+
+function isSame(path: string, { st_ino, st_dev }: Stat): boolean {
+  const there = tryStat(path);
+  return typeof there !== 'number' && there.st_ino === st_ino && there.st_dev === st_dev;
 }

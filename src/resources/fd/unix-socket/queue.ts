@@ -2,13 +2,22 @@
  * What waits to be read from a UNIX socket. At dump it is looked at with MSG_PEEK, which moves on by SO_PEEK_OFF
  * (man 7 socket) and takes nothing out; the offset is put back afterwards.
  */
-import type { ScmEntry, SkPacketEntry } from '../../../image/gen/sk-packet.ts';
+import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
+import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
-import { SO_PEEK_OFF, SO_SNDBUF, SOCK_STREAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import {
+  SO_PASSCRED,
+  SO_PASSPIDFD,
+  SO_PASSSEC,
+  SO_PEEK_OFF,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { addressOf, check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
-import { getsockoptInt } from '../../../linux/syscalls/socket.ts';
+import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 
 const MSG_PEEK = 2;
@@ -17,77 +26,173 @@ const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
 export const SCM_RIGHTS = 1;
+export const SCM_CREDENTIALS = 2;
 
 const MSGHDR_BYTES = 56;
 /** SCM_MAX_FD (253) descriptors and credentials fit. */
 const CONTROL_BYTES = 2048;
-/** Datagrams can be as long as the send buffer of the sender; this is room for what its default (212992) allows. */
+/** Datagrams can be as long as the send buffer of the sender; this is room for more than its default (212992) allows. */
 const ROOM_MIN = 256 * 1024;
 const ROOM_MAX = 64 * 1024 * 1024;
 
-/** Adds everything in the queue to sk-queues.img, or says why it cannot be kept. Throws SyscallError. */
-export function dumpQueue(file: OpenFile, id: number, type: number, dump: KindDump): Unsupported | undefined {
-  const fd = file.localFd;
-  const offset = getsockoptInt(fd, SOL_SOCKET, SO_PEEK_OFF);
-  setPeekOffset(fd, 0);
+/** A socket whose queue is dumped. */
+export interface QueueOwner {
+  readonly file: OpenFile;
+  readonly id: number;
+  readonly socket: UnixDiag;
+  readonly opts: SkOptsEntry;
+}
+
+/**
+ * Adds everything in the queue to sk-queues.img, or says why it cannot be kept. Throws SyscallError. While it looks, the
+ * socket asks for credentials if it asks for them in any form.
+ */
+export function dumpQueue(owner: QueueOwner, dump: KindDump): Unsupported | undefined {
+  const fd = owner.file.localFd;
+  const asked = optionsAsked(owner.opts);
+  const offset = readOffset(owner.opts);
+  if (asked.length === 0 && offset < 0 && dumpStream(owner, dump)) return undefined;
+  for (const option of asked) setOption(fd, option, 0);
+  if (asked.length > 0) setOption(fd, SO_PASSCRED, 1);
+  setOption(fd, SO_PEEK_OFF, 0);
   try {
-    return peekAll(file, id, type, dump);
+    return peekAll(owner, dump);
   } finally {
-    setPeekOffset(fd, offset);
+    setOption(fd, SO_PEEK_OFF, offset);
+    if (asked.length > 0) setOption(fd, SO_PASSCRED, 0);
+    for (const option of asked) setOption(fd, option, 1);
   }
 }
 
-function setPeekOffset(fd: number, offset: number): void {
-  check('setsockopt', syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_PEEK_OFF, Int32Array.of(offset), 4), 'SO_PEEK_OFF');
+/** The options that ask for credentials and the like, of those that are on. */
+function optionsAsked({ so_passcred, so_passsec, options_ext }: SkOptsEntry): number[] {
+  const asked = [];
+  if (so_passcred === true) asked.push(SO_PASSCRED);
+  if (so_passsec === true) asked.push(SO_PASSSEC);
+  if (options_ext.some(({ option }) => option === SO_PASSPIDFD)) asked.push(SO_PASSPIDFD);
+  return asked;
 }
 
-function peekAll(file: OpenFile, id: number, type: number, dump: KindDump): Unsupported | undefined {
+function readOffset({ options_ext }: SkOptsEntry): number {
+  const value = options_ext.find(({ option }) => option === SO_PEEK_OFF)?.value;
+  return value === undefined ? NO_OFFSET : new DataView(value.buffer, value.byteOffset).getInt32(0, true);
+}
+
+const NO_OFFSET = -1;
+
+/** Room for a peek, shared by all sockets of a dump: clearing it for each would take longer than the peek. */
+const roomOf = (dump: KindDump): { bytes: Uint8Array } =>
+  dump.state('unix queues', () => ({ bytes: new Uint8Array(ROOM_MIN) }));
+
+/** The usual case: a stream of nothing but bytes is seen by one look. */
+function dumpStream({ file, id, socket }: QueueOwner, dump: KindDump): boolean {
+  const { type, receiveQueue, peer } = socket;
+  const room = roomOf(dump).bytes;
+  if (type !== SOCK_STREAM || peer === 0 || receiveQueue >= room.length) return false;
+  const { result, control } = peek(file.localFd, room);
+  if (result === receiveQueue && control.length === 0) {
+    const message = { id_for: id, length: result, scm: [] };
+    dump.addData('sk-queues', { message, payload: room.slice(0, result) });
+    return true;
+  }
+  for (const right of rightsIn(control)) close(right);
+  return false;
+}
+
+function setOption(fd: number, option: number, value: number): void {
+  check('setsockopt', syscall(SYS.setsockopt, fd, SOL_SOCKET, option, Int32Array.of(value), 4), `option ${option}`);
+}
+
+/** More empty messages than this at the end of a socket that is shut down are taken for its end of file. */
+const EMPTY_MAX = 3;
+
+function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported | undefined {
+  const { type, peer } = socket;
+  const isStream = type === SOCK_STREAM;
+  const canEnd = isStream || (socket.shutdown & RCV_SHUTDOWN) !== 0;
+  const empty: SkPacketEntry[] = [];
   const fd = file.localFd;
-  let room = new Uint8Array(Math.max(ROOM_MIN, getsockoptInt(fd, SOL_SOCKET, SO_SNDBUF)));
+  const shared = roomOf(dump);
   for (let read = 0; ; ) {
+    const room = shared.bytes;
     const message = peek(fd, room);
-    if (message.result === -ERRNO.EAGAIN) return undefined;
+    if (message.result === -ERRNO.EAGAIN) {
+      // Nothing ends here, so these were messages.
+      for (const entry of canEnd ? [] : empty) dump.addData('sk-queues', { message: entry, payload: NOTHING });
+      return undefined;
+    }
     if (message.result < 0) return { unsupported: `its queue cannot be read (${errnoName(-message.result)})` };
     const { result, flags, control } = message;
-    if ((flags & MSG_TRUNC) !== 0 && type !== SOCK_STREAM) {
+    if ((flags & MSG_TRUNC) !== 0 && !isStream) {
       if (room.length >= ROOM_MAX) return { unsupported: `a message in its queue is longer than ${ROOM_MAX} bytes` };
       for (const right of rightsIn(control)) close(right);
-      room = new Uint8Array(room.length * 4);
-      setPeekOffset(fd, read);
+      shared.bytes = new Uint8Array(room.length * 4);
+      setOption(fd, SO_PEEK_OFF, read);
       continue;
     }
-    const scm = dumpControl(control, flags, file, dump);
-    if ('unsupported' in scm) return scm;
-    // An end of file; an empty datagram looks the same.
-    if (result === 0 && scm.length === 0) return undefined;
+    // What is in flight may be a socket with a queue of its own, which needs the room.
+    const payload = room.slice(0, Math.max(result, 0));
+    const carried = dumpControl(control, flags, file, dump);
+    if ('unsupported' in carried) return carried;
+    const entry: SkPacketEntry = { id_for: id, length: result, ...carried };
+    // The name of a peer that is there comes from the peer.
+    const sender = type === SOCK_DGRAM || peer === 0 ? message.sender : NOTHING;
+    if (sender.length > 0) entry.sender_ext = sender;
+    if (sender.length > 0) sendersOf(dump).push({ object: file.object, name: sender });
+    if (result === 0 && carried.scm.length === 0 && sender.length === 0) {
+      // An end of file, or an empty datagram: what comes next tells.
+      if (isStream || (empty.length === EMPTY_MAX && canEnd)) return undefined;
+      empty.push(entry);
+      continue;
+    }
     read += result;
-    dump.addData('sk-queues', { message: { id_for: id, length: result, scm }, payload: room.slice(0, result) });
-    if (result === 0) return undefined;
+    for (const before of empty.splice(0)) dump.addData('sk-queues', { message: before, payload: NOTHING });
+    dump.addData('sk-queues', { message: entry, payload });
+    if (result === 0 && isStream) return undefined;
   }
 }
+
+const NOTHING = new Uint8Array(0);
+const RCV_SHUTDOWN = 1;
+
+/** The senders of datagrams that have names, with the object that has received them. */
+export const sendersOf = (dump: KindDump): { readonly object: string; readonly name: Uint8Array }[] =>
+  dump.state('unix senders', () => []);
 
 interface Peeked {
   /** Bytes, or −errno. */
   readonly result: number;
   readonly flags: number;
   readonly control: Uint8Array;
+  /** sun_path of the sender; empty when it has none. */
+  readonly sender: Uint8Array;
 }
 
 const controlRoom = new Uint8Array(CONTROL_BYTES);
+const nameRoom = new Uint8Array(128);
+const FAMILY_BYTES = 2;
 
 function peek(fd: number, room: Uint8Array): Peeked {
   const vector = BigUint64Array.of(BigInt(addressOf(room)), BigInt(room.length));
   const header = new Uint8Array(MSGHDR_BYTES);
   const view = new DataView(header.buffer);
+  view.setBigUint64(0, BigInt(addressOf(nameRoom)), true);
+  view.setUint32(8, nameRoom.length, true);
   view.setBigUint64(16, BigInt(addressOf(vector)), true);
   view.setBigUint64(24, 1n, true);
   view.setBigUint64(32, BigInt(addressOf(controlRoom)), true);
   view.setBigUint64(40, BigInt(CONTROL_BYTES), true);
   const result = syscall(SYS.recvmsg, fd, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
   const used = result < 0 ? 0 : Number(view.getBigUint64(40, true));
+  const nameBytes = result < 0 ? 0 : view.getUint32(8, true);
   // The array must stay alive until the kernel has used its address.
   const isAlive = vector.length === 2;
-  return { result, flags: isAlive ? view.getInt32(48, true) : 0, control: controlRoom.slice(0, used) };
+  return {
+    result,
+    flags: isAlive ? view.getInt32(48, true) : 0,
+    control: controlRoom.slice(0, used),
+    sender: nameRoom.slice(FAMILY_BYTES, nameBytes),
+  };
 }
 
 /** Control messages: level, type and payload each. */
@@ -112,17 +217,30 @@ function rightsIn(control: Uint8Array): number[] {
   return fds;
 }
 
-function dumpControl(control: Uint8Array, flags: number, file: OpenFile, dump: KindDump): ScmEntry[] | Unsupported {
+type Carried = Pick<SkPacketEntry, 'scm' | 'creds_ext'>;
+
+/** What else may be in control messages: times of receipt, which are new after a restore anyway. */
+const TIMES: readonly number[] = [29, 35, 37, 63, 64, 65];
+
+function dumpControl(control: Uint8Array, flags: number, file: OpenFile, dump: KindDump): Carried | Unsupported {
   const fds = rightsIn(control);
-  const isOther = [...controlMessages(control)].some(({ level, type }) => level !== SOL_SOCKET || type !== SCM_RIGHTS);
-  if (isOther || (flags & MSG_CTRUNC) !== 0) {
+  const creds = credentialsIn(control);
+  const isOther = [...controlMessages(control)].some(
+    ({ level, type }) =>
+      level !== SOL_SOCKET || (type !== SCM_RIGHTS && type !== SCM_CREDENTIALS && !TIMES.includes(type)),
+  );
+  const isDead = creds !== undefined && creds.pid !== 0 && !dump.hasTask(creds.pid);
+  if (isOther || isDead || (flags & MSG_CTRUNC) !== 0) {
     for (const fd of fds) close(fd);
     return {
-      unsupported: 'messages in its queue carry credentials or times of their senders, which the image cannot hold',
+      unsupported: isDead
+        ? `a message in its queue has credentials of task ${creds.pid}, which is not in the tree`
+        : 'messages in its queue carry something else than descriptors and credentials',
       remedy: 'dump when the messages have been received',
     };
   }
-  if (fds.length === 0) return [];
+  const creds_ext = creds === undefined || creds.pid === 0 ? {} : { creds_ext: creds };
+  if (fds.length === 0) return { scm: [], ...creds_ext };
   const rights = fds.map((fd) => dump.registerInFlight(file.task, fd));
   if (!rights.every((right) => right !== undefined)) {
     return {
@@ -130,7 +248,16 @@ function dumpControl(control: Uint8Array, flags: number, file: OpenFile, dump: K
       remedy: 'dump when the message has been received',
     };
   }
-  return [{ type: SCM_RIGHTS, rights }];
+  return { scm: [{ type: SCM_RIGHTS, rights }], ...creds_ext };
+}
+
+/** struct ucred; pid 0 when the sender gave none. */
+function credentialsIn(control: Uint8Array): SkUcredExt | undefined {
+  for (const { level, type, payload } of controlMessages(control)) {
+    if (level !== SOL_SOCKET || type !== SCM_CREDENTIALS || payload.byteLength < 12) continue;
+    return { pid: payload.getInt32(0, true), uid: payload.getUint32(4, true), gid: payload.getUint32(8, true) };
+  }
+  return undefined;
 }
 
 /** A message of the image. */

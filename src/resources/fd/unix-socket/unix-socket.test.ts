@@ -5,7 +5,7 @@ import { SOCK_DGRAM, SOCK_STREAM } from '../../../linux/abi/socket.ts';
 import { noOwner } from '../fd-table/open-file.ts';
 import { noOptions, peersFirst } from './dump-peers.ts';
 import { nameKey, UnixLinks } from './links.ts';
-import { fullPath, isPath, pathText, showName, socketAddress } from './name.ts';
+import { fullPath, isPath, movedPath, pathText, showName, socketAddress } from './name.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -46,6 +46,21 @@ describe('names', () => {
     expect(isPath(named('\0a\0b'))).toBe(false);
     expect(showName(named('\0a\0b'))).toBe('@a@b');
     expect(showName(NOTHING)).toBe('no name');
+  });
+});
+
+describe('groups', () => {
+  test('a socket is made with those whose messages wait in it', () => {
+    const datagram = (ino: number, name: string) => socket(ino, { type: SOCK_DGRAM, name: named(name) });
+    const [receiver, sender, other] = [datagram(1, '/r\0'), datagram(2, '\0s'), datagram(3, '\0t')];
+    const links = new UnixLinks([receiver, sender, other], ({ ino }) => (ino === 1 ? [named('\0s')] : []));
+    expect(links.groupOf(sender.id)).toBe(links.groupOf(receiver.id));
+    expect(links.groupOf(other.id)).not.toBe(links.groupOf(receiver.id));
+  });
+
+  test('a renamed file has a path of its own', () => {
+    expect(movedPath({ moved_ext: named('/run/ready') })).toBe('/run/ready');
+    expect(movedPath({})).toBeUndefined();
   });
 });
 

@@ -5,18 +5,21 @@
  * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd). The connection to criu
  * itself, of a program that asks to be dumped (RPC), comes back with the answer in it.
  *
- * Lost, because the image has no place for it: sender names of queued datagrams, SO_PEEK_OFF, and SO_PEERCRED, which
- * names the task that makes the socket again.
+ * Lost: the pid in SO_PEERCRED and the groups in SO_PEERGROUPS, which are those of the task that makes the socket again
+ * (user and group are kept); times of receipt; credentials of messages that nobody has asked for (SO_PASSCRED); a message
+ * without bytes that was looked at (MSG_PEEK) before.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { AF_UNIX, SO_DOMAIN, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
-import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../../../linux/abi/socket.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { readSocketOptions } from '../socket-options/socket-options.ts';
+import { findForeign } from '../socket-options/network-namespace.ts';
+import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
 import { dumpPeers, peersOf } from './dump-peers.ts';
@@ -30,14 +33,13 @@ import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts
 export const unixSocket: FileKind = {
   type: FdTypes.UNIXSK,
 
-  recognise: (file) =>
-    (file.stat.st_mode & S_IFMT) === S_IFSOCK &&
-    file.fd >= 0 &&
-    tryGetsockoptInt(file.localFd, SOL_SOCKET, SO_DOMAIN) === AF_UNIX,
+  recognise: (file) => (file.stat.st_mode & S_IFMT) === S_IFSOCK && file.fd >= 0 && file.socketFamily === AF_UNIX,
 
   dump(file, id, dump) {
     const socket = kernelSockets(dump).get(file.stat.st_ino);
-    if (socket === undefined) return { unsupported: 'it belongs to another network namespace than criu' };
+    if (socket === undefined) {
+      return findForeign(file.localFd, dump) ?? { unsupported: 'the kernel does not list it (unix_diag)' };
+    }
     const usk = describeSocket(file, id, socket, dump);
     if ('unsupported' in usk) {
       peersOf(dump).failed.add(socket.ino);
@@ -84,7 +86,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   const opts = readSocketOptions(file.localFd, { family: AF_UNIX, type, proto: 0 }, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
-    const problem = socket.receiveQueue === 0 ? undefined : dumpQueue(file, id, type, dump);
+    const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket, opts }, dump) : undefined;
     if (problem !== undefined) return problem;
   }
   const shutdown = SHUTDOWN[socket.shutdown & 3];
@@ -101,12 +103,28 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     fown: file.fown,
     opts,
     name,
+    ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
     ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
     ns_id: NETWORK_ID,
   };
+}
+
+const POLLIN = 1;
+
+/** Whether something waits in it. A datagram without bytes does not count in what unix_diag shows. */
+function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
+  if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
+  const pollfd = Int32Array.of(localFd, POLLIN);
+  return syscall(SYS.poll, pollfd, 1, 0) > 0 && (((pollfd[1] ?? 0) >> 16) & POLLIN) !== 0;
+}
+
+/** Nothing when it is root, by whom a restore is done. */
+function describePeer(dump: KindDump, type: number): Pick<UnixSkEntry, 'peer_cred_ext'> {
+  const peer = peerCredentials(dump, type);
+  return peer.uid === 0 && peer.gid === 0 ? {} : { peer_cred_ext: peer };
 }
 
 /** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */

@@ -1,0 +1,98 @@
+/**
+ * What the controller does for the TCP connections of a restored tree: the network is locked while they are made, and when
+ * all tasks are complete they begin to speak again. Nothing can fail then any more, and that is just as well: what the
+ * other sides are told cannot be taken back.
+ */
+
+import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
+import { ERRNO } from '../../../linux/abi/errno.ts';
+import { close } from '../../../linux/syscalls/fs.ts';
+import { pidfd_open, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { unlockIptables } from '../../network-lock/iptables.ts';
+import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP } from '../../network-lock/methods.ts';
+import { NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
+import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { RestoreContext } from '../file-kind.ts';
+import { runSteps } from '../run-steps.ts';
+import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
+
+/** Where a task has a connection open. */
+interface Place {
+  readonly pid: number;
+  readonly fd: number;
+}
+
+/** By id of the file; those that are only in flight inside of UNIX sockets have none. */
+function placesOf(context: RestoreContext): ReadonlyMap<number, Place> {
+  return context.state('places of TCP connections', () => {
+    const places = new Map<number, Place>();
+    for (const { pid, fds } of context.tree.tasks) {
+      for (const { id, fd } of fds) {
+        const isk = context.tree.files.get(id)?.isk;
+        if (isk !== undefined && isConnection(isk) && !places.has(id)) places.set(id, { pid, fd });
+      }
+    }
+    return places;
+  });
+}
+
+/** Whether the controller can reach it when the tasks are complete. */
+export const isWithinReach = ({ id }: InetSkEntry, context: RestoreContext) => placesOf(context).has(id);
+
+const connectionsOf = ({ tree, options }: RestoreContext): InetSkEntry[] =>
+  options.tcpClose === true
+    ? []
+    : [...tree.files.values()].flatMap(({ isk }) => (isk !== undefined && isConnection(isk) ? [isk] : []));
+
+/** The lock that this restore has made, because that of the dump is not there any more. */
+const ownLock = (context: RestoreContext): { lock?: NetworkLock | undefined } =>
+  context.state('network lock', () => ({}));
+
+const methodOf = ({ tree }: RestoreContext) => tree.inventory.network_lock_method ?? NETWORK_LOCK_IPTABLES;
+/** As CRIU: images from before there were run ids have the pid of the root. */
+const runIdOf = ({ tree }: RestoreContext) => tree.inventory.dump_criu_run_id ?? `${tree.root.pid}`;
+
+/** Sees to it that the network is locked, also after a reboot or on another host. */
+export function lockNetwork(context: RestoreContext): void {
+  const connections = connectionsOf(context);
+  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP) return;
+  const lock = NetworkLock.tryMake(runIdOf(context));
+  // It is there, or there can be none.
+  if (typeof lock === 'number') return;
+  ownLock(context).lock = lock;
+  lock.tryAdd(connections);
+}
+
+/** A restore that failed leaves the network as it was: locked by the dump, or not. */
+export function releaseNetwork(context: RestoreContext): void {
+  ownLock(context).lock?.release();
+  ownLock(context).lock = undefined;
+}
+
+/** Other sides may have reset a connection meanwhile: the program is told when it uses it. */
+const LOST = [ERRNO.EPIPE, ERRNO.ECONNRESET, ERRNO.ENOTCONN, ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH];
+
+/** Unlocks the network, and lets all connections speak. Throws CriuError. */
+export function resumeConnections(context: RestoreContext): void {
+  const connections = connectionsOf(context);
+  if (connections.length === 0) return;
+  if (methodOf(context) === NETWORK_LOCK_IPTABLES) unlockIptables(connections);
+  if (ownLock(context).lock !== undefined) releaseNetwork(context);
+  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(runIdOf(context));
+  const pidfds = new Map<number, number>();
+  try {
+    for (const entry of connections) {
+      const place = placesOf(context).get(entry.id);
+      if (place === undefined) continue;
+      const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
+      pidfds.set(place.pid, pidfd);
+      const fd = tryPidfdGetfd(pidfd, place.fd);
+      const table = new FdTablePlan(fd);
+      finishConnection(table, fd, entry, nameOf(entry), context);
+      runSteps(table.take(), nameOf(entry), LOST);
+      close(fd);
+    }
+  } finally {
+    for (const pidfd of pidfds.values()) close(pidfd);
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Undoes the lock of a CRIU that was told nothing else: two rules of iptables or ip6tables for each connection. Where the
+ * rules are is the secret of that program, so it has to take them away again.
+ */
+import { AF_INET } from '../../linux/abi/socket.ts';
+import { formatAddress, isMapped } from '../fd/inet-socket/address.ts';
+import { type LockedEnds, UNLOCKED_MARK } from './network-lock.ts';
+
+/** Input for iptables-restore and ip6tables-restore; undefined when there is nothing to do. Pure. */
+export function describeUnlock(connections: readonly LockedEnds[]): { v4?: string; v6?: string } {
+  const lines = { v4: [] as string[], v6: [] as string[] };
+  for (const { family, src_addr, src_port, dst_addr, dst_port } of connections) {
+    const isV4 = family === AF_INET || isMapped(dst_addr);
+    const text = (words: readonly number[]) =>
+      formatAddress(isV4 ? AF_INET : family, { port: 0, words: isV4 ? words.slice(-1) : words }).replace(
+        /^\[|\]?:0$/g,
+        '',
+      );
+    const [own, other] = [text(src_addr), text(dst_addr)];
+    const rule = (chain: string, from: string, sport: number, to: string, dport: number) =>
+      `-D ${chain} -p tcp -m mark ! --mark ${UNLOCKED_MARK} -s ${from} --sport ${sport} -d ${to} --dport ${dport} -j DROP`;
+    lines[isV4 ? 'v4' : 'v6'].push(
+      rule('INPUT', other, dst_port, own, src_port),
+      rule('OUTPUT', own, src_port, other, dst_port),
+    );
+  }
+  const script = (rules: string[]) => ['*filter', ...rules, 'COMMIT', ''].join('\n');
+  return {
+    ...(lines.v4.length > 0 ? { v4: script(lines.v4) } : {}),
+    ...(lines.v6.length > 0 ? { v6: script(lines.v6) } : {}),
+  };
+}
+
+/** After a reboot the rules are gone, and the program fails: that is no reason to give up. */
+export function unlockIptables(connections: readonly LockedEnds[]): void {
+  const { v4, v6 } = describeUnlock(connections);
+  for (const [program, input] of [
+    ['iptables-restore', v4],
+    ['ip6tables-restore', v6],
+  ] as const) {
+    if (input === undefined) continue;
+    try {
+      Bun.spawnSync([program, '-w', '--noflush'], { stdin: Buffer.from(input), stdout: 'ignore', stderr: 'ignore' });
+    } catch {
+      // It is not installed: then it has not made the rules here.
+    }
+  }
+}

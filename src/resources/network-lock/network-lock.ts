@@ -1,0 +1,196 @@
+/**
+ * The network lock: packets of the TCP connections of a tree are dropped from the dump to the restore, or the kernel would
+ * tell the other sides that nobody is there. One nf_tables table for each dump, named as CRIU names it (inet CRIU-RUNID,
+ * the run id is in the inventory), so that either restores what the other has dumped.
+ *
+ * During a dump the table belongs to our socket: when criu is killed, it goes away, and the connections go on. When the
+ * tree is gone for good, one transaction puts a lasting table in its place.
+ *
+ * Packets with CRIU's mark pass: those that a restore makes itself.
+ */
+
+import { AF_INET } from '../../linux/abi/socket.ts';
+import * as NFT from '../../netlink/nf-tables.ts';
+import { isMapped } from '../fd/inet-socket/address.ts';
+
+/** One side of a connection, with addresses as images have them. */
+export interface LockedEnds {
+  readonly family: number;
+  readonly src_port: number;
+  readonly dst_port: number;
+  readonly src_addr: readonly number[];
+  readonly dst_addr: readonly number[];
+}
+
+/** SO_MARK of packets that pass (CRIU: SOCCR_MARK). */
+export const UNLOCKED_MARK = 0xc114;
+
+/** CRIU has room for 31 characters of "inet CRIU-RUNID" (criu/netfilter.c nftables_get_table()). */
+const RUN_ID_LENGTH = 21;
+export const tableName = (runId: string) => `CRIU-${runId.slice(0, RUN_ID_LENGTH)}`;
+
+/** A name for a run, so short that all of it is in the name of the table. `uuid` is random. */
+export const shortRunId = (uuid: string) => uuid.slice(0, RUN_ID_LENGTH);
+
+const IPPROTO_TCP = 6;
+const PORT_BYTES = 2;
+/** Types of the program nft: ipv4_addr 7, ipv6_addr 8, inet_service 13, six bits each. */
+const typeOf = (address: number) => (address << 18) | (13 << 12) | (address << 6) | 13;
+
+interface Family {
+  readonly set: string;
+  readonly id: number;
+  readonly nfproto: number;
+  readonly type: number;
+  readonly addressBytes: number;
+  /** Offsets of source and destination in the IP header. */
+  readonly source: number;
+  readonly destination: number;
+}
+
+const V4: Family = {
+  set: 'conns4',
+  id: 1,
+  nfproto: NFT.NFPROTO_IPV4,
+  type: typeOf(7),
+  addressBytes: 4,
+  source: 12,
+  destination: 16,
+};
+const V6: Family = {
+  set: 'conns6',
+  id: 2,
+  nfproto: NFT.NFPROTO_IPV6,
+  type: typeOf(8),
+  addressBytes: 16,
+  source: 8,
+  destination: 24,
+};
+
+const CHAINS = [
+  ['output', NFT.NF_INET_LOCAL_OUT],
+  ['input', NFT.NF_INET_LOCAL_IN],
+] as const;
+
+/** The messages that make the table: nothing is dropped yet. Pure. */
+export function describeTable(table: string, flags: number): Uint8Array[] {
+  const accept = [
+    NFT.loadMeta(NFT.NFT_META_MARK, NFT.NFT_REG32_00),
+    NFT.mustEqual(NFT.NFT_REG32_00, new Uint8Array(Uint32Array.of(UNLOCKED_MARK).buffer)),
+    NFT.verdict('accept'),
+  ];
+  return [
+    NFT.newTable(table, flags),
+    ...[V4, V6].map(({ set, id, type, addressBytes }) => NFT.newSet(table, set, id, type, 2 * (addressBytes + 4))),
+    ...CHAINS.flatMap(([chain, hook]) => [
+      NFT.newFilterChain(table, chain, hook),
+      NFT.newRule(table, chain, accept),
+      NFT.newRule(table, chain, dropping(V4)),
+      NFT.newRule(table, chain, dropping(V6)),
+    ]),
+  ];
+}
+
+/** The messages that add connections to it. Pure. */
+export function describeConnections(table: string, connections: readonly LockedEnds[]): Uint8Array[] {
+  const { v4, v6 } = keysOf(connections);
+  return [...NFT.newElements(table, V4.set, v4), ...NFT.newElements(table, V6.set, v6)];
+}
+
+/** Source address, source port, destination address, destination port, each from a register on, in that order. */
+function dropping({ set, id, nfproto, addressBytes, source, destination }: Family): Uint8Array[] {
+  const first = NFT.NFT_REG32_00;
+  const half = addressBytes / 4 + 1;
+  return [
+    NFT.loadMeta(NFT.NFT_META_NFPROTO, first),
+    NFT.mustEqual(first, Uint8Array.of(nfproto)),
+    NFT.loadMeta(NFT.NFT_META_L4PROTO, first),
+    NFT.mustEqual(first, Uint8Array.of(IPPROTO_TCP)),
+    NFT.loadHeader('network', source, addressBytes, first),
+    NFT.loadHeader('transport', 0, PORT_BYTES, first + half - 1),
+    NFT.loadHeader('network', destination, addressBytes, first + half),
+    NFT.loadHeader('transport', PORT_BYTES, PORT_BYTES, first + 2 * half - 1),
+    NFT.mustBeIn(set, id, first),
+    NFT.verdict('drop'),
+  ];
+}
+
+/** Both directions of each connection, each once: both ends may be in the tree. */
+function keysOf(connections: readonly LockedEnds[]): { v4: Uint8Array[]; v6: Uint8Array[] } {
+  const [v4, v6] = [new Map<string, Uint8Array>(), new Map<string, Uint8Array>()];
+  for (const { family, src_addr, src_port, dst_addr, dst_port } of connections) {
+    const isV4 = family === AF_INET || isMapped(dst_addr);
+    const [source, destination] = [src_addr, dst_addr].map((words) =>
+      isV4 ? words.slice(family === AF_INET ? 0 : 3) : words,
+    );
+    for (const key of [
+      keyOf(source ?? [], src_port, destination ?? [], dst_port),
+      keyOf(destination ?? [], dst_port, source ?? [], src_port),
+    ]) {
+      (isV4 ? v4 : v6).set(key.join(), key);
+    }
+  }
+  return { v4: [...v4.values()], v6: [...v6.values()] };
+}
+
+function keyOf(source: readonly number[], sport: number, destination: readonly number[], dport: number): Uint8Array {
+  const port = (value: number) => Uint8Array.of(value >>> 8, value, 0, 0);
+  const address = (words: readonly number[]) => new Uint8Array(Uint32Array.from(words).buffer);
+  return Buffer.concat([address(source), port(sport), address(destination), port(dport)]);
+}
+
+/** A lock that ends with us, unless it is made to last. */
+export class NetworkLock {
+  readonly #socket: NFT.NfTables;
+  readonly #table: string;
+  readonly #connections: LockedEnds[] = [];
+
+  private constructor(socket: NFT.NfTables, table: string) {
+    this.#socket = socket;
+    this.#table = table;
+  }
+
+  /** An empty one; to make it takes longer than to fill it. −errno when it cannot be made; −EEXIST: it is there. */
+  static tryMake(runId: string): NetworkLock | number {
+    const socket = NFT.NfTables.tryOpen();
+    if (typeof socket === 'number') return socket;
+    const table = tableName(runId);
+    const result = socket.tryCommit(describeTable(table, NFT.NFT_TABLE_F_OWNER));
+    if (result === 0) return new NetworkLock(socket, table);
+    socket.close();
+    return result;
+  }
+
+  /** From now on their packets are dropped, those of all of them at once: 0 or −errno. */
+  tryAdd(connections: readonly LockedEnds[]): number {
+    this.#connections.push(...connections);
+    return this.#socket.tryCommit(describeConnections(this.#table, connections));
+  }
+
+  get isUsed(): boolean {
+    return this.#connections.length > 0;
+  }
+
+  /** Lets it outlive us, without a moment in between: 0 or −errno. */
+  tryPersist(): number {
+    return this.#socket.tryCommit([
+      NFT.deleteTable(this.#table),
+      ...describeTable(this.#table, 0),
+      ...describeConnections(this.#table, this.#connections),
+    ]);
+  }
+
+  /** Ends it, unless it was made to last. */
+  release(): void {
+    this.#socket.close();
+  }
+}
+
+/** Takes away the lock of a dump: 0 or −errno; −ENOENT when there is none. */
+export function tryUnlock(runId: string): number {
+  const socket = NFT.NfTables.tryOpen();
+  if (typeof socket === 'number') return socket;
+  const result = socket.tryCommit([NFT.deleteTable(tableName(runId))]);
+  socket.close();
+  return result;
+}
