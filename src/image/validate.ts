@@ -74,7 +74,7 @@ const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
   [FdTypes.PIDFD]: 'pidfd',
 };
 
-/** Each entry of files.img must hold what its type says. */
+/** Each entry of files.img must hold what its type says, and by the same id. */
 function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   for (const file of files.values()) {
@@ -83,6 +83,9 @@ function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorField
     if (field === undefined) problems.push({ object, action: `the type ${typeText(file.type)} is not one of a file` });
     else if (file[field] === undefined) {
       problems.push({ object, action: `it is of type ${typeText(file.type)}, but the field ${field} is missing` });
+    } else {
+      const { id } = file[field] as { readonly id?: number };
+      if (id !== undefined && id !== file.id) problems.push({ object, action: `its field ${field} is of file ${id}` });
     }
   }
   return problems;
