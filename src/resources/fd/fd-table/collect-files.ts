@@ -179,7 +179,7 @@ export class FilesDump implements KindDump {
     };
   }
 
-  /** Writes files.img, fdinfo images and what the kinds have. The tree must still be frozen. */
+  /** Writes files.img, fdinfo images and what the kinds have. */
   write(images: ImageDir): void {
     for (const [filesId, entries] of this.fdinfo) images.write('fdinfo', filesId, entries);
     images.write('files', undefined, this.files);
@@ -190,6 +190,10 @@ export class FilesDump implements KindDump {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
+  }
+
+  /** Writes what is copied from files. The tree must still be frozen. */
+  writeContents(images: ImageDir): void {
     for (const write of this.#images) write(images);
   }
 
@@ -319,9 +323,8 @@ export class FilesDump implements KindDump {
   }
 
   #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
-    let file: InspectedFile | number | undefined;
     try {
-      file = probe.inspect(fd);
+      const file = probe.inspect(fd);
       if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
       return this.#fail({
         object: `fd ${fd} of ${task.label}`,
@@ -331,8 +334,6 @@ export class FilesDump implements KindDump {
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
-    } finally {
-      if (typeof file === 'object') close(file.localFd);
     }
   }
 

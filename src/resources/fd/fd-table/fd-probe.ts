@@ -1,9 +1,8 @@
 /**
  * Looking at the descriptors of a task, one after the other. Each takes nine system calls; one program makes them all.
+ * The first of them closes the descriptor before.
  */
-
-import type { Place } from '../../../agent/program.ts';
-import { Program, type Result } from '../../../agent/program.ts';
+import { type Place, Program, type Result } from '../../../agent/program.ts';
 import { byteString } from '../../../base/bytes.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
@@ -26,7 +25,7 @@ export class FdProbe {
   readonly #links: Folder;
   readonly #calls: OwnCalls;
   readonly #results: Readonly<Record<'fetched' | 'read' | 'link' | 'signal' | 'owner' | 'stat', Result>>;
-  readonly #at: Readonly<Record<'fd' | 'name' | 'fdinfo' | 'stat' | 'link' | 'owner', number>>;
+  readonly #at: Readonly<Record<'last' | 'fd' | 'name' | 'fdinfo' | 'stat' | 'link' | 'owner', number>>;
 
   constructor(task: FrozenTask) {
     this.#task = task;
@@ -34,6 +33,7 @@ export class FdProbe {
     this.#links = new Folder(`/proc/${task.pid}/fd`);
     const program = new Program();
     const places = {
+      last: program.words(-1),
       fd: program.words(0),
       name: program.reserve(NAME_BYTES),
       fdinfo: program.reserve(FDINFO_BYTES),
@@ -41,6 +41,7 @@ export class FdProbe {
       link: program.reserve(LINK_BYTES),
       owner: program.reserve(8),
     };
+    program.call(SYS.close, program.wordAt(places.last));
     const fetched = program.call(SYS.pidfd_getfd, task.pidfd, program.wordAt(places.fd), 0);
     const opened = program.call(SYS.openat, this.#fdinfo.fd, places.name, O_RDONLY | O_CLOEXEC, 0);
     const read = program.call(SYS.read, opened, places.fdinfo, FDINFO_BYTES);
@@ -53,6 +54,7 @@ export class FdProbe {
     this.#calls = new OwnCalls(program);
     const at = (place: Place) => this.#calls.offsetOf(place);
     this.#at = {
+      last: at(places.last),
       fd: at(places.fd),
       name: at(places.name),
       fdinfo: at(places.fdinfo),
@@ -62,7 +64,7 @@ export class FdProbe {
     };
   }
 
-  /** What is behind descriptor `fd`; the caller closes its `localFd`. −errno when it cannot be fetched. */
+  /** What is behind descriptor `fd`, until the next one is inspected; −errno when it cannot be fetched. */
   inspect(fd: number): InspectedFile | number {
     const calls = this.#calls;
     calls.view.setInt32(this.#at.fd, fd, true);
@@ -71,22 +73,18 @@ export class FdProbe {
     calls.run();
     const { fetched, read, link, stat } = this.#results;
     const localFd = calls.result(fetched);
+    calls.view.setInt32(this.#at.last, localFd, true);
     if (localFd < 0) return localFd;
-    try {
-      const path = `/proc/${this.#task.pid}/fd/${fd}`;
-      this.#check('fstat', stat, path);
-      const fdinfoBytes = this.#check('read', read, `/proc/${this.#task.pid}/fdinfo/${fd}`);
-      const linkBytes = this.#check('readlink', link, path);
-      return new InspectedFile(this.#task, fd, localFd, `fd ${fd}`, {
-        fdinfo: this.#fdinfoText(fd, fdinfoBytes),
-        stat: parseStat(calls.view, this.#at.stat),
-        link: byteString(calls.block.subarray(this.#at.link, this.#at.link + linkBytes)),
-        owner: this.#owner(localFd),
-      });
-    } catch (error) {
-      close(localFd);
-      throw error;
-    }
+    const path = `/proc/${this.#task.pid}/fd/${fd}`;
+    this.#check('fstat', stat, path);
+    const fdinfoBytes = this.#check('read', read, `/proc/${this.#task.pid}/fdinfo/${fd}`);
+    const linkBytes = this.#check('readlink', link, path);
+    return new InspectedFile(this.#task, fd, localFd, `fd ${fd}`, {
+      fdinfo: this.#fdinfoText(fd, fdinfoBytes),
+      stat: parseStat(calls.view, this.#at.stat),
+      link: byteString(calls.block.subarray(this.#at.link, this.#at.link + linkBytes)),
+      owner: this.#owner(localFd),
+    });
   }
 
   #check(name: string, result: Result, path: string): number {
@@ -114,6 +112,8 @@ export class FdProbe {
   }
 
   [Symbol.dispose](): void {
+    const last = this.#calls.view.getInt32(this.#at.last, true);
+    if (last >= 0) close(last);
     this.#fdinfo[Symbol.dispose]();
     this.#links[Symbol.dispose]();
   }
