@@ -12,6 +12,8 @@ import { COMMANDS, type CommandName } from '../src/options/commands.ts';
 import { FEATURE_NAMES } from '../src/options/feature-names.ts';
 import type { OptionSpec } from '../src/options/option-spec.ts';
 import { OPTION_TABLE } from '../src/options/option-table.ts';
+import { CRIT_MAN_PAGE, generateCritMan } from './generate-crit-man.ts';
+import { code, fill, paragraph, roff, section, tagged } from './roff.ts';
 
 export const MAN_PAGE = resolve(import.meta.dir, '../docs/criu.8');
 
@@ -35,7 +37,13 @@ export function generateMan(): string {
       'EXAMPLES',
       EXAMPLES.flatMap(([text, command]) => [...paragraph(text), ...code(command)]),
     ),
-    ...section('SEE ALSO', ['.BR ptrace (2),', '.BR namespaces (7),', '.BR proc (5),', '.BR userfaultfd (2)']),
+    ...section('SEE ALSO', [
+      '.BR crit (1),',
+      '.BR ptrace (2),',
+      '.BR namespaces (7),',
+      '.BR proc (5),',
+      '.BR userfaultfd (2)',
+    ]),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -190,34 +198,8 @@ function configurationLines(): string[] {
   return [...paragraph(order), ...paragraph(syntax), ...code(example.join('\n'))];
 }
 
-function section(title: string, body: readonly string[]): string[] {
-  return [`.SH ${title.includes(' ') ? `"${title}"` : title}`, ...body];
-}
-
-function paragraph(text: string): string[] {
-  return ['.PP', ...fill(text)];
-}
-
-function tagged(items: readonly (readonly [string, string])[]): string[] {
-  return items.flatMap(([tag, text]) => ['.TP', `.B ${roff(tag)}`, ...fill(text)]);
-}
-
-function code(text: string): string[] {
-  return ['.PP', '.RS 4', '.nf', ...text.split('\n').map(roff), '.fi', '.RE'];
-}
-
-/** One sentence a line, as roff likes it for spacing and diffs. */
-function fill(text: string): string[] {
-  return text.split(/(?<=[.!?]) (?=[A-Z"])/).map(roff);
-}
-
-/** Backslashes and dashes are special everywhere, dots and quotes at the start of a line (man 7 groff_char). */
-function roff(text: string): string {
-  const body = text.replaceAll('\\', '\\e').replaceAll('-', '\\-').replaceAll('~', '\\(ti').replaceAll('^', '\\(ha');
-  return /^[.']/.test(body) ? `\\&${body}` : body;
-}
-
 if (import.meta.main) {
   writeFileSync(MAN_PAGE, generateMan());
-  console.log(`wrote ${MAN_PAGE}`);
+  writeFileSync(CRIT_MAN_PAGE, generateCritMan());
+  console.log(`wrote ${MAN_PAGE} and ${CRIT_MAN_PAGE}`);
 }

@@ -32,18 +32,19 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
+import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
-import { pendingTrapProblems } from '../resources/signals/signal-queues.ts';
+import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
-import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
+import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
-import { chooseTwins } from './twin-policy.ts';
+import { type Candidate, chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
@@ -111,7 +112,7 @@ function takeTree(
   const problems: CriuErrorFields[] = [
     ...sessionProblems(tree, options),
     ...findCompatProblems(tree.tasks),
-    ...pendingTrapProblems(tree.tasks),
+    ...findPendingTraps(tree.tasks),
   ];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
@@ -125,12 +126,14 @@ function takeTree(
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
-  const withTwin = twins === undefined ? new Set() : chooseTwins(dumped, log);
+  const base = findBase(dumped, images, log);
+  const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
+  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
   const memory = new MemoryDump(images, twins, options.onProgress);
-  memory.take(dumped, sharedObjects(files, segments));
+  memory.take(pages, base, sharedObjects(files, segments));
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   dumped.forEach((one, i) => {
@@ -156,6 +159,28 @@ function takeTree(
     writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
+}
+
+/** The folder for pages that tasks share, beside the other images. */
+const BASE_FOLDER = 'base';
+
+/** Pages that tasks share, and where they are to go; undefined when they are not worth it. */
+function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger): Base | undefined {
+  if (dumped.length < 2) return undefined;
+  const shared = findSharedPages(dumped.map(({ task, runs }) => ({ pid: task.pid, runs })));
+  const folder = shared === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
+  if (shared === undefined || folder === undefined) return undefined;
+  log.debug(`pages that tasks share are written once, to ${folder.path}`);
+  return { ...shared, images: folder };
+}
+
+/** What is copied from each task: its own pages, and those of the base that it is to give. */
+function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
+  return pages.map(({ task, runs, hasAio }) => ({
+    task,
+    hasAio,
+    runs: [...runs.filter(({ isInBase }) => !isInBase), ...base.filter(({ pid }) => pid === task.pid)],
+  }));
 }
 
 function writeInventory(images: ImageDir, namespaces: NamespaceNumbers, options: DumpOptions): void {

@@ -87,7 +87,7 @@ describe('encoding', () => {
     fails(
       UtsnsEntry,
       { nodename: 'ж', domainname: '' },
-      'x.img: nodename: "ж" is not a byte string (chars of 0 to 255)',
+      'x.img: nodename: "ж" is not a byte string (chars of 1 to 255)',
     );
     fails(FdinfoEntry, { id: 1, flags: 0, type: 77, fd: 3 }, 'x.img: type: 77 is not a value of fd_types');
     fails(CriuReq, { type: 1, opts: 3 }, 'x.img: opts: 3 is not a message');
@@ -181,9 +181,15 @@ describe('decoding', () => {
   });
 
   test('reads strings as bytes', () => {
-    const name = Array.from({ length: 256 }, (_, code) => String.fromCharCode(code)).join('');
+    const name = Array.from({ length: 255 }, (_, index) => String.fromCharCode(index + 1)).join('');
     const entry: UtsnsEntry = { nodename: name, domainname: '\xc3\xa9' };
     expect(decode(UtsnsEntry, encode(UtsnsEntry, entry), 'x')).toEqual(entry);
+  });
+
+  test('refuses strings with a zero byte, which CRIU would cut there', () => {
+    expect(() => decode(UtsnsEntry, bytes('0a03610062 1200'), 'x.img')).toThrow(
+      'x.img: nodename: a text has a zero byte in it',
+    );
   });
 
   test('accepts repeated numbers packed and not packed', () => {

@@ -40,7 +40,7 @@ function arbitraryScalar(type: ScalarType, asNumber: boolean): Arbitrary<unknown
       return fc.uint8Array({ maxLength: 20 });
     case 'string':
       return fc.string({
-        unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+        unit: fc.integer({ min: 1, max: 255 }).map((code) => String.fromCharCode(code)),
         maxLength: 90,
       });
     case 'int32':

@@ -133,3 +133,12 @@ test('mappings come from an image of their own when mm has none', () => {
   expect(completeMm(folder, 5, mm).vmas).toHaveLength(1);
   expect(completeMm(folder, 6, mm).vmas).toEqual([]);
 });
+
+test('the name of a FIFO, which had the same number, gets one of its own', () => {
+  const reg = { id: 2, flags: 0, pos: 0n, fown, name: '/tmp/fifo', build_id: [] };
+  const folder = new Folder().add('reg-files', undefined, [reg]).add('fifo', undefined, [{ id: 2, pipe_id: 5 }]);
+  expect(readFiles(folder)).toEqual([
+    { type: 1, id: 3, reg: { ...reg, id: 3 } },
+    { type: 3, id: 2, fifo: { id: 2, pipe_id: 5, regf_id: 3 } },
+  ]);
+});

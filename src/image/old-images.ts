@@ -19,7 +19,26 @@ const FS_EVENT_ON_CHILD = 0x0800_0000;
 
 /** All open files: `files.img`, or else the images of all kinds. */
 export function readFiles(images: ImageReader): FileEntry[] {
-  return images.tryRead('files') ?? readOldFiles(images);
+  return images.tryRead('files') ?? withNumberedNames(readOldFiles(images));
+}
+
+/** The name of a FIFO or a terminal had the number of the file itself; now every entry has a number of its own. */
+function withNumberedNames(files: readonly FileEntry[]): FileEntry[] {
+  const names = new Map(files.flatMap((file) => (file.reg === undefined ? [] : [[file.id, file.reg]])));
+  let last = files.reduce((max, { id }) => Math.max(max, id), 0);
+  const isName = new Set<number>();
+  const numbered = files.flatMap((file): FileEntry[] => {
+    const { id, fifo, tty } = file;
+    const reg = names.get(id);
+    const isNumbered = (fifo ?? tty)?.regf_id !== undefined;
+    if (reg === undefined || isNumbered || (fifo === undefined && tty === undefined)) return [file];
+    isName.add(id);
+    const regf_id = ++last;
+    const name = { type: FdTypes.REG, id: regf_id, reg: { ...reg, id: regf_id } };
+    const named = fifo === undefined ? { tty: { ...tty, regf_id } } : { fifo: { ...fifo, regf_id } };
+    return [name, { ...file, ...named } as FileEntry];
+  });
+  return numbered.filter(({ id, reg }) => reg === undefined || !isName.has(id));
 }
 
 function readOldFiles(images: ImageReader): FileEntry[] {

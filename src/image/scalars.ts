@@ -164,15 +164,21 @@ const bytes: Scalar = {
 
 const string: Scalar = {
   wireType: LENGTH,
-  read: (reader, field) => reader.byteString(field),
-  accepts: (value) => typeof value === 'string' && isByteString(value),
+  read(reader, field) {
+    const text = reader.byteString(field);
+    if (text.includes('\0')) reader.fail(field, 'a text has a zero byte in it');
+    return text;
+  },
+  accepts: (value) => typeof value === 'string' && isCString(value),
   write: (writer, value: string) => writer.byteString(value),
-  expected: 'a byte string (chars of 0 to 255)',
+  expected: 'a byte string (chars of 1 to 255)',
 };
 
-function isByteString(text: string): boolean {
+/** Texts are strings of C in CRIU: what comes behind a zero byte would be lost there. */
+function isCString(text: string): boolean {
   for (let index = 0; index < text.length; index++) {
-    if (text.charCodeAt(index) > 255) return false;
+    const code = text.charCodeAt(index);
+    if (code === 0 || code > 255) return false;
   }
   return true;
 }

@@ -78,7 +78,7 @@ test('all problems are found at once', () => {
 test('what an entry of files.img holds has its id', () => {
   const [, file] = regularFile(3);
   expect(problemsOf({ files: new Map([regularFile(1), regularFile(2), [4, { ...file, id: 4 }]]) })).toEqual([
-    'files.img: file 4: its field reg is of file 3',
+    'files.img: file 4: reg.id is 3',
   ]);
 });
 
@@ -202,4 +202,30 @@ test.each<[string, PagemapEntry[], number | undefined, string[]]>([
 test('pages may be in the parent when there is one', () => {
   const pagemap = { head: { pages_id: 1 }, entries: [pages(0x1000, 1, PE_PARENT)] };
   expect(findPagemapProblems('x', pagemap, { pagesBytes: undefined, hasParent: true })).toEqual([]);
+});
+
+test('a file has its own number inside, and a FIFO the number of a name', () => {
+  const [, file] = regularFile(1);
+  const wrong = { ...file, reg: { ...file.reg, id: 7 } } as FileEntry;
+  const fifo: FileEntry = { type: 3, id: 2, fifo: { id: 2, pipe_id: 5, regf_id: 2 } };
+  const files = new Map([
+    [1, wrong],
+    [2, fifo],
+  ]);
+  expect(
+    findImageProblems({ tasks: [], files }, { hasParent: false, pagesBytes: () => 0 }).map(composeMessage),
+  ).toEqual([
+    'files.img: file 1: reg.id is 7',
+    'files.img: file 2: its name is said to be file 2, which is not a regular file in files.img',
+  ]);
+});
+
+test('descriptors have known flags, and what has a path refers to a file', () => {
+  const pipe: FileEntry = { type: 2, id: 3, pipe: { id: 3, pipe_id: 5, flags: 0, fown: FOWN } };
+  const files = new Map<number, FileEntry>([...IMAGES.files, [3, pipe]]);
+  const fds: FdinfoEntry[] = [{ id: 3, flags: 4, type: 2, fd: 3 }];
+  expect(problemsOf({ files, tasks: [{ ...TASK, fds, fs: { cwd_id: 3, root_id: 2 } }] })).toEqual([
+    'fs-7.img: cwd_id: it refers to file 3, which is of type PIPE',
+    'fdinfo-3.img: fd 3: it has unknown flags (0x4)',
+  ]);
 });

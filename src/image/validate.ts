@@ -11,6 +11,9 @@ import type { Pagemap } from './image-kinds.ts';
 import { findPagemapProblems, findVmaProblems } from './validate-memory.ts';
 import { VMA_EXT_PLUGIN, VMA_FILE_PRIVATE, VMA_FILE_SHARED } from './vma-status.ts';
 
+/** The only flag of a descriptor. */
+const FD_CLOEXEC = 1;
+
 /** The images of one living task. */
 export interface TaskImages {
   readonly pid: number;
@@ -81,22 +84,36 @@ function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorField
     const field = FIELD_OF_TYPE[file.type];
     const object = `files.img: file ${file.id}`;
     if (field === undefined) problems.push({ object, action: `the type ${typeText(file.type)} is not one of a file` });
-    else if (file[field] === undefined) {
-      problems.push({ object, action: `it is of type ${typeText(file.type)}, but the field ${field} is missing` });
-    } else {
-      const { id } = file[field] as { readonly id?: number };
-      if (id !== undefined && id !== file.id) problems.push({ object, action: `its field ${field} is of file ${id}` });
-    }
+    else problems.push(...findContentProblems(file, field, object, files));
   }
   return problems;
+}
+
+function findContentProblems(
+  file: FileEntry,
+  field: keyof FileEntry,
+  object: string,
+  files: ReadonlyMap<number, FileEntry>,
+): CriuErrorFields[] {
+  const content = file[field];
+  if (typeof content !== 'object') {
+    return [{ object, action: `it is of type ${typeText(file.type)}, but the field ${field} is missing` }];
+  }
+  if (content.id !== file.id) return [{ object, action: `${field}.id is ${content.id}` }];
+  // The name of a FIFO is an entry of its own.
+  const nameId = file.fifo?.regf_id;
+  if (nameId === undefined || files.get(nameId)?.reg !== undefined) return [];
+  return [{ object, action: `its name is said to be file ${nameId}, which is not a regular file in files.img` }];
 }
 
 /** The descriptors of a table refer to files of the same type, and none comes twice. */
 function findTableProblems({ fds, ids }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   const seen = new Set<number>();
-  for (const { fd, id, type } of fds) {
+  for (const { fd, id, type, flags } of fds) {
     const object = `fdinfo-${ids.files_id}.img: fd ${fd}`;
+    if ((flags & ~FD_CLOEXEC) !== 0)
+      problems.push({ object, action: `it has unknown flags (0x${flags.toString(16)})` });
     const file = files.get(id);
     if (seen.has(fd)) problems.push({ object, action: 'it is in the table twice' });
     seen.add(fd);
@@ -109,18 +126,22 @@ function findTableProblems({ fds, ids }: TaskImages, files: ReadonlyMap<number, 
   return problems;
 }
 
-/** Executable, mapped files, working and root directory must be in files.img. */
+/** Executable, mapped files, working and root directory must be in files.img, and something that has a path. */
 function findReferenceProblems({ pid, mm, fs }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
-  const check = (object: string, id: number) => {
-    if (!files.has(id)) problems.push(missingFile(object, id));
+  const check = (object: string, id: number, mayBeMemfd: boolean) => {
+    const file = files.get(id);
+    if (file === undefined) problems.push(missingFile(object, id));
+    else if (file.reg === undefined && !(mayBeMemfd && file.memfd !== undefined)) {
+      problems.push({ object, action: `it refers to file ${id}, which is of type ${typeText(file.type)}` });
+    }
   };
-  check(`mm-${pid}.img: exe_file_id`, mm.exe_file_id);
-  check(`fs-${pid}.img: cwd_id`, fs.cwd_id);
-  check(`fs-${pid}.img: root_id`, fs.root_id);
+  check(`mm-${pid}.img: exe_file_id`, mm.exe_file_id, true);
+  check(`fs-${pid}.img: cwd_id`, fs.cwd_id, false);
+  check(`fs-${pid}.img: root_id`, fs.root_id, false);
   for (const { start, shmid, status } of mm.vmas) {
     const isFile = (status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) !== 0 && (status & VMA_EXT_PLUGIN) === 0;
-    if (isFile) check(`mm-${pid}.img: the mapping at ${BigInt(start).toString(16)}`, shmid);
+    if (isFile) check(`mm-${pid}.img: the mapping at ${BigInt(start).toString(16)}`, shmid, true);
   }
   return problems;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { BPF_FUNC_get_current_task } from './abi/bpf-program.ts';
+import { BPF_FUNC_get_current_task } from './abi/bpf.ts';
 import { BpfProgram } from './bpf-assembler.ts';
 
 test('instructions, and jumps to the end', () => {

@@ -115,6 +115,13 @@ describe('images of a tree', () => {
     }
   });
 
+  test('with a task that is its own parent, under a pid that is there twice, are refused', () => {
+    writeTree({}, [10, 0], [10, 10]);
+    expect(() => loadTree(images)).toThrow('the process tree in the images is broken');
+    writeTree({}, [10, 0], [11, 12], [12, 11]);
+    expect(() => loadTree(images)).toThrow('the process tree in the images is broken');
+  });
+
   test('of a task that executes 32-bit code are refused', () => {
     writeTree({ has_empty_images_ext: true }, [10, 0]);
     writeTask(10);

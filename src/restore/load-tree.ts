@@ -65,17 +65,17 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   }
   if (roots.length !== 1)
     problems.push({ object: 'pstree.img', action: `has ${roots.length} root tasks instead of one` });
+  const broken = 'the process tree in the images is broken';
+  // Two tasks with one pid could be each other's children, and the walk would not end.
+  if (problems.length > 0) throw new CriuErrors(broken, problems);
   const ordered: PstreeEntry[] = [];
   const queue = [...roots];
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
     ordered.push(next);
     queue.push(...(children.get(next.pid) ?? []));
   }
-  if (problems.length === 0 && ordered.length !== entries.length) {
-    problems.push({ object: 'pstree.img', action: 'has tasks that are their own ancestors' });
-  }
-  if (problems.length > 0) throw new CriuErrors('the process tree in the images is broken', problems);
-  return ordered;
+  if (ordered.length === entries.length) return ordered;
+  throw new CriuErrors(broken, [{ object: 'pstree.img', action: 'has tasks that are their own ancestors' }]);
 }
 
 function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {

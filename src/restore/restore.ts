@@ -137,7 +137,7 @@ function runIn(root: HostTask) {
 }
 
 /** What new tasks inherit from us. */
-function readTaskNow(): TaskNow {
+export function readTaskNow(): TaskNow {
   const status = parseStatus(readFile('/proc/self/status'));
   const loginuid = tryReadFile('/proc/self/loginuid');
   return {
@@ -169,7 +169,7 @@ function killAll(pids: readonly number[]): void {
 }
 
 /** The pieces, one after the other, from `address` on. */
-function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
+export function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
   let start = address;
   return pieces.map(({ name, start: from, end }) => {
     const piece = { name, start, end: start + end - from };
@@ -185,7 +185,10 @@ function allVmas(tree: RestoreTree) {
 /** The agent's room in every task: virtual, only what programs need is mapped. */
 const HOME_ROOM = 1 << 30;
 
-function findHome(tree: RestoreTree, files: FilesPlan): { parking: Range; home: { address: number; bytes: number } } {
+export function findHome(
+  tree: RestoreTree,
+  files: FilesPlan,
+): { parking: Range; home: { address: number; bytes: number } } {
   const start = findHole(allVmas(tree), HOME_ROOM + VDSO_ROOM);
   const home = { address: start + VDSO_ROOM, bytes: homeSize(tree, files) };
   return { parking: { start, end: home.address }, home };

@@ -84,6 +84,9 @@ export class Client {
       });
     }
     syscall(SYS.chdir, cString(`/proc/${this.pid}/cwd`));
+    // Its pid, which stood in these paths, may be that of another process by now.
+    if (syscall(SYS.pidfd_send_signal, this.#pidfd, 0, 0, 0) === -ERRNO.ESRCH)
+      throw unknown(`process ${this.pid} has gone`);
   }
 
   /**

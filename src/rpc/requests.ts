@@ -2,7 +2,7 @@
  * What each type of request does. Those that are commands of criu become the same options and the same call as on the
  * command line; the others are answered here.
  */
-import { CriuError } from '../base/errors.ts';
+import { AssertionError, CriuError } from '../base/errors.ts';
 import type { LogSink } from '../base/log.ts';
 import type { CommandContext, CommandModule, RequestClient } from '../cli/command-context.ts';
 import { logEndOfDump } from '../cli/outcome.ts';
@@ -124,10 +124,18 @@ function refuseWhatIsNotBuilt(command: CommandName): void {
 
 /** A command is loaded only when it is asked for. */
 async function loadCommand(command: CommandName): Promise<CommandModule> {
-  if (command === 'dump') return await import('../cli/commands/dump.ts');
-  if (command === 'restore') return await import('../cli/commands/restore.ts');
-  if (command === 'check') return await import('../cli/commands/check.ts');
-  return await import('../cli/commands/cpuinfo.ts');
+  switch (command) {
+    case 'dump':
+      return await import('../cli/commands/dump.ts');
+    case 'restore':
+      return await import('../cli/commands/restore.ts');
+    case 'check':
+      return await import('../cli/commands/check.ts');
+    case 'cpuinfo':
+      return await import('../cli/commands/cpuinfo.ts');
+    default:
+      throw new AssertionError(`only commands that can be requested are loaded, not ${command}`);
+  }
 }
 
 /** Options, folders and log of a request. From here on this process has the rights of the client only. */

@@ -42,7 +42,8 @@ export async function serveClient(options: WorkerOptions): Promise<number> {
     closeLog(sink);
     client.release();
     if (response !== undefined && !(connection.send(response) && response.success)) return 1;
-    if (request.keep_open !== true) return 0;
+    // A pre-dump is followed by others and by the dump.
+    if (request.keep_open !== true && request.type !== CriuReqType.PRE_DUMP) return 0;
   }
 }
 

@@ -74,6 +74,12 @@ export class OwnProgram {
     return this.address + this.#program.placeOffset(place);
   }
 
+  /** What is there now. */
+  bytes(place: { kind: 'place'; offset: number; bytes: number }): Uint8Array {
+    const start = this.#program.placeOffset(place);
+    return this.#block.subarray(start, start + place.bytes);
+  }
+
   /** What an op returned. */
   result(of: Result): number {
     return Number(new DataView(this.#block.buffer, this.#block.byteOffset).getBigInt64(of.op * 64 + OP_RESULT, true));

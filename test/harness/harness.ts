@@ -207,10 +207,21 @@ async function oneRound(specimen: Specimen, round: number, options: RoundTripOpt
     await options.beforeRestore?.(specimen);
     expectSuccess(await restore(specimen, imagesDir, options.restoreArgs));
   }
-  const after = readProcSnapshot([...new Set([...tree, ...readTree(specimen.pid)])]);
-  expectSamePicture(before, after, options.ignore ?? []);
+  await expectPictureAgain(before, specimen.pid, tree, options.ignore ?? []);
   await checkRound(specimen, round);
   options.observe?.(specimen);
+}
+
+/** A task that is let go stops a moment later when a stop signal waits for it, so there is some time for it. */
+async function expectPictureAgain(
+  before: ProcSnapshot,
+  root: number,
+  tree: readonly number[],
+  ignore: readonly RegExp[],
+): Promise<void> {
+  const look = () => readProcSnapshot([...new Set([...tree, ...readTree(root)])]);
+  for (let tries = 0; tries < 20 && compareSnapshots(before, look(), ignore).length > 0; tries++) await Bun.sleep(10);
+  expectSamePicture(before, look(), ignore);
 }
 
 /** Throws with every difference between two pictures of /proc. */

@@ -21,6 +21,11 @@ liveTest('a file whose name was deleted and linked again survives', 'relinked', 
 // A deleted file's name may get a new suffix in /proc, and O_TMPFILE can't be set again; the program compares what counts.
 const deletedNames = [/\/fd\/\d+$/, /\/fdinfo\/7$/];
 liveTest('deleted files keep content, mode and sharing', 'ghost', { ignore: deletedNames });
+liveTest('deleted folders, moved folders, files with two names or none, devices', 'odd-files', {
+  // A file that had no name at first and got one has it from there only.
+  dumpArgs: ['--link-remap'],
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
 liveTest('a deleted file of 3 MiB needs and takes --ghost-limit', 'ghost', {
   args: ['3072'],
   dumpArgs: ['--ghost-limit', '8M'],

@@ -2,7 +2,15 @@
 
 import { expect } from 'bun:test';
 import { explain } from '../harness/criu-command.ts';
-import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  startProgram,
+} from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive } from '../harness/processes.ts';
 
@@ -10,11 +18,15 @@ import { isAlive } from '../harness/processes.ts';
 const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
 liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
 
+liveTest('UDP datagrams that nobody has received yet survive', 'udp-queued', { ignore: newInodes });
+
 liveTest('TCP connections inside the tree survive with --tcp-established', 'inet-connected', {
   dumpArgs: ['--tcp-established'],
   restoreArgs: ['--tcp-established'],
   ignore: newInodes,
 });
+
+const established = ['--tcp-established', '--network-lock', 'nftables'];
 
 for (const [family, argument] of [
   ['IPv4', '4'],
@@ -23,11 +35,39 @@ for (const [family, argument] of [
 ] as const) {
   liveTest(`TCP connections to others survive in every state: ${family}`, 'inet-peers', {
     args: [argument],
-    dumpArgs: ['--tcp-established', '--network-lock', 'nftables'],
+    dumpArgs: established,
     restoreArgs: ['--tcp-established'],
     ignore: newInodes,
   });
 }
+
+/** An action script that fails at this hook. */
+const failAt = (hook: string) => ['--action-script', `test "$CRTOOLS_SCRIPT_ACTION" != ${hook}`];
+
+liveTest('TCP connections go on after a dump with --leave-running', 'inet-peers', {
+  args: ['4'],
+  rounds: 2,
+  leaveRunning: true,
+  dumpArgs: established,
+});
+
+liveCase('TCP connections go on after a dump that ends with a script that fails', async () => {
+  const specimen = await startProgram('inet-peers', { args: ['4'] });
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), [...established, ...failAt('post-dump')]);
+  expect(result.exitCode).not.toBe(0);
+  await checkRound(specimen, 1);
+});
+
+liveCase('TCP connections stay locked when a restore fails, until one succeeds', async () => {
+  const specimen = await startProgram('inet-peers', { args: ['4'] });
+  const images = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, images, established));
+  const failed = await restore(specimen, images, ['--tcp-established', ...failAt('post-restore')]);
+  expect(failed.exitCode).not.toBe(0);
+  await expectGone([specimen.pid], explain(failed));
+  expectSuccess(await restore(specimen, images, ['--tcp-established']));
+  await checkRound(specimen, 1);
+});
 
 liveCase('an established TCP connection is refused, naming --tcp-established', async () => {
   const specimen = await startProgram('inet-connected');

@@ -9,3 +9,9 @@ liveCase('the application runs on when criu is killed at any moment of a dump', 
   if (result.losses.length > 0) throw new Error(describeSweep(result));
   console.log(describeSweep(result));
 });
+
+liveCase('connections to others go on when criu is killed at any moment of a dump', async () => {
+  const result = await killSweep(Math.ceil(kills / 4), 1, 'sweep-tcp');
+  if (result.losses.length > 0) throw new Error(describeSweep(result));
+  console.log(describeSweep(result));
+});

@@ -1,9 +1,10 @@
 /**
- * Kills criu with SIGKILL at random moments of a dump and counts how often the application runs on. The application is
- * test/programs/sweep.c: five tasks of twenty threads that check themselves all the time. Dumps are made with
- * --leave-running, so the application may never end, whenever the kill comes.
+ * Kills criu with SIGKILL at random moments of a dump and counts how often the application runs on. Applications check
+ * themselves all the time: test/programs/sweep.c has five tasks of twenty threads, sweep-tcp.c one task with twenty
+ * connections to somebody else. Dumps are made with --leave-running, so the application may never end, whenever the kill
+ * comes.
  *
- * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N]`
+ * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N] [--program sweep|sweep-tcp]`
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,8 +12,14 @@ import { setCriuBinary, spawnCriu } from '../harness/criu-command.ts';
 import { cleanUp, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
 import { isAlive, killAll, readTree } from '../harness/processes.ts';
 
-const taskCount = 5;
 const threadsPerTask = 20;
+
+/** How many tasks each program has, and what their dump takes. */
+export const sweepPrograms = {
+  sweep: { tasks: 5, dumpArgs: [] },
+  'sweep-tcp': { tasks: 1, dumpArgs: ['--tcp-established', '--network-lock', 'nftables'] },
+} as const;
+export type SweepProgram = keyof typeof sweepPrograms;
 
 export interface SweepResult {
   readonly kills: number;
@@ -27,9 +34,9 @@ export interface SweepResult {
 }
 
 /** Does `kills` dumps and kills each at a random moment between its start and a bit after its usual end. */
-export async function killSweep(kills: number, seed: number): Promise<SweepResult> {
-  let specimen = await startProgram('sweep');
-  const dumpMs = await measureDump(specimen);
+export async function killSweep(kills: number, seed: number, program: SweepProgram = 'sweep'): Promise<SweepResult> {
+  let specimen = await startProgram(program);
+  const dumpMs = await measureDump(specimen, program);
   const losses: string[] = [];
   let hits = 0;
   let leftMappings = 0;
@@ -37,18 +44,18 @@ export async function killSweep(kills: number, seed: number): Promise<SweepResul
     const tree = readTree(specimen.pid).filter((pid) => readName(pid) !== TWIN_NAME);
     const mappings = countMappings(tree);
     const afterMs = dumpMs * 1.05 * random(seed, turn);
-    const wasRunning = await dumpAndKill(specimen, afterMs);
+    const wasRunning = await dumpAndKill(specimen, program, afterMs);
     if (wasRunning) hits++;
-    const loss = (await findLoss(specimen, tree)) ?? (await findTwin(tree));
+    const loss = (await findLoss(specimen, tree, sweepPrograms[program].tasks)) ?? (await findTwin(tree));
     if (loss === undefined) {
       if (countMappings(tree) > mappings) leftMappings++;
       continue;
     }
     losses.push(`killed after ${afterMs.toFixed(1)} ms: ${loss}; last in the log: ${lastLogLine(specimen)}`);
     await killAll(tree);
-    specimen = await startProgram('sweep');
+    specimen = await startProgram(program);
   }
-  if ((await startDump(specimen).exited) !== 0) losses.push('the dump after the last kill does not work');
+  if ((await startDump(specimen, program).exited) !== 0) losses.push('the dump after the last kill does not work');
   const zombies = readChildren(readTree(specimen.pid)).filter((pid) => readName(pid) === TWIN_NAME);
   if (zombies.length > 0) losses.push(`the dump after the last kill left twins: ${zombies}`);
   return { kills, survived: kills - losses.length, hits, leftMappings, losses, dumpMs };
@@ -79,29 +86,30 @@ async function findTwin(tree: readonly number[]): Promise<string | undefined> {
 }
 
 /** The median of five dumps that are left alone. */
-async function measureDump(specimen: Specimen): Promise<number> {
+async function measureDump(specimen: Specimen, program: SweepProgram): Promise<number> {
   const timesMs: number[] = [];
   for (let turn = 0; turn < 5; turn++) {
     const start = performance.now();
-    const child = startDump(specimen);
+    const child = startDump(specimen, program);
     if ((await child.exited) !== 0) throw new Error('the dump that is to be killed does not even work');
     timesMs.push(performance.now() - start);
   }
   return timesMs.sort((a, b) => a - b)[2] ?? 0;
 }
 
-function startDump(specimen: Specimen): ReturnType<typeof spawnCriu> {
+function startDump(specimen: Specimen, program: SweepProgram): ReturnType<typeof spawnCriu> {
   const imagesDir = makeImagesDir(specimen, 'images');
   rmSync(imagesDir, { recursive: true });
   makeImagesDir(specimen, 'images');
   const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
+  args.push(...sweepPrograms[program].dumpArgs);
   return spawnCriu({ args, imagesDir, logName: 'dump.log' });
 }
 
 /** True when criu was still running when the kill came. */
-async function dumpAndKill(specimen: Specimen, afterMs: number): Promise<boolean> {
+async function dumpAndKill(specimen: Specimen, program: SweepProgram, afterMs: number): Promise<boolean> {
   const start = performance.now();
-  const child = startDump(specimen);
+  const child = startDump(specimen, program);
   if (afterMs > 2) await Bun.sleep(afterMs - 2);
   // A timer is too coarse for the last stretch.
   while (performance.now() - start < afterMs) {}
@@ -111,9 +119,9 @@ async function dumpAndKill(specimen: Specimen, afterMs: number): Promise<boolean
 }
 
 /** What is wrong with the application, or undefined when every thread of it counts on. */
-async function findLoss(specimen: Specimen, tree: readonly number[]): Promise<string | undefined> {
+async function findLoss(specimen: Specimen, tree: readonly number[], tasks: number): Promise<string | undefined> {
   const before = readCounters(specimen);
-  let waiting = taskCount * threadsPerTask;
+  let waiting = tasks * threadsPerTask;
   for (let waitedMs = 0; waitedMs < 3000 && waiting > 0; waitedMs += 5) {
     await Bun.sleep(5);
     if (tree.some((pid) => !isAlive(pid))) break;
@@ -166,6 +174,7 @@ if (import.meta.main) {
     const result = await killSweep(
       Number(option('--kills') ?? process.env['KILLS'] ?? 200),
       Number(option('--seed') ?? 1),
+      option('--program') === 'sweep-tcp' ? 'sweep-tcp' : 'sweep',
     );
     console.log(describeSweep(result));
     process.exitCode = result.losses.length === 0 ? 0 : 1;

@@ -1,39 +1,19 @@
 /**
- * Requests (RPC): `criu swrk` and `criu service` with a client on SOCK_SEQPACKET, as CRIU's own clients are.
+ * Requests (RPC) to `criu swrk`, from a client on SOCK_SEQPACKET, as CRIU's own clients are.
  */
 import { expect } from 'bun:test';
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, closeSync, constants, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { decode, encode } from '../../src/image/codec.ts';
-import { type CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
+import { type CriuReq, CriuReqType, type CriuResp } from '../../src/image/gen/rpc.ts';
+import { O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
 import { TIOCGPTN, TIOCSPTLCK } from '../../src/linux/abi/tty.ts';
 import { ioctl } from '../../src/linux/syscalls/fs.ts';
-import {
-  checkRound,
-  dump,
-  expectGone,
-  makeFolder,
-  makeImagesDir,
-  restore,
-  type Specimen,
-  startProgram,
-  trackProcess,
-} from '../harness/harness.ts';
+import { pipe2, tryRead } from '../../src/linux/syscalls/pipe.ts';
+import { criuBinary } from '../harness/criu-command.ts';
+import { checkRound, expectGone, makeFolder, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 import { readTree } from '../harness/processes.ts';
 import { callOnce, RpcClient, requestOptions } from '../harness/rpc-client.ts';
-import { Service } from '../harness/service.ts';
 
 const { DUMP, RESTORE, CHECK, VERSION, FEATURE_CHECK, WAIT_PID, PAGE_SERVER, PAGE_SERVER_CHLD } = CriuReqType;
 
@@ -229,120 +209,53 @@ liveCase('the master side of a terminal is handed to the client', async () => {
   closeSync(master);
 });
 
-/** Has the program rpc-client send a request in its next round; the answer comes from `answerOf`. */
-function tellClient(client: Specimen, request: string, round: number, content: CriuReq): void {
-  writeFileSync(request, encode(CriuReq, content));
-  writeFileSync(`${client.status}.go${round}`, '');
-}
-
-const answerOf = (client: Specimen, round: number) =>
-  decode(CriuResp, readFileSync(`${client.status}.answer${round}`), 'answer');
-
-liveCase('a client of the service dumps itself, and is answered again when it is restored', async () => {
-  const service = await Service.start();
-  const images_dir = makeFolder('self');
-  const request = join(service.dir, 'request');
-  const client = await startProgram('rpc-client', { args: [service.address, request] });
-  for (const round of [1, 2]) {
-    tellClient(client, request, round, { type: DUMP, opts: requestOptions({ images_dir, log_level: 4 }) });
-    await expectGone([client.pid], 'after the dump of itself');
-    expect((await restore(client, images_dir)).exitCode).toBe(0);
-    await checkRound(client, round);
-    expect(answerOf(client, round)).toEqual({ type: DUMP, success: true, dump: { restored: true } });
-  }
-  tellClient(client, request, 3, { type: DUMP, opts: requestOptions({ images_dir, leave_running: true }) });
-  await checkRound(client, 3);
-  expect(answerOf(client, 3).dump).toEqual({ restored: false });
-  expect(await service.stop()).toBe(0);
-  expect(existsSync(service.address)).toBe(false);
-});
-
-liveCase('a client that is not root can do what its user can do, and nothing else', async () => {
-  const service = await Service.start();
-  const images_dir = makeFolder('of-user');
-  const rootOnly = makeFolder('of-root');
-  chmodSync(rootOnly, 0o700);
-  const request = join(service.dir, 'request');
-  const args = [service.address, request, '1000'];
-  const client = await startProgram('rpc-client', { args });
-  const target = await startProgram('rpc-client', { args });
-  const ofRoot = await startProgram('static-counter');
-  let round = 0;
-  const ask = async (type: CriuReqType, opts: Partial<CriuOpts>) => {
-    tellClient(client, request, ++round, { type, opts: requestOptions(opts) });
-    await checkRound(client, round);
-    return answerOf(client, round);
+liveCase('descriptors of a request are those of the client; a status descriptor is told when all is done', async () => {
+  const specimen = await startProgram('static-counter');
+  const [images, work] = [makeImagesDir(specimen, 'images'), makeImagesDir(specimen, 'work')];
+  const [readEnd, writeEnd] = pipe2(O_CLOEXEC);
+  const [images_dir_fd, work_dir_fd] = [openFolder(images), openFolder(work)];
+  const opts = {
+    images_dir_fd,
+    work_dir_fd,
+    status_fd: writeEnd,
+    pid: specimen.pid,
+    leave_running: true,
+    log_level: 4,
   };
-  expect(await ask(DUMP, { images_dir, pid: ofRoot.pid })).toMatchObject({ success: false, cr_errno: 1 });
-  expect(readTree(ofRoot.pid)).toEqual([ofRoot.pid]);
-  expect(await ask(DUMP, { images_dir: rootOnly, pid: target.pid })).toMatchObject({ success: false, cr_errno: 56 });
-  expect((await ask(DUMP, { images_dir, pid: target.pid, log_level: 4 })).success).toBe(true);
-  await expectGone([target.pid], 'after the dump');
-  expect(statSync(join(images_dir, 'inventory.img')).uid).toBe(1000);
-  expect(await ask(RESTORE, { images_dir })).toMatchObject({ success: true, restore: { pid: target.pid } });
-  trackProcess(target.pid);
-  tellClient(target, request, 1, { type: VERSION });
-  await checkRound(target, 1);
-  // Images of root, in which the program has all rights.
-  const images = makeImagesDir(ofRoot, 'images');
-  expect((await dump(ofRoot, images)).exitCode).toBe(0);
-  await expectGone([ofRoot.pid], 'after the dump');
-  for (const name of readdirSync(images)) chmodSync(join(images, name), 0o666);
-  chmodSync(images, 0o777);
-  expect(await ask(RESTORE, { images_dir: images })).toMatchObject({ success: false, cr_errno: 1 });
-  await expectGone([ofRoot.pid], 'after a restore that failed');
+  expect(callOnce({ type: DUMP, opts: requestOptions(opts) }).success).toBe(true);
+  const status = new Uint8Array(2);
+  expect([tryRead(readEnd, status), status[0]]).toEqual([1, 0]);
+  expect([existsSync(join(images, 'inventory.img')), existsSync(join(work, 'criu.log'))]).toEqual([true, true]);
+  const wrong = callOnce({ type: DUMP, opts: requestOptions({ ...opts, status_fd: 999 }) });
+  expect(wrong.cr_errmsg).toBe('Error (rpc): status_fd: descriptor 999 of the client cannot be used: EBADF');
+  for (const fd of [readEnd, writeEnd, images_dir_fd, work_dir_fd]) closeSync(fd);
 });
 
-/** Whether the bytes happen to be a request, which would be done. */
-function isRequest(bytes: Uint8Array): boolean {
-  try {
-    decode(CriuReq, bytes, 'garbage');
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-liveCase('the service outlives 1,000 packets of garbage', async () => {
-  const service = await Service.start();
-  const valid = encode(CriuReq, { type: DUMP, opts: requestOptions({ images_dir: '/nowhere', pid: 1 }) });
-  const damaged = (i: number) => valid.map((byte, at) => (at === i % valid.length ? byte ^ (1 + (i % 255)) : byte));
-  const noise = (i: number) => crypto.getRandomValues(new Uint8Array(1 + (i % 300)));
-  const packets = Array.from({ length: 2000 }, (_, i) => (i % 4 === 0 ? damaged(i) : noise(i)));
-  const sent = packets.filter((bytes) => !isRequest(bytes)).slice(0, 1000);
-  expect(sent.length).toBe(1000);
-  // Each client sends twenty of them.
-  for (let at = 0; at < sent.length; at += 20) {
-    using client = service.connect();
-    for (const bytes of sent.slice(at, at + 20)) {
-      client.sendBytes(bytes);
-      const response = client.receive();
-      expect(response).toMatchObject({ type: CriuReqType.EMPTY, success: false, cr_errno: 74 });
-      expect(response?.cr_errmsg).toStartWith('Error (rpc): Failed unpacking request: ');
-    }
-    expect(client.call({ type: VERSION }).success).toBe(true);
-  }
-  expect(service.isRunning).toBe(true);
+liveCase('cpuinfo is written and compared, on one connection', async () => {
+  const images_dir = makeFolder('cpuinfo');
+  using client = RpcClient.spawn();
+  const opts = requestOptions({ images_dir });
+  const { CPUINFO_DUMP, CPUINFO_CHECK } = CriuReqType;
+  expect(client.call({ type: CPUINFO_DUMP, keep_open: true, opts })).toEqual({ type: CPUINFO_DUMP, success: true });
+  expect(client.call({ type: CPUINFO_CHECK, keep_open: true, opts })).toEqual({ type: CPUINFO_CHECK, success: true });
+  writeFileSync(join(images_dir, 'cpuinfo.img'), '');
+  expect(client.call({ type: CPUINFO_CHECK, opts })).toMatchObject({
+    type: CPUINFO_CHECK,
+    success: false,
+    cr_errno: 5,
+  });
 });
 
-liveCase('the service serves 50 clients at once, and a worker that dies harms nobody', async () => {
-  const service = await Service.start();
-  const clients = Array.from({ length: 50 }, () => service.connect());
-  for (const client of clients) client.send({ type: VERSION, keep_open: true });
-  for (const client of clients) expect(client.receive()?.version?.major_number).toBe(4);
-  for (const client of clients) expect(client.call({ type: VERSION }).success).toBe(true);
-  for (const client of clients) client[Symbol.dispose]();
-  const victim = service.connect();
-  victim.call({ type: VERSION, keep_open: true });
-  const worker = Number([...service.log.matchAll(/Connected: worker (\d+)/g)].at(-1)?.[1]);
-  expect(parentOf(worker)).toBe(service.pid);
-  process.kill(worker, 'SIGKILL');
-  expect(victim.receive()).toBeUndefined();
-  const workers = () => [...service.log.matchAll(/Worker\(pid \d+\) exited with 0/g)].length;
-  for (let naps = 0; naps < 500 && workers() < 50; naps++) {
-    using another = service.connect();
-    another.call({ type: VERSION });
-    await Bun.sleep(10);
-  }
-  expect(workers()).toBeGreaterThanOrEqual(50);
+liveCase('swrk wants a socket', async () => {
+  const run = (...args: string[]) => {
+    const { exitCode, stderr } = Bun.spawnSync([criuBinary, 'swrk', ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+    return [exitCode, stderr.toString()];
+  };
+  expect(run('0')).toEqual([
+    1,
+    'Error (swrk): fd 0: cannot be used for requests: it is no UNIX socket of type SOCK_SEQPACKET or SOCK_STREAM\n',
+  ]);
+  expect(run('77')[0]).toBe(1);
+  expect(run('x')).toEqual([1, 'Error (swrk): fd x: is no descriptor; Usage: criu swrk <fd>\n']);
+  expect(run()).toEqual([1, 'Error (criu): Usage: criu swrk <fd>\n']);
 });

@@ -2,11 +2,22 @@
 
 /* Commands. */
 export const BPF_MAP_CREATE = 0;
+export const BPF_MAP_LOOKUP_ELEM = 1;
+export const BPF_PROG_LOAD = 5;
 export const BPF_MAP_GET_FD_BY_ID = 14;
 export const BPF_OBJ_GET_INFO_BY_FD = 15;
+export const BPF_RAW_TRACEPOINT_OPEN = 17;
 export const BPF_MAP_FREEZE = 22;
 export const BPF_MAP_LOOKUP_BATCH = 24;
 export const BPF_MAP_UPDATE_BATCH = 26;
+
+/* Types of programs. */
+export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+
+/* Helpers that programs call (man 7 bpf-helpers). */
+export const BPF_FUNC_map_lookup_elem = 1;
+export const BPF_FUNC_get_current_task = 35;
+export const BPF_FUNC_probe_read_kernel = 113;
 
 /* Types of maps whose content can be read and written as pairs. */
 export const BPF_MAP_TYPE_HASH = 1;

@@ -1,15 +1,14 @@
 /** bpf(2), as far as small programs at tracepoints need it. All return a descriptor, or −errno. */
-import { ptr } from 'bun:ffi';
 import {
-  BPF_MAP_CREATE,
   BPF_MAP_LOOKUP_ELEM,
   BPF_MAP_TYPE_ARRAY,
   BPF_PROG_LOAD,
   BPF_PROG_TYPE_RAW_TRACEPOINT,
   BPF_RAW_TRACEPOINT_OPEN,
-} from '../abi/bpf-program.ts';
+} from '../abi/bpf.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { syscall } from '../kernel.ts';
+import { addressOf, syscall } from '../kernel.ts';
+import { tryCreateMap } from './bpf.ts';
 
 /** Helpers that read kernel memory are for programs with a licence that is compatible with the GPL. */
 const LICENCE = 'Dual MIT/GPL\0';
@@ -23,19 +22,15 @@ function bpf(command: number, fields: readonly Field[]): number {
   const view = new DataView(attributes.buffer);
   for (const [offset, value] of fields) {
     if (typeof value === 'number') view.setUint32(offset, value, true);
-    else view.setBigUint64(offset, BigInt(ptr(value)), true);
+    else view.setBigUint64(offset, BigInt(addressOf(value)), true);
   }
   return syscall(SYS.bpf, command, attributes, ATTRIBUTE_BYTES);
 }
 
-/** An array of `count` values. */
-export function tryCreateArray(count: number, valueBytes: number): number {
-  return bpf(BPF_MAP_CREATE, [
-    [0, BPF_MAP_TYPE_ARRAY],
-    [4, 4],
-    [8, valueBytes],
-    [12, count],
-  ]);
+/** An array of `maxEntries` values. */
+export function tryCreateArray(maxEntries: number, valueBytes: number): number {
+  const shape = { keyBytes: 4, valueBytes, maxEntries, flags: 0, name: '', ifindex: 0, extra: 0n };
+  return tryCreateMap({ type: BPF_MAP_TYPE_ARRAY, ...shape });
 }
 
 export function tryLoadTracepointProgram(code: Uint8Array): number {
@@ -50,9 +45,8 @@ export function tryLoadTracepointProgram(code: Uint8Array): number {
 
 /** Runs the program at a tracepoint, in all tasks, until the descriptor that is returned is closed. */
 export function tryAttachTracepoint(programFd: number, name: string): number {
-  const text = Buffer.from(`${name}\0`);
   return bpf(BPF_RAW_TRACEPOINT_OPEN, [
-    [0, text],
+    [0, Buffer.from(`${name}\0`)],
     [8, programFd],
   ]);
 }

@@ -106,7 +106,7 @@ export class DumpedCgroups {
     const forest = new Forest();
     for (const { members } of used) {
       const path = members.find((member) => member.name === name)?.path ?? '/';
-      const from = this.#rootFor(name);
+      const from = this.#rootFor(name, hierarchy);
       this.#walk(forest, hierarchy.root, from ?? path, cnames, from !== undefined || path !== '/');
     }
     this.#addFreezerState(forest, cnames);
@@ -116,10 +116,13 @@ export class DumpedCgroups {
     return { cnames: [...cnames], dirs: forest.heads, is_threaded: isThreaded };
   }
 
-  #rootFor(name: string): string | undefined {
+  /** Where --cgroup-root wants to begin. What it says of all hierarchies need not be there in each of them. */
+  #rootFor(name: string, { root }: Hierarchy): string | undefined {
     const { roots } = this.#options;
     const own = roots.findLast(({ controller }) => controller === name);
-    return (own ?? roots.findLast(({ controller }) => controller === undefined))?.path;
+    if (own !== undefined) return own.path;
+    const path = roots.findLast(({ controller }) => controller === undefined)?.path;
+    return path === undefined || typeof tryStat(root + path) === 'number' ? undefined : path;
   }
 
   #walk(forest: Forest, root: string, path: string, cnames: readonly string[], isDeep: boolean): void {

@@ -13,7 +13,7 @@ import {
   BPF_FUNC_get_current_task,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_probe_read_kernel,
-} from '../../linux/abi/bpf-program.ts';
+} from '../../linux/abi/bpf.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { BpfProgram } from '../../linux/bpf-assembler.ts';
 import { syscall } from '../../linux/kernel.ts';

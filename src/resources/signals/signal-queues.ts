@@ -50,7 +50,7 @@ function peek(tid: number, queue: Queue, from: number, buffer: Uint8Array): numb
 }
 
 /** A pending SIGTRAP can't be told from the traps of the agent at restore, so a task that has one is refused. */
-export function pendingTrapProblems(tasks: readonly Pick<FrozenTask, 'threads' | 'label'>[]): CriuErrorFields[] {
+export function findPendingTraps(tasks: readonly Pick<FrozenTask, 'threads' | 'label'>[]): CriuErrorFields[] {
   const trap = 1n << BigInt(SIGTRAP - 1);
   const isTrapped = (task: Pick<FrozenTask, 'threads'>) =>
     task.threads.some(({ status }) => ((status.sigPnd | status.shdPnd) & trap) !== 0n);

@@ -28,6 +28,7 @@ export const restoreSystem: RestoreSystem = {
   deviceIndex: tryDeviceIndex,
   deviceName: tryDeviceName,
   head(path, bytes) {
+    if (bytes === 0) return new Uint8Array();
     const fd = tryOpen(path, O_RDONLY);
     if (fd < 0) return fd;
     const buffer = new Uint8Array(bytes);

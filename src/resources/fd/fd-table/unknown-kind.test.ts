@@ -21,7 +21,7 @@ test('what nobody has thought of is called what the kernel calls it', () => {
     unsupported: 'sockets of family 0, protocol 0 are not supported',
     remedy: 'let the program close it before the dump',
   });
-  expect(say('/dev/loop-control', 0o20600)).toEqual({
-    unsupported: 'devices like /dev/loop-control are not supported, for their state cannot be seen',
+  expect(say('/dev/rfkill', 0o20600)).toEqual({
+    unsupported: 'devices like /dev/rfkill are not supported, for their state cannot be seen',
   });
 });

@@ -2,22 +2,20 @@
  * TCP connections of a tree: tcp-stream images.
  *
  * The network is locked for all of them at once, then they are read. That takes repair mode, in which the kernel gives out
- * numbers and queues; a program whose connections stay in it when criu is killed has lost them. So each is in it for
- * microseconds only, and once more when the tree has been killed: then closing it sends nothing.
+ * numbers and queues, and once more when the tree has been killed: then closing a connection sends nothing.
  */
 import { SyscallError } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { F_DUPFD_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
-import { SO_REUSEADDR, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close, fcntl } from '../../../linux/syscalls/fs.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
 import { endsOf } from './address.ts';
 import { describeStream } from './tcp-pairs.ts';
-import { readReceiving, readSending, setTcpOption } from './tcp-stream.ts';
+import { type Receiving, readReceiving, readSending, type Sending } from './tcp-stream.ts';
 
 interface Connection {
   readonly entry: InetSkEntry;
@@ -36,7 +34,7 @@ export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDum
   const fd = check('fcntl', fcntl(file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
   dump.onRollback(() => close(fd));
   dump.onKill(() => {
-    setTcpOption(fd, INET.TCP_REPAIR, 1);
+    syscall(SYS.setsockopt, fd, INET.SOL_TCP, INET.TCP_REPAIR, Int32Array.of(1), 4);
     close(fd);
   });
   connectionsOf(dump).push({ entry, fd, object: file.object });
@@ -49,14 +47,13 @@ export function saveConnections(dump: KindDump): void {
   const byEnds = new Map(connections.map((connection) => [endsOf(connection.entry).join(' '), connection]));
   const otherEnd = ({ entry }: Connection) => byEnds.get(endsOf(entry).reverse().join(' '));
   lockNetwork(connections, (connection) => otherEnd(connection) !== undefined, dump);
-  // In this order: bytes that arrive in between are on both sides, and none is on neither.
-  const sending = new Map(connections.map((one) => [one, inRepair(one, dump, readSending)]));
-  const receiving = new Map(connections.map((one) => [one, inRepair(one, dump, readReceiving)]));
+  const streams = tryReadAll(connections, dump);
   for (const connection of connections) {
-    const [sent, received] = [sending.get(connection), receiving.get(connection)];
-    if (sent === undefined || received === undefined) continue;
+    const stream = streams.get(connection);
+    if (stream === undefined) continue;
+    const { sent, received } = stream;
     const other = otherEnd(connection);
-    const { message, payload } = describeStream(sent, received, other && receiving.get(other));
+    const { message, payload } = describeStream(sent, received, other && streams.get(other)?.received);
     connection.entry.state = sent.numbers.state;
     dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
   }
@@ -84,27 +81,28 @@ function lockNetwork(
   }
 }
 
-/** Reads a connection in repair mode, which it does not stay in: the program may have to go on without us. */
-function inRepair<T>(connection: Connection, dump: KindDump, read: (fd: number) => T): T | undefined {
-  const { fd, entry } = connection;
-  return attempt(connection, dump, () => {
-    setTcpOption(fd, INET.TCP_REPAIR, 1);
-    try {
-      return read(fd);
-    } finally {
-      setTcpOption(fd, INET.TCP_REPAIR, INET.TCP_REPAIR_OFF_NO_WP);
-      // Leaving repair mode clears it.
-      if (entry.opts.reuseaddr === true) syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
-    }
-  });
+interface Stream {
+  readonly sent: Sending;
+  readonly received: Receiving;
 }
 
-function attempt<T>({ fd, object }: Connection, dump: KindDump, action: (fd: number) => T): T | undefined {
+function tryReadAll(connections: readonly Connection[], dump: KindDump): ReadonlyMap<Connection, Stream> {
+  const readable = connections.map(({ fd, entry }) => ({ fd, reuseAddress: entry.opts.reuseaddr === true }));
   try {
-    return action(fd);
+    // In this order: bytes that arrive in between are on both sides, and none is on neither.
+    const sending = readSending(readable);
+    const receiving = readReceiving(readable);
+    const streams = new Map<Connection, Stream>();
+    connections.forEach((connection, i) => {
+      const [sent, received] = [sending[i], receiving[i]];
+      if (sent !== undefined && received !== undefined) streams.set(connection, { sent, received });
+    });
+    return streams;
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
-    dump.addProblem({ object, action: 'cannot be dumped: this TCP connection cannot be read', cause: error });
-    return undefined;
+    const [first] = connections;
+    const object = connections.length === 1 && first !== undefined ? first.object : 'TCP connections of the tree';
+    dump.addProblem({ object, action: 'cannot be dumped: they cannot be read in repair mode', cause: error });
+    return new Map();
   }
 }

@@ -39,7 +39,8 @@ const NO_POSITION = 0xffff_ffff_ffff_ffffn;
 const MEM_MAJOR = 1;
 const KMSG_MINOR = 11;
 const MISC_MAJOR = 10;
-const AUTOFS_MINOR = 235;
+/** hwrng, btrfs-control, autofs, loop-control: Documentation/admin-guide/devices.txt. */
+const STATELESS_MISC_MINORS: readonly number[] = [183, 234, 235, 237];
 
 export const regularFile: FileKind = {
   type: FdTypes.REG,
@@ -71,9 +72,10 @@ export const regularFile: FileKind = {
   fown: (entry) => entry.reg?.fown,
 };
 
-/** Devices without a state of their own: memory devices such as /dev/null, and /dev/autofs. */
+/** Devices whose descriptors have no state of their own: memory devices such as /dev/null, and a few others. */
 function isPlainDevice(device: number): boolean {
-  return major(device) === MEM_MAJOR || (major(device) === MISC_MAJOR && minor(device) === AUTOFS_MINOR);
+  if (major(device) === MEM_MAJOR) return true;
+  return major(device) === MISC_MAJOR && STATELESS_MISC_MINORS.includes(minor(device));
 }
 
 /** Also used by kinds that keep a path in an entry of this form (FIFO). Such an entry is added with `dump.addEntry`. */
