@@ -4,7 +4,7 @@
  */
 
 /** The program is the image tool when it is called so, by a link or a copy of the file. */
-const isCrit = /(^|\/)crit$/.test(process.argv0);
+const isCrit = process.argv0 === 'crit' || process.argv0.endsWith('/crit');
 
 if (!isCrit && process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
   const { versionText } = await import('./commands/version.ts');
@@ -14,9 +14,17 @@ if (!isCrit && process.argv.length === 3 && (process.argv[2] === '--version' || 
   const { runCrit } = await import('./crit/run-crit.ts');
   process.exitCode = await runCrit(isCrit);
 } else {
-  const { runCriu } = await import('./run-criu.ts');
   process.exitCode = await runCriu();
 }
+
+/** Tries the program of its own that a frequent command has; which command it really is only the parser knows. */
+async function runCriu(): Promise<number> {
+  let status: number | undefined;
+  if (process.argv.includes('dump')) status = await (await import('./programs/dump.ts')).run();
+  else if (process.argv.includes('restore')) status = await (await import('./programs/restore.ts')).run();
+  return status ?? (await (await import('./programs/others.ts')).run());
+}
+
 // A command may leave timers or descriptors that keep the runtime alive; the exit status is final.
 process.exit();
 

@@ -10,6 +10,7 @@ import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
+import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Twins } from './twins.ts';
 
@@ -32,12 +33,25 @@ export interface TaskPages {
 /** Told how much of the memory is written, in bytes. */
 export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 
-interface Taken {
+/** Runs that are copied from one task to one file. */
+interface Copying {
   readonly task: FrozenTask;
   readonly file: PagesFile;
-  readonly runs: readonly DumpRun[];
-  /** Runs that the twin has to give. */
+  /** Those that the twin has to give. */
   readonly rest: readonly PlacedRun[];
+}
+
+/** Pages that tasks share, and the folder for them. */
+export interface Base extends SharedPages {
+  readonly images: ImageDir;
+}
+
+/** A pagemap image that is written at the end. */
+interface TaskPagemap {
+  readonly images: ImageDir;
+  readonly pid: number;
+  readonly file: PagesFile;
+  readonly runs: readonly DumpRun[];
 }
 
 export class MemoryDump {
@@ -52,7 +66,9 @@ export class MemoryDump {
   readonly #images: ImageDir;
   readonly #twins: Twins | undefined;
   readonly #onProgress: OnProgress | undefined;
-  readonly #taken: Taken[] = [];
+  readonly #files: PagesFile[] = [];
+  readonly #copying: Copying[] = [];
+  readonly #pagemaps: TaskPagemap[] = [];
   #done = 0;
   #total = 0;
 
@@ -63,22 +79,34 @@ export class MemoryDump {
   }
 
   /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly TaskPages[], objects: readonly MemoryObject[]): void {
-    this.#total = tasks.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
+  take(tasks: readonly TaskPages[], base: Base | undefined, objects: readonly MemoryObject[]): void {
+    const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
+    this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
-      for (const task of tasks) this.#takeTask(task, tasks.length > 1);
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, this.#taken.length + 1);
+      if (base !== undefined) this.#takeBase(tasks, base);
+      tasks.forEach(({ task, vmas, runs }, i) => {
+        const file = this.#createFile(this.#images, i + 1);
+        const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
+        if (!hasRest) file[Symbol.dispose]();
+        this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
+        this.statistics.pagesWritten += file.pages;
+        this.statistics.pagesLazy += bytesOf(runs.filter(({ isLazy }) => isLazy)) / PAGE_BYTES;
+        this.statistics.pagesScanned += bytesOf(vmas.map(({ entry }) => entry)) / PAGE_BYTES;
+      });
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
     });
   }
 
   /** The rest; the tree may run. */
   complete(): void {
     this.#work(() => {
-      for (const { task, file, runs, rest } of this.#taken) {
+      for (const { task, file, rest } of this.#copying) {
         const twin = this.#twins?.of(task.pid);
         if (twin !== undefined) this.#copy(twin, file, rest, true);
+      }
+      for (const { images, pid, file, runs } of this.#pagemaps) {
         file[Symbol.dispose]();
-        this.#images.write('pagemap', task.pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
+        images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
       }
     });
   }
@@ -88,22 +116,40 @@ export class MemoryDump {
     try {
       this.#timed('memdumpUs', steps);
     } catch (error) {
-      for (const { file } of this.#taken) file[Symbol.dispose]();
+      for (const file of this.#files) file[Symbol.dispose]();
       throw error;
     }
   }
 
-  #takeTask({ task, vmas, runs }: TaskPages, isShared: boolean): void {
-    const file = new PagesFile(this.#images, this.#taken.length + 1);
-    const placed = file.place(runs);
+  /**
+   * Pages that several tasks share go to one file in a folder of its own, and the pagemap of each of these tasks there has
+   * all of them, since places in a pages file follow from the pagemap.
+   */
+  #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
+    const file = this.#createFile(images, 1);
+    const placed = file.place(base);
+    const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
+    for (const { task, runs } of tasks) {
+      const own = placed.filter((_, i) => base[i]?.pid === task.pid);
+      if (own.length > 0) this.#take(task, file, own, true);
+      if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
+    }
+    this.statistics.pagesWritten += file.pages;
+  }
+
+  #createFile(images: ImageDir, id: number): PagesFile {
+    const file = new PagesFile(images, id);
+    this.#files.push(file);
+    return file;
+  }
+
+  /** True when the twin has to give the rest. */
+  #take(task: FrozenTask, file: PagesFile, placed: readonly PlacedRun[], isShared: boolean): boolean {
     const hasTwin = this.#twins?.of(task.pid) !== undefined;
     const [rest, now] = hasTwin ? split(placed) : [[], placed];
-    this.#taken.push({ task, file, runs, rest });
     this.#copy(task.pid, file, now, isShared || hasTwin);
-    if (rest.length === 0) file[Symbol.dispose]();
-    this.statistics.pagesWritten += file.pages;
-    this.statistics.pagesLazy += bytesOf(runs.filter(({ isLazy }) => isLazy)) / PAGE_BYTES;
-    this.statistics.pagesScanned += bytesOf(vmas.map(({ entry }) => entry)) / PAGE_BYTES;
+    if (rest.length > 0) this.#copying.push({ task, file, rest });
+    return rest.length > 0;
   }
 
   #copy(pid: number, file: PagesFile, runs: readonly PlacedRun[], isShared: boolean): void {
@@ -127,4 +173,5 @@ function split(runs: readonly PlacedRun[]): [inTwin: PlacedRun[], others: Placed
   return [runs.filter(({ isInTwin }) => isInTwin), runs.filter(({ isInTwin }) => !isInTwin)];
 }
 
+const withoutBase = (runs: readonly DumpRun[]) => runs.filter(({ isInBase }) => !isInBase);
 const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);

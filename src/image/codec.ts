@@ -161,10 +161,19 @@ function newMessage(type: Compiled): Message {
 
 function decodeField(field: Field, reader: WireReader, message: Message): void {
   const { name, scalar } = field;
+  if (scalar !== undefined && !field.isRepeated) {
+    message[name] = scalar.read(reader, name);
+    return;
+  }
   if (scalar !== undefined) {
-    const value = scalar.read(reader, name);
-    if (field.isRepeated) (message[name] as unknown[]).push(value);
-    else message[name] = value;
+    const list = message[name] as unknown[];
+    const { zero } = scalar;
+    // Elements follow each other; registers come as lists of hundreds, most of them 0.
+    do {
+      const zeros = zero === undefined ? 0 : reader.skipZeros(field.tag);
+      for (let i = 0; i < zeros; i++) list.push(zero);
+      list.push(scalar.read(reader, name));
+    } while (reader.skipTag(field.tag));
     return;
   }
   const list = field.isRepeated ? (message[name] as unknown[]) : undefined;

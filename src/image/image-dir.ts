@@ -21,6 +21,7 @@ const IMAGE_BYTES_MAX = 1024 ** 3;
 const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
 const IMAGE_MODE = 0o600;
+const FOLDER_MODE = 0o700;
 
 /** Name of the symbolic link to the images of the dump before this one. */
 const PARENT_LINK = 'parent';
@@ -31,6 +32,7 @@ export class ImageDir {
   /** Absolute, a byte string, without a slash at the end. */
   readonly path: string;
   private readonly created = new Set<string>();
+  private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
   private constructor(path: string) {
     this.path = path;
@@ -163,6 +165,24 @@ export class ImageDir {
     return fd;
   }
 
+  /**
+   * Makes a folder in this one, to which the link "parent" leads from now on. `discard` removes both. Undefined where the
+   * file system has no links, or something else is called so.
+   */
+  tryCreateParent(name: string): ImageDir | undefined {
+    const [folder, link] = [this.rawPath(name), this.rawPath(PARENT_LINK)];
+    const made = syscall(SYS.mkdir, cString(folder), FOLDER_MODE);
+    if (made < 0 && made !== -ERRNO.EEXIST) throw fileError(folder, 'cannot make the folder', made);
+    syscall(SYS.unlink, cString(link)); // that of an older dump
+    if (syscall(SYS.symlink, cString(name), cString(link)) < 0) {
+      syscall(SYS.rmdir, cString(folder));
+      return undefined;
+    }
+    this.createdParent = { folder, images: ImageDir.open(folder) };
+    this.created.add(PARENT_LINK);
+    return this.createdParent.images;
+  }
+
   /** Records a file that somebody else made in this directory for us, so that `discard` removes it. */
   recordCreated(name: string): void {
     this.created.add(name);
@@ -170,6 +190,12 @@ export class ImageDir {
 
   /** Removes every file written through this object: a failed dump must not look like a good one. */
   discard(): void {
+    if (this.createdParent !== undefined) {
+      const { folder, images } = this.createdParent;
+      images.discard();
+      syscall(SYS.rmdir, cString(folder)); // unless there is something else in it
+      this.createdParent = undefined;
+    }
     for (const name of this.created) {
       const path = this.rawPath(name);
       const result = syscall(SYS.unlink, cString(path));

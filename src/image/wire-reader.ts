@@ -42,6 +42,13 @@ export class WireReader {
     const { bytes, end } = this;
     let { position } = this;
     let low = 0;
+    const first = bytes[position] as number;
+    if (first < 0x80 && position < end) {
+      this.position = position + 1;
+      this.low = first;
+      this.high = 0;
+      return;
+    }
     // The first four bytes hold 28 bits, which is enough for most values.
     for (let shift = 0; shift < 28; shift += 7) {
       if (position >= end) this.fail(field, 'the data ends inside a number');
@@ -76,6 +83,31 @@ export class WireReader {
       }
     }
     this.fail(field, 'a number is longer than 64 bits');
+  }
+
+  /** Goes on when this tag, of one byte or two, comes next; false when it does not. */
+  skipTag(tag: number): boolean {
+    const { bytes, position } = this;
+    if (tag < 0x80) {
+      if (position >= this.end || bytes[position] !== tag) return false;
+      this.position++;
+      return true;
+    }
+    const isNext =
+      position + 1 < this.end && bytes[position] === ((tag & 0x7f) | 0x80) && bytes[position + 1] === tag >>> 7;
+    if (isNext) this.position += 2;
+    return isNext;
+  }
+
+  /** Goes past values 0 that have this tag, of one byte, behind them; returns how many. */
+  skipZeros(tag: number): number {
+    if (tag >= 0x80) return 0;
+    const { bytes, position } = this;
+    const last = this.end - 2;
+    let at = position;
+    while (at <= last && bytes[at] === 0 && bytes[at + 1] === tag) at += 2;
+    this.position = at;
+    return (at - position) / 2;
   }
 
   fixed64(field: string): void {
@@ -114,7 +146,8 @@ export class WireReader {
 
   /** The last 64-bit value as bigint. */
   unsigned64(): bigint {
-    return this.high === 0 ? BigInt(this.low) : (BigInt(this.high) << 32n) | BigInt(this.low);
+    if (this.high !== 0) return (BigInt(this.high) << 32n) | BigInt(this.low);
+    return this.low === 0 ? 0n : BigInt(this.low);
   }
 
   signed64(): bigint {

@@ -21,6 +21,8 @@ export interface CommandSpec {
   readonly usage: string | undefined;
   /** One line. */
   readonly summary: string;
+  /** Command lines and what they do, for whoever asks for help for the first time. */
+  readonly examples?: readonly (readonly [line: string, what: string])[];
   /** 'later' commands are refused by name, after their command line has been checked. */
   readonly capability: 'built' | 'later';
 }
@@ -30,6 +32,12 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'dump',
     usage: 'dump -t PID [OPTION...]',
     summary: 'save a process and all its descendants as images',
+    examples: [
+      ['mkdir checkpoint && criu dump -t 1234 -D checkpoint', 'save process 1234 and end it'],
+      ['criu dump -t 1234 -D checkpoint --shell-job', 'when it was started from a shell'],
+      ['criu dump -t 1234 -D checkpoint --leave-running', 'and let it run on'],
+      ['criu dump -t 1234 -D checkpoint -v4 -o dump.log', 'with a log in the same folder'],
+    ],
     capability: 'built',
   },
   {
@@ -42,6 +50,10 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: 'restore',
     usage: 'restore [OPTION...]',
     summary: 'create the processes again from images',
+    examples: [
+      ['criu restore -D checkpoint -d', 'and leave it alone'],
+      ['criu restore -D checkpoint --shell-job', 'in this terminal, until it ends'],
+    ],
     capability: 'built',
   },
   {

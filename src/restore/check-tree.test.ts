@@ -20,8 +20,8 @@ function find(root_ids: TaskKobjIdsEntry | undefined, ...tasks: Partial<TaskKobj
   return findForeignNamespaces({ inventory, tasks: built });
 }
 
-test('a task in the namespaces of the host is no problem, nor one in another time namespace', () => {
-  expect(find(IDS, {}, { time_ns_id: 9 })).toEqual([]);
+test('a task in the namespaces of the host is no problem, nor one in another time or cgroup namespace', () => {
+  expect(find({ ...IDS, cgroup_ns_id: 8 }, {}, { time_ns_id: 9, cgroup_ns_id: 10 })).toEqual([]);
   expect(find(undefined, { net_ns_id: 9 })).toEqual([]);
 });
 
@@ -30,7 +30,7 @@ test('each task in another namespace is refused', () => {
     {
       object: 'task 1',
       action: 'cannot be restored: it was in a namespace of its own (pid, net)',
-      why: 'only time namespaces are supported yet by this criu',
+      why: 'only time and cgroup namespaces are supported yet by this criu',
     },
   ]);
 });

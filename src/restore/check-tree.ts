@@ -28,7 +28,6 @@ const NAMESPACES = {
   uts_ns_id: 'uts',
   mnt_ns_id: 'mnt',
   user_ns_id: 'user',
-  cgroup_ns_id: 'cgroup',
 } as const satisfies Partial<Record<keyof TaskKobjIdsEntry, string>>;
 
 /** Tasks that were in another namespace than the criu that dumped them, as those of containers are. */
@@ -45,7 +44,7 @@ export function findForeignNamespaces({
       .map((key) => NAMESPACES[key]);
     if (kinds.length === 0) return [];
     const action = `cannot be restored: it was in a namespace of its own (${kinds.join(', ')})`;
-    return [{ object: label, action, why: 'only time namespaces are supported yet by this criu' }];
+    return [{ object: label, action, why: 'only time and cgroup namespaces are supported yet by this criu' }];
   });
 }
 

@@ -1,5 +1,5 @@
 /** One run of one workload by one criu: dump --leave-running, dump, restore, each verified by the program itself. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseImage } from '../../src/image/image-file.ts';
 import { killTrees, readTree, waitGone } from './processes.ts';
@@ -125,6 +125,9 @@ function readFrozenMs(images: string): number | undefined {
 }
 
 function folderMiB(folder: string): number {
-  const bytes = readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).blocks * 512, 0);
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  // The link "parent" leads to a folder that has been counted already.
+  const own = names.filter((name) => !name.startsWith('parent/'));
+  const bytes = own.reduce((sum, name) => sum + lstatSync(join(folder, name)).blocks * 512, 0);
   return bytes / 2 ** 20;
 }

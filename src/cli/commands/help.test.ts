@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test';
 import { COMMANDS } from '../../options/commands.ts';
 import { OPTION_TABLE } from '../../options/option-table.ts';
+import { parseCommandLine } from '../../options/parse-command-line.ts';
 import { commandHelp, generalHelp, shortUsage, wrap } from './help.ts';
 
 test('the help shows every option but old spellings', () => {
@@ -34,4 +35,15 @@ test('text is broken at blanks; a longer word stands alone', () => {
   expect(wrap('aa bb cc', 5)).toEqual(['aa bb', 'cc']);
   expect(wrap('a bbbbbbbb c', 4)).toEqual(['a', 'bbbbbbbb', 'c']);
   expect(wrap('', 4)).toEqual([]);
+});
+
+test('examples are command lines that the parser takes', () => {
+  for (const { name, examples = [] } of COMMANDS) {
+    const help = commandHelp(name);
+    for (const [line] of examples) {
+      expect(help).toContain(`  ${line} `);
+      const words = line.slice(line.indexOf('criu ') + 5).split(' ');
+      expect(parseCommandLine(words, {}, () => undefined).command).toBe(name);
+    }
+  }
 });

@@ -49,8 +49,15 @@ export function generalHelp(): string {
 
 export function commandHelp(name: CommandName): string {
   const command = COMMANDS.find((candidate) => candidate.name === name);
-  const head = `\nUsage:\n  criu ${command?.usage ?? name}\n\n${command?.summary ?? ''}`;
-  return `${head}\n${optionHelp((spec) => spec.commands === 'all' || spec.commands.includes(name))}`;
+  const summary = command?.summary ?? '';
+  const head = `\nUsage:\n  criu ${command?.usage ?? name}\n\n${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
+  return `${head}\n${exampleHelp(command?.examples ?? [])}${optionHelp((spec) => spec.commands === 'all' || spec.commands.includes(name))}`;
+}
+
+function exampleHelp(examples: readonly (readonly [line: string, what: string])[]): string {
+  if (examples.length === 0) return '';
+  const width = Math.max(...examples.map(([line]) => line.length));
+  return ['', 'Examples:', ...examples.map(([line, what]) => `  ${line.padEnd(width)}   ${what}`), ''].join('\n');
 }
 
 function optionHelp(isShown: (spec: OptionSpec) => boolean): string {

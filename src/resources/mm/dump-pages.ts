@@ -1,6 +1,6 @@
 /** Which pages of a task are dumped, and how: runs of pages, and their entries in the pagemap image. Pure. */
 import type { PagemapEntry } from '../../image/gen/pagemap.ts';
-import { PAGE_BYTES, PE_LAZY, PE_PRESENT } from '../../image/pagemap.ts';
+import { PAGE_BYTES, PE_LAZY, PE_PARENT, PE_PRESENT } from '../../image/pagemap.ts';
 import {
   VMA_ANON_PRIVATE,
   VMA_AREA_AIORING,
@@ -26,6 +26,15 @@ export interface DumpRun extends Range {
   readonly isProtected: boolean;
   /** A fork of the task has these pages as they were. */
   readonly isInTwin: boolean;
+  /** Other tasks may have the same pages copy-on-write. */
+  readonly isShareable: boolean;
+  /** They do: it is written to the base of the tree (shared-pages.ts), and here only referred to. */
+  readonly isInBase: boolean;
+}
+
+/** A run of pages that are nothing but there. */
+export function plainRun({ start, end }: Range): DumpRun {
+  return { start, end, isLazy: false, isProtected: false, isInTwin: false, isShareable: false, isInBase: false };
 }
 
 const PROT_READ_BIT = 1;
@@ -45,19 +54,21 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
   let next = 0;
   for (const { entry } of vmas) {
     if ((entry.status & (VMA_AREA_VDSO | VMA_AREA_AIORING)) !== 0) {
-      runs.push({ start: entry.start, end: entry.end, isLazy: false, isProtected: false, isInTwin: false });
+      runs.push(plainRun(entry));
       continue;
     }
     if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_SOCKET)) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
     const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0;
     const isProtected = (entry.prot & PROT_READ_BIT) === 0;
     const isInTwin = isForked(entry);
+    const isShareable = (entry.flags & MAP_HUGETLB) === 0;
+    const kind = { isLazy, isProtected, isInTwin, isShareable, isInBase: false };
     for (; next < content.length; next++) {
       const range = content[next];
       if (range === undefined || range.start >= entry.end) break;
       const start = Math.max(range.start, entry.start);
       const end = Math.min(range.end, entry.end);
-      if (start < end) runs.push({ start, end, isLazy, isProtected, isInTwin });
+      if (start < end) runs.push({ start, end, ...kind });
       if (range.end > entry.end) break;
     }
   }
@@ -67,8 +78,8 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
 /** pagemap entries of runs; adjacent runs of one kind become one entry. */
 export function pagemapEntries(runs: readonly DumpRun[]): PagemapEntry[] {
   const entries: PagemapEntry[] = [];
-  for (const { start, end, isLazy } of runs) {
-    const flags = isLazy ? PE_PRESENT | PE_LAZY : PE_PRESENT;
+  for (const { start, end, isLazy, isInBase } of runs) {
+    const flags = isInBase ? PE_PARENT : isLazy ? PE_PRESENT | PE_LAZY : PE_PRESENT;
     const last = entries.at(-1);
     const pages = (end - start) / PAGE_BYTES;
     if (last !== undefined && last.flags === flags && last.vaddr + (last.nr_pages ?? 0) * PAGE_BYTES === start) {

@@ -11,7 +11,7 @@ import { pread } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
 import type { Range } from './address-space.ts';
-import { pagemapEntries } from './dump-pages.ts';
+import { pagemapEntries, plainRun } from './dump-pages.ts';
 import { PagesFile } from './pages-file.ts';
 import { roundToPages } from './shared-memory.ts';
 
@@ -43,8 +43,6 @@ function dumpObject({ shmid, fd, bytes, isHuge }: MemoryObject, images: ImageDir
   images.write('pagemap-shmem', shmid, { head: { pages_id: id }, entries });
   return file.pages;
 }
-
-const plainRun = (range: Range) => ({ ...range, isLazy: false, isProtected: false, isInTwin: false });
 
 function copyData(fd: number, bytes: number, file: PagesFile): Range[] {
   const parts = dataRanges(fd, bytes);

@@ -1,0 +1,72 @@
+/**
+ * The program for everything: all commands, which are loaded when they are run, help, and what is said to a wrong command
+ * line.
+ */
+import { AssertionError, CriuError } from '../../base/errors.ts';
+import type { CommandName } from '../../options/commands.ts';
+import type { CommandLine } from '../../options/parse-command-line.ts';
+import type { CommandModule } from '../command-context.ts';
+import { describeFailure } from '../outcome.ts';
+import { openFallback, readCommandLine, runCommand, sink } from '../run-criu.ts';
+
+/** The exit status; never throws. */
+export async function run(): Promise<number> {
+  let line: CommandLine;
+  try {
+    line = readCommandLine();
+  } catch (error) {
+    return await reportMistake(error);
+  }
+  if (line.command === 'version') return await showVersion();
+  if (line.command === 'help') return await showHelp(line.topic);
+  return await runCommand(line.command, line, loadCommand);
+}
+
+/** A command is loaded only when it is run. */
+async function loadCommand(command: CommandName): Promise<CommandModule> {
+  switch (command) {
+    case 'dump':
+      return await import('../commands/dump.ts');
+    case 'restore':
+      return await import('../commands/restore.ts');
+    case 'check':
+      return await import('../commands/check.ts');
+    case 'cpuinfo':
+      return await import('../commands/cpuinfo.ts');
+    case 'exec':
+      return await import('../commands/exec.ts');
+    case 'crit':
+      return await import('../commands/crit.ts');
+    case 'show':
+      return await import('../commands/show.ts');
+    case 'service':
+      return await import('../commands/service.ts');
+    case 'swrk':
+      return await import('../commands/swrk.ts');
+    default:
+      throw new AssertionError(`the parser lets pass only commands that exist, not ${command}`);
+  }
+}
+
+async function showVersion(): Promise<number> {
+  const { versionText } = await import('../commands/version.ts');
+  sink.logger.message(versionText());
+  return 0;
+}
+
+async function showHelp(topic: CommandName | undefined): Promise<number> {
+  const { commandHelp, generalHelp } = await import('../commands/help.ts');
+  sink.logger.message(topic === undefined ? generalHelp() : commandHelp(topic));
+  return 0;
+}
+
+/** A wrong command line: to stderr, and the usage to stdout where CRIU shows it too. */
+async function reportMistake(error: unknown): Promise<number> {
+  if (error instanceof CriuError && 'showUsage' in error && error.showUsage === true) {
+    const { shortUsage } = await import('../commands/help.ts');
+    sink.logger.message(shortUsage());
+  }
+  openFallback();
+  sink.logger.error(describeFailure(error));
+  return error instanceof CriuError ? error.exitCode : 1;
+}
