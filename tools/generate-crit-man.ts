@@ -46,7 +46,7 @@ const DIFFERENCES = [
     '20000 on (docs/image-extensions.md), whose names end in "_ext". CRIU\'s crit loses these; here they survive decode and encode.',
   'Fields that are not known at all are kept as "unknown_fields". Images of version 1, without the common magic, have ' +
     '"img_version": 1, so that encode writes them as they were. Texts that are not UTF-8 keep their bytes as lone surrogates.',
-  "All kinds of images are decoded, also those for which CRIU's crit has no handler, and info counts entries with data right. " +
+  "All kinds of images are decoded, also those for which CRIU's crit has no handler and what ip has saved of addresses, routes and rules; info counts entries with data right. " +
     'encode refuses data that are not as long as their entry says, and warns of keys that are no fields.',
   "x shows dead tasks without files and memory, where CRIU's crit ends with an error.",
 ];

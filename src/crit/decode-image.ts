@@ -13,9 +13,10 @@ import { IPC_MSG_ALIGNMENT } from '../image/image-file.ts';
 import { IMAGES_V1, type PayloadKind } from '../image/image-kinds.ts';
 import type { MessageType } from '../image/message-type.ts';
 import type { ByteSink, ByteSource } from './byte-stream.ts';
-import { type FramedKind, ImageStream } from './image-stream.ts';
+import { type FramedKind, ImageStream, type NetlinkSpec } from './image-stream.ts';
 import { JsonWriter } from './json-writer.ts';
 import { messageToJson } from './message-json.ts';
+import { NLMSG_ALIGNMENT, netlinkHeaderToJson } from './netlink-image.ts';
 
 export interface DecodeOptions {
   /** Several lines, and some numbers in the form of their field. */
@@ -57,7 +58,7 @@ class Decoder {
     this.options = options;
   }
 
-  entries(spec: FramedKind): void {
+  entries(spec: FramedKind | NetlinkSpec): void {
     const { stream } = this;
     if (spec.layout === 'ghost-file') {
       this.ghostFile(spec.type);
@@ -65,10 +66,24 @@ class Decoder {
     }
     if (spec.layout === 'pagemap') this.plain(PagemapHead);
     while (!stream.isAtEnd) {
-      if (spec.layout === 'payload') this.withPayload(spec);
+      if (spec.layout === 'netlink') this.netlinkMessage();
+      else if (spec.layout === 'payload') this.withPayload(spec);
       else if (spec.layout === 'ipc-msg') this.queue(spec.type);
       else this.plain(spec.type);
     }
+  }
+
+  private netlinkMessage(): void {
+    const { stream, writer, options } = this;
+    const { header, length } = stream.netlinkHeader();
+    writer.open('{');
+    writer.members(netlinkHeaderToJson(header, options.isPretty));
+    if (options.hasNoPayload) this.sizeOnly(length, () => stream.skipPayload(length, NLMSG_ALIGNMENT));
+    else {
+      writer.key('extra');
+      writer.base64(stream.payload(length, NLMSG_ALIGNMENT));
+    }
+    writer.close('}');
   }
 
   private plain(type: MessageType<unknown>): void {
@@ -189,7 +204,8 @@ export function readImageInfo(source: ByteSource, file: string): ImageInfo {
     for (; isChunked && !stream.isAtEnd; count++) stream.skipPayload(stream.message(GhostChunkEntry).len, 1);
   }
   for (; !stream.isAtEnd; count++) {
-    if (spec.layout === 'payload') {
+    if (spec.layout === 'netlink') stream.skipPayload(stream.netlinkHeader().length, NLMSG_ALIGNMENT);
+    else if (spec.layout === 'payload') {
       stream.skipPayload(spec.payloadLength(stream.message(spec.type)), spec.alignment);
     } else if (spec.layout === 'ipc-msg') {
       const { qnum } = stream.message(spec.type);

@@ -25,6 +25,7 @@ import type { FramedKind } from './image-stream.ts';
 import { JsonReader } from './json-reader.ts';
 import { isJsonObject, type JsonObject, type JsonValue, setMember } from './json-value.ts';
 import { messageFromJson } from './message-json.ts';
+import { NLMSG_ALIGNMENT, netlinkMagicOf, tryNetlinkMessage } from './netlink-image.ts';
 import { tryDecodeBase64 } from './text-codings.ts';
 
 export interface EncodeOptions {
@@ -35,14 +36,14 @@ export interface EncodeOptions {
 /** Throws a CriuError that names the place in the JSON, or entry and field; what was written so far is not complete. */
 export function encodeImage(source: ByteSource, file: string, sink: ByteSink, options: EncodeOptions): void {
   const json = new JsonReader(source, file);
-  let encoder: Encoder | undefined;
+  let encoder: Encoder | NetlinkEncoder | undefined;
   let version: JsonValue | undefined;
   /** Entries that came before the magic. */
   let waiting: JsonValue | undefined;
   let magic: string | undefined;
   for (const key of json.members()) {
     if (key === 'entries' && magic !== undefined) {
-      encoder = new Encoder(kindOf(magic, file), version === IMAGES_V1, file, sink, options);
+      encoder = encoderOf(magic, version === IMAGES_V1, file, sink, options);
       for (const _ of json.elements()) encoder.read(json);
     } else {
       const value = json.value();
@@ -56,10 +57,48 @@ export function encodeImage(source: ByteSource, file: string, sink: ByteSink, op
   if (magic === undefined) throw new CriuError({ object: file, action: 'the JSON has no magic' });
   if (encoder === undefined) {
     if (!Array.isArray(waiting)) throw new CriuError({ object: file, action: 'the JSON has no list of entries' });
-    encoder = new Encoder(kindOf(magic, file), version === IMAGES_V1, file, sink, options);
+    encoder = encoderOf(magic, version === IMAGES_V1, file, sink, options);
     for (const entry of waiting) encoder.entry(entry);
   }
   encoder.end();
+}
+
+function encoderOf(magic: string, isVersion1: boolean, file: string, sink: ByteSink, options: EncodeOptions) {
+  const netlinkMagic = netlinkMagicOf(magic);
+  if (netlinkMagic !== undefined) return new NetlinkEncoder(netlinkMagic, file, sink);
+  return new Encoder(kindOf(magic, file), isVersion1, file, sink, options);
+}
+
+/** Saved netlink messages. */
+class NetlinkEncoder {
+  private readonly file: string;
+  private readonly sink: ByteSink;
+  private index = 0;
+
+  constructor(magic: number, file: string, sink: ByteSink) {
+    this.file = file;
+    this.sink = sink;
+    sink.write(wordBytes(magic));
+  }
+
+  read(json: JsonReader): void {
+    this.entry(json.value());
+  }
+
+  entry(value: JsonValue): void {
+    const extra = isJsonObject(value) ? (value['extra'] ?? '') : undefined;
+    const payload = typeof extra === 'string' ? tryDecodeBase64(extra) : undefined;
+    const message = payload === undefined ? undefined : tryNetlinkMessage(value, payload);
+    if (message === undefined)
+      throw new ImageError({ file: this.file, entry: this.index }, '', 'this is no netlink message');
+    this.sink.write(message);
+    this.sink.write(new Uint8Array(-message.length & (NLMSG_ALIGNMENT - 1)));
+    this.index++;
+  }
+
+  end(): void {
+    // Everything is written already.
+  }
 }
 
 function kindOf(magic: string, file: string): FramedKind {
@@ -74,6 +113,12 @@ type Extra = JsonValue | Uint8Array[] | undefined;
 
 function isDecoded(extra: Extra): extra is Uint8Array[] {
   return Array.isArray(extra) && extra[0] instanceof Uint8Array;
+}
+
+function wordBytes(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
 }
 
 const FLUSH_BYTES = 1 << 16;
@@ -216,9 +261,7 @@ class Encoder {
   }
 
   private word(value: number): void {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setUint32(0, value, true);
-    this.put(bytes);
+    this.put(wordBytes(value));
   }
 
   private put(bytes: Uint8Array): void {

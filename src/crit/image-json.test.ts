@@ -299,3 +299,50 @@ describe('encode', () => {
     );
   });
 });
+
+describe('saved netlink messages', () => {
+  const message = (length: number, ...more: number[]) => [
+    length,
+    0,
+    0,
+    0,
+    20,
+    0,
+    2,
+    0,
+    9,
+    0,
+    0,
+    0,
+    7,
+    0,
+    0,
+    0,
+    ...more,
+  ];
+  const image = new Uint8Array([0x22, 0x12, 0x36, 0x47, ...message(19, 1, 2, 3, 0), ...message(16)]);
+
+  test('are entries of their own', () => {
+    const text = decodeText(image);
+    expect(JSON.parse(text)).toEqual({
+      magic: 'IFADDR',
+      entries: [
+        { nlmsg_type: 20, nlmsg_flags: 2, nlmsg_seq: 9, nlmsg_pid: 7, extra: 'AQID\n' },
+        { nlmsg_type: 20, nlmsg_flags: 2, nlmsg_seq: 9, nlmsg_pid: 7, extra: '' },
+      ],
+    });
+    expect(encodeText(text)).toEqual(image);
+    expect(encodeText(decodeText(image, PRETTY))).toEqual(image);
+    expect(decodeText(image, PRETTY)).toContain('"nlmsg_type": "RTM_NEWADDR"');
+    expect(readImageInfo(arraySource(image), 'x')).toEqual({ magic: 'IFADDR', count: 2 });
+  });
+
+  test('may be damaged', () => {
+    expect(() => decodeText(image.slice(0, -1))).toThrow('test.img: entry 1: the file is truncated');
+    const short = new Uint8Array([0x22, 0x12, 0x36, 0x47, ...message(15)]);
+    expect(() => decodeText(short)).toThrow('test.img: entry 0: the netlink message is shorter than its header');
+    expect(() => encodeText('{"magic": "RULE", "entries": [{"nlmsg_type": 70000}]}')).toThrow(
+      'test.json: entry 0: this is no netlink message',
+    );
+  });
+});

@@ -16,14 +16,21 @@ import {
 import type { MessageType } from '../image/message-type.ts';
 import { readUint32 } from '../image/wire-reader.ts';
 import { ByteReader, type ByteSource } from './byte-stream.ts';
+import { NLMSG_HEADER_BYTES, netlinkNameOf } from './netlink-image.ts';
 
 export type FramedKind = Exclude<ImageKind, RawKind>;
+
+/** Saved netlink messages, which have no entries of the common form. */
+export interface NetlinkSpec {
+  readonly layout: 'netlink';
+  readonly magicName: string;
+}
 
 /** Bigger than any message of an image: the largest are the mappings of a process, some megabytes. */
 const MESSAGE_BYTES_MAX = 1 << 28;
 
 export interface ImageHeader {
-  readonly spec: FramedKind;
+  readonly spec: FramedKind | NetlinkSpec;
   /** Written by a criu before 2.0, whose images have no common magic. */
   readonly isVersion1: boolean;
 }
@@ -46,6 +53,11 @@ export class ImageStream {
     const first = readUint32(start, 0);
     const isFramed = first === IMG_COMMON_MAGIC || first === IMG_SERVICE_MAGIC;
     if (isFramed && start.length < 8) this.fail('the file is too short for an image');
+    const netlinkName = netlinkNameOf(first);
+    if (netlinkName !== undefined) {
+      this.reader.take(4);
+      return { spec: { layout: 'netlink', magicName: netlinkName }, isVersion1: false };
+    }
     const kind = detectImageKind(start);
     if (kind === undefined) throw unknownMagic(this.place.file, isFramed ? readUint32(start, 4) : first);
     this.reader.take(isFramed ? 8 : 4);
@@ -65,6 +77,16 @@ export class ImageStream {
   sizedMessage<T>(type: MessageType<T>): { message: T; size: number } {
     const bytes = this.messageBytes();
     return { message: decode(type, bytes, { ...this.place }), size: bytes.length };
+  }
+
+  /** The header of the next netlink message, and how many bytes follow it. */
+  netlinkHeader(): { header: Uint8Array; length: number } {
+    this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
+    const header = this.reader.take(NLMSG_HEADER_BYTES);
+    if (header.length < NLMSG_HEADER_BYTES) this.failTruncated('the entry', NLMSG_HEADER_BYTES, header.length);
+    const length = readUint32(header, 0) - NLMSG_HEADER_BYTES;
+    if (length < 0) this.fail('the netlink message is shorter than its header');
+    return { header, length };
   }
 
   /** Skips a message without looking into it. */

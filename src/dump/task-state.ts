@@ -236,16 +236,20 @@ export function describeZombieCore(zombie: FrozenZombie): CoreEntry {
 
 const AT_NULL = 0n;
 
+/** The auxiliary vector of a task, without what is not there. */
+export function readAuxv(pid: number): ReturnType<typeof parseAuxv> {
+  const auxv = tryReadFileBytes(`/proc/${pid}/auxv`);
+  return typeof auxv === 'number' ? [] : parseAuxv(auxv);
+}
+
 /** The mm image of a task. */
 export function describeMm(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  exeFileId: number,
+  { exe, auxv }: { exe: number; auxv: ReturnType<typeof readAuxv> },
   state: TaskState,
 ): MmEntry {
   const { stat } = task;
-  const auxv = tryReadFileBytes(`/proc/${task.pid}/auxv`);
-  const pairs = typeof auxv === 'number' ? [] : parseAuxv(auxv);
   return {
     mm_start_code: stat.startcode,
     mm_end_code: stat.endcode,
@@ -258,9 +262,9 @@ export function describeMm(
     mm_arg_end: stat.argEnd,
     mm_env_start: stat.envStart,
     mm_env_end: stat.envEnd,
-    exe_file_id: exeFileId,
+    exe_file_id: exe,
     // Without the terminator: the kernel adds it, and CRIU takes no more words than it knows pairs.
-    mm_saved_auxv: pairs.filter(([type]) => type !== AT_NULL).flat(),
+    mm_saved_auxv: auxv.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
     aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),

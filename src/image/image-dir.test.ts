@@ -129,6 +129,24 @@ describe('an image directory', () => {
     expect(() => dir.readOne('inventory')).toThrow(new Error('inventory.img: one entry is expected, but 2 are there'));
   });
 
+  test('a parent folder is made with its link, and goes with a dump that fails', () => {
+    const dir = newDir();
+    symlinkSync('../older', dir.rawPath('parent'));
+    const base = dir.tryCreateParent('base');
+    base?.write('fs', 1, []);
+    expect(dir.openParent()?.path).toBe(`${dir.path}/base`);
+    expect(dir.names().sort()).toEqual(['base', 'parent']);
+    dir.discard();
+    expect(dir.names()).toEqual([]);
+  });
+
+  test('there is no parent folder where something else is called so', () => {
+    const dir = newDir();
+    mkdirSync(dir.rawPath('parent'));
+    expect(dir.tryCreateParent('base')).toBeUndefined();
+    expect(dir.names()).toEqual(['parent']);
+  });
+
   test('must exist', () => {
     expect(() => ImageDir.open(`${root}/nothing`)).toThrow(
       new Error(

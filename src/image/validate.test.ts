@@ -75,6 +75,13 @@ test('all problems are found at once', () => {
   ]);
 });
 
+test('what an entry of files.img holds has its id', () => {
+  const [, file] = regularFile(3);
+  expect(problemsOf({ files: new Map([regularFile(1), regularFile(2), [4, { ...file, id: 4 }]]) })).toEqual([
+    'files.img: file 4: reg.id is 3',
+  ]);
+});
+
 test('a mapped file must be there, unless a plugin restores the mapping', () => {
   const file = (status: number) => problemsOfTask({ mm: mm([vma(0x1000, 0x6000, status, 8)]) });
   expect(file(REGULAR | VMA_FILE_PRIVATE)).toEqual([

@@ -77,7 +77,7 @@ const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
   [FdTypes.PIDFD]: 'pidfd',
 };
 
-/** Each entry of files.img must hold what its type says. */
+/** Each entry of files.img must hold what its type says, and by the same id. */
 function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   for (const file of files.values()) {

@@ -18,6 +18,8 @@ import { isAlive } from '../harness/processes.ts';
 const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
 liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
 
+liveTest('UDP datagrams that nobody has received yet survive', 'udp-queued', { ignore: newInodes });
+
 liveTest('TCP connections inside the tree survive with --tcp-established', 'inet-connected', {
   dumpArgs: ['--tcp-established'],
   restoreArgs: ['--tcp-established'],

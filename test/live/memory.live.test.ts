@@ -4,9 +4,9 @@
  */
 
 import { expect } from 'bun:test';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { roundTrip } from '../harness/harness.ts';
+import { dump, expectSuccess, makeImagesDir, restore, roundTrip, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 
 liveTest('private anonymous memory, heap, data, bss and stack keep their content', 'mem-private');
@@ -21,6 +21,22 @@ liveTest('guard pages stay guarded', 'mem-guard');
 liveTest('transparent huge pages keep their content', 'mem-thp');
 liveTest('stacks that grow down still grow', 'mem-growsdown');
 liveTest('copy-on-write pages stay shared by parent and children', 'mem-cow');
+liveCase('copy-on-write pages are written once', async () => {
+  const specimen = await startProgram('mem-cow');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, imagesDir));
+  const bytes = readdirSync(imagesDir, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /^(base\/)?pages-\d+\.img$/.test(name))
+    .reduce((sum, name) => sum + statSync(join(imagesDir, name)).size, 0);
+  // The program has 8 MiB, and three children with the same pages.
+  expect(bytes).toBeGreaterThan(8 << 20);
+  expect(bytes).toBeLessThan(10 << 20);
+  const [pagemap] = readdirSync(join(imagesDir, 'base')).filter((name) => name.startsWith('pagemap-'));
+  rmSync(join(imagesDir, 'base', `${pagemap}`));
+  const result = await restore(specimen, imagesDir);
+  expect(result.exitCode).not.toBe(0);
+  expect(result.output).toContain('of the parent image folder, but they are not there');
+});
 liveTest('SysV shared memory in an IPC namespace stays shared', 'mem-shared', {
   args: ['sysv'],
   ignore: [/\/ns\/ipc$/],

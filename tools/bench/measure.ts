@@ -126,6 +126,8 @@ function readFrozenMs(images: string): number | undefined {
 
 function folderMiB(folder: string): number {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  const bytes = names.reduce((sum, name) => sum + lstatSync(join(folder, name)).blocks * 512, 0);
+  // The link "parent" leads to a folder that has been counted already.
+  const own = names.filter((name) => !name.startsWith('parent/'));
+  const bytes = own.reduce((sum, name) => sum + lstatSync(join(folder, name)).blocks * 512, 0);
   return bytes / 2 ** 20;
 }

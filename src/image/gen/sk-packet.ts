@@ -34,6 +34,7 @@ export interface SkPacketEntry {
   scm: ScmEntry[];
   sender_ext?: Uint8Array | undefined;
   creds_ext?: SkUcredExt | undefined;
+  target_ext?: Uint8Array | undefined;
 }
 export const SkPacketEntry: MessageType<SkPacketEntry> = {
   name: 'sk_packet_entry',
@@ -43,5 +44,6 @@ export const SkPacketEntry: MessageType<SkPacketEntry> = {
     [4, 'scm', ScmEntry, 'repeated'],
     [20000, 'sender_ext', 'bytes', 'optional'],
     [20001, 'creds_ext', SkUcredExt, 'optional'],
+    [20002, 'target_ext', 'bytes', 'optional'],
   ],
 };

@@ -27,6 +27,7 @@ export const IP_NODEFRAG = 22;
 export const IPV6_V6ONLY = 26;
 export const IPV6_HDRINCL = 36;
 export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
 export const IPV6_FREEBIND = 78;
 
 export const ICMP_FILTER = 1;

@@ -17,8 +17,8 @@ test('runs are cut where marked pages begin and end, across chunks', () => {
   second.fill(3, 0, 1);
   second[3] = 2;
   const marks = new Map([
-    [1, first],
-    [2, second],
+    [1, { bits: first, uniform: undefined }],
+    [2, { bits: second, uniform: undefined }],
   ]);
   const start = CHUNK + 508 * PAGE;
   expect(markRuns([run(start, 8)], marks, 1)).toEqual([
@@ -33,6 +33,21 @@ test('runs are cut where marked pages begin and end, across chunks', () => {
 });
 
 test('runs that cannot be shared stay whole', () => {
-  const marks = new Map([[0, new Uint8Array(512).fill(1)]]);
+  const marks = new Map([[0, { bits: new Uint8Array(512).fill(1), uniform: 1 }]]);
   expect(markRuns([run(0, 3, false, false)], marks, 1)).toEqual([run(0, 3, false, false)]);
+});
+
+test('chunks that are all alike are taken as a whole', () => {
+  const all = { bits: new Uint8Array(512).fill(3), uniform: 3 };
+  const none = { bits: new Uint8Array(512), uniform: 0 };
+  const marks = new Map([
+    [1, all],
+    [2, all],
+    [3, none],
+  ]);
+  expect(markRuns([run(CHUNK - PAGE, 3 * 512 + 2)], marks, 1)).toEqual([
+    run(CHUNK - PAGE, 1),
+    run(CHUNK, 1024, true),
+    run(3 * CHUNK, 512 + 1),
+  ]);
 });

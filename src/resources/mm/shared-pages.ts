@@ -44,11 +44,32 @@ interface Chunk {
   readonly sharers: Uint32Array;
   /** Index of the task that was seen first. */
   readonly owners: Uint32Array;
+  /** The first task that has the whole chunk. Forked tasks often have just the same, which is seen at one glance. */
+  first: FirstTask | undefined;
 }
 
-/** Marks of the pages of a task, by chunk: 0, or these bits. */
-export type Marks = ReadonlyMap<number, Uint8Array>;
-/** It has the frame of the table; when all tasks have been seen: and shares it. */
+interface FirstTask {
+  readonly index: number;
+  /** What was read of it. */
+  readonly words: Uint32Array;
+  readonly candidates: Uint8Array;
+  /** How many candidates it has, and how many other tasks are the same. */
+  readonly count: number;
+  same: number;
+  /** Their marks. */
+  sameMarks: PageMarks | undefined;
+}
+
+/** Marks of 512 pages: 0, or these bits. */
+export interface PageMarks {
+  readonly bits: Uint8Array;
+  /** What all pages have; undefined when they differ. */
+  readonly uniform: number | undefined;
+}
+
+/** Marks of the pages of a task, by chunk. */
+export type Marks = ReadonlyMap<number, PageMarks>;
+/** Others have it too. */
 const IN_BASE = 1;
 /** The base copies it from this task. */
 const OWNED = 2;
@@ -56,11 +77,9 @@ const OWNED = 2;
 /** The shared pages of tasks; undefined when there are not enough of them. Throws SyscallError. */
 export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undefined {
   const table = new SharingTable();
-  const seen = tasks.map((task, index) => ({ ...task, marks: table.addTask(task, index) }));
+  const added = tasks.map((task, index) => ({ ...task, candidates: table.addTask(task, index) }));
   if (table.savedPages < SAVED_PAGES_MIN) return undefined;
-  seen.forEach(({ marks }, index) => {
-    table.finish(marks, index);
-  });
+  const seen = added.map(({ pid, runs, candidates }, index) => ({ pid, runs, marks: table.finish(candidates, index) }));
   const base = seen.flatMap(({ pid, runs, marks }) =>
     markRuns(runs, marks, OWNED).flatMap((run) => (run.isInBase ? [{ ...run, pid }] : [])),
   );
@@ -70,63 +89,90 @@ export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undef
   };
 }
 
+/** Pages of a task that have the frame of the table, by chunk: 1, others 0. */
+type Candidates = Map<number, Uint8Array>;
+
 class SharingTable {
   readonly #chunks = new Map<number, Chunk>();
   savedPages = 0;
 
-  /** Returns marks for `finish`. */
-  addTask({ pid, runs }: TaskRuns, index: number): Map<number, Uint8Array> {
-    const marks = new Map<number, Uint8Array>();
+  addTask({ pid, runs }: TaskRuns, index: number): Candidates {
+    const candidates: Candidates = new Map();
     const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
     try {
-      for (const run of runs) if (run.isShareable) this.#addRun(fd, run, index, marks);
+      for (const run of runs) if (run.isShareable) this.#addRun(fd, run, index, candidates);
     } finally {
       close(fd);
+    }
+    return candidates;
+  }
+
+  /** When all tasks were added: which pages a task shares with others, and which it gives to the base. */
+  finish(candidates: Candidates, index: number): Marks {
+    const marks = new Map<number, PageMarks>();
+    for (const [number, own] of candidates) {
+      const chunk = this.#chunk(number);
+      const { first } = chunk;
+      if (first === undefined || first.candidates !== own || first.index === index) {
+        marks.set(number, finishChunk(chunk, own, index));
+        continue;
+      }
+      first.sameMarks ??= finishChunk(chunk, own, index);
+      marks.set(number, first.sameMarks);
     }
     return marks;
   }
 
-  /** Leaves in the marks of a task the pages that others have too. */
-  finish(marks: Marks, index: number): void {
-    for (const [number, marked] of marks) {
-      const { sharers, owners } = this.#chunk(number);
-      for (let page = 0; page < CHUNK_PAGES; page++) {
-        if (marked[page] === 0) continue;
-        const isShared = (sharers[page] ?? 0) > 1;
-        marked[page] = isShared ? IN_BASE | (owners[page] === index ? OWNED : 0) : 0;
-      }
-    }
-  }
-
-  #addRun(fd: number, { start, end }: Range, index: number, marks: Map<number, Uint8Array>): void {
+  #addRun(fd: number, { start, end }: Range, index: number, candidates: Candidates): void {
     for (let at = start; at < end; ) {
       const number = Math.floor(at / CHUNK_BYTES);
       const to = Math.min(end, (number + 1) * CHUNK_BYTES);
       const pages = (to - at) / PAGE_BYTES;
-      check('pread64', syscall(SYS.pread64, fd, words, pages * 8, (at / PAGE_BYTES) * 8), 'pagemap');
-      const marked = marks.get(number) ?? new Uint8Array(CHUNK_PAGES);
-      marks.set(number, marked);
-      this.#addPages(this.#chunk(number), (at % CHUNK_BYTES) / PAGE_BYTES, pages, index, marked);
+      check('pread64', syscall(SYS.pread64, fd, buffer, pages * 8, (at / PAGE_BYTES) * 8), 'pagemap');
+      const chunk = this.#chunk(number);
+      if (pages === CHUNK_PAGES) candidates.set(number, this.#addWhole(chunk, index));
+      else {
+        const marks = candidates.get(number) ?? new Uint8Array(CHUNK_PAGES);
+        candidates.set(number, marks);
+        this.#compare(chunk, (at % CHUNK_BYTES) / PAGE_BYTES, pages, index, marks);
+      }
       at = to;
     }
   }
 
-  /** Takes what has been read of one chunk. */
-  #addPages({ frames, sharers, owners }: Chunk, first: number, pages: number, index: number, marked: Uint8Array): void {
-    for (let i = 0, page = first; i < pages; i++, page++) {
-      const high = words[2 * i + 1] ?? 0;
+  /** A chunk that lies in one run. Returns the candidates. */
+  #addWhole(chunk: Chunk, index: number): Uint8Array {
+    const { first } = chunk;
+    if (first !== undefined && Buffer.compare(bytesOf(first.words), bytesOf(buffer)) === 0) {
+      first.same++;
+      this.savedPages += first.count;
+      return first.candidates;
+    }
+    const candidates = new Uint8Array(CHUNK_PAGES);
+    const count = this.#compare(chunk, 0, CHUNK_PAGES, index, candidates);
+    chunk.first ??= { index, words: buffer.slice(), candidates, count, same: 0, sameMarks: undefined };
+    return candidates;
+  }
+
+  /** Compares what has been read page by page; returns how many have the frame of the table. */
+  #compare({ frames, sharers, owners }: Chunk, from: number, pages: number, index: number, marks: Uint8Array): number {
+    let count = 0;
+    for (let i = 0, page = from; i < pages; i++, page++) {
+      const high = buffer[2 * i + 1] ?? 0;
       if ((high & PRESENT_HIGH) === 0 || (high & EXCLUSIVE_HIGH) !== 0) continue;
-      const frame = (high & FRAME_HIGH) * 0x1_0000_0000 + (words[2 * i] ?? 0);
+      const frame = (high & FRAME_HIGH) * 0x1_0000_0000 + (buffer[2 * i] ?? 0);
       if (frame === 0) continue;
       if (frames[page] === 0) {
         frames[page] = frame;
         owners[page] = index;
       } else if (frames[page] !== frame) continue;
-      const count = (sharers[page] ?? 0) + 1;
-      sharers[page] = count;
-      if (count > 1) this.savedPages++;
-      marked[page] = IN_BASE;
+      const sharing = (sharers[page] ?? 0) + 1;
+      sharers[page] = sharing;
+      if (sharing > 1) this.savedPages++;
+      marks[page] = 1;
+      count++;
     }
+    return count;
   }
 
   #chunk(number: number): Chunk {
@@ -136,6 +182,7 @@ class SharingTable {
         frames: new Float64Array(CHUNK_PAGES),
         sharers: new Uint32Array(CHUNK_PAGES),
         owners: new Uint32Array(CHUNK_PAGES),
+        first: undefined,
       };
       this.#chunks.set(number, chunk);
     }
@@ -143,7 +190,19 @@ class SharingTable {
   }
 }
 
-const words = new Uint32Array(CHUNK_PAGES * 2);
+const buffer = new Uint32Array(CHUNK_PAGES * 2);
+const bytesOf = (words: Uint32Array) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+
+function finishChunk({ sharers, owners, first }: Chunk, candidates: Uint8Array, index: number): PageMarks {
+  const bits = new Uint8Array(CHUNK_PAGES);
+  for (let page = 0; page < CHUNK_PAGES; page++) {
+    if (candidates[page] === 0) continue;
+    const same = first === undefined || first.candidates[page] === 0 ? 0 : first.same;
+    if ((sharers[page] ?? 0) + same > 1) bits[page] = IN_BASE | (owners[page] === index ? OWNED : 0);
+  }
+  const uniform = bits[0];
+  return { bits, uniform: bits.every((mark) => mark === uniform) ? uniform : undefined };
+}
 
 /** Cuts runs where pages with the mark begin and end; those have `isInBase`. Pure. */
 export function markRuns(runs: readonly DumpRun[], marks: Marks, mark: number): DumpRun[] {
@@ -153,15 +212,18 @@ export function markRuns(runs: readonly DumpRun[], marks: Marks, mark: number): 
       parts.push(run);
       continue;
     }
-    let [start, isInBase, marked] = [run.start, false, undefined as Uint8Array | undefined];
-    let chunk = -1;
-    for (let at = run.start; at < run.end; at += PAGE_BYTES) {
-      const number = Math.floor(at / CHUNK_BYTES);
-      if (number !== chunk) [chunk, marked] = [number, marks.get(number)];
-      const next = ((marked?.[(at % CHUNK_BYTES) / PAGE_BYTES] ?? 0) & mark) !== 0;
-      if (next === isInBase) continue;
-      if (at > start) parts.push({ ...run, start, end: at, isInBase });
-      [start, isInBase] = [at, next];
+    let [start, isInBase] = [run.start, false];
+    for (let at = run.start; at < run.end; ) {
+      const chunk = marks.get(Math.floor(at / CHUNK_BYTES));
+      const end = Math.min(run.end, (Math.floor(at / CHUNK_BYTES) + 1) * CHUNK_BYTES);
+      const isUniform = chunk === undefined || chunk.uniform !== undefined;
+      const step = isUniform ? end - at : PAGE_BYTES;
+      for (; at < end; at += step) {
+        const next = ((chunk?.bits[(at % CHUNK_BYTES) / PAGE_BYTES] ?? 0) & mark) !== 0;
+        if (next === isInBase) continue;
+        if (at > start) parts.push({ ...run, start, end: at, isInBase });
+        [start, isInBase] = [at, next];
+      }
     }
     parts.push({ ...run, start, end: run.end, isInBase });
   }

@@ -57,6 +57,12 @@ export function needsDevice(words: readonly number[]): boolean {
   return (high === 0xfe && (low & 0xc0) === 0x80) || (high === 0xff && [1, 2].includes(low & 0xf));
 }
 
+/** 224.0.0.0/4, 255.255.255.255, ff00::/8. */
+export function isMulticast(words: readonly number[]): boolean {
+  const first = (words[0] ?? 0) & 0xff;
+  return words.length === 1 ? first >= 224 && (first < 240 || words[0] === 0xffff_ffff) : first === 0xff;
+}
+
 /** "127.0.0.1:80" or "[::1]:80", for people. */
 export function formatAddress(family: number, { port, words }: InetAddress): string {
   const bytes = words.flatMap((word) => [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24]);

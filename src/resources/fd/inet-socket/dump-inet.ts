@@ -18,6 +18,7 @@ import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
 import { isKept, notKept } from './tcp-state.ts';
+import { dumpDatagrams } from './udp-queue.ts';
 
 /** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
 function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
@@ -39,6 +40,8 @@ interface Endpoint {
   readonly destination: InetAddress;
   readonly backlog: number;
   readonly shutdown: number;
+  /** Something waits to be received. Only of sockets without connections. */
+  readonly hasPackets?: boolean;
 }
 
 /** Describes the socket, or says why it cannot be dumped. Throws SyscallError. */
@@ -70,6 +73,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
   };
   if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
+  if (isUdp(kind) && endpoint.hasPackets === true) dumpDatagrams(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
   if (kind.family !== SOCKET.AF_INET6) return entry;
   entry.v6only = getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
@@ -188,11 +192,12 @@ function readClosedShutdown(file: OpenFile, dump: KindDump): number {
 function inspectOther(file: OpenFile, kind: InetKind, dump: KindDump): Endpoint {
   const { family } = kind;
   const known = lookUp(file, kind, dump);
-  if ((known?.rqueue ?? 0) > 0) dump.warn(`${file.object}: packets that nobody has received yet are lost`);
+  const hasPackets = (known?.rqueue ?? 0) > 0;
+  if (hasPackets && !isUdp(kind)) dump.warn(`${file.object}: packets that nobody has received yet are lost`);
   const source = known?.source ?? readName(file.localFd, family);
   const destination = known?.destination ?? readPeer(file.localFd, family);
   const state = known?.state ?? (destination.port === 0 ? INET.TCP_CLOSE : INET.TCP_ESTABLISHED);
-  return { state, source, destination, backlog: known?.wqueue ?? 0, shutdown: known?.shutdown ?? 0 };
+  return { state, source, destination, backlog: known?.wqueue ?? 0, shutdown: known?.shutdown ?? 0, hasPackets };
 }
 
 /** A socket that was never bound is in no list. */

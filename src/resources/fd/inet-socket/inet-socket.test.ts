@@ -58,6 +58,7 @@ function planned(...entries: Partial<InetSkEntry>[]): [string, unknown[]][] {
   if (first === undefined) return [];
   const table = new FdTablePlan(3);
   const context = {
+    images: { tryRead: () => undefined },
     tree: { files: new Map(files.map((file) => [file.id, file])) },
     state: (_: string, make: () => unknown) => make(),
   } as unknown as RestoreContext;

@@ -2,7 +2,7 @@
  * Internet sockets (man 7 ip, ipv6, tcp, udp, raw): UDP, UDPLite, raw, ping, and TCP: new, bound, listening, connected,
  * and closed in one or both directions.
  *
- * Lost: packets that nobody has received yet, and what the kernel does not tell (socket-options/option-rows.ts). Sockets
+ * Lost: packets that wait in raw and ping sockets, and what the kernel does not tell (socket-options/option-rows.ts). Sockets
  * belong to the user who restores.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';

@@ -16,6 +16,7 @@ import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.t
 import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from './inet-options.ts';
 import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
 import { isWithinReach } from './tcp-resume.ts';
+import { planDatagrams } from './udp-queue.ts';
 
 const { SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } = SOCKET;
 
@@ -24,6 +25,7 @@ const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port
 
 const isTcp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
 const isRaw = ({ type }: InetSkEntry) => type === SOCKET.SOCK_RAW;
+const isUdp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_DGRAM && proto === INET.IPPROTO_UDP;
 const isPing = ({ type, proto }: InetSkEntry) =>
   type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_ICMP || proto === INET.IPPROTO_ICMPV6);
 
@@ -118,6 +120,7 @@ function planAddresses(
   if (reuse.port) planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
   planBind(table, fd, entry, what);
   if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
+  if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
   planConnect(table, fd, entry, what);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
   planShutdown(table, fd, entry, what);

@@ -14,7 +14,7 @@ import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 import { planBuffers } from '../socket-options/socket-options.ts';
 import { formatAddress, isMapped, packSockaddr } from './address.ts';
 import { planTcpOptions } from './inet-options.ts';
-import { ACK, FIN, packSegment, type Segment } from './tcp-packet.ts';
+import { ACK, FIN, packSegment, type Segment } from './ip-packet.ts';
 import { finsReceived, finsSent, isFinAcknowledged, isKept, notKept } from './tcp-state.ts';
 
 /** "socket:[123] (127.0.0.1:80)", for messages. */

@@ -15,22 +15,17 @@ import {
   SOL_SOCKET,
 } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { addressOf, check, syscall } from '../../../linux/kernel.ts';
+import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
+import { controlMessages, peekMessage } from '../peek-message.ts';
 
-const MSG_PEEK = 2;
 const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
-const MSG_CMSG_CLOEXEC = 0x4000_0000;
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
 
-const MSGHDR_BYTES = 56;
-/** SCM_MAX_FD (253) descriptors and credentials fit. */
-const CONTROL_BYTES = 2048;
 /** Datagrams can be as long as the send buffer of the sender; this is room for more than its default (212992) allows. */
 const ROOM_MIN = 256 * 1024;
 const ROOM_MAX = 64 * 1024 * 1024;
@@ -89,7 +84,7 @@ function dumpStream({ file, id, socket }: QueueOwner, dump: KindDump): boolean {
   const { type, receiveQueue, peer } = socket;
   const room = roomOf(dump).bytes;
   if (type !== SOCK_STREAM || peer === 0 || receiveQueue >= room.length) return false;
-  const { result, control } = peek(file.localFd, room);
+  const { result, control } = peekMessage(file.localFd, room);
   if (result === receiveQueue && control.length === 0) {
     const message = { id_for: id, length: result, scm: [] };
     dump.addData('sk-queues', { message, payload: room.slice(0, result) });
@@ -115,7 +110,7 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
   const shared = roomOf(dump);
   for (let read = 0; ; ) {
     const room = shared.bytes;
-    const message = peek(fd, room);
+    const message = peekMessage(fd, room);
     if (message.result === -ERRNO.EAGAIN) {
       // Nothing ends here, so these were messages.
       for (const entry of canEnd ? [] : empty) dump.addData('sk-queues', { message: entry, payload: NOTHING });
@@ -136,7 +131,7 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
     if ('unsupported' in carried) return carried;
     const entry: SkPacketEntry = { id_for: id, length: result, ...carried };
     // The name of a peer that is there comes from the peer.
-    const sender = type === SOCK_DGRAM || peer === 0 ? message.sender : NOTHING;
+    const sender = type === SOCK_DGRAM || peer === 0 ? message.sender.subarray(FAMILY_BYTES) : NOTHING;
     if (sender.length > 0) entry.sender_ext = sender;
     if (sender.length > 0) sendersOf(dump).push({ object: file.object, name: sender });
     if (result === 0 && carried.scm.length === 0 && sender.length === 0) {
@@ -153,59 +148,13 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
 }
 
 const NOTHING = new Uint8Array(0);
+/** struct sockaddr_un before sun_path. */
+const FAMILY_BYTES = 2;
 const RCV_SHUTDOWN = 1;
 
 /** The senders of datagrams that have names, with the object that has received them. */
 export const sendersOf = (dump: KindDump): { readonly object: string; readonly name: Uint8Array }[] =>
   dump.state('unix senders', () => []);
-
-interface Peeked {
-  /** Bytes, or −errno. */
-  readonly result: number;
-  readonly flags: number;
-  readonly control: Uint8Array;
-  /** sun_path of the sender; empty when it has none. */
-  readonly sender: Uint8Array;
-}
-
-const controlRoom = new Uint8Array(CONTROL_BYTES);
-const nameRoom = new Uint8Array(128);
-const FAMILY_BYTES = 2;
-
-function peek(fd: number, room: Uint8Array): Peeked {
-  const vector = BigUint64Array.of(BigInt(addressOf(room)), BigInt(room.length));
-  const header = new Uint8Array(MSGHDR_BYTES);
-  const view = new DataView(header.buffer);
-  view.setBigUint64(0, BigInt(addressOf(nameRoom)), true);
-  view.setUint32(8, nameRoom.length, true);
-  view.setBigUint64(16, BigInt(addressOf(vector)), true);
-  view.setBigUint64(24, 1n, true);
-  view.setBigUint64(32, BigInt(addressOf(controlRoom)), true);
-  view.setBigUint64(40, BigInt(CONTROL_BYTES), true);
-  const result = syscall(SYS.recvmsg, fd, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
-  const used = result < 0 ? 0 : Number(view.getBigUint64(40, true));
-  const nameBytes = result < 0 ? 0 : view.getUint32(8, true);
-  // The array must stay alive until the kernel has used its address.
-  const isAlive = vector.length === 2;
-  return {
-    result,
-    flags: isAlive ? view.getInt32(48, true) : 0,
-    control: controlRoom.slice(0, used),
-    sender: nameRoom.slice(FAMILY_BYTES, nameBytes),
-  };
-}
-
-/** Control messages: level, type and payload each. */
-function* controlMessages(control: Uint8Array): Iterable<{ level: number; type: number; payload: DataView }> {
-  const view = new DataView(control.buffer, control.byteOffset, control.byteLength);
-  for (let at = 0; at + 16 <= control.length; ) {
-    const length = Number(view.getBigUint64(at, true));
-    if (length < 16 || at + length > control.length) return;
-    const payload = new DataView(control.buffer, control.byteOffset + at + 16, length - 16);
-    yield { level: view.getInt32(at + 8, true), type: view.getInt32(at + 12, true), payload };
-    at += (length + 7) & ~7;
-  }
-}
 
 /** A peek installs the descriptors that are in flight in our own table. */
 function rightsIn(control: Uint8Array): number[] {

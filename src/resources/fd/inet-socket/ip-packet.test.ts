@@ -1,6 +1,6 @@
-/** Segments made by hand. */
+/** Packets made by hand. */
 import { expect, test } from 'bun:test';
-import { ACK, checksum, FIN, packSegment } from './tcp-packet.ts';
+import { ACK, checksum, FIN, packDatagram, packSegment } from './ip-packet.ts';
 
 const common = { sequence: 1, acknowledged: 0xffff_fffe, flags: FIN | ACK, window: 70_000 };
 
@@ -26,4 +26,12 @@ test('an IPv6 segment has a checksum that is right', () => {
   expect(packet.length).toBe(60);
   const pseudo = Buffer.concat([packet.subarray(8, 40), Uint8Array.of(0, 0, 0, 20, 0, 0, 0, 6), packet.subarray(40)]);
   expect(checksum(pseudo)).toBe(0);
+});
+
+test('a datagram of an odd length', () => {
+  const from = { words: [0x0100_000a], port: 80 };
+  const packet = packDatagram({ from, to: { words: [0x0200_000a], port: 81 } }, Buffer.from('abc'));
+  expect(packet.length).toBe(31);
+  const pseudo = Buffer.concat([packet.subarray(12, 20), Uint8Array.of(0, 17, 0, 11)]);
+  expect(checksum(pseudo, packet.subarray(20))).toBe(0);
 });
