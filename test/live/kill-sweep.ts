@@ -33,14 +33,23 @@ export interface SweepResult {
   readonly dumpMs: number;
 }
 
+/** Programs end by themselves after two minutes (ST_LIFE_SECONDS), which is no loss: a new one is taken before that. */
+const SPECIMEN_MS = 60_000;
+
 /** Does `kills` dumps and kills each at a random moment between its start and a bit after its usual end. */
 export async function killSweep(kills: number, seed: number, program: SweepProgram = 'sweep'): Promise<SweepResult> {
   let specimen = await startProgram(program);
+  let startedAt = performance.now();
   const dumpMs = await measureDump(specimen, program);
   const losses: string[] = [];
   let hits = 0;
   let leftMappings = 0;
   for (let turn = 0; turn < kills; turn++) {
+    if (performance.now() - startedAt > SPECIMEN_MS) {
+      await killAll(readTree(specimen.pid));
+      specimen = await startProgram(program);
+      startedAt = performance.now();
+    }
     const tree = readTree(specimen.pid).filter((pid) => readName(pid) !== TWIN_NAME);
     const mappings = countMappings(tree);
     const afterMs = dumpMs * 1.05 * random(seed, turn);
@@ -52,8 +61,7 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
       continue;
     }
     losses.push(`killed after ${afterMs.toFixed(1)} ms: ${loss}; last in the log: ${lastLogLine(specimen)}`);
-    await killAll(tree);
-    specimen = await startProgram(program);
+    startedAt = Number.NEGATIVE_INFINITY;
   }
   if ((await startDump(specimen, program).exited) !== 0) losses.push('the dump after the last kill does not work');
   const zombies = readChildren(readTree(specimen.pid)).filter((pid) => readName(pid) === TWIN_NAME);
