@@ -9,6 +9,7 @@ import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
+import type { TimensEntry } from '../image/gen/timens.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
@@ -39,11 +40,12 @@ import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
+import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
-import { describeMm, describeZombieCore, inspectTaskStates, type TaskState } from './task-state.ts';
+import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
 import { type Candidate, chooseTwins } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
@@ -62,6 +64,7 @@ const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Ls
 interface DumpedTask extends TaskPages {
   readonly ids: TaskKobjIdsEntry;
   readonly hasAio: boolean;
+  readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
   readonly cwd: number;
   readonly root: number;
@@ -136,25 +139,33 @@ function takeTree(
   memory.take(pages, base, sharedObjects(files, segments));
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
-  dumped.forEach((one, i) => {
-    const state = states[i];
-    if (state !== undefined) writeTask(one, state, images, cgroups);
-  });
-  for (const member of tree.members) {
-    if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
-  }
   stopIfInterrupted();
-  files.write(images);
-  if (segments.entries.length > 0) {
-    const messages = segments.entries.map((message) => ({ message, payload: new Uint8Array(0) }));
-    images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
-  }
-  if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
-  images.write('seccomp', undefined, [filters.entry]);
-  writeClocks(tree, images, dumped[0]?.ids, namespaces);
-  writePstree(tree, images);
+  files.writeContents(images);
+  const clocks = readClocks(tree);
+  const { entries: segmentEntries } = segments;
+  // Nothing in here looks at the tree, which may run on.
   const complete = () => {
     memory.complete();
+    dumped.forEach((one, i) => {
+      const state = states[i];
+      if (state === undefined) return;
+      const timers = state.cores.get(one.task.pid)?.tc?.timers?.posix ?? [];
+      for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
+      writeTask(one, state, images, cgroups);
+    });
+    for (const member of tree.members) {
+      if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
+    }
+    files.write(images);
+    if (segmentEntries.length > 0) {
+      const messages = segmentEntries.map((message) => ({ message, payload: new Uint8Array(0) }));
+      images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
+    }
+    if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
+    images.write('seccomp', undefined, [filters.entry]);
+    const timeNs = dumped[0]?.ids.time_ns_id;
+    images.write('timens', timeNs === namespaces.own.time_ns_id ? 0 : (timeNs ?? 0), [clocks]);
+    writePstree(tree, images);
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
   };
@@ -233,7 +244,7 @@ function lookAt(
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    return { task, ids, vmas: described.vmas, runs, hasAio, exe };
+    return { task, ids, vmas: described.vmas, runs, hasAio, auxv: readAuxv(task.pid), exe };
   });
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
@@ -285,7 +296,7 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
 }
 
 function writeTask(
-  { task, ids, vmas, exe, cwd, root }: DumpedTask,
+  { task, ids, vmas, auxv, exe, cwd, root }: DumpedTask,
   state: TaskState,
   images: ImageDir,
   cgroups: DumpedCgroups,
@@ -295,17 +306,12 @@ function writeTask(
     images.write('core', tid, [{ ...core, thread_core }]);
   }
   images.write('ids', task.pid, [ids]);
-  images.write('mm', task.pid, [describeMm(task, vmas, exe, state)]);
+  images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
 }
 
-/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the tree saw them when it was frozen. */
-function writeClocks(
-  tree: FrozenTree,
-  images: ImageDir,
-  ids: TaskKobjIdsEntry | undefined,
-  { own }: NamespaceNumbers,
-): void {
+/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. */
+function readClocks(tree: FrozenTree): TimensEntry {
   const path = `/proc/${tree.root.pid}/timens_offsets`;
   const theirs = parseTimensOffsets(readProc(path), path);
   const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
@@ -314,10 +320,7 @@ function writeClocks(
     const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);
     return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
   };
-  const isOwn = ids?.time_ns_id === own.time_ns_id;
-  images.write('timens', isOwn ? 0 : (ids?.time_ns_id ?? 0), [
-    { monotonic: clock(CLOCK_MONOTONIC, 'monotonic'), boottime: clock(CLOCK_BOOTTIME, 'boottime') },
-  ]);
+  return { monotonic: clock(CLOCK_MONOTONIC, 'monotonic'), boottime: clock(CLOCK_BOOTTIME, 'boottime') };
 }
 
 function writePstree(tree: FrozenTree, images: ImageDir): void {

@@ -73,14 +73,18 @@ export function inspectTaskStates(
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
-  using guests = new DisposableStack();
   const questions = new Questions();
-  const inspections = tasks.map(({ task, vmas }) => {
-    const inspection = askTask(task, vmas, questions, filters, files, calls, twinsOf(task));
-    guests.use(inspection.guest);
-    return inspection;
-  });
-  const { results, failure } = visit(inspections);
+  const inspections: Inspection[] = [];
+  let visited: ReturnType<typeof visit>;
+  try {
+    for (const { task, vmas } of tasks) {
+      inspections.push(askTask(task, vmas, questions, filters, files, calls, twinsOf(task)));
+    }
+    visited = visit(inspections);
+  } finally {
+    for (const { guest } of inspections) guest[Symbol.dispose]();
+  }
+  const { results, failure } = visited;
   const states: TaskState[] = [];
   // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
   inspections.forEach((inspection, i) => {
@@ -236,16 +240,20 @@ export function describeZombieCore(zombie: FrozenZombie): CoreEntry {
 
 const AT_NULL = 0n;
 
+/** The auxiliary vector of a task, without what is not there. */
+export function readAuxv(pid: number): ReturnType<typeof parseAuxv> {
+  const auxv = tryReadFileBytes(`/proc/${pid}/auxv`);
+  return typeof auxv === 'number' ? [] : parseAuxv(auxv);
+}
+
 /** The mm image of a task. */
 export function describeMm(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  exeFileId: number,
+  { exe, auxv }: { exe: number; auxv: ReturnType<typeof readAuxv> },
   state: TaskState,
 ): MmEntry {
   const { stat } = task;
-  const auxv = tryReadFileBytes(`/proc/${task.pid}/auxv`);
-  const pairs = typeof auxv === 'number' ? [] : parseAuxv(auxv);
   return {
     mm_start_code: stat.startcode,
     mm_end_code: stat.endcode,
@@ -258,9 +266,9 @@ export function describeMm(
     mm_arg_end: stat.argEnd,
     mm_env_start: stat.envStart,
     mm_env_end: stat.envEnd,
-    exe_file_id: exeFileId,
+    exe_file_id: exe,
     // Without the terminator: the kernel adds it, and CRIU takes no more words than it knows pairs.
-    mm_saved_auxv: pairs.filter(([type]) => type !== AT_NULL).flat(),
+    mm_saved_auxv: auxv.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
     aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),

@@ -167,9 +167,13 @@ function decodeField(field: Field, reader: WireReader, message: Message): void {
   }
   if (scalar !== undefined) {
     const list = message[name] as unknown[];
-    // Elements follow each other; registers come as lists of hundreds.
-    do list.push(scalar.read(reader, name));
-    while (reader.skipTag(field.tag));
+    const { zero } = scalar;
+    // Elements follow each other; registers come as lists of hundreds, most of them 0.
+    do {
+      const zeros = zero === undefined ? 0 : reader.skipZeros(field.tag);
+      for (let i = 0; i < zeros; i++) list.push(zero);
+      list.push(scalar.read(reader, name));
+    } while (reader.skipTag(field.tag));
     return;
   }
   const list = field.isRepeated ? (message[name] as unknown[]) : undefined;

@@ -11,6 +11,8 @@ export interface Scalar {
   write(writer: WireWriter, value: never): void;
   /** For the error text: "… is not <expected>". */
   readonly expected: string;
+  /** The value that the varint 0 stands for, in lists that are full of it. */
+  readonly zero?: 0 | 0n;
   /** Numbers from 0 to 2^31-1 are accepted, and written as they are. */
   readonly isPlainInteger?: true;
   /** Bigints from 0 to 2^64-1 are. */
@@ -31,6 +33,7 @@ const uint32: Scalar = {
   accepts: (value) => typeof value === 'number' && value >>> 0 === value,
   write: (writer, value: number) => writer.uint32(value),
   expected: 'an integer of 0 to 4294967295',
+  zero: 0,
   isPlainInteger: true,
 };
 
@@ -71,6 +74,7 @@ const uint64: Scalar = {
   accepts: (value) => typeof value === 'bigint' && value >= 0n && value <= UNSIGNED64_MAX,
   write: (writer, value: bigint) => writer.bigint(value),
   expected: `${UNSIGNED64_EXPECTED} as bigint`,
+  zero: 0n,
   isPlainBigint: true,
 };
 

@@ -99,6 +99,17 @@ export class WireReader {
     return isNext;
   }
 
+  /** Goes past values 0 that have this tag, of one byte, behind them; returns how many. */
+  skipZeros(tag: number): number {
+    if (tag >= 0x80) return 0;
+    const { bytes, position } = this;
+    const last = this.end - 2;
+    let at = position;
+    while (at <= last && bytes[at] === 0 && bytes[at + 1] === tag) at += 2;
+    this.position = at;
+    return (at - position) / 2;
+  }
+
   fixed64(field: string): void {
     if (this.end - this.position < 8) this.fail(field, 'the data ends inside a number');
     this.low = readUint32(this.bytes, this.position);

@@ -15,6 +15,7 @@ import { assembleXstate } from '../resources/registers/xstate.ts';
 import { writeSignalMask } from '../tracee/guest-thread.ts';
 import { readMemory } from '../tracee/memory.ts';
 import { readRegisters, register, setRegister, writeRegisters, writeXstate } from '../tracee/registers.ts';
+import type { Steps } from '../tracee/steps.ts';
 import { waitForStop } from '../tracee/stop.ts';
 
 const probe = new Uint8Array(64 * 1024);
@@ -52,21 +53,31 @@ export function findSyscall(pid: number, executable: readonly { start: number; e
 }
 
 /** Removes the agent's home from a task: munmap by its leader, through a `syscall` instruction outside of it. */
-export function unmapHome(pid: number, syscallAt: number, home: { address: number; bytes: number }): void {
-  const registers = readRegisters(pid);
-  setRegister(registers, 'rip', syscallAt);
-  setRegister(registers, 'rax', SYS.munmap);
-  setRegister(registers, 'rdi', home.address);
-  setRegister(registers, 'rsi', home.bytes);
-  setRegister(registers, 'orig_rax', -1n);
-  writeRegisters(pid, registers);
-  for (let stops = 0; stops < 2; stops++) {
-    check('ptrace', ptrace(PTRACE_SYSCALL, pid), `SYSCALL, ${pid}`);
+export function unmapHome(pid: number, syscallAt: number, home: { address: number; bytes: number }): Steps {
+  const go = () => check('ptrace', ptrace(PTRACE_SYSCALL, pid), `SYSCALL, ${pid}`);
+  const arrive = () => {
     const stop = waitForStop(pid);
-    assert(
-      stop !== 'gone' && stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP,
-      `task ${pid} stops at munmap`,
-    );
-  }
-  check('munmap', Number(BigInt.asIntN(64, register(readRegisters(pid), 'rax'))), `the agent of task ${pid}`);
+    const isThere = stop !== 'gone' && stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP;
+    assert(isThere, `task ${pid} stops at munmap`);
+  };
+  return [
+    () => {
+      const registers = readRegisters(pid);
+      setRegister(registers, 'rip', syscallAt);
+      setRegister(registers, 'rax', SYS.munmap);
+      setRegister(registers, 'rdi', home.address);
+      setRegister(registers, 'rsi', home.bytes);
+      setRegister(registers, 'orig_rax', -1n);
+      writeRegisters(pid, registers);
+      go();
+    },
+    () => {
+      arrive();
+      go();
+    },
+    () => {
+      arrive();
+      check('munmap', Number(BigInt.asIntN(64, register(readRegisters(pid), 'rax'))), `the agent of task ${pid}`);
+    },
+  ];
 }

@@ -9,7 +9,7 @@
  * A tree that shares nothing needs one program per task for all of it.
  */
 import { Program } from '../agent/program.ts';
-import { CriuError } from '../base/errors.ts';
+import { assert, CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { TASK_STOPPED } from '../image/task-state.ts';
 import { PROT_EXEC } from '../linux/abi/mman.ts';
@@ -17,12 +17,13 @@ import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { kill, tgkill, tryWait } from '../linux/syscalls/process.ts';
-import { reenterCall } from '../resources/interrupted-call/reenter-call.ts';
+import { reenterCall, SCRATCH_BYTES } from '../resources/interrupted-call/reenter-call.ts';
 import { isSpecial } from '../resources/mm/restore-vmas.ts';
 import { signalsToSend } from '../resources/signals/signal-queues.ts';
 import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import type { HostTask } from '../tracee/host.ts';
+import { type Steps, together } from '../tracee/steps.ts';
 import { detach, resume } from '../tracee/stop.ts';
 import { type BuiltTask, endHelper, planDeath } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
@@ -138,7 +139,7 @@ function runZombies(context: RestoreContext): void {
 
 /** Gives every thread its registers, removes the agent, and lets the tasks go. */
 export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], leaveStopped: boolean): void {
-  for (const task of tasks) complete(task, context.log);
+  for (const step of together(tasks.map((task) => complete(task, context.log)))) step();
   context.cgroups.freeze();
   for (const { task } of tasks) letGo(task, leaveStopped);
 }
@@ -155,7 +156,8 @@ function letGo(task: RestoreTask, leaveStopped: boolean): void {
   for (const { tid } of task.threads) detach(tid);
 }
 
-function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): void {
+/** The last steps of a task. */
+function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): Steps {
   const executable = task.mm.vmas.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
@@ -167,8 +169,26 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): v
       why: 'the agent is unmapped through it',
     });
   }
-  const calls = task.threads.map(({ tid, core }) => reenterCall(task.pid, tid, core, syscallAt, host.programAddress));
-  unmapHome(task.pid, syscallAt, host.home);
+  const { address, bytes } = host.home;
+  const scratchAt = host.programAddress;
+  assert(scratchAt + task.threads.length * SCRATCH_BYTES <= address + bytes, 'the home has scratch for all threads');
+  const calls: NonNullable<ReturnType<typeof reenterCall>>[] = [];
+  task.threads.forEach(({ tid, core }, i) => {
+    const call = reenterCall({ pid: task.pid, tid, core }, syscallAt, scratchAt + i * SCRATCH_BYTES);
+    if (call !== undefined) calls.push(call);
+  });
+  return [
+    ...together(calls.map(({ steps }) => steps)),
+    ...unmapHome(task.pid, syscallAt, host.home),
+    () => {
+      giveState(task, log);
+      for (const { goOn } of calls) goOn();
+    },
+  ];
+}
+
+/** Registers of all threads, and what may not be set while an agent runs in them. */
+function giveState(task: RestoreTask, log: Logger): void {
   const { tc } = task.core;
   const attributes = { oomScoreAdj: tc?.oom_score_adj, coredumpFilter: tc?.coredump_filter_ext };
   for (const warning of writeProcAttributes(task.pid, attributes)) log.warn(`${task.label}: ${warning}`);
@@ -177,5 +197,4 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): v
     const dispatch = core.thread_core?.syscall_dispatch_ext;
     if (dispatch !== undefined) writeSyscallDispatch(tid, dispatch);
   }
-  for (const goOn of calls) goOn();
 }

@@ -21,6 +21,7 @@ import {
   setRegister,
   writeRegisters,
 } from '../../tracee/registers.ts';
+import type { Steps } from '../../tracee/steps.ts';
 import { resume, waitForStop } from '../../tracee/stop.ts';
 import { registersFromImage } from '../registers/registers.ts';
 
@@ -59,31 +60,44 @@ export function goOn(own: Registers, { nr }: InterruptedCallExt, result: bigint)
 /** Calls that can be entered again: what an image asks for beyond that is damaged. */
 export const isKnownCall = ({ nr }: InterruptedCallExt): boolean => nr === SYS.poll || nr in TIMESPEC_ARGUMENT;
 
+/** Bytes of `scratch`. */
+export const SCRATCH_BYTES = TIMESPEC_BYTES;
+
 /**
  * Makes the call in a stopped thread, through a `syscall` instruction at `syscallAt`; `scratch` is memory of the task for
- * a timespec. What it returns is to be called when the thread has got its registers.
+ * a timespec. `goOn` is to be called when the thread has got its registers. Undefined when it is in no such call.
  */
-export function reenterCall(pid: number, tid: number, core: CoreEntry, syscallAt: number, scratch: number): () => void {
+export function reenterCall(
+  { pid, tid, core }: { pid: number; tid: number; core: CoreEntry },
+  syscallAt: number,
+  scratch: number,
+): { steps: Steps; goOn: () => void } | undefined {
   const call = core.thread_core?.interrupted_call_ext;
   const gpregs = core.thread_info?.gpregs;
-  if (call === undefined || gpregs === undefined || !isKnownCall(call)) return () => {};
+  if (call === undefined || gpregs === undefined || !isKnownCall(call)) return undefined;
   const own = registersFromImage(gpregs);
-  const timespec = new BigInt64Array([call.rest_ns / 1_000_000_000n, call.rest_ns % 1_000_000_000n]);
-  writeMemory(tid, scratch, new Uint8Array(timespec.buffer, 0, TIMESPEC_BYTES));
-  const registers = callAgain(own, call, scratch);
-  setRegister(registers, 'rip', syscallAt);
-  writeRegisters(tid, registers);
-  check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
-  const entry = waitForStop(tid);
-  assert(
-    entry !== 'gone' && entry.kind === 'signal' && (entry.signal & ~0x80) === SIGTRAP,
-    `thread ${tid} stops at its call`,
-  );
-  // The signal is pending when the call begins, so it waits for nothing; and it is never delivered.
-  tgkill(pid, tid, SIGSTOP);
-  resume(tid);
-  const end = waitForStop(tid);
-  assert(end !== 'gone' && end.kind === 'signal' && end.signal === SIGSTOP, `the call of thread ${tid} is interrupted`);
-  const result = BigInt.asIntN(64, register(readRegisters(tid), 'rax'));
-  return () => writeRegisters(tid, goOn(own, call, result));
+  let result = 0n;
+  const enter = () => {
+    const timespec = new BigInt64Array([call.rest_ns / 1_000_000_000n, call.rest_ns % 1_000_000_000n]);
+    writeMemory(tid, scratch, new Uint8Array(timespec.buffer, 0, TIMESPEC_BYTES));
+    const registers = callAgain(own, call, scratch);
+    setRegister(registers, 'rip', syscallAt);
+    writeRegisters(tid, registers);
+    check('ptrace', ptrace(PTRACE_SYSCALL, tid), `SYSCALL, ${tid}`);
+  };
+  const interrupt = () => {
+    const stop = waitForStop(tid);
+    const isEntry = stop !== 'gone' && stop.kind === 'signal' && (stop.signal & ~0x80) === SIGTRAP;
+    assert(isEntry, `thread ${tid} stops at its call`);
+    // The signal is pending when the call begins, so it waits for nothing; and it is never delivered.
+    tgkill(pid, tid, SIGSTOP);
+    resume(tid);
+  };
+  const end = () => {
+    const stop = waitForStop(tid);
+    const isEnd = stop !== 'gone' && stop.kind === 'signal' && stop.signal === SIGSTOP;
+    assert(isEnd, `the call of thread ${tid} is interrupted`);
+    result = BigInt.asIntN(64, register(readRegisters(tid), 'rax'));
+  };
+  return { steps: [enter, interrupt, end], goOn: () => writeRegisters(tid, goOn(own, call, result)) };
 }

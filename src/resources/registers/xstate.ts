@@ -152,13 +152,9 @@ export function assembleXstate(
 }
 
 function put32(view: DataView, offset: number, values: readonly number[], max: number): void {
-  values.slice(0, max).forEach((value, i) => {
-    view.setUint32(offset + 4 * i, value, true);
-  });
+  for (let i = 0; i < max && i < values.length; i++) view.setUint32(offset + 4 * i, values[i] ?? 0, true);
 }
 
 function put64(view: DataView, offset: number, values: readonly bigint[], max: number): void {
-  values.slice(0, max).forEach((value, i) => {
-    view.setBigUint64(offset + 8 * i, value, true);
-  });
+  for (let i = 0; i < max && i < values.length; i++) view.setBigUint64(offset + 8 * i, values[i] ?? 0n, true);
 }

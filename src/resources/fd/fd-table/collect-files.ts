@@ -179,7 +179,7 @@ export class FilesDump implements KindDump {
     };
   }
 
-  /** Writes files.img, fdinfo images and what the kinds have. The tree must still be frozen. */
+  /** Writes files.img, fdinfo images and what the kinds have. */
   write(images: ImageDir): void {
     for (const [filesId, entries] of this.fdinfo) images.write('fdinfo', filesId, entries);
     images.write('files', undefined, this.files);
@@ -190,6 +190,10 @@ export class FilesDump implements KindDump {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
+  }
+
+  /** Writes what is copied from files. The tree must still be frozen. */
+  writeContents(images: ImageDir): void {
     for (const write of this.#images) write(images);
   }
 

@@ -18,6 +18,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
+import { withoutOwner } from '../data-owner.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 import { controlMessages, peekMessage } from '../peek-message.ts';
 
@@ -224,9 +225,12 @@ export interface QueuedMessage {
 export function queuedMessages(id: number, context: RestoreContext): readonly QueuedMessage[] {
   const all = context.state('sk-queues', () => {
     const queues = new Map<number, QueuedMessage[]>();
-    for (const element of context.images.tryRead('sk-queues') ?? []) {
-      const queue = queues.get(element.message.id_for);
-      if (queue === undefined) queues.set(element.message.id_for, [element]);
+    const { files } = context.tree;
+    for (const [entry, element] of (context.images.tryRead('sk-queues') ?? []).entries()) {
+      const { id_for } = element.message;
+      if (!files.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
+      const queue = queues.get(id_for);
+      if (queue === undefined) queues.set(id_for, [element]);
       else queue.push(element);
     }
     return queues;
