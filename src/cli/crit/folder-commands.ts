@@ -2,13 +2,9 @@
 
 import { CriuError } from '../../base/errors.ts';
 import { plural } from '../../crit/describe-file.ts';
-import type { DiffSide } from '../../crit/diff.ts';
 import { ImageFolder } from '../../crit/image-folder.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { BytesReader } from '../../image/image-reader.ts';
-import { errnoName } from '../../linux/abi/errno.ts';
-import { O_RDONLY } from '../../linux/abi/fcntl.ts';
-import { pread, tryOpen } from '../../linux/syscalls/fs.ts';
 import { complain, FileSink, print, STDOUT } from './descriptors.ts';
 
 export async function exploreFolder(path: string, what: string | undefined): Promise<number> {
@@ -35,7 +31,7 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
   const { diffFolders } = await import('../../crit/diff.ts');
   try {
     const linesMax = showsAll ? Number.POSITIVE_INFINITY : DIFFERENCES_SHOWN;
-    const lines = diffFolders(side(first), side(second), { linesMax });
+    const lines = diffFolders(ImageDir.open(first), ImageDir.open(second), { linesMax });
     if (lines.length > 0) print(lines.join('\n'));
     return lines.length > 0 ? 1 : 0;
   } catch (error) {
@@ -43,26 +39,6 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
     complain(`crit: error: ${error.message}`);
     return 2;
   }
-}
-
-function side(path: string): DiffSide {
-  const files = ImageDir.open(path);
-  const open = new Map<number, number>();
-  return {
-    files,
-    readPages(pagesId, offset, bytes) {
-      const name = files.imagePath('pages', pagesId);
-      let fd = open.get(pagesId);
-      if (fd === undefined) {
-        fd = tryOpen(name, O_RDONLY);
-        if (fd < 0) throw new CriuError({ object: name, action: 'cannot read the image', why: errnoName(-fd) });
-        open.set(pagesId, fd);
-      }
-      const buffer = new Uint8Array(bytes);
-      const count = pread(fd, buffer, offset);
-      return buffer.subarray(0, count);
-    },
-  };
 }
 
 export async function showTree(path: string, showsAll: boolean): Promise<number> {
