@@ -5,7 +5,7 @@ import { plural } from '../../crit/describe-file.ts';
 import { ImageFolder } from '../../crit/image-folder.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { BytesReader } from '../../image/image-reader.ts';
-import { complain, FileSink, print, STDOUT } from './descriptors.ts';
+import { complain, FileSink, print, printLines, STDOUT } from './descriptors.ts';
 
 export async function exploreFolder(path: string, what: string | undefined): Promise<number> {
   const { explore, EXPLORATIONS } = await import('../../crit/explore.ts');
@@ -18,7 +18,7 @@ export async function exploreFolder(path: string, what: string | undefined): Pro
 export async function verifyFolder(path: string): Promise<number> {
   const { verify } = await import('../../crit/verify.ts');
   const { images, tasks, problems, notes } = verify(ImageDir.open(path));
-  for (const line of [...problems, ...notes.map((note) => `note: ${note}`)]) print(line);
+  printLines([...problems, ...notes.map((note) => `note: ${note}`)]);
   const found = problems.length === 0 ? 'no problems' : plural(problems.length, 'problem');
   print(`${path}: ${plural(images, 'image')}, ${plural(tasks, 'task')}, ${found}`);
   return problems.length === 0 ? 0 : 1;
@@ -32,7 +32,7 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
   try {
     const linesMax = showsAll ? Number.POSITIVE_INFINITY : DIFFERENCES_SHOWN;
     const lines = diffFolders(ImageDir.open(first), ImageDir.open(second), { linesMax });
-    if (lines.length > 0) print(lines.join('\n'));
+    printLines(lines);
     return lines.length > 0 ? 1 : 0;
   } catch (error) {
     if (!(error instanceof CriuError)) throw error;
@@ -43,7 +43,7 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
 
 export async function showTree(path: string, showsAll: boolean): Promise<number> {
   const { drawTree } = await import('../../crit/tree.ts');
-  print(drawTree(openTree(path), { showsAll }).join('\n'));
+  printLines(drawTree(openTree(path), { showsAll }));
   return 0;
 }
 
