@@ -4,7 +4,18 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -119,6 +130,22 @@ describe('folders and files', () => {
     for (const dir of ['/nonexistent', subfolder('no-plugins')]) {
       expect(criu(['restore', '-D', subfolder('empty'), '-L', dir]).stderr).not.toContain('--libdir');
     }
+  });
+});
+
+describe('a user who is not root', () => {
+  const asNobody = (words: readonly string[]) => {
+    const copy = join(subfolder('for-all'), 'criu');
+    copyFileSync(CRIU, copy);
+    chmodSync(folder, 0o755);
+    const command = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', copy, ...words];
+    return Bun.spawnSync(command, { stdin: 'ignore', stdout: 'ignore', stderr: 'pipe' }).stderr.toString();
+  };
+  test.skipIf(process.getuid?.() !== 0 || Bun.which('setpriv') === null)('is told at once, once', () => {
+    expect(asNobody(['dump', '-t', '1', '-D', '/tmp'])).toBe(
+      'Error (dump): criu dump needs to be root: the kernel lets nobody else look at the memory of a task, or choose a ' +
+        'pid; run it with sudo, or with the capability CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN\n',
+    );
   });
 });
 

@@ -6,11 +6,20 @@
 
 import { CriuError } from '../base/errors.ts';
 import { LOG_INFO, type Logger, LogSink } from '../base/log.ts';
+import { CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN } from '../linux/abi/capability.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { O_APPEND, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
-import { close, tryListDirectory, tryLstat, tryOpen, tryReadFile, tryReadlink } from '../linux/syscalls/fs.ts';
+import {
+  close,
+  readFile,
+  tryListDirectory,
+  tryLstat,
+  tryOpen,
+  tryReadFile,
+  tryReadlink,
+} from '../linux/syscalls/fs.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import type { CommandLine, Environment } from '../options/parse-command-line.ts';
@@ -78,7 +87,8 @@ export function readEnvironment(): Environment {
 export function readConfigFile(path: string): string | undefined {
   const text = tryReadFile(path);
   if (typeof text === 'string') return text;
-  if (text === -ERRNO.ENOENT || text === -ERRNO.ENOTDIR) return undefined;
+  // With sudo -u, the home folder may still be that of another user, whose files do not concern this one.
+  if (text === -ERRNO.ENOENT || text === -ERRNO.ENOTDIR || text === -ERRNO.EACCES) return undefined;
   throw new CriuError({ object: `configuration file ${path}`, action: `cannot read it: ${errnoName(-text)}` });
 }
 
@@ -164,6 +174,20 @@ function readKernelString(name: string): string {
   return typeof text === 'number' ? '?' : text.trimEnd();
 }
 
+/** Without this a user would learn of each mapping that it may not be looked at. */
+export function assertPrivileged(command: CommandName): void {
+  if (process.geteuid?.() === 0) return;
+  const [, mask = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFile('/proc/self/status')) ?? [];
+  const capabilities = BigInt(`0x${mask}`);
+  const needed = (1n << BigInt(CAP_SYS_ADMIN)) | (1n << BigInt(CAP_CHECKPOINT_RESTORE));
+  if ((capabilities & needed) !== 0n) return;
+  throw new CriuError({
+    action: `criu ${command} needs to be root`,
+    why: 'the kernel lets nobody else look at the memory of a task, or choose a pid',
+    remedy: 'run it with sudo, or with the capability CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN',
+  });
+}
+
 /** CRIU finds out that the pid file exists after the restore; by then it is too late. */
 export function assertNoPidfile(command: CommandName, options: CriuOptions): void {
   if (command !== 'restore' || options.pidfile === undefined) return;
@@ -201,7 +225,10 @@ export function prepare(sink: LogSink, command: CommandName, line: CommandLine):
   openLog(sink, options);
   for (const { level, text } of line.notes) sink.logger[level](text);
   assertNoPidfile(command, options);
-  if (command === 'dump' || command === 'restore') assertNoPlugins(options);
+  if (command === 'dump' || command === 'restore') {
+    assertNoPlugins(options);
+    assertPrivileged(command);
+  }
   for (const { fd } of options.inheritFds) assertInherited(fd, '--inherit-fd');
   if (options.statusFd !== undefined) assertInherited(options.statusFd, '--status-fd');
   return {

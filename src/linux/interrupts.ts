@@ -12,9 +12,10 @@ const noted = new Uint32Array(1);
 const SIGSET_BYTES = 8;
 
 /** mov rax, imm64; mov [rax], edi; ret */
-function handlerCode(word: number): number[] {
-  const address = new Uint8Array(BigUint64Array.of(BigInt(word)).buffer);
-  return [0x48, 0xb8, ...address, 0x89, 0x38, 0xc3];
+function handlerCode(word: number): Uint8Array {
+  const code = new Uint8Array([0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x89, 0x38, 0xc3]);
+  new DataView(code.buffer).setBigUint64(2, BigInt(word), true);
+  return code;
 }
 
 /** mov eax, 15 (rt_sigreturn); syscall */

@@ -268,7 +268,9 @@ describe('configuration files', () => {
   });
 
   test('the file of --config must exist; that of the variable is only missed', () => {
-    expect(refusal('check --config /no').message).toBe('cannot read configuration file /no: no such file');
+    expect(refusal('check --config /no').message).toBe(
+      'cannot read configuration file /no: there is none, or it is not for you to read',
+    );
     expect(parse('check', {}, { CRIU_CONFIG_FILE: '/no' }).notes).toEqual([
       { level: 'warn', text: 'CRIU_CONFIG_FILE names a file that does not exist: /no' },
     ]);

@@ -171,7 +171,7 @@ export function readConfigFiles(
     state.notes.push({ level: 'warn', text });
   }
   if (named !== undefined && !readConfigFile(named, readFile, set, state)) {
-    throw new UsageError(`cannot read configuration file ${named}: no such file`, false);
+    throw new UsageError(`cannot read configuration file ${named}: there is none, or it is not for you to read`, false);
   }
 }
 

@@ -131,6 +131,7 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
     const carried = dumpControl(control, flags, file, dump);
     if ('unsupported' in carried) return carried;
     const entry: SkPacketEntry = { id_for: id, length: result, ...carried };
+    for (const { rights } of carried.scm) rightsOf(dump).set(id, [...(rightsOf(dump).get(id) ?? []), ...rights]);
     // The name of a peer that is there comes from the peer.
     const sender = type === SOCK_DGRAM || peer === 0 ? message.sender.subarray(FAMILY_BYTES) : NOTHING;
     if (sender.length > 0) entry.sender_ext = sender;
@@ -156,6 +157,10 @@ const RCV_SHUTDOWN = 1;
 /** The senders of datagrams that have names, with the object that has received them. */
 export const sendersOf = (dump: KindDump): { readonly object: string; readonly name: Uint8Array }[] =>
   dump.state('unix senders', () => []);
+
+/** Ids of files in flight, by the socket that they wait in. */
+export const rightsOf = (dump: KindDump): Map<number, number[]> =>
+  dump.state('unix rights', () => new Map<number, number[]>());
 
 /** A peek installs the descriptors that are in flight in our own table. */
 function rightsIn(control: Uint8Array): number[] {
