@@ -248,6 +248,10 @@ export class Program {
       for (let i = 0; i < op.args.length; i++, argAt += 8) {
         const arg = op.args[i] ?? 0;
         if (arg === 0) continue;
+        if (typeof arg === 'number' && arg > 0 && arg < WORD) {
+          view.setUint32(argAt, arg, true);
+          continue;
+        }
         setWord(view, argAt, this.#value(arg, address, dataStart));
         if (typeof arg !== 'object') continue;
         if (arg.kind === 'result' || arg.kind === 'word') flags |= OP_INDIRECT(i);

@@ -40,6 +40,7 @@ import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
+import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
@@ -147,7 +148,10 @@ function takeTree(
     memory.complete();
     dumped.forEach((one, i) => {
       const state = states[i];
-      if (state !== undefined) writeTask(one, state, images, cgroups);
+      if (state === undefined) return;
+      const timers = state.cores.get(one.task.pid)?.tc?.timers?.posix ?? [];
+      for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
+      writeTask(one, state, images, cgroups);
     });
     for (const member of tree.members) {
       if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);

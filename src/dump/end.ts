@@ -1,6 +1,9 @@
 /** What becomes of a tree after a successful dump: killed, or left stopped. */
+
 import { SIGKILL, SIGSTOP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
+import { syscall } from '../linux/kernel.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
@@ -11,6 +14,9 @@ import type { FrozenTree } from './frozen-tree.ts';
  */
 export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGKILL);
+  // Memory is given back here and by the dying task at once, on two cores (man 2 process_mrelease; where it is not known,
+  // the task does it alone).
+  for (const { pidfd } of tree.tasks) syscall(SYS.process_mrelease, pidfd, 0);
   meanwhile();
   // A thread group leader is reported last, when its other threads are gone.
   for (const tid of freezer.tids.reverse()) {

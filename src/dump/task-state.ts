@@ -73,14 +73,18 @@ export function inspectTaskStates(
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
-  using guests = new DisposableStack();
   const questions = new Questions();
-  const inspections = tasks.map(({ task, vmas }) => {
-    const inspection = askTask(task, vmas, questions, filters, files, calls, twinsOf(task));
-    guests.use(inspection.guest);
-    return inspection;
-  });
-  const { results, failure } = visit(inspections);
+  const inspections: Inspection[] = [];
+  let visited: ReturnType<typeof visit>;
+  try {
+    for (const { task, vmas } of tasks) {
+      inspections.push(askTask(task, vmas, questions, filters, files, calls, twinsOf(task)));
+    }
+    visited = visit(inspections);
+  } finally {
+    for (const { guest } of inspections) guest[Symbol.dispose]();
+  }
+  const { results, failure } = visited;
   const states: TaskState[] = [];
   // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
   inspections.forEach((inspection, i) => {

@@ -338,10 +338,13 @@ export type ElementOf<K extends ListKindName> = ContentOf<K> extends (infer E)[]
 /** The name of an image file: `imageFileName('core', 12)` is `core-12.img`. */
 export function imageFileName(kind: ImageKindName, id?: number | string): string {
   const { fileName } = IMAGE_KINDS[kind];
-  return fileName.replace(/%(l?[ud]|x|s)/, (format) => {
-    if (id === undefined) throw new TypeError(`an image of kind ${kind} needs a number`);
-    return format === '%x' && typeof id === 'number' ? id.toString(16) : String(id);
-  });
+  // The format is %u, %d, %lu, %x or %s. A regular expression would have to be compiled first.
+  const at = fileName.indexOf('%');
+  if (at < 0) return fileName;
+  if (id === undefined) throw new TypeError(`an image of kind ${kind} needs a number`);
+  const letters = fileName[at + 1] === 'l' ? 2 : 1;
+  const isHex = fileName[at + 1] === 'x' && typeof id === 'number';
+  return fileName.slice(0, at) + (isHex ? id.toString(16) : id) + fileName.slice(at + 1 + letters);
 }
 
 export interface ParsedFileName {

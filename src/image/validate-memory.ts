@@ -9,6 +9,9 @@ import { VMA_AREA_GUARD, VMA_AREA_VSYSCALL, VMA_UNSUPP } from './vma-status.ts';
 /** End of user addresses on x86-64 with four-level page tables (Documentation/arch/x86/x86_64/mm.rst). */
 const ADDRESS_END = 2 ** 47;
 
+/** PROT_READ, PROT_WRITE and PROT_EXEC. */
+const PROT_ALL = 7;
+
 interface Range {
   readonly start: number;
   readonly end: number;
@@ -29,11 +32,12 @@ export function findVmaProblems(object: string, vmas: readonly VmaEntry[]): Criu
   return problems;
 }
 
-function vmaProblem({ start, end, status }: VmaEntry, previousEnd: number): string | undefined {
+function vmaProblem({ start, end, status, prot }: VmaEntry, previousEnd: number): string | undefined {
   if (!isAligned(start) || !isAligned(end)) return 'is not page-aligned';
   if (end <= start) return 'is empty';
   if (start < previousEnd) return `begins before the end of the one before it (${addressText(previousEnd)})`;
   if (end > ADDRESS_END && (status & VMA_AREA_VSYSCALL) === 0) return 'is outside of user addresses';
+  if ((prot & ~PROT_ALL) !== 0) return `has unknown protections (0x${prot.toString(16)})`;
   if ((status & VMA_UNSUPP) !== 0) return 'is marked as not supported by the criu that made the image';
   return undefined;
 }

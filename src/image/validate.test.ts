@@ -229,3 +229,10 @@ test('descriptors have known flags, and what has a path refers to a file', () =>
     'fdinfo-3.img: fd 3: it has unknown flags (0x4)',
   ]);
 });
+
+test('masks and protections are closed sets', () => {
+  expect(problemsOfTask({ fs: { ...TASK.fs, umask: 0o1000 } })).toEqual(['fs-7.img: umask: 512 is not a mask']);
+  expect(findVmaProblems('mm-7.img', [{ ...vma(0x1000, 0x2000), prot: 0x40003 }]).map(composeMessage)).toEqual([
+    'mm-7.img: the mapping 1000-2000 has unknown protections (0x40003)',
+  ]);
+});

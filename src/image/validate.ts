@@ -139,6 +139,7 @@ function findReferenceProblems({ pid, mm, fs }: TaskImages, files: ReadonlyMap<n
   check(`mm-${pid}.img: exe_file_id`, mm.exe_file_id, true);
   check(`fs-${pid}.img: cwd_id`, fs.cwd_id, false);
   check(`fs-${pid}.img: root_id`, fs.root_id, false);
+  if ((fs.umask ?? 0) > 0o777) problems.push({ object: `fs-${pid}.img: umask`, action: `${fs.umask} is not a mask` });
   for (const { start, shmid, status } of mm.vmas) {
     const isFile = (status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) !== 0 && (status & VMA_EXT_PLUGIN) === 0;
     if (isFile) check(`mm-${pid}.img: the mapping at ${BigInt(start).toString(16)}`, shmid, true);

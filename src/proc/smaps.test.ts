@@ -10,22 +10,15 @@ test('the areas are those of maps', () => {
   expect(entries.map((entry) => [entry.start, entry.end, entry.prot, entry.rawPath])).toEqual(areas);
 });
 
-test('counters of a huge anonymous area that three tasks share after fork', () => {
-  const huge = entries.find((entry) => entry.anonHugePagesKb > 0);
-  expect(huge).toMatchObject({
-    start: 0x7f087fa00000,
-    rssKb: 4096,
-    pssKb: 1365,
-    privateDirtyKb: 0,
-    sharedDirtyKb: 4096,
-    anonymousKb: 4096,
-    anonHugePagesKb: 4096,
-    swapKb: 0,
-    lockedKb: 0,
-    kernelPageSizeKb: 4,
-    protectionKey: 0,
-  });
-  expect(huge?.vmFlags.has('hg')).toBe(true);
+test('page size, key and flags of a huge anonymous area', () => {
+  const huge = entries.find(({ start }) => start === 0x7f087fa00000);
+  expect([huge?.kernelPageSizeKb, huge?.protectionKey, huge?.vmFlags.has('hg')]).toEqual([4, 0, true]);
+});
+
+test('protection keys and pages of hugetlb', () => {
+  const area = 'rw-p 0 0:0 0\nKernelPageSize:     2048 kB\nProtectionKey:         3\nVmFlags: rd ht \n';
+  const [first, second] = parseSmaps(`1000-2000 ${area}3000-4000 ${area}`);
+  expect([first?.kernelPageSizeKb, first?.protectionKey, second?.protectionKey]).toEqual([2048, 3, 3]);
 });
 
 test('the flags of madvise, mlock, mseal and MAP_GROWSDOWN are seen', () => {
@@ -33,8 +26,6 @@ test('the flags of madvise, mlock, mseal and MAP_GROWSDOWN are seen', () => {
     const found = entries.some((entry) => entry.vmFlags.has(flag));
     expect([flag, found]).toEqual([flag, true]);
   }
-  // Locked counts shares like Pss; three tasks have these 8 kB.
-  expect(entries.find((entry) => entry.vmFlags.has('lo'))?.lockedKb).toBe(2);
 });
 
 test('all flags that this kernel prints are in the table', () => {
@@ -45,18 +36,18 @@ test('all flags that this kernel prints are in the table', () => {
 
 test('unknown keys and flags of newer kernels do no harm', () => {
   const [entry] = parseSmaps(
-    '1000-2000 rw-p 0 0:0 0\nNewThing:   oops\nRss:    8 kB\nAnotherLong:  1\nVmFlags: rd zz \n',
+    '1000-2000 rw-p 0 0:0 0\nNewThing:   oops\nKernelPageSize:    8 kB\nAnotherLong:  1\nVmFlags: rd zz \nNewer: 1\n',
   );
-  expect([entry?.rssKb, [...(entry?.vmFlags ?? [])]]).toEqual([8, ['rd', 'zz']]);
+  expect([entry?.kernelPageSizeKb, [...(entry?.vmFlags ?? [])]]).toEqual([8, ['rd', 'zz']]);
 });
 
 test('errors name file and line', () => {
-  const text = '1000-2000 rw-p 0 0:0 0\nRss:    x kB\n';
+  const text = '1000-2000 rw-p 0 0:0 0\nKernelPageSize:    x kB\nVmFlags: rd\n';
   expect(() => parseSmaps(text, '/proc/7/smaps')).toThrow(
-    '/proc/7/smaps: cannot parse the kernel\'s text: a number of kB expected in line 2, found "Rss:    x kB"',
+    '/proc/7/smaps: cannot parse the kernel\'s text: a number of kB expected in line 2, found "KernelPageSize:    x kB"',
   );
   expect(() => parseSmaps('1000-2000 rw-p 0 0:0 0\n?\n')).toThrow(
-    '/proc/PID/smaps: cannot parse the kernel\'s text: a hexadecimal number expected in line 2, found "?"',
+    '/proc/PID/smaps: cannot parse the kernel\'s text: a line "VmFlags:" expected in line 2, found "?"',
   );
 });
 

@@ -6,24 +6,14 @@
  */
 import { type MapsEntry, MapsScanner } from './maps.ts';
 
-/** One virtual memory area with its counters, in kB of 1024 bytes. Keys that the kernel does not print are 0. */
+/** One virtual memory area with what is used of its counters. */
 export interface SmapsEntry extends MapsEntry {
-  rssKb: number;
-  /** Share of this task: pages that n tasks map count 1/n. */
-  pssKb: number;
-  sharedDirtyKb: number;
-  privateDirtyKb: number;
-  anonymousKb: number;
-  swapKb: number;
-  /** Share of this task, as pssKb; whether the area is locked, says the flag `lo`. */
-  lockedKb: number;
-  anonHugePagesKb: number;
-  /** Page size of the area: 4, or that of hugetlb. */
-  kernelPageSizeKb: number;
+  /** Page size of the area: 4, or that of hugetlb; in kB of 1024 bytes. */
+  readonly kernelPageSizeKb: number;
   /** Memory protection key, 0 without pkeys. */
-  protectionKey: number;
+  readonly protectionKey: number;
   /** Two-letter codes, see VM_FLAG_MEANINGS; equal sets are one object. Codes of newer kernels are kept. */
-  vmFlags: ReadonlySet<string>;
+  readonly vmFlags: ReadonlySet<string>;
 }
 
 /** The codes of VmFlags up to Linux 6.19, and those of old kernels: code to name of the kernel's flag. */
@@ -75,45 +65,51 @@ export const VM_FLAG_MEANINGS = {
 /** A code of VmFlags that this table knows. */
 export type VmFlag = keyof typeof VM_FLAG_MEANINGS;
 
-const NO_FLAGS: ReadonlySet<string> = new Set();
-
 /** Parses /proc/PID/smaps. Throws CriuError, naming `file` and line, when the text is not the kernel's. */
 export function parseSmaps(text: string, file = '/proc/PID/smaps'): SmapsEntry[] {
   const entries: SmapsEntry[] = [];
   const scanner = new MapsScanner(text, file);
   const flagSets = new Map<string, ReadonlySet<string>>();
+  // All areas have a key, or none: then it is searched once, not to the end of the text for each.
+  const hasKeys = text.includes(PROTECTION_KEY);
   while (!scanner.isAtEnd()) {
-    const entry = withoutCounters(scanner.scanEntry());
-    while (isCounterLine(text, scanner.position)) scanCounter(scanner, entry, flagSets);
-    entries.push(entry);
+    const { start, end, prot, isShared, offset, device, inode, path, rawPath, isDeleted } = scanner.scanEntry();
+    const first = scanner.position;
+    // The flags come last; of some twenty lines before them two are of interest.
+    const flagsAt = text.indexOf(VM_FLAGS, first);
+    if (flagsAt < 0) throw scanner.fail(first, 'a line "VmFlags:"');
+    const kernelPageSizeKb = counter(scanner, PAGE_SIZE, first, flagsAt);
+    const protectionKey = hasKeys ? counter(scanner, PROTECTION_KEY, first, flagsAt) : 0;
+    const flagsEnd = endOfLine(text, flagsAt);
+    const vmFlags = flagSet(text.slice(flagsAt + VM_FLAGS.length, flagsEnd), flagSets);
+    scanner.position = flagsEnd + 1;
+    while (isCounterLine(text, scanner.position)) scanner.position = endOfLine(text, scanner.position) + 1;
+    entries.push({
+      start,
+      end,
+      prot,
+      isShared,
+      offset,
+      device,
+      inode,
+      path,
+      rawPath,
+      isDeleted,
+      kernelPageSizeKb,
+      protectionKey,
+      vmFlags,
+    });
   }
   return entries;
 }
 
-function withoutCounters(entry: MapsEntry): SmapsEntry {
-  return {
-    start: entry.start,
-    end: entry.end,
-    prot: entry.prot,
-    isShared: entry.isShared,
-    offset: entry.offset,
-    device: entry.device,
-    inode: entry.inode,
-    path: entry.path,
-    rawPath: entry.rawPath,
-    isDeleted: entry.isDeleted,
-    rssKb: 0,
-    pssKb: 0,
-    sharedDirtyKb: 0,
-    privateDirtyKb: 0,
-    anonymousKb: 0,
-    swapKb: 0,
-    lockedKb: 0,
-    anonHugePagesKb: 0,
-    kernelPageSizeKb: 0,
-    protectionKey: 0,
-    vmFlags: NO_FLAGS,
-  };
+const VM_FLAGS = 'VmFlags:';
+const PAGE_SIZE = 'KernelPageSize:';
+const PROTECTION_KEY = 'ProtectionKey:';
+
+function endOfLine(text: string, from: number): number {
+  const newline = text.indexOf('\n', from);
+  return newline < 0 ? text.length : newline;
 }
 
 /** Keys start with a capital letter, areas with a small hexadecimal digit. */
@@ -122,59 +118,15 @@ function isCounterLine(text: string, position: number): boolean {
   return code >= 65 && code <= 90;
 }
 
-/** Looks at the first letter before it compares: most lines are of no interest, and this loop is hot. */
-function scanCounter(scanner: MapsScanner, entry: SmapsEntry, flagSets: Map<string, ReadonlySet<string>>): void {
-  const { text, position: start } = scanner;
-  const newline = text.indexOf('\n', start);
-  scanner.position = newline < 0 ? text.length : newline + 1;
-  switch (text.charCodeAt(start)) {
-    case 65: // A
-      if (text.startsWith('Anonymous:', start)) entry.anonymousKb = scanKb(scanner, start, 10);
-      else if (text.startsWith('AnonHugePages:', start)) entry.anonHugePagesKb = scanKb(scanner, start, 14);
-      return;
-    case 75: // K
-      if (text.startsWith('KernelPageSize:', start)) entry.kernelPageSizeKb = scanKb(scanner, start, 15);
-      return;
-    case 76: // L
-      if (text.startsWith('Locked:', start)) entry.lockedKb = scanKb(scanner, start, 7);
-      return;
-    case 80: // P
-      if (text.startsWith('Pss:', start)) entry.pssKb = scanKb(scanner, start, 4);
-      else if (text.startsWith('Private_Dirty:', start)) entry.privateDirtyKb = scanKb(scanner, start, 14);
-      else if (text.startsWith('ProtectionKey:', start)) entry.protectionKey = scanKb(scanner, start, 14);
-      return;
-    case 82: // R
-      if (text.startsWith('Rss:', start)) entry.rssKb = scanKb(scanner, start, 4);
-      return;
-    case 83: // S
-      if (text.startsWith('Shared_Dirty:', start)) entry.sharedDirtyKb = scanKb(scanner, start, 13);
-      else if (text.startsWith('Swap:', start)) entry.swapKb = scanKb(scanner, start, 5);
-      return;
-    case 86: // V
-      if (text.startsWith('VmFlags:', start))
-        entry.vmFlags = flagSet(text.slice(start + 8, newline < 0 ? undefined : newline), flagSets);
-      return;
-    default:
-  }
-}
-
-const NEWLINE = 10;
-
-/** The decimal number after the blanks; the unit after it is kB, or nothing for a protection key. */
-function scanKb(scanner: MapsScanner, lineStart: number, keyLength: number): number {
-  const { text, position: end } = scanner;
-  let index = lineStart + keyLength;
-  while (index < end && text.charCodeAt(index) === 32) index++;
-  const first = index;
-  let value = 0;
-  for (; index < end; index++) {
-    const code = text.charCodeAt(index);
-    if (code < 48 || code > 57) break;
-    value = value * 10 + (code - 48);
-  }
-  const next = index < end ? text.charCodeAt(index) : NEWLINE;
-  if (index === first || (next !== 32 && next !== NEWLINE)) throw scanner.fail(lineStart, 'a number of kB');
-  return value;
+/** A number of kB, or a plain one, of an area whose lines are from `first` to `last`; 0 when there is no such line. */
+function counter(scanner: MapsScanner, key: string, first: number, last: number): number {
+  const { text } = scanner;
+  const at = text.indexOf(key, first);
+  if (at < 0 || at > last) return 0;
+  const value = text.slice(at + key.length, endOfLine(text, at));
+  const number = Number(value.endsWith(' kB') ? value.slice(0, -3) : value);
+  if (!Number.isSafeInteger(number) || number < 0) throw scanner.fail(at, 'a number of kB');
+  return number;
 }
 
 function flagSet(codes: string, flagSets: Map<string, ReadonlySet<string>>): ReadonlySet<string> {

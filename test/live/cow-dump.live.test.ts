@@ -3,8 +3,9 @@
  * at which the tree was frozen, and the program does not notice. The program writes to all of its memory all the time.
  */
 import { expect } from 'bun:test';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
   checkRound,
   dump,
@@ -59,3 +60,33 @@ liveCase('--no-cow-dump and action scripts copy all memory while the program is 
   }
   await checkRound(specimen, 1);
 });
+
+/** Where the limit is: no room for a task more, or for the pages that a twin could cost. */
+const limits = [
+  {
+    controller: 'pids',
+    file: 'pids.max',
+    value: (pids: number) => `${pids}`,
+    says: /no copy-on-write twin \(clone3: EAGAIN\)/,
+  },
+  { controller: 'memory', file: 'memory.limit_in_bytes', value: () => '20M', says: /cgroup \S+ has room for/ },
+] as const;
+
+for (const { controller, file, value, says } of limits) {
+  liveCase(`a program at its limit of ${controller} stays frozen longer instead`, async () => {
+    const specimen = await startProgram('mem-busy');
+    using cgroups = new CgroupFolder([controller]);
+    cgroups.make('limited');
+    cgroups.write('limited/cgroup.procs', `${specimen.pid}`);
+    const threads = readdirSync(`/proc/${specimen.pid}/task`).length;
+    cgroups.write(`limited/${file}`, value(threads));
+    const { imagesDir, log } = await dumpRunning(specimen, 'images', ['--manage-cgroups=ignore']);
+    expect(log).toMatch(says);
+    expect(log).toContain('memory is copied');
+    await checkRound(specimen, 1);
+    await killAll([specimen.pid]);
+    await expectGone([specimen.pid], 'after it was killed');
+    expectSuccess(await restore(specimen, imagesDir, ['--manage-cgroups=ignore']));
+    await checkRound(specimen, 2);
+  });
+}

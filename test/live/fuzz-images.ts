@@ -68,10 +68,11 @@ export interface FuzzResult {
 /** A run that takes longer is a hang. */
 const SLOW_MS = 3000;
 
-/** Starts, dumps and ends the programs. */
-export async function makeImageSets(): Promise<ImageSet[]> {
+/** Starts, dumps and ends the programs, or only some of them. */
+export async function makeImageSets(only?: readonly string[]): Promise<ImageSet[]> {
   const sets: ImageSet[] = [];
   for (const [program, args, dumpArgs] of PROGRAMS) {
+    if (only !== undefined && !only.includes(program)) continue;
     const specimen = await startProgram(program, { args });
     const folder = makeImagesDir(specimen, 'images');
     const tree = readTree(specimen.pid);

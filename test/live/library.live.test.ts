@@ -4,12 +4,14 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CriuClient, CriuError, CriuRequestError, check, checkpoint, openImages, restore } from '../../src/index.ts';
 import { criuBinary } from '../harness/criu-command.ts';
-import { checkRound, expectGone, makeImagesDir, startProgram } from '../harness/harness.ts';
+import { checkRound, expectGone, makeImagesDir, SkippedByProgram, startProgram } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 import { readTree } from '../harness/processes.ts';
 
 const repository = resolve(import.meta.dir, '..', '..');
 const node = Bun.which('node');
+
+const nodeMajor = () => Number(/^v(\d+)/.exec(Bun.spawnSync(['node', '--version']).stdout.toString())?.[1]);
 
 /** Runs an example; its output, or what it said on stderr when it failed. */
 async function runExample(command: readonly string[], args: readonly string[]): Promise<string> {
@@ -23,14 +25,15 @@ async function runExample(command: readonly string[], args: readonly string[]): 
 }
 
 for (const [runtime, command] of [
-  ['Node.js', node === null ? [] : [node]],
-  ['Bun', [process.execPath]],
+  ['Node.js', node],
+  ['Bun', process.execPath],
 ] as const) {
-  if (command.length === 0) continue;
   liveCase(`the example of the client works on ${runtime}`, async () => {
+    if (command === null) throw new SkippedByProgram('there is no Node.js on this machine');
+    if (command === node && nodeMajor() < 20) throw new SkippedByProgram('Node.js is older than 20');
     const specimen = await startProgram('threads');
     const folder = makeImagesDir(specimen, 'images');
-    const example = (...args: string[]) => runExample([...command, 'examples/client.mjs'], args);
+    const example = (...args: string[]) => runExample([command, 'examples/client.mjs'], args);
     expect(await example('checkpoint', folder, String(specimen.pid))).toBe(
       `hook pre-dump\nhook query-ext-files\nhook post-dump\nprocess ${specimen.pid} is in ${folder}\n`,
     );

@@ -20,3 +20,11 @@ liveCase('a dump leaves what is in the queues of UNIX sockets', async () => {
 liveTest('UNIX sockets keep senders, credentials, empty messages, users and renamed files', 'unix-queues', {
   ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
 });
+
+liveCase('sockets in flight to each other are refused, and the program runs on', async () => {
+  const specimen = await startProgram('flight-circle');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('wait to be received from each other');
+  await checkRound(specimen, 1);
+});

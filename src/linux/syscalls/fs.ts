@@ -4,7 +4,7 @@ import { byteString, bytesOf } from '../../base/bytes.ts';
 import { ERRNO } from '../abi/errno.ts';
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
-import { type Arg, check, cString, syscall } from '../kernel.ts';
+import { type Arg, addressOf, check, cString, syscall } from '../kernel.ts';
 
 /** open(2) with O_CLOEXEC; returns −errno on failure. */
 export function tryOpen(path: string, flags: number, mode = 0): number {
@@ -28,7 +28,8 @@ const READ_BYTES_MAX = 1 << 20;
 export function tryReadAll(fd: number, bytesAtOnce = READ_BYTES_MAX): Uint8Array | number {
   let used = 0;
   for (;;) {
-    const got = syscall(SYS.read, fd, buffer.subarray(used), Math.min(buffer.length - used, bytesAtOnce));
+    // By address: a view for each read would cost as much as the call.
+    const got = syscall(SYS.read, fd, addressOf(buffer) + used, Math.min(buffer.length - used, bytesAtOnce));
     if (got < 0) return got;
     if (got === 0) return buffer.slice(0, used);
     used += got;
@@ -86,8 +87,11 @@ export function readFile(path: string): string {
   return String(text);
 }
 
-/** The kernel collects records in a page, and stops when it has as much as was asked for (fs/seq_file.c). */
-const RECORDS_BYTES = 2048;
+/**
+ * The kernel collects records in a page, and stops when it has as much as was asked for (fs/seq_file.c): so much that
+ * one more record, of a kilobyte, still fits.
+ */
+const RECORDS_BYTES = 3000;
 
 /**
  * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would

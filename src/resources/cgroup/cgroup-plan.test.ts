@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import type { CgroupDirEntry, CgroupEntry } from '../../image/gen/cgroup.ts';
+import fc from 'fast-check';
+import { type CgroupDirEntry, CgroupEntry } from '../../image/gen/cgroup.ts';
+import { arbitraryMessage } from '../../image/message-arbitrary.test-support.ts';
 import { type NewRoot, planCgroups } from './cgroup-plan.ts';
 
 const dir = (dir_name: string, ...children: CgroupDirEntry[]): CgroupDirEntry => ({
@@ -61,6 +63,8 @@ test.each([
     'cgroup.img: controller cpu,cpuacct',
     'has a property "../x"',
   ],
+  [entry('/a\0b', []), 'cgroup.img: set 2', 'has the path "/a\0b"'],
+  [{ ...entry('/', []), controllers: [{ cnames: ['../cpu'], dirs: [] }] }, 'cgroup.img', 'has a controller "../cpu"'],
   [
     { ...entry('/', []), controllers: [] },
     'cgroup.img: set 2',
@@ -68,4 +72,15 @@ test.each([
   ],
 ])('an image that leads elsewhere is refused: %#', (image, object, action) => {
   expect(planCgroups(image, []).problems).toContainEqual({ object, action });
+});
+
+test('whatever an image says, there is a plan or a problem, and no path leads out', () => {
+  fc.assert(
+    fc.property(arbitraryMessage(CgroupEntry), fc.constantFrom([], [to('/new')]), (image, newRoots) => {
+      const { hierarchies, sets, problems } = planCgroups(image, newRoots);
+      if (problems.length > 0) return;
+      const paths = [...hierarchies.flatMap(({ cgroups }) => cgroups), ...[...sets.values()].flat()];
+      for (const { path } of paths) expect(path).toMatch(/^\/([^/]|\/(?!\.\.?(\/|$)|\/))*$/);
+    }),
+  );
 });

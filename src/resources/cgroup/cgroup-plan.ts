@@ -127,10 +127,14 @@ function join(root: string, path: string): string {
   return joined === '' ? '/' : joined;
 }
 
+/** What the kernel takes (kernel/cgroup/cgroup-v1.c, cgroup1_parse_param()); empty for version 2. */
+const CONTROLLER = /^(name=)?[A-Za-z0-9_.-]*$/;
+
 /** Images may come from anybody: names must not lead out of a hierarchy. */
 function findControllerProblems({ cnames, dirs }: CgControllerEntry): CriuErrorFields[] {
   const object = `${IMAGE}: controller ${cnames.join(',')}`;
-  const isName = (name: string) => name !== '' && name !== '.' && name !== '..' && !name.includes('/');
+  const isName = (name: string) =>
+    name !== '' && !name.includes('\0') && name !== '.' && name !== '..' && !name.includes('/');
   const visit = (entry: CgroupDirEntry, isHead: boolean): CriuErrorFields[] => {
     const { dir_name, children, properties } = entry;
     const isFine = isHead ? isPath(absolute(dir_name)) : isPath(`/${dir_name}`) && dir_name !== '';
@@ -143,7 +147,10 @@ function findControllerProblems({ cnames, dirs }: CgControllerEntry): CriuErrorF
     ];
   };
   const nameless = cnames.length === 0 ? [{ object: IMAGE, action: 'has a hierarchy without a name' }] : [];
-  return [...nameless, ...dirs.flatMap((dir) => visit(dir, true))];
+  const strange = cnames
+    .filter((name) => !CONTROLLER.test(name))
+    .map((name) => ({ object: IMAGE, action: `has a controller "${name}"` }));
+  return [...nameless, ...strange, ...dirs.flatMap((dir) => visit(dir, true))];
 }
 
 function findMemberProblem({ name, path, cgns_prefix = 0 }: CgMemberEntry, isKnown: boolean): string | undefined {
@@ -156,6 +163,7 @@ function findMemberProblem({ name, path, cgns_prefix = 0 }: CgMemberEntry, isKno
 /** Absolute, and without parts that lead elsewhere. */
 function isPath(path: string): boolean {
   if (path === '/') return true;
+  if (path.includes('\0')) return false;
   const [first, ...parts] = path.split('/');
   return first === '' && parts.every((part) => part !== '' && part !== '.' && part !== '..');
 }

@@ -17,6 +17,9 @@ const NAMES: Readonly<Record<number, string>> = {
 
 /** Names of the components whose bits are set. */
 export function xfeatureNames(mask: bigint): string[] {
-  const bits = Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => ((mask >> BigInt(bit)) & 1n) === 1n);
-  return bits.map((bit) => NAMES[bit] ?? `FPU state component ${bit}`);
+  const names: string[] = [];
+  for (let bit = 0, rest = mask; rest > 0n; bit++, rest >>= 1n) {
+    if ((rest & 1n) === 1n) names.push(NAMES[bit] ?? `FPU state component ${bit}`);
+  }
+  return names;
 }

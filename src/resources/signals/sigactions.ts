@@ -47,14 +47,14 @@ export function inspectSigactions(program: Program): SigactionsToken {
 export function describeSigactions(token: SigactionsToken, result: VisitResult): SaEntry[] {
   const bytes = result.bytes(token.actions);
   const words = new BigUint64Array(bytes.slice().buffer);
-  const word = (action: number, field: number) => words[(action * KERNEL_SIGACTION_BYTES + field) / 8] ?? 0n;
   const byDefault: SaEntry = { ...DEFAULT, compat_sigaction: false };
   const entries: SaEntry[] = [];
   for (let i = 0; i < SETTABLE_SIGNALS.length; i++) {
-    const sigaction = word(i, KERNEL_SIGACTION.handler);
-    const flags = word(i, KERNEL_SIGACTION.flags);
-    const restorer = word(i, KERNEL_SIGACTION.restorer);
-    const mask = word(i, KERNEL_SIGACTION.mask);
+    const first = (i * KERNEL_SIGACTION_BYTES) / 8;
+    const sigaction = words[first + KERNEL_SIGACTION.handler / 8] ?? 0n;
+    const flags = words[first + KERNEL_SIGACTION.flags / 8] ?? 0n;
+    const restorer = words[first + KERNEL_SIGACTION.restorer / 8] ?? 0n;
+    const mask = words[first + KERNEL_SIGACTION.mask / 8] ?? 0n;
     const isDefault = sigaction === 0n && flags === 0n && restorer === 0n && mask === 0n;
     entries.push(isDefault ? byDefault : { sigaction, flags, restorer, mask, compat_sigaction: false });
   }

@@ -75,6 +75,16 @@ export function describePosixTimers(
   });
 }
 
+/** For the log: counts that nobody can give back, since timer_settime(2) sets them to 0 and only a signal sets them again. */
+export function overrunWarnings(label: string, entries: readonly PosixTimerEntry[]): string[] {
+  return entries
+    .filter(({ overrun }) => overrun > 0)
+    .map(
+      ({ it_id, overrun }) =>
+        `${label}: timer_getoverrun of POSIX timer ${it_id} is ${overrun}, and will be 0 after a restore until it expires again`,
+    );
+}
+
 const NOTIFY = { signal: SIGEV_SIGNAL, none: SIGEV_NONE, thread: SIGEV_THREAD } as const;
 
 function notification(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { Program } from '../../agent/program.ts';
 import { planItimers } from './itimers.ts';
-import { planPosixTimersArm, planPosixTimersCreate } from './posix-timers.ts';
+import { overrunWarnings, planPosixTimersArm, planPosixTimersCreate } from './posix-timers.ts';
 
 const reasons = (program: Program) => Array.from({ length: program.length }, (_, i) => program.describe(i).because);
 const off = { isec: 0, iusec: 0, vsec: 0, vusec: 0 };
@@ -76,4 +76,10 @@ test('planPosixTimersArm leaves timers alone that do not run', () => {
   const program = new Program();
   planPosixTimersArm(program, [timer, { ...timer, it_id: 2, vnsec: 1 }, { ...timer, it_id: 3, isec: 1 }]);
   expect(reasons(program)).toEqual(['arm POSIX timer 2', 'arm POSIX timer 3']);
+});
+
+test('the log is told of counts that nobody can give back', () => {
+  expect(overrunWarnings("task 5 'x'", [timer, { ...timer, it_id: 2, overrun: 7 }])).toEqual([
+    "task 5 'x': timer_getoverrun of POSIX timer 2 is 7, and will be 0 after a restore until it expires again",
+  ]);
 });

@@ -1,4 +1,5 @@
 /** What planning may ask the kernel, for real. */
+import { ERRNO } from '../../../linux/abi/errno.ts';
 import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
 import { close, tryLstat, tryOpen, tryReadFile, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryPread } from '../../../linux/syscalls/names.ts';
@@ -14,7 +15,11 @@ function readBuffers(): SocketBuffers | undefined {
 }
 
 export const restoreSystem: RestoreSystem = {
-  stat: (path, isFollowing) => (isFollowing ? tryStat(path) : tryLstat(path)),
+  stat(path, isFollowing) {
+    // Only a damaged image has such a path.
+    if (path.includes('\0')) return -ERRNO.EINVAL;
+    return isFollowing ? tryStat(path) : tryLstat(path);
+  },
   wallClockNs: () => BigInt(Date.now()) * 1_000_000n,
   socketBuffers() {
     buffers ??= { known: readBuffers() };

@@ -145,9 +145,12 @@ export function onlyChanged(entry: TcpExtensions, fresh: TcpExtensions): TcpExte
 /** Plans these options, of a socket that is new. */
 export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOptsEntry, what: string): void {
   const { congestion_ext, maxseg_ext } = entry;
-  for (const [field, option] of [...EXTENSIONS, ['maxseg_ext', INET.TCP_MAXSEG] as const]) {
-    const value = field === 'maxseg_ext' ? maxseg_ext : entry[field];
+  for (const [field, option] of EXTENSIONS) {
+    const value = entry[field];
     if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${field} of ${what}`);
+  }
+  if (maxseg_ext !== undefined) {
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, `set maxseg_ext of ${what}`);
   }
   if (congestion_ext === undefined) return;
   const name = Buffer.from(congestion_ext, 'latin1');

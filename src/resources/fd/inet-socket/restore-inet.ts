@@ -98,7 +98,8 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const { opts } = entry;
   planKeptOptions(table, fd, { type: entry, opts, what }, 'early', context.system);
   const device = opts.so_bound_dev ?? entry.ifname;
-  planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what);
+  const buffers = isConnection(entry) && context.options.tcpClose !== true ? 'set later' : undefined;
+  planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what, buffers);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpExtensions(table, fd, entry.tcp_opts, what);
   if (isConnection(entry)) planConnection(table, fd, entry, what, context);
   else planAddresses(table, fd, entry, what, context);

@@ -11,7 +11,7 @@ import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { planIntOption, planOption } from '../socket-options/plan-option.ts';
-import { planBuffers } from '../socket-options/socket-options.ts';
+import { planBufferLock } from '../socket-options/socket-options.ts';
 import { formatAddress, isMapped, packSockaddr } from './address.ts';
 import { planTcpOptions } from './inet-options.ts';
 import { ACK, FIN, packSegment, type Segment } from './ip-packet.ts';
@@ -108,10 +108,11 @@ export function planConnection(
   const source = packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr });
   table.doExpecting(`bind ${what}`, 0, SYS.bind, fd, { bytes: source }, source.length);
   const first = firstNumbers(entry.state, message);
-  tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_RECV_QUEUE, 'queue');
-  tcp(INET.TCP_QUEUE_SEQ, first.received | 0, 'received number');
   tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
   tcp(INET.TCP_QUEUE_SEQ, first.sent | 0, 'sent number');
+  tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_RECV_QUEUE, 'queue');
+  tcp(INET.TCP_QUEUE_SEQ, first.received | 0, 'received number');
+  if (entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
   if (entry.state === INET.TCP_SYN_SENT) return;
   // Segments are cut by the size that holds when it connects; TCP_REPAIR_OPTIONS comes too late for that.
   tcp(INET.TCP_MAXSEG, Math.min(Math.max(message.mss_clamp, MSS_MIN), MSS_MAX), 'segment size');
@@ -119,8 +120,11 @@ export function planConnection(
   tcp(INET.TCP_MAXSEG, 0, 'segment size');
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), `set TCP parameters of ${what}`);
   if (message.timestamp !== undefined) tcp(INET.TCP_TIMESTAMP, message.timestamp | 0, 'timestamp');
-  planQueue(table, fd, INET.TCP_RECV_QUEUE, received, what);
-  planQueue(table, fd, INET.TCP_SEND_QUEUE, sent, what);
+  planSend(table, fd, received, what);
+  if (sent.length > 0) {
+    tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
+    planSend(table, fd, sent, what);
+  }
   planWindow(table, fd, entry.state, message, what);
   planEnds(table, fd, entry, message, what);
 }
@@ -209,12 +213,6 @@ function packOptions({ opt_mask, snd_wscale, rcv_wscale = 0, mss_clamp }: TcpStr
   return new Uint8Array(Uint32Array.from(pairs).buffer);
 }
 
-function planQueue(table: FdTablePlan, fd: number, which: number, queue: Uint8Array, what: string): void {
-  if (queue.length === 0) return;
-  planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, which, `set queue of ${what}`);
-  planSend(table, fd, queue, what);
-}
-
 function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: string): void {
   for (let at = 0; at < queue.length; at += CHUNK_BYTES) {
     const bytes = queue.subarray(at, at + CHUNK_BYTES);
@@ -244,12 +242,14 @@ export function finishConnection(
   // Leaving repair mode clears it.
   if (opts.reuseaddr === true) set(SOCKET.SO_REUSEADDR, 1);
   if (opts.so_reuseport === true) set(SOCKET.SO_REUSEPORT, 1);
-  // Before what was never sent is: it may be corked.
-  if (tcp_opts !== undefined) planTcpOptions(table, fd, tcp_opts, what);
-  if (stream === undefined) return;
+  if (stream === undefined) {
+    if (tcp_opts !== undefined) planTcpOptions(table, fd, tcp_opts, what);
+    return;
+  }
   if (state === INET.TCP_SYN_SENT) planSyn(table, fd, entry, what);
   planSend(table, fd, stream.unsent, what);
-  planBuffers(table, fd, opts, what);
+  set(SOCKET.SO_SNDBUFFORCE, opts.so_sndbuf >>> 1);
+  planBufferLock(table, fd, opts, what);
   if (state === INET.TCP_FIN_WAIT1 || state === INET.TCP_LAST_ACK) {
     table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
   }

@@ -9,6 +9,7 @@ import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linu
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { fcntl } from '../../../linux/syscalls/fs.ts';
 import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscalls/pipe.ts';
+import { withoutOwner } from '../data-owner.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 
@@ -93,7 +94,9 @@ export interface PipeContent {
 export function pipeContent(image: Image, id: number, context: RestoreContext): PipeContent | undefined {
   const all = context.state(image, () => {
     const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
-    for (const { message, payload } of context.images.tryRead(image) ?? []) {
+    const pipes = new Set([...context.tree.files.values()].map(({ pipe, fifo }) => (pipe ?? fifo)?.pipe_id));
+    for (const [entry, { message, payload }] of (context.images.tryRead(image) ?? []).entries()) {
+      if (!pipes.has(message.pipe_id)) throw withoutOwner(image, entry, 'pipe_id', message.pipe_id);
       const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
       if (payload.length > 0) content.packets.push(payload);
       contents.set(message.pipe_id, content);

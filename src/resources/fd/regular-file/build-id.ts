@@ -38,7 +38,8 @@ function isElf(head: Uint8Array): boolean {
   return head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46;
 }
 
-function* noteSegments(view: DataView, is64: boolean): Generator<{ offset: number; bytes: number }> {
+function noteSegments(view: DataView, is64: boolean): { offset: number; bytes: number }[] {
+  const segments: { offset: number; bytes: number }[] = [];
   const start = is64 ? Number(view.getBigUint64(32, true)) : view.getUint32(28, true);
   const entryBytes = is64 ? 56 : 32;
   const count = view.getUint16(is64 ? 56 : 44, true);
@@ -46,8 +47,9 @@ function* noteSegments(view: DataView, is64: boolean): Generator<{ offset: numbe
     if (view.getUint32(at, true) !== PT_NOTE) continue;
     const offset = is64 ? Number(view.getBigUint64(at + 8, true)) : view.getUint32(at + 4, true);
     const bytes = is64 ? Number(view.getBigUint64(at + 32, true)) : view.getUint32(at + 16, true);
-    if (offset > 0) yield { offset, bytes };
+    if (offset > 0) segments.push({ offset, bytes });
   }
+  return segments;
 }
 
 const NOTE_HEADER_BYTES = 12;

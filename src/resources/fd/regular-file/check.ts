@@ -114,7 +114,8 @@ function compareBuildId(reg: RegFileEntry, path: string, stat: Stat, { system }:
     const head = system.head(path, bytes);
     return typeof head === 'number' ? new Uint8Array(0) : head;
   });
-  if (found.length === 0 || hex(found) === hex(reg.build_id)) return [];
+  const isSame = found.length === reg.build_id.length && !found.some((word, i) => word !== reg.build_id[i]);
+  if (found.length === 0 || isSame) return [];
   return [
     {
       object: path,

@@ -149,17 +149,13 @@ export function planSocketOptions(
   fd: number,
   opts: SkOptsEntry,
   what: string,
-  fresh?: SocketBuffers,
+  fresh?: SocketBuffers | 'set later',
 ): void {
   const int = (name: string, option: number, value: number) =>
     planIntOption(table, fd, SOL_SOCKET, option, value, `set ${name} of ${what}`);
-  const hasBuffers =
-    fresh !== undefined &&
-    opts.so_buf_lock === 0 &&
-    fresh.sendBytes === opts.so_sndbuf &&
-    fresh.receiveBytes === opts.so_rcvbuf;
-  if (!hasBuffers) planBuffers(table, fd, opts, what);
-  const hasPriority = opts.so_priority === undefined || (fresh !== undefined && opts.so_priority === 0);
+  if (!hasBuffers(opts, fresh)) planBuffers(table, fd, opts, what);
+  const isFresh = typeof fresh === 'object';
+  const hasPriority = opts.so_priority === undefined || (isFresh && opts.so_priority === 0);
   if (opts.so_priority !== undefined && !hasPriority) int('so_priority', SOCKET.SO_PRIORITY, opts.so_priority);
   const { so_rcvlowat = RCVLOWAT_DEFAULT, so_mark = 0, so_oobinline = 0, so_linger } = opts;
   if (so_rcvlowat !== RCVLOWAT_DEFAULT) int('so_rcvlowat', SOCKET.SO_RCVLOWAT, so_rcvlowat);
@@ -179,12 +175,17 @@ export function planSocketOptions(
   planFilter(table, fd, opts.so_filter, what);
 }
 
+function hasBuffers({ so_buf_lock, so_sndbuf, so_rcvbuf }: SkOptsEntry, fresh?: SocketBuffers | 'set later'): boolean {
+  if (fresh === undefined || fresh === 'set later') return fresh !== undefined;
+  return so_buf_lock === 0 && fresh.sendBytes === so_sndbuf && fresh.receiveBytes === so_rcvbuf;
+}
+
 /**
  * Plans the sizes of the buffers. The kernel doubles what it is given (man 7 socket, SO_SNDBUF), and remembers that
  * somebody set it.
  */
 export function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
-  const { so_sndbuf, so_rcvbuf, so_buf_lock } = opts;
+  const { so_sndbuf, so_rcvbuf } = opts;
   const halves = [
     [SOCKET.SO_SNDBUFFORCE, so_sndbuf >>> 1, 'so_sndbuf'],
     [SOCKET.SO_RCVBUFFORCE, so_rcvbuf >>> 1, 'so_rcvbuf'],
@@ -192,6 +193,11 @@ export function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, w
   for (const [option, half, name] of halves) {
     planIntOption(table, fd, SOL_SOCKET, option, half, `set ${name} of ${what}`);
   }
+  planBufferLock(table, fd, opts, what);
+}
+
+/** Plans that the sizes are no more fixed than they were: setting them has fixed them. */
+export function planBufferLock(table: FdTablePlan, fd: number, { so_buf_lock }: SkOptsEntry, what: string): void {
   if (so_buf_lock !== undefined && so_buf_lock !== BOTH_LOCKS) {
     planIntOption(table, fd, SOL_SOCKET, SOCKET.SO_BUF_LOCK, so_buf_lock, `set so_buf_lock of ${what}`);
   }

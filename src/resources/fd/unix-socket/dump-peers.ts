@@ -10,9 +10,10 @@ import { tryListDirectory, tryReadFile, tryReadlink } from '../../../linux/sysca
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import { noOwner } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
+import { findCircle } from './in-flight.ts';
 import type { KernelSockets } from './kernel-sockets.ts';
 import { isPath, showName } from './name.ts';
-import { sendersOf } from './queue.ts';
+import { rightsOf, sendersOf } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 interface Dumped {
@@ -88,6 +89,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
     dump.addProblem(remedy === undefined ? fields : { ...fields, remedy });
   }
   checkSenders(dump, (ino) => byInode.has(ino), kernel);
+  checkCircles(dump);
   peersOf(dump).sort();
 }
 
@@ -104,6 +106,21 @@ function checkSenders(
     const why = `a message of ${showName(name)} waits in it, which is outside the tree, ${holderOf(ino)}`;
     dump.addProblem({ object, action: 'cannot be dumped', why, remedy: 'dump when the message has been received' });
   }
+}
+
+function checkCircles(dump: KindDump): void {
+  const rights = rightsOf(dump);
+  if (rights.size === 0) return;
+  const { byInode } = peersOf(dump);
+  const entries = [...byInode.values()].map(({ entry }) => entry);
+  const first = findCircle(entries, (id) => rights.get(id) ?? []);
+  if (first === undefined) return;
+  dump.addProblem({
+    object: byInode.get(first.ino)?.object ?? `socket:[${first.ino}]`,
+    action: 'cannot be dumped',
+    why: 'sockets in flight wait to be received from each other: none of them could be made first',
+    remedy: 'dump when the messages have been received',
+  });
 }
 
 /** Why, and perhaps what to do. */

@@ -18,6 +18,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
+import { withoutOwner } from '../data-owner.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 import { controlMessages, peekMessage } from '../peek-message.ts';
 
@@ -130,6 +131,7 @@ function peekAll({ file, id, socket }: QueueOwner, dump: KindDump): Unsupported 
     const carried = dumpControl(control, flags, file, dump);
     if ('unsupported' in carried) return carried;
     const entry: SkPacketEntry = { id_for: id, length: result, ...carried };
+    for (const { rights } of carried.scm) rightsOf(dump).set(id, [...(rightsOf(dump).get(id) ?? []), ...rights]);
     // The name of a peer that is there comes from the peer.
     const sender = type === SOCK_DGRAM || peer === 0 ? message.sender.subarray(FAMILY_BYTES) : NOTHING;
     if (sender.length > 0) entry.sender_ext = sender;
@@ -155,6 +157,10 @@ const RCV_SHUTDOWN = 1;
 /** The senders of datagrams that have names, with the object that has received them. */
 export const sendersOf = (dump: KindDump): { readonly object: string; readonly name: Uint8Array }[] =>
   dump.state('unix senders', () => []);
+
+/** Ids of files in flight, by the socket that they wait in. */
+export const rightsOf = (dump: KindDump): Map<number, number[]> =>
+  dump.state('unix rights', () => new Map<number, number[]>());
 
 /** A peek installs the descriptors that are in flight in our own table. */
 function rightsIn(control: Uint8Array): number[] {
@@ -219,9 +225,12 @@ export interface QueuedMessage {
 export function queuedMessages(id: number, context: RestoreContext): readonly QueuedMessage[] {
   const all = context.state('sk-queues', () => {
     const queues = new Map<number, QueuedMessage[]>();
-    for (const element of context.images.tryRead('sk-queues') ?? []) {
-      const queue = queues.get(element.message.id_for);
-      if (queue === undefined) queues.set(element.message.id_for, [element]);
+    const { files } = context.tree;
+    for (const [entry, element] of (context.images.tryRead('sk-queues') ?? []).entries()) {
+      const { id_for } = element.message;
+      if (!files.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
+      const queue = queues.get(id_for);
+      if (queue === undefined) queues.set(id_for, [element]);
       else queue.push(element);
     }
     return queues;

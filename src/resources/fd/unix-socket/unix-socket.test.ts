@@ -4,6 +4,7 @@ import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM, SOCK_STREAM } from '../../../linux/abi/socket.ts';
 import { noOwner } from '../fd-table/open-file.ts';
 import { noOptions, peersFirst } from './dump-peers.ts';
+import { findCircle } from './in-flight.ts';
 import { nameKey, UnixLinks } from './links.ts';
 import { fullPath, isPath, movedPath, pathText, showName, socketAddress } from './name.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN } from './states.ts';
@@ -62,6 +63,15 @@ describe('groups', () => {
     expect(movedPath({ moved_ext: named('/run/ready') })).toBe('/run/ready');
     expect(movedPath({})).toBeUndefined();
   });
+});
+
+test('sockets in flight to each other are found, one in flight to itself is none', () => {
+  // Two pairs: 1 and 2, 3 and 4.
+  const pairs = [socket(1, { peer: 2 }), socket(2, { peer: 1 }), socket(3, { peer: 4 }), socket(4, { peer: 3 })];
+  const circle = (rights: Record<number, number[]>) => findCircle(pairs, (id) => rights[id - 100] ?? [])?.ino;
+  expect(circle({ 1: [104], 3: [102] })).toBe(1);
+  expect(circle({ 1: [104], 2: [101] })).toBeUndefined();
+  expect(circle({})).toBeUndefined();
 });
 
 describe('order in files.img', () => {
