@@ -2,13 +2,11 @@
 import type { Pagemap } from '../image/image-kinds.ts';
 import { PAGE_BYTES, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../image/pagemap.ts';
 import { byteText, plural } from './describe-file.ts';
-
-/** Bytes of a pages image; fewer at its end. */
-export type ReadPages = (pagesId: number, offset: number, bytes: number) => Uint8Array;
+import type { ImageFiles } from './image-folder.ts';
 
 export interface PagesSide {
   readonly pagemap: Pagemap;
-  readonly readPages: ReadPages;
+  readonly files: ImageFiles;
 }
 
 interface Run {
@@ -69,8 +67,8 @@ function differentPages(a: PagesSide, runA: Run, b: PagesSide, runB: Run, start:
   let count = 0;
   for (let address = start; address < end; address += PIECE_BYTES) {
     const bytes = Math.min(PIECE_BYTES, end - address);
-    const pieceA = a.readPages(a.pagemap.head.pages_id, runA.offset + address - runA.start, bytes);
-    const pieceB = b.readPages(b.pagemap.head.pages_id, runB.offset + address - runB.start, bytes);
+    const pieceA = readPiece(a, runA.offset + address - runA.start, bytes);
+    const pieceB = readPiece(b, runB.offset + address - runB.start, bytes);
     if (Buffer.compare(pieceA, pieceB) === 0) continue;
     for (let page = 0; page < bytes; page += PAGE_BYTES) {
       const pages = [pieceA, pieceB].map((piece) => piece.subarray(page, page + PAGE_BYTES)) as [
@@ -81,4 +79,8 @@ function differentPages(a: PagesSide, runA: Run, b: PagesSide, runB: Run, start:
     }
   }
   return count;
+}
+
+function readPiece({ pagemap, files }: PagesSide, offset: number, bytes: number): Uint8Array {
+  return files.tryReadPages(pagemap.head.pages_id, offset, bytes) ?? new Uint8Array();
 }

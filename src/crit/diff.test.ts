@@ -5,12 +5,7 @@ import { core, type MemoryFiles, PAGES, sampleImages } from './image-files.test-
 function diff(change: (images: MemoryFiles) => void, linesMax = 20): string[] {
   const second = sampleImages();
   change(second);
-  const side = (files: MemoryFiles) => ({
-    files,
-    readPages: (id: number, offset: number, bytes: number) =>
-      (files.files.get(`pages-${id}.img`) as Uint8Array).subarray(offset, offset + bytes),
-  });
-  return diffFolders(side(sampleImages()), side(second), { linesMax });
+  return diffFolders(sampleImages(), second, { linesMax });
 }
 
 describe('two folders', () => {

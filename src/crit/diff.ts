@@ -7,7 +7,7 @@ import { parseImage } from '../image/image-file.ts';
 import { IMAGE_KINDS, type ImageKind, type ImageKindName } from '../image/image-kinds.ts';
 import type { MessageType } from '../image/message-type.ts';
 import { plural } from './describe-file.ts';
-import { countDifferentPages, type ReadPages } from './diff-pages.ts';
+import { countDifferentPages } from './diff-pages.ts';
 import type { ImageFiles } from './image-folder.ts';
 import { ImageFolder } from './image-folder.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from './json-value.ts';
@@ -18,15 +18,9 @@ export interface DiffOptions {
   readonly linesMax: number;
 }
 
-/** A folder to compare, and a way to its pages. */
-export interface DiffSide {
-  readonly files: ImageFiles;
-  readonly readPages: ReadPages;
-}
-
 /** One line for each difference; empty when the folders say the same. Throws a CriuError for damaged images. */
-export function diffFolders(a: DiffSide, b: DiffSide, options: DiffOptions): string[] {
-  const [imagesA, imagesB] = [a, b].map(({ files }) => {
+export function diffFolders(a: ImageFiles, b: ImageFiles, options: DiffOptions): string[] {
+  const [imagesA, imagesB] = [a, b].map((files) => {
     const list = new ImageFolder(files).images().filter(({ kind }) => kind !== 'pages' && kind !== 'stats');
     return new Map(list.map((image) => [image.name, image]));
   });
@@ -45,7 +39,7 @@ function limited(name: string, differences: readonly string[], { linesMax }: Dif
   return left > 0 ? [...shown, `${name}: and ${plural(left, 'more difference')}`] : shown;
 }
 
-function diffImage(kind: ImageKindName, name: string, a: DiffSide, b: DiffSide): string[] {
+function diffImage(kind: ImageKindName, name: string, a: ImageFiles, b: ImageFiles): string[] {
   const [bytesA, bytesB] = [readBytes(a, name), readBytes(b, name)];
   const isPagemap = IMAGE_KINDS[kind].layout === 'pagemap';
   // The same map may lead to other pages.
@@ -56,12 +50,12 @@ function diffImage(kind: ImageKindName, name: string, a: DiffSide, b: DiffSide):
   if (!isPagemap) return differences;
   // Ranges of pages follow from what was touched; their content is what counts.
   return countDifferentPages(
-    { pagemap: parseImage('pagemap', bytesA, name), readPages: a.readPages },
-    { pagemap: parseImage('pagemap', bytesB, name), readPages: b.readPages },
+    { pagemap: parseImage('pagemap', bytesA, name), files: a },
+    { pagemap: parseImage('pagemap', bytesB, name), files: b },
   );
 }
 
-function readBytes({ files }: DiffSide, name: string): Uint8Array {
+function readBytes(files: ImageFiles, name: string): Uint8Array {
   const bytes = files.tryReadBytes(name);
   if (bytes === undefined) throw new CriuError({ object: name, action: 'cannot read it' });
   return bytes;

@@ -40,6 +40,10 @@ export class MemoryFiles implements ImageFiles {
     return this.files.get(name);
   }
 
+  tryReadPages(pagesId: number, offset: number, bytes: number): Uint8Array | undefined {
+    return this.files.get(imageFileName('pages', pagesId))?.subarray(offset, offset + bytes);
+  }
+
   fileSize(kind: ImageKindName, id?: number | string): number | undefined {
     return this.files.get(imageFileName(kind, id))?.length;
   }
@@ -143,9 +147,9 @@ export function sampleImages(): MemoryFiles {
   return images;
 }
 
-function mm(): MmEntry {
+export function mm(more: Partial<MmEntry> = {}): MmEntry {
   const names = ['start_code', 'end_code', 'start_data', 'end_data', 'start_stack', 'start_brk', 'brk'];
-  const more = ['arg_start', 'arg_end', 'env_start', 'env_end'];
-  const fields = Object.fromEntries([...names, ...more].map((name) => [`mm_${name}`, 0]));
-  return { ...fields, exe_file_id: 1, mm_saved_auxv: [], vmas: [...VMAS], aios: [] } as unknown as MmEntry;
+  const ends = ['arg_start', 'arg_end', 'env_start', 'env_end'];
+  const fields = Object.fromEntries([...names, ...ends].map((name) => [`mm_${name}`, 0]));
+  return { ...fields, exe_file_id: 1, mm_saved_auxv: [], vmas: [...VMAS], aios: [], ...more } as unknown as MmEntry;
 }

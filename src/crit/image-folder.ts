@@ -36,6 +36,8 @@ export interface ImageFiles {
   names(): string[];
   /** The bytes of a file; undefined when it is not there. */
   tryReadBytes(name: string): Uint8Array | undefined;
+  /** A part of a pages image; shorter at its end, undefined when it is not there. */
+  tryReadPages(pagesId: number, offset: number, bytes: number): Uint8Array | undefined;
   /** Size in bytes; undefined when it is not there. */
   fileSize(kind: ImageKindName, id?: number | string): number | undefined;
   /** The folder of the dump before; undefined when there is none. */

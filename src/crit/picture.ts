@@ -59,6 +59,8 @@ export interface TaskPicture {
   /** "root", "1000:1000"; empty when it is not known. */
   readonly user: string;
   readonly executable: string;
+  /** With which arguments it was started, as it has them in memory; empty when that is not in the images. */
+  readonly command: readonly string[];
   readonly folder: string;
   readonly root: string;
   readonly mappings: readonly MappingPicture[];
@@ -132,6 +134,7 @@ function drawTask(task: TaskSet, folder: ImageFolder, tables: Map<number, number
     threads: task.threads.map(({ tid, core: own }) => ({ tid, name: own?.thread_core?.comm ?? own?.tc?.comm ?? '' })),
     user: userName(core?.thread_core?.creds),
     executable: path(mm?.exe_file_id),
+    command: readCommand(task, folder),
     folder: path(fs?.cwd_id),
     root: path(fs?.root_id),
     mappings: drawMappings(task, folder),
@@ -155,6 +158,27 @@ function drawTask(task: TaskSet, folder: ImageFolder, tables: Map<number, number
     sharesFilesWith,
     children: [],
   };
+}
+
+/** Longer command lines are cut. */
+const COMMAND_BYTES_MAX = 4096;
+
+function readCommand({ mm, pagemap }: TaskSet, folder: ImageFolder): string[] {
+  if (mm === undefined || pagemap === undefined) return [];
+  const { mm_arg_start: start, mm_arg_end: end } = mm;
+  let offset = 0;
+  for (const entry of pagemap.entries) {
+    if ((pagemapEntryFlags(entry) & PE_PRESENT) === 0) continue;
+    const bytes = pagemapEntryPages(entry) * PAGE_BYTES;
+    if (start >= entry.vaddr && start < entry.vaddr + bytes) {
+      const length = Math.min(end, entry.vaddr + bytes, start + COMMAND_BYTES_MAX) - start;
+      if (length <= 0) return [];
+      const text = folder.files.tryReadPages(pagemap.head.pages_id, offset + start - entry.vaddr, length);
+      return text === undefined ? [] : Buffer.from(text).toString('latin1').replace(/\0+$/, '').split('\0');
+    }
+    offset += bytes;
+  }
+  return [];
 }
 
 function stateName(state: number | undefined): TaskPicture['state'] {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { BytesReader } from '../image/image-reader.ts';
 import { explore } from './explore.ts';
-import { sampleImages } from './image-files.test-support.ts';
+import { mm, sampleImages } from './image-files.test-support.ts';
 import { ImageFolder } from './image-folder.ts';
 import { drawTree } from './tree.ts';
 
@@ -39,6 +39,15 @@ describe('the tree', () => {
       '  |',
       '  +-13 gone, dead, session 10, group 12',
     ]);
+  });
+
+  test('shows how a program was started, when that page was saved', () => {
+    const images = sampleImages();
+    images.put('mm', 10, [mm({ mm_arg_start: 0x600010, mm_arg_end: 0x600020 })]);
+    const pages = new Uint8Array(3 * 4096);
+    pages.set(new TextEncoder().encode('server\0--port\x0080\0'), 16);
+    images.files.set('pages-1.img', pages);
+    expect(drawTree(new ImageFolder(images), { showsAll: false })).toContain('| command  server --port 80');
   });
 
   test('shows what is left of damaged images', () => {

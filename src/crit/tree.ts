@@ -57,6 +57,7 @@ function details(task: TaskPicture, options: TreeOptions): string[] {
   const others = task.threads.filter(({ tid }) => tid !== task.pid);
   const lines: string[] = [];
   if (task.executable !== '') lines.push(`program  ${task.executable}`);
+  if (task.command.length > 1) lines.push(`command  ${task.command.join(' ')}`);
   if (task.folder !== '')
     lines.push(`folder   ${task.folder}${task.root === '/' || task.root === '' ? '' : `, root ${task.root}`}`);
   if (others.length > 0)

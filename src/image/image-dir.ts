@@ -123,6 +123,20 @@ export class ImageDir {
 
   /** The bytes of a file; undefined when it is not there. */
   tryReadBytes(name: string): Uint8Array | undefined {
+    return this.tryWith(name, readAll);
+  }
+
+  /** A part of a pages image, which may be too big as a whole; shorter at its end. Undefined when it is not there. */
+  tryReadPages(pagesId: number, offset: number, bytes: number): Uint8Array | undefined {
+    return this.tryWith(imageFileName('pages', pagesId), (fd, path) => {
+      const buffer = new Uint8Array(bytes);
+      const count = syscall(SYS.pread64, fd, buffer, bytes, offset);
+      if (count < 0) throw fileError(path, 'cannot read the image', count);
+      return buffer.subarray(0, count);
+    });
+  }
+
+  private tryWith<T>(name: string, read: (fd: number, path: string) => T): T | undefined {
     const path = this.rawPath(name);
     const action = 'cannot read the image';
     // Not blocking: a FIFO would wait for a writer.
@@ -131,7 +145,7 @@ export class ImageDir {
     if (fd === -ERRNO.ELOOP) throw new CriuError({ object: path, action, why: 'this is a symbolic link' });
     if (fd < 0) throw fileError(path, action, fd);
     try {
-      return readAll(fd, path);
+      return read(fd, path);
     } finally {
       close(fd);
     }

@@ -1,34 +1,51 @@
 /**
  * Signals that end an operation in good order. JavaScript handlers would run only when nothing synchronous is under way,
  * so the handler is machine code that notes the signal in a word, in whatever thread it arrives; blocking system calls
- * return EINTR, and the operation looks at the word at its resting points.
+ * return EINTR, and the operation looks at the word at its resting points. Who waits for long polls an eventfd too.
  */
 import { ERRNO } from './abi/errno.ts';
 import { SA_RESTORER, signalName } from './abi/signal.ts';
 import { SYS } from './abi/syscall-numbers.ts';
 import { addressOf, check, placeCode, syscall } from './kernel.ts';
 
-const noted = new Uint32Array(1);
+/** Bit n is signal n. The handler writes to it, so it must never move: it has a buffer of its own. */
+const noted = new Uint32Array(new ArrayBuffer(8));
 const SIGSET_BYTES = 8;
 
-/** mov rax, imm64; mov [rax], edi; ret */
-function handlerCode(word: number): Uint8Array {
-  const code = new Uint8Array([0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x89, 0x38, 0xc3]);
-  new DataView(code.buffer).setBigUint64(2, BigInt(word), true);
-  return code;
+/**
+ * mov rax, word; lock bts [rax], rdi; and, with an eventfd to be counted up: mov eax, 1 (write); mov edi, fd;
+ * mov rsi, one; mov edx, 8; syscall. Then ret.
+ */
+function handlerCode(wakeFd: number | undefined): Uint8Array {
+  const bytes = [0x48, 0xb8, ...wordBytes(addressOf(noted)), 0xf0, 0x48, 0x0f, 0xab, 0x38];
+  if (wakeFd !== undefined) {
+    bytes.push(0xb8, 1, 0, 0, 0, 0xbf, ...wordBytes(wakeFd).slice(0, 4));
+    bytes.push(0x48, 0xbe, ...wordBytes(addressOf(ONE)), 0xba, 8, 0, 0, 0, 0x0f, 0x05);
+  }
+  return new Uint8Array([...bytes, 0xc3]);
 }
+
+/** What is written to an eventfd. */
+const ONE = new BigUint64Array(new ArrayBuffer(8));
+
+const wordBytes = (word: number): number[] => [...new Uint8Array(BigUint64Array.of(BigInt(word)).buffer)];
 
 /** mov eax, 15 (rt_sigreturn); syscall */
 const RESTORER = [0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
 
-let code: { handler: number; restorer: number } | undefined;
+let restorer: number | undefined;
 
-/** From now on the signals are noted. Throws SyscallError. */
-export function noteSignals(signals: readonly number[]): void {
-  code ??= { handler: placeCode(handlerCode(addressOf(noted))), restorer: placeCode(RESTORER) };
-  noted[0] = 0;
+/**
+ * From now on the signals are noted. With `wakeFd`, an eventfd, whoever polls it is woken, whichever thread a signal comes
+ * to, and also when it comes just before. Throws SyscallError.
+ */
+export function noteSignals(signals: readonly number[], wakeFd?: number): void {
+  restorer ??= placeCode(RESTORER);
+  noted.fill(0);
+  ONE[0] = 1n;
+  const handler = placeCode(handlerCode(wakeFd));
   // struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h).
-  const action = BigUint64Array.of(BigInt(code.handler), BigInt(SA_RESTORER), BigInt(code.restorer), 0n);
+  const action = BigUint64Array.of(BigInt(handler), BigInt(SA_RESTORER), BigInt(restorer), 0n);
   for (const signal of signals) {
     const old = new BigUint64Array(4);
     setAction(signal, action, old);
@@ -52,9 +69,17 @@ function setAction(signal: number, action: BigUint64Array, old: BigUint64Array |
   check('rt_sigaction', syscall(SYS.rt_sigaction, signal, action, old, SIGSET_BYTES), signalName(signal));
 }
 
-/** The signal that was noted last; 0 when there was none. */
-export function notedSignal(): number {
-  return noted[0] ?? 0;
+/** Whether a signal was noted. */
+export function isNoted(signal: number): boolean {
+  return ((noted[signal >> 5] ?? 0) & (1 << (signal & 31))) !== 0;
+}
+
+/** The signal that was noted, the lowest of several; 0 when there was none. */
+function notedSignal(): number {
+  if (noted[0] === 0 && noted[1] === 0) return 0;
+  let signal = 1;
+  while (!isNoted(signal)) signal++;
+  return signal;
 }
 
 /** Thrown out of a blocking system call when a signal was noted. */

@@ -15,7 +15,7 @@ export const NFPROTO_INET = 1;
 export const NFPROTO_IPV4 = 2;
 export const NFPROTO_IPV6 = 10;
 
-const NFT_MSG = { NEWTABLE: 0, DELTABLE: 2, NEWCHAIN: 3, NEWRULE: 6, NEWSET: 9, NEWSETELEM: 12 } as const;
+const NFT_MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, NEWRULE: 6, NEWSET: 9, NEWSETELEM: 12 } as const;
 const NFTA_LIST_ELEM = 1;
 
 /** struct nfgenmsg: family, version 0, resource in network order. */
@@ -41,6 +41,13 @@ export const newTable = (table: string, flags: number) =>
 
 /** With all that is in it. */
 export const deleteTable = (table: string) => nftMessage('DELTABLE', 0, NL.attribute(1, NL.text(table)));
+
+/** Whether there is one of that name. */
+export function hasTable(table: string): boolean {
+  const request = nftMessage('GETTABLE', 0, NL.attribute(1, NL.text(table)));
+  const answers = NL.ask(NL.NETLINK_NETFILTER, request);
+  return typeof answers !== 'number' && answers.length > 0 && NL.firstError(answers) === undefined;
+}
 
 export const NF_INET_LOCAL_IN = 1;
 export const NF_INET_LOCAL_OUT = 3;

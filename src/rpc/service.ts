@@ -8,10 +8,13 @@ import type { CommandContext } from '../cli/command-context.ts';
 import { absolutePath, fromByteString } from '../cli/startup.ts';
 import { reportReady, writePidfile } from '../cli/status-files.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { EFD_CLOEXEC, EFD_NONBLOCK } from '../linux/abi/event.ts';
 import { S_IFMT, S_IFSOCK } from '../linux/abi/fcntl.ts';
 import { SIGCHLD, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
-import { SOCK_SEQPACKET } from '../linux/abi/socket.ts';
-import { notedSignal, noteSignals } from '../linux/interrupts.ts';
+import { SOCK_NONBLOCK, SOCK_SEQPACKET } from '../linux/abi/socket.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { forgetSignals, isNoted, noteSignals } from '../linux/interrupts.ts';
+import { check, syscall } from '../linux/kernel.ts';
 import { close, tryLstat } from '../linux/syscalls/fs.ts';
 import { fitsUnixAddress, listen, tryAccept, tryBindUnix, unixSocket } from '../linux/syscalls/messages.ts';
 import { tryChmod, tryUnlink } from '../linux/syscalls/names.ts';
@@ -33,17 +36,21 @@ export async function serve({ options, log, workDir }: CommandContext): Promise<
   if (options.address === undefined) log.warn('Binding to local dir address!');
   const socket = openServiceSocket(absolutePath(address, workDir));
   log.info(`The service socket is bound to ${address}`);
+  const wake = check('eventfd2', syscall(SYS.eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
   try {
-    // Only so that a system call is interrupted: a child that has ended is worth a look, the others end the service.
-    noteSignals([SIGCHLD, SIGTERM, SIGINT]);
+    // A child that has ended is worth a look, the others end the service.
+    noteSignals([SIGCHLD, SIGTERM, SIGINT], wake);
     if (options.pidfile !== undefined) writePidfile(options.pidfile, getpid());
     if (options.statusFd !== undefined) reportReady(options.statusFd);
     await acceptClients(
       socket,
+      wake,
       ['swrk', String(WORKER_FD), SERVICE_WORKER, ...configWords(options).map(fromByteString)],
       log,
     );
   } finally {
+    forgetSignals([SIGCHLD, SIGTERM, SIGINT]);
+    close(wake);
     close(socket);
     tryUnlink(absolutePath(address, workDir));
   }
@@ -57,7 +64,7 @@ function openServiceSocket(path: string): number {
     throw new CriuError({ object, action: 'cannot be made: the path is too long for a socket' });
   const stat = tryLstat(path);
   if (typeof stat !== 'number' && (stat.st_mode & S_IFMT) === S_IFSOCK) tryUnlink(path);
-  const socket = unixSocket(SOCK_SEQPACKET);
+  const socket = unixSocket(SOCK_SEQPACKET | SOCK_NONBLOCK);
   const result = tryBindUnix(socket, path);
   if (result < 0) throw new CriuError({ object, action: `Can't bind: ${errnoName(-result)}`, remedy: 'see --address' });
   const changed = tryChmod(path, SOCKET_MODE);
@@ -66,34 +73,46 @@ function openServiceSocket(path: string): number {
   return socket;
 }
 
-async function acceptClients(socket: number, words: readonly string[], log: Logger): Promise<void> {
+async function acceptClients(socket: number, wake: number, words: readonly string[], log: Logger): Promise<void> {
   for (;;) {
     log.debug('Waiting for connection...');
+    waitFor(socket, wake);
+    if (isNoted(SIGTERM) || isNoted(SIGINT)) return;
     const client = tryAccept(socket);
-    if (client === -ERRNO.EINTR) {
-      const signal = notedSignal();
-      if (signal === SIGTERM || signal === SIGINT) return;
-    } else if (client >= 0) {
+    if (client >= 0) {
       startWorker(client, words, log);
       close(client);
-    } else if (!isPassing(client)) {
-      throw new CriuError({ action: `Can't accept connection: ${errnoName(-client)}` });
-    } else {
+    } else if (isShortage(client)) {
       log.warn(`Can't accept connection: ${errnoName(-client)}`);
       await Bun.sleep(RETRY_MS);
+    } else if (!isNobody(client)) {
+      throw new CriuError({ action: `Can't accept connection: ${errnoName(-client)}` });
     }
     // Lets the runtime reap workers that have ended.
     await Bun.sleep(0);
   }
 }
 
+/** Returns when there is a client or a signal, or was one since the last time. */
+function waitFor(socket: number, wake: number): void {
+  // struct pollfd: fd, then events in the lower half of a word.
+  syscall(SYS.poll, Int32Array.of(socket, POLLIN, wake, POLLIN), 2, -1);
+  syscall(SYS.read, wake, new BigUint64Array(new ArrayBuffer(8)), 8);
+}
+
+/** struct pollfd (man 2 poll). */
+const POLLIN = 1;
+
 const RETRY_MS = 50;
 
-/** The client has gone already, or the machine is short of something for now (man 2 accept). */
-function isPassing(result: number): boolean {
-  return [ERRNO.ECONNABORTED, ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM, ERRNO.ENOBUFS].some(
-    (errno) => errno === -result,
-  );
+/** The machine is short of something for now (man 2 accept). */
+function isShortage(result: number): boolean {
+  return [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM, ERRNO.ENOBUFS].some((errno) => errno === -result);
+}
+
+/** There is no client, or it has gone already. */
+function isNobody(result: number): boolean {
+  return [ERRNO.EAGAIN, ERRNO.EINTR, ERRNO.ECONNABORTED].some((errno) => errno === -result);
 }
 
 function startWorker(client: number, words: readonly string[], log: Logger): void {

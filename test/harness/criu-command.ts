@@ -60,7 +60,7 @@ export function spawnCriu(run: CriuRun): Bun.Subprocess<'ignore', Bun.BunFile, B
 /** Runs criu to its end; kills it (and says so in the result) when it takes too long. */
 export async function runCriu(run: CriuRun): Promise<CriuResult> {
   const child = spawnCriu(run);
-  const timer = setTimeout(() => child.kill('SIGKILL'), run.timeoutMs ?? 20_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), run.timeoutMs ?? 40_000);
   await child.exited;
   clearTimeout(timer);
   return readResult(run, child);

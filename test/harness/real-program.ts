@@ -147,7 +147,8 @@ export async function travel(program: RealProgram, options: TravelOptions = {}):
   // A process that came after the look at the tree is gone too, but must still be waited for.
   await expectGone([...new Set([...tree, ...readOwnDescendants()])], 'after the dump');
   expectSuccess(await restore(program, imagesDir, options.restoreArgs));
-  for (const pid of tree) if (!isAlive(pid)) throw new Error(`process ${pid} did not come back`);
+  // Others of the tree may be short-lived; what they do for the program shows when it is used.
+  if (!isAlive(program.pid)) throw new Error(`process ${program.pid} did not come back`);
 }
 
 /** Expects that a dump is refused and the program runs on; gives what criu said. */

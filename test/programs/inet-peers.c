@@ -119,7 +119,8 @@ static const struct {
   int state;
 } states[] = {
     {"ESTABLISHED", ESTABLISHED}, {"FIN_WAIT1", FIN_WAIT1}, {"FIN_WAIT2", FIN_WAIT2}, {"CLOSE_WAIT", CLOSE_WAIT},
-    {"LAST_ACK", LAST_ACK},       {"CLOSING", CLOSING},     {"CLOSE", CLOSE},         {"SYN_SENT", SYN_SENT},
+    {"LAST_ACK", LAST_ACK},       {"CLOSING", CLOSING},     {"CLOSE", CLOSE},         {"RESET", CLOSE},
+    {"SYN_SENT", SYN_SENT},
 };
 enum { COUNT = sizeof states / sizeof states[0], FULL = COUNT - 1 };
 
@@ -165,6 +166,7 @@ static void set_up(int *fds, size_t *sent) {
   TELL('s', 6, 0);
   WAIT_FOR(state_of(fds[6]) == CLOSE_WAIT);
   MUST(shutdown(fds[6], SHUT_WR));
+  TELL('z', 7, 0);
   fds[FULL] = connect_to(&full_name, SOCK_NONBLOCK);
   for (unsigned i = 0; i < COUNT; i++) {
     WAIT_FOR(state_of(fds[i]) == states[i].state);
@@ -205,13 +207,16 @@ static void check_all(const int *fds, const size_t *sent) {
   CHECK(at_end(fds[4]), "LAST_ACK: the peer's end");
   CHECK(drain(fds[5], 2000) && at_end(fds[5]), "CLOSING: what the peer has sent");
   CHECK(drain(fds[6], 4000) && at_end(fds[6]), "CLOSE: what the peer has sent");
+  CHECK(recv(fds[7], congestion, 1, MSG_DONTWAIT) == -1 && errno == ECONNRESET, "RESET: recv: %s", strerror(errno));
+  CHECK(recv(fds[7], congestion, 1, MSG_DONTWAIT) == 0, "RESET: it is not closed");
   /* SYN_SENT: the peer makes room, and the connection comes. */
   TELL('f', FULL, 0);
   WAIT_FOR(state_of(fds[FULL]) == ESTABLISHED);
   TELL('w', FULL, 500);
   CHECK(drain(fds[FULL], 500), "SYN_SENT: what the peer sends");
   for (unsigned i = 1; i < COUNT; i++) close(fds[i]);
-  for (unsigned i = 0; i < COUNT; i++) TELL('c', i, 0);
+  for (unsigned i = 0; i < COUNT; i++)
+    if (i != 7) TELL('c', i, 0);
   TELL('F', FULL, 0);
 }
 

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { core, sampleImages } from '../../crit/image-files.test-support.ts';
 import { serializeImage } from '../../image/image-file.ts';
 
 const CRIU = resolve(import.meta.dir, '../../../dist/criu');
@@ -81,6 +82,17 @@ describe('files and streams', () => {
   });
 });
 
+describe('names in images', () => {
+  test('do not reach the terminal with what it would obey', () => {
+    const images = sampleImages();
+    for (const [name, bytes] of images.files) writeFileSync(join(folder, name), bytes);
+    images.put('core', 10, [core('a\nb\x1b[31m')]);
+    writeFileSync(join(folder, 'core-10.img'), images.files.get('core-10.img') ?? '');
+    expect(crit(['tree', '.']).stdout).toContain('\n10 a\\x0ab\\x1b[31m, leads its session\n');
+    expect(crit(['x', '.', 'ps']).stdout).toContain('   a\nb\\x1b[31m\n');
+  });
+});
+
 describe('exit status', () => {
   test('is 0 for help and version', () => {
     expect(crit(['--version'])).toEqual({ status: 0, stdout: '4.2\n', stderr: '' });
@@ -99,7 +111,7 @@ describe('exit status', () => {
       stdout: '',
       stderr: 'crit: error: missing.img: cannot open it: ENOENT\n',
     });
-    expect(crit(['x', '.', 'ps']).stderr).toBe('crit: error: pstree.img: there is no such image\n');
+    expect(crit(['x', '/', 'ps']).stderr).toBe('crit: error: pstree.img: there is no such image\n');
   });
 
   test('is 2 for a wrong command line', () => {

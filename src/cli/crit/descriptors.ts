@@ -105,7 +105,12 @@ export function print(text: string): void {
   put(text, STDOUT);
 }
 
-/** The same to stderr. */
+/** Writes lines, byte strings; a newline in one of them, which may come from an image, does not begin another. */
+export function printLines(lines: readonly string[]): void {
+  if (lines.length > 0) print(lines.map((line) => line.replaceAll('\n', '\\x0a')).join('\n'));
+}
+
+/** The same as print, to stderr. */
 export function complain(text: string): void {
   put(text, STDERR);
 }

@@ -2,14 +2,10 @@
 
 import { CriuError } from '../../base/errors.ts';
 import { plural } from '../../crit/describe-file.ts';
-import type { DiffSide } from '../../crit/diff.ts';
 import { ImageFolder } from '../../crit/image-folder.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { BytesReader } from '../../image/image-reader.ts';
-import { errnoName } from '../../linux/abi/errno.ts';
-import { O_RDONLY } from '../../linux/abi/fcntl.ts';
-import { pread, tryOpen } from '../../linux/syscalls/fs.ts';
-import { complain, FileSink, print, STDOUT } from './descriptors.ts';
+import { complain, FileSink, print, printLines, STDOUT } from './descriptors.ts';
 
 export async function exploreFolder(path: string, what: string | undefined): Promise<number> {
   const { explore, EXPLORATIONS } = await import('../../crit/explore.ts');
@@ -22,7 +18,7 @@ export async function exploreFolder(path: string, what: string | undefined): Pro
 export async function verifyFolder(path: string): Promise<number> {
   const { verify } = await import('../../crit/verify.ts');
   const { images, tasks, problems, notes } = verify(ImageDir.open(path));
-  for (const line of [...problems, ...notes.map((note) => `note: ${note}`)]) print(line);
+  printLines([...problems, ...notes.map((note) => `note: ${note}`)]);
   const found = problems.length === 0 ? 'no problems' : plural(problems.length, 'problem');
   print(`${path}: ${plural(images, 'image')}, ${plural(tasks, 'task')}, ${found}`);
   return problems.length === 0 ? 0 : 1;
@@ -35,8 +31,8 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
   const { diffFolders } = await import('../../crit/diff.ts');
   try {
     const linesMax = showsAll ? Number.POSITIVE_INFINITY : DIFFERENCES_SHOWN;
-    const lines = diffFolders(side(first), side(second), { linesMax });
-    if (lines.length > 0) print(lines.join('\n'));
+    const lines = diffFolders(ImageDir.open(first), ImageDir.open(second), { linesMax });
+    printLines(lines);
     return lines.length > 0 ? 1 : 0;
   } catch (error) {
     if (!(error instanceof CriuError)) throw error;
@@ -45,29 +41,9 @@ export async function diffTwoFolders(first: string, second: string, showsAll: bo
   }
 }
 
-function side(path: string): DiffSide {
-  const files = ImageDir.open(path);
-  const open = new Map<number, number>();
-  return {
-    files,
-    readPages(pagesId, offset, bytes) {
-      const name = files.imagePath('pages', pagesId);
-      let fd = open.get(pagesId);
-      if (fd === undefined) {
-        fd = tryOpen(name, O_RDONLY);
-        if (fd < 0) throw new CriuError({ object: name, action: 'cannot read the image', why: errnoName(-fd) });
-        open.set(pagesId, fd);
-      }
-      const buffer = new Uint8Array(bytes);
-      const count = pread(fd, buffer, offset);
-      return buffer.subarray(0, count);
-    },
-  };
-}
-
 export async function showTree(path: string, showsAll: boolean): Promise<number> {
   const { drawTree } = await import('../../crit/tree.ts');
-  print(drawTree(openTree(path), { showsAll }).join('\n'));
+  printLines(drawTree(openTree(path), { showsAll }));
   return 0;
 }
 

@@ -128,6 +128,7 @@ function taskCard(task: TaskPicture): Html {
 ${mappings.length === 0 ? undefined : memoryStrips(mappings)}
 <dl>
 ${task.executable === '' ? undefined : row('program', task.executable)}
+${task.command.length < 2 ? undefined : row('command', html`<code>${task.command.join(' ')}</code>`)}
 ${task.folder === '' ? undefined : row('folder', task.folder)}
 ${task.root === '' || task.root === '/' ? undefined : row('root', task.root)}
 ${row('group, session', `${pgid}, ${sid}`)}

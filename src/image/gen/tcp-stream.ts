@@ -56,6 +56,7 @@ export interface TcpStreamEntry {
   max_window?: number | undefined;
   rcv_wnd?: number | undefined;
   rcv_wup?: number | undefined;
+  reset_ext?: boolean | undefined;
 }
 export const TcpStreamEntry: MessageType<TcpStreamEntry> = {
   name: 'tcp_stream_entry',
@@ -77,5 +78,6 @@ export const TcpStreamEntry: MessageType<TcpStreamEntry> = {
     [15, 'max_window', 'uint32', 'optional'],
     [16, 'rcv_wnd', 'uint32', 'optional'],
     [17, 'rcv_wup', 'uint32', 'optional'],
+    [20000, 'reset_ext', 'bool', 'optional'],
   ],
 };

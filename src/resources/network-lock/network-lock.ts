@@ -186,6 +186,9 @@ export class NetworkLock {
   }
 }
 
+/** Whether the lock of a dump is there. */
+export const isLocked = (runId: string) => NFT.hasTable(tableName(runId));
+
 /** Takes away the lock of a dump: 0 or −errno; −ENOENT when there is none. */
 export function tryUnlock(runId: string): number {
   const socket = NFT.NfTables.tryOpen();

@@ -6,6 +6,7 @@ import { IPPROTO_TCP, IPPROTO_UDP } from '../../../linux/abi/inet.ts';
 import type { InetAddress } from './address.ts';
 
 export const FIN = 1;
+export const RST = 4;
 export const ACK = 16;
 
 /** IPv4 addresses have one word, IPv6 addresses four, as in images. */

@@ -55,6 +55,7 @@ export function saveConnections(dump: KindDump): void {
     const other = otherEnd(connection);
     const { message, payload } = describeStream(sent, received, other && streams.get(other)?.received);
     connection.entry.state = sent.numbers.state;
+    if (sent.numbers.state === INET.TCP_CLOSE && hasError(connection.fd)) message.reset_ext = true;
     dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
   }
 }
@@ -79,6 +80,14 @@ function lockNetwork(
     const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
     dump.addProblem({ object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
   }
+}
+
+const POLLERR = 8;
+
+/** Whether the program is to be told an error. To ask which one would take it away. */
+function hasError(fd: number): boolean {
+  const pollfd = Int32Array.of(fd, 0);
+  return syscall(SYS.poll, pollfd, 1, 0) === 1 && (((pollfd[1] ?? 0) >>> 16) & POLLERR) !== 0;
 }
 
 interface Stream {

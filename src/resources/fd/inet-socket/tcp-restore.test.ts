@@ -144,6 +144,19 @@ describe('the end of a stream', () => {
     expect(endOf(INET.TCP_CLOSE)).toEqual([windowWithFin, ...packet, ...sent, ...packet]);
   });
 
+  test('that was a reset is a packet too', () => {
+    const reset = { ...message, reset_ext: true };
+    const context = {
+      ...contextOf({}),
+      images: { tryRead: () => [{ message: reset, payload: Buffer.from('rrssuuu') }] },
+    };
+    const steps = planned(
+      (table) => planConnection(table, 3, { ...entry, state: INET.TCP_CLOSE }, 'it', context as never),
+      {},
+    );
+    expect(steps.slice(15)).toEqual([windowWithFin, ...packet]);
+  });
+
   test('a connection that was only asked for is asked for again', () => {
     expect(endOf(INET.TCP_SYN_SENT)).toEqual([]);
     expect(lateOf(INET.TCP_SYN_SENT)).toEqual(['fcntl', 'connect', ...data, 'fcntl']);

@@ -14,7 +14,7 @@ import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 import { planBufferLock } from '../socket-options/socket-options.ts';
 import { formatAddress, isMapped, packSockaddr } from './address.ts';
 import { planTcpOptions } from './inet-options.ts';
-import { ACK, FIN, packSegment, type Segment } from './ip-packet.ts';
+import { ACK, FIN, packSegment, RST, type Segment } from './ip-packet.ts';
 import { finsReceived, finsSent, isFinAcknowledged, isKept, notKept } from './tcp-state.ts';
 
 /** "socket:[123] (127.0.0.1:80)", for messages. */
@@ -169,6 +169,10 @@ function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, message: T
     table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_NO_QUEUE, `set queue of ${what}`);
   };
+  if (message.reset_ext === true) {
+    planPacket(table, entry, { sequence, acknowledged: sent - message.outq_len, flags: RST | ACK, window }, what);
+    return;
+  }
   if (state === INET.TCP_FIN_WAIT2 || state === INET.TCP_CLOSING) shutDown();
   if (finsReceived(state) > 0) {
     const acknowledged = sent - message.outq_len;

@@ -10,7 +10,7 @@ import { close } from '../../../linux/syscalls/fs.ts';
 import { pidfd_open, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP } from '../../network-lock/methods.ts';
-import { NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
+import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { runSteps } from '../run-steps.ts';
@@ -55,9 +55,9 @@ const runIdOf = ({ tree }: RestoreContext) => tree.inventory.dump_criu_run_id ??
 /** Sees to it that the network is locked, also after a reboot or on another host. */
 export function lockNetwork(context: RestoreContext): void {
   const connections = connectionsOf(context);
-  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP) return;
+  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(runIdOf(context))) return;
   const lock = NetworkLock.tryMake(runIdOf(context));
-  // It is there, or there can be none.
+  // There can be none.
   if (typeof lock === 'number') return;
   ownLock(context).lock = lock;
   lock.tryAdd(connections);

@@ -165,14 +165,18 @@ class Visit {
     const sequence = this.get(INET.TCP_QUEUE_SEQ, 4);
     const place = this.#program.reserve(Math.max(length, 8));
     const flags = MSG_PEEK | MSG_DONTWAIT;
-    const got = this.#program.call(SYS.recvfrom, this.#readable.fd, place, length, flags, 0, 0);
+    // An empty queue is not looked at: that would take away the error of a connection that was reset.
+    const got =
+      length === 0 ? undefined : this.#program.call(SYS.recvfrom, this.#readable.fd, place, length, flags, 0, 0);
     const again = this.get(INET.TCP_QUEUE_SEQ, 4);
     return {
       sequence,
       bytes: (outcome: Outcome, wanted: number): Uint8Array | undefined => {
         const isSame = word(outcome, sequence) === word(outcome, again);
         if (wanted === 0 && isSame) return new Uint8Array(0);
-        return isSame && outcome.result(got) === wanted ? outcome.bytes(place).slice(0, wanted) : undefined;
+        return isSame && got !== undefined && outcome.result(got) === wanted
+          ? outcome.bytes(place).slice(0, wanted)
+          : undefined;
       },
     };
   }
