@@ -6,6 +6,7 @@ import { expect } from 'bun:test';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageDir } from '../../src/image/image-dir.ts';
+import { Hierarchy } from '../../src/resources/cgroup/hierarchy.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
   checkRound,
@@ -195,6 +196,11 @@ liveCase('--cgroup-props and --cgroup-dump-controller choose what is kept', asyn
     `--cgroup-props-file ${file}: "properties" of controller pids expected in line 3, found the end`,
   );
   await checkRound(specimen, 1);
+});
+
+liveCase('a hierarchy can be opened again while it dies', async () => {
+  const name = `name=criu-live-dying-${process.pid}`;
+  for (let round = 0; round < 20; round++) new Hierarchy([name], undefined)[Symbol.dispose]();
 });
 
 liveCase('a cgroup yard without the hierarchy is refused', async () => {

@@ -5,7 +5,7 @@
  * is not allowed, as in some containers, a mount that is there already does; --cgroup-yard names a folder with mounts.
  */
 import { CriuError } from '../../base/errors.ts';
-import { errnoName } from '../../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { close, readFile, tryStat } from '../../linux/syscalls/fs.ts';
 import { type MountOption, tryMountDetached } from '../../linux/syscalls/mount.ts';
 import { parseMountinfo } from '../../proc/mountinfo.ts';
@@ -30,7 +30,7 @@ export class Hierarchy {
         remedy: 'mount it there, or leave out --cgroup-yard',
       });
     }
-    const fd = tryMountDetached(isVersion2(controllers) ? 'cgroup2' : 'cgroup', mountOptions(controllers));
+    const fd = tryMount(controllers);
     if (fd >= 0) {
       this.#fd = fd;
       this.root = `/proc/self/fd/${fd}`;
@@ -50,6 +50,21 @@ export class Hierarchy {
 export function describeHierarchy(controllers: readonly string[]): string {
   return isVersion2(controllers) ? 'the cgroup hierarchy of version 2' : `cgroup hierarchy ${controllers.join(',')}`;
 }
+
+/**
+ * A hierarchy whose last mount has just gone is still listed in /proc/PID/cgroup while it dies, and for that moment the
+ * kernel says EBUSY (kernel/cgroup/cgroup-v1.c cgroup1_get_tree(): it has the call begun again, which fsconfig(2) can't).
+ */
+function tryMount(controllers: readonly string[]): number {
+  for (let tries = 0; ; tries++) {
+    const fd = tryMountDetached(isVersion2(controllers) ? 'cgroup2' : 'cgroup', mountOptions(controllers));
+    if (fd !== -ERRNO.EBUSY || tries === DYING_TRIES) return fd;
+    Bun.sleepSync(DYING_MS);
+  }
+}
+
+const DYING_TRIES = 50;
+const DYING_MS = 10;
 
 /** Name of the folder in a yard. */
 function folderName(controllers: readonly string[]): string {
