@@ -1,7 +1,9 @@
 /** Probes of sockets, network namespaces and packet filters (man 7 tcp, sock_diag, rtnetlink, socket). */
+
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_FDCWD, O_RDONLY, O_RDWR } from '../linux/abi/fcntl.ts';
 import { CLONE_NEWNET } from '../linux/abi/sched.ts';
+import { MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { close, ioctl, tryOpen, tryStat } from '../linux/syscalls/fs.ts';
@@ -15,8 +17,6 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0x800;
-const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
 const SOL_TCP = 6;
 const SOL_IPV6 = 41;
@@ -259,8 +259,6 @@ export function probeNewIfindex(): Missing {
   const error = typeof answer === 'number' ? answer : (NL.firstError(answer) ?? 0);
   return error === -ERRNO.ERANGE ? undefined : 'a device cannot get a chosen index (IFLA_NEW_IFINDEX)';
 }
-
-const MSG_DONTWAIT = 0x40;
 
 /** Adds the exchange of one request over a new netlink socket; returns where the answer is. */
 function addExchange(child: Child, fd: ReturnType<Child['step']>, request: ReturnType<Child['program']['data']>) {

@@ -2,7 +2,9 @@
  * Probes of packet filters: nf_tables over netlink (include/uapi/linux/netfilter/nf_tables.h), iptables by its program.
  * Tables are made in a network namespace of their own.
  */
+
 import { CLONE_NEWNET } from '../linux/abi/sched.ts';
+import { MSG_DONTWAIT } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import * as NL from '../netlink/netlink.ts';
 import { batch, NFPROTO_INET, nfgenmsg } from '../netlink/nf-tables.ts';
@@ -53,8 +55,6 @@ function newSet(): Uint8Array {
     NL.nested(NFTA_SET_DESC, NL.nested(NFTA_SET_DESC_CONCAT, field(ADDRESS_BYTES), field(PORT_BYTES))),
   );
 }
-
-const MSG_DONTWAIT = 0x40;
 
 /** Sends a batch in a network namespace of its own; the kernel answers each message within the call that sends. */
 function tryBatch(what: string, messages: readonly Uint8Array[]): Missing {

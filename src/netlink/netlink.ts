@@ -1,5 +1,7 @@
 /** Netlink messages (man 7 netlink, rtnetlink, sock_diag): building requests, reading answers and their errors. */
+
 import { ERRNO } from '../linux/abi/errno.ts';
+import { SOCK_CLOEXEC } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { close } from '../linux/syscalls/fs.ts';
@@ -18,7 +20,6 @@ export const NLMSG_ERROR = 2;
 export const NLA_F_NESTED = 0x8000;
 
 const HEADER_BYTES = 16;
-const SOCK_CLOEXEC = 0x80000;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 

@@ -2,7 +2,9 @@
  * nf_tables over netlink (include/uapi/linux/netfilter/nf_tables.h): messages for tables, chains, rules and sets, and
  * sending several of them as one transaction. Either all of a batch is done, or nothing.
  */
+
 import { ERRNO } from '../linux/abi/errno.ts';
+import { MSG_DONTWAIT, SOCK_CLOEXEC } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { close } from '../linux/syscalls/fs.ts';
@@ -155,8 +157,6 @@ export function batch(messages: readonly Uint8Array[]): Uint8Array {
 
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
-const SOCK_CLOEXEC = 0x80000;
-const MSG_DONTWAIT = 0x40;
 
 /** A socket for transactions. */
 export class NfTables {

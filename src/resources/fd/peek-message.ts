@@ -1,10 +1,8 @@
 /** Looking at a message that waits in a socket, without taking it (man 2 recvmsg, MSG_PEEK). */
+import { MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC } from '../../linux/abi/socket.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../../linux/kernel.ts';
 
-const MSG_PEEK = 2;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
 
 const MSGHDR_BYTES = 56;

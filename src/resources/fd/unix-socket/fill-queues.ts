@@ -3,7 +3,7 @@ import { byteString, bytesOf } from '../../../base/bytes.ts';
 import { CriuError } from '../../../base/errors.ts';
 import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
-import { SO_SNDBUFFORCE, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
+import { MSG_DONTWAIT, MSG_NOSIGNAL, SO_SNDBUFFORCE, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import type { StepArg } from '../step.ts';
@@ -13,8 +13,6 @@ import { type QueuedMessage, queuedMessages, SCM_CREDENTIALS, SCM_RIGHTS } from 
 import type { SocketGroup } from './socket-group.ts';
 
 const CMSG_HEADER_BYTES = 16;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
 /** Enough for all that can be queued; the real size is set at the end. */
 const BIG_BUFFER = 1 << 29;
 

@@ -6,6 +6,7 @@ import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import {
+  MSG_TRUNC,
   SO_PASSCRED,
   SO_PASSPIDFD,
   SO_PASSSEC,
@@ -23,7 +24,6 @@ import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-ki
 import { controlMessages, peekMessage } from '../peek-message.ts';
 
 const MSG_CTRUNC = 8;
-const MSG_TRUNC = 0x20;
 export const SCM_RIGHTS = 1;
 export const SCM_CREDENTIALS = 2;
 
