@@ -32,7 +32,6 @@ import {
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
-import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
@@ -106,7 +105,7 @@ function askTask(
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
-  const outsides = task.threads.map(readOutside);
+  const outsides = task.threads.map(readThread);
   let tellFiles: ReturnType<FilesDump['ask']> | undefined;
   let tellTwins: ReturnType<Twins['ask']> | undefined;
   const describeCalls = new Map<FrozenThread, () => DescribedCall>();
@@ -123,7 +122,7 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...asking };
+    return { thread, outside, xstate: describeXstate(thread.xstate), ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -177,25 +176,17 @@ function describeCore(
   };
 }
 
-/** A thread inside of a restartable sequence goes on, as after any signal, at its abort address. */
-function readOutside(thread: FrozenThread): ThreadFacts {
-  const outside = readThread(thread);
-  const { abortAddress } = outside.rseq;
-  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-  return outside;
-}
-
 function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched: AskedThread[] = [];
   for (const { asked } of inspections) {
-    for (const one of asked) if (one.outside.dispatch !== undefined) dispatched.push(one);
+    for (const one of asked) if (one.thread.dispatch !== undefined) dispatched.push(one);
   }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
     return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
   } finally {
-    for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
+    for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, thread.dispatch);
   }
 }
 
