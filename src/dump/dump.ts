@@ -77,8 +77,8 @@ export interface TakenDump {
   complete(): void;
   /** Takes back what was changed outside the images, for a tree that goes on. */
   undo(): void;
-  /** To be called for a tree that does not, when it has been killed. */
-  killed(): void;
+  /** To be called for a tree that does not, when it cannot run any more: what it had belongs to the images. */
+  handOver(): void;
 }
 
 /**
@@ -95,7 +95,7 @@ export function dumpTree(
   const files = new FilesDump(options, log);
   try {
     const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
-    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
+    return { statistics, complete, undo: () => files.rollback(), handOver: () => files.handOver() };
   } catch (error) {
     files.rollback();
     throw error;

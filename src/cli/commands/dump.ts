@@ -58,7 +58,7 @@ export function run(context: CommandContext): number {
     setAlarm(0);
     const frozen = Bun.nanoseconds();
     const dump = dumpTree(tree, images, twins, { ...plan, networkLock: lock }, log);
-    const { statistics, complete, undo, killed } = dump;
+    const { statistics, complete, undo, handOver } = dump;
     const release = () => {
       undo();
       unlock(lock);
@@ -75,14 +75,13 @@ export function run(context: CommandContext): number {
     if (twins === undefined) {
       status = postDumpStatus(scripts);
       if (status !== 0 || options.finalState === 'alive') release();
-      else if (options.finalState === 'stopped') {
-        unlock(lock);
-        stopTree(tree, freezer);
-      } else {
-        killTree(tree, freezer, () => {
-          killed();
+      else {
+        const end = options.finalState === 'stopped' ? stopTree : killTree;
+        end(tree, freezer, () => {
+          handOver();
           keepLocked(lock, log);
         });
+        if (options.finalState === 'stopped' && isInUse(lock)) log.warn(STOPPED_CONNECTIONS);
       }
     }
     const stats = {
@@ -139,9 +138,15 @@ function unlock(lock: NetworkLock | number | undefined): void {
   if (typeof lock === 'object') lock.release();
 }
 
-/** The tree is dead, and its connections wait for the restore. */
+const isInUse = (lock: NetworkLock | number | undefined): lock is NetworkLock =>
+  typeof lock === 'object' && lock.isUsed;
+
+const STOPPED_CONNECTIONS =
+  'TCP connections of the tree are kept for the restore: they do not work any more if it is continued here';
+
+/** The tree is at its end, and its connections wait for the restore. */
 function keepLocked(lock: NetworkLock | number | undefined, log: Logger): void {
-  if (typeof lock !== 'object' || !lock.isUsed) return;
+  if (!isInUse(lock)) return;
   const result = lock.tryPersist();
   if (result === 0) return;
   const action = 'does not stay locked, so other sides may close their connections before the restore';
