@@ -15,8 +15,7 @@ import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readProc, readRecords } from '../linux/syscalls/fs.ts';
-import { parseSmaps } from '../proc/smaps.ts';
+import { readProc } from '../linux/syscalls/fs.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
 import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
@@ -33,6 +32,7 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
+import { readSmaps } from '../resources/mm/read-smaps.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
@@ -230,8 +230,7 @@ function lookAt(
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
-    const smaps = `/proc/${task.pid}/smaps`;
-    const mappings = parseSmaps(readRecords(smaps), smaps);
+    const mappings = readSmaps(task.pid);
     const described = describeVmas(mappings, task.label);
     problems.push(...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
