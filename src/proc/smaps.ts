@@ -84,12 +84,18 @@ export class SmapsParser {
   #flagsText = '';
   #flags: ReadonlySet<string> = new Set();
 
-  /** Throws CriuError naming `file` when the text is not the kernel's. */
-  constructor(file: string) {
+  readonly #headers: string[] | undefined;
+
+  /** `headers` gets the first line of each area: together what maps says. */
+  constructor(file: string, headers?: string[]) {
     this.#scanner = new MapsScanner('', file);
+    this.#headers = headers;
   }
 
-  /** Parses all areas that are complete, and returns how much that is. `isLast`: nothing comes after it. */
+  /**
+   * Parses all areas that are complete, and returns how much that is. `isLast`: nothing comes after it. Throws CriuError
+   * naming the file when the text is not the kernel's.
+   */
   add(text: string, isLast: boolean): number {
     const scanner = this.#scanner;
     if (this.entries.length > 0) scanner.continueWith(text);
@@ -108,8 +114,10 @@ export class SmapsParser {
 
   #scanArea(text: string): void {
     const scanner = this.#scanner;
+    const header = scanner.position;
     scanner.scan();
     const { start, end, position: first } = scanner;
+    this.#headers?.push(text.slice(header, first));
     // The flags come last; of some twenty lines before them two are of interest.
     const flagsAt = this.#findFlags(text, first);
     const kernelPageSizeKb = this.#pageSize.read(scanner, first, flagsAt);

@@ -3,6 +3,7 @@
 import { CriuError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { EarlyMappings } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
@@ -49,13 +50,14 @@ export function run(context: CommandContext): number {
       progress.update(done);
     };
     lock = prepareLock(runId, options);
+    const early = twins === undefined ? undefined : new EarlyMappings(options.treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
     const plan = { ...dumpOptions(context, cgroup), runId, networkLock: lock, onProgress };
-    const { statistics, complete, undo, killed } = dumpTree(tree, images, twins, plan, log);
+    const { statistics, complete, undo, killed } = dumpTree(tree, images, twins, early, plan, log);
     const release = () => {
       undo();
       unlock(lock);

@@ -118,7 +118,9 @@ function describeAlike(seen: SmapsEntry, { entry, needsFile }: DescribedVma): De
 }
 
 const isVvar = ({ path }: SmapsEntry) => path.startsWith('[vvar');
-const nameOf = ({ start, end, rawPath }: SmapsEntry) => `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
+/** Address and name, for people. */
+export const nameOf = ({ start, end, rawPath }: SmapsEntry) =>
+  `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
 
 type Refusal = Pick<CriuErrorFields, 'why' | 'remedy'>;
 
