@@ -20,6 +20,12 @@ export class WireWriter {
     return this.bytes.subarray(0, this.length);
   }
 
+  /** The bytes to write to from `length` on: at least so many. Whoever does moves `length` himself. */
+  room(count: number): Uint8Array {
+    this.reserve(count);
+    return this.bytes;
+  }
+
   /** A 64-bit varint given as unsigned halves. */
   varint(low: number, high: number): void {
     this.reserve(10);

@@ -3,6 +3,7 @@
 import { CriuError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { EarlyMappings } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
@@ -52,12 +53,13 @@ export function run(context: CommandContext): number {
     const plan = { ...dumpOptions(context, cgroup), runId, onProgress };
     if (twins !== undefined) rehearse(plan, log);
     lock = prepareLock(runId, options);
+    const early = twins === undefined ? undefined : new EarlyMappings(options.treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const dump = dumpTree(tree, images, twins, { ...plan, networkLock: lock }, log);
+    const dump = dumpTree(tree, images, twins, early, { ...plan, networkLock: lock }, log);
     const { statistics, complete, undo, handOver } = dump;
     const release = () => {
       undo();
