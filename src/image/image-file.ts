@@ -22,6 +22,7 @@ import {
   type RawKind,
   type WithPayload,
 } from './image-kinds.ts';
+import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
 import type { MessageType } from './message-type.ts';
 import { readUint32, WireReader } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -83,12 +84,17 @@ function parseQueue(type: MessageType<IpcMessageQueue['message']>, cursor: Entry
   return { message, messages };
 }
 
+/** An image of this size has so many entries that compiling a decoder for them pays. */
+const MANY_BYTES = 16 * 1024;
+
 /** Walks through an image; keeps the number of the entry for error texts. */
 class EntryCursor {
   private readonly bytes: Uint8Array;
   private readonly reader: WireReader;
   private readonly place: { file: string; entry: number | undefined };
   private position = 0;
+  /** Of the entries that came last. */
+  private decoder: { readonly type: MessageType<unknown>; readonly decode: ManyDecoder<unknown> } | undefined;
 
   constructor(bytes: Uint8Array, file: string) {
     this.bytes = bytes;
@@ -117,8 +123,17 @@ class EntryCursor {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
+    if (this.bytes.length >= MANY_BYTES) {
+      const message = this.many(type)(end - size, end);
+      if (message !== undefined) return message;
+    }
     this.reader.limit(end - size, end);
     return decodeFrom(type, this.reader);
+  }
+
+  private many<T>(type: MessageType<T>): ManyDecoder<T> {
+    if (this.decoder?.type !== type) this.decoder = { type, decode: manyDecoder(type, this.bytes) };
+    return this.decoder.decode as ManyDecoder<T>;
   }
 
   payload(length: number, alignment: number): Uint8Array {
