@@ -47,7 +47,7 @@ export function parseImage<K extends ImageKindName>(kind: K, bytes: Uint8Array, 
 function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
   switch (spec.layout) {
     case 'entries':
-      return cursor.all(() => cursor.message(spec.type));
+      return cursor.messages(spec.type);
     case 'payload':
       return cursor.all(() => {
         const message = cursor.message(spec.type);
@@ -55,7 +55,7 @@ function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
       });
     case 'pagemap': {
       const head = cursor.message(PagemapHead);
-      return { head, entries: cursor.all(() => cursor.message(spec.type)) } satisfies Pagemap;
+      return { head, entries: cursor.messages(spec.type) } satisfies Pagemap;
     }
     case 'ghost-file':
       return parseGhostFile(spec.type, cursor);
@@ -83,6 +83,9 @@ function parseQueue(type: MessageType<IpcMessageQueue['message']>, cursor: Entry
   }
   return { message, messages };
 }
+
+/** The size before each entry. */
+const SIZE_BYTES = 4;
 
 /** An image of this size has so many entries that compiling a decoder for them pays. */
 const MANY_BYTES = 16 * 1024;
@@ -119,6 +122,25 @@ class EntryCursor {
     return list;
   }
 
+  /** All that is left. */
+  messages<T>(type: MessageType<T>): T[] {
+    const list: T[] = [];
+    const { bytes } = this;
+    const decode = bytes.length < MANY_BYTES ? undefined : this.many(type);
+    while (this.position < bytes.length) {
+      const start = this.position + SIZE_BYTES;
+      const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
+      const message = end <= bytes.length ? decode?.(start, end) : undefined;
+      if (message === undefined) list.push(this.message(type));
+      else {
+        list.push(message);
+        this.position = end;
+        this.place.entry = (this.place.entry ?? -1) + 1;
+      }
+    }
+    return list;
+  }
+
   message<T>(type: MessageType<T>): T {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
@@ -150,8 +172,8 @@ class EntryCursor {
 
   private word(problem: string): number {
     const { bytes, position } = this;
-    if (bytes.length - position < 4) this.fail(problem);
-    this.position += 4;
+    if (bytes.length - position < SIZE_BYTES) this.fail(problem);
+    this.position += SIZE_BYTES;
     return readUint32(bytes, position);
   }
 

@@ -20,10 +20,10 @@ const DEPTH_MAX = 50;
 
 /** A decoder for messages that all lie in `bytes`. */
 export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array): ManyDecoder<T> {
-  const decode = new Compiler(bytes).later(type);
+  const cell = new Compiler(bytes).cell(type);
   return (start, end) => {
     try {
-      return decode(start, end, 0) as T | undefined;
+      return cell.decode(start, end, 0) as T | undefined;
     } catch (error) {
       // The codec says it again, and where.
       if (error instanceof ImageError) return undefined;
@@ -32,10 +32,15 @@ export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array): ManyDec
   };
 }
 
+/** The decoder of a type. */
+interface Cell {
+  decode: Decode;
+}
+
 class Compiler {
   readonly #bytes: Uint8Array;
   readonly #reader: WireReader;
-  readonly #known = new Map<MessageType<unknown>, Decode>();
+  readonly #cells = new Map<MessageType<unknown>, Cell>();
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -43,16 +48,17 @@ class Compiler {
   }
 
   /** Most types of a schema do not occur: each is compiled when it is first met. */
-  later(type: MessageType<unknown>): Decode {
-    const known = this.#known.get(type);
+  cell(type: MessageType<unknown>): Cell {
+    const known = this.#cells.get(type);
     if (known !== undefined) return known;
-    let decode: Decode | undefined;
-    const later: Decode = (start, end, depth) => {
-      decode ??= this.#compile(type);
-      return decode(start, end, depth);
+    const cell: Cell = {
+      decode: (start, end, depth) => {
+        cell.decode = this.#compile(type);
+        return cell.decode(start, end, depth);
+      },
     };
-    this.#known.set(type, later);
-    return later;
+    this.#cells.set(type, cell);
+    return cell;
   }
 
   #compile(type: MessageType<unknown>): Decode {
@@ -60,7 +66,7 @@ class Compiler {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const fields = [...type.fields()].sort((a, b) => a[0] - b[0]).map((spec, index) => describe(spec, index));
     const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields));
-    const nested = fields.map(({ message }) => (message === undefined ? undefined : this.later(message)));
+    const nested = fields.map(({ message }) => (message === undefined ? undefined : this.cell(message)));
     return make(bytes, text, this.#reader, fields, nested) as Decode;
   }
 }
@@ -141,20 +147,18 @@ const needTag = (field: Field) => `if (!(${tagTest(field)})) return undefined; p
 function read(field: Field): string {
   const { index, type, scalar } = field;
   if (scalar === undefined)
-    return `${readLength()} v = nested[${index}](p, w, depth + 1); if (v === undefined) return undefined; p = w;`;
+    return `${readLength()} v = nested[${index}].decode(p, w, depth + 1); if (v === undefined) return undefined; p = w;`;
   const other = (at: string) =>
     `reader.position = ${at}; reader.end = end; v = fields[${index}].scalar.read(reader, ''); p = reader.position;`;
   if (type === 'string')
     return `${readLength()} v = text.latin1Slice(p, w); if (v.includes('\\0')) return undefined; p = w;`;
   const use = USES[typeof type === 'object' ? 'enum' : type]?.(field);
   if (use === undefined) return other('p');
-  return `${SMALL} ${use} } else { ${other('p - 3')} }`;
+  return `v = bytes[p++]; if (v < 128) { ${use} } else {
+if ((w = bytes[p++]) < 128) { v += (w - 1) * 128; ${use} }
+else if ((x = bytes[p++]) < 128) { v += w * 128 + x * 16384 - 16512; ${use} }
+else { ${other('p - 3')} } }`;
 }
-
-/** Reads a number of up to three bytes into v, in an `if` of which the else part is for longer ones. */
-const SMALL = `v = bytes[p++]; w = x = 0;
-if (v < 128 || (w = bytes[p++]) < 128 || (x = bytes[p++]) < 128) {
-if (v > 127) v += w < 128 ? (w - 1) * 128 : w * 128 + x * 16384 - 16512;`;
 
 /** Reads a length; afterwards w is where what it is the length of ends. */
 const readLength =
