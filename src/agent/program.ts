@@ -10,7 +10,7 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
-import { bytesOf } from '../base/bytes.ts';
+import { putText } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
@@ -39,17 +39,9 @@ export interface Label {
   op: number;
 }
 
-export type ProgramArg = number | bigint | Result | Place | Word | Label;
+type Reference = Result | Place | Word | Label;
 
-interface Op {
-  readonly kind: number;
-  readonly nr: number;
-  readonly flags: number;
-  readonly args: readonly ProgramArg[];
-  readonly because: string;
-  /** It has to succeed, whether the agent checks that itself or not. */
-  readonly isMust: boolean;
-}
+export type ProgramArg = number | bigint | Reference;
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
@@ -59,35 +51,52 @@ const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
 const ALIGN = 8;
 
+const OP_WORDS = OP_BYTES / 4;
+/** Room of a new program: most are small. */
+const OPS_MIN = 32;
+
 export class Program {
-  readonly #ops: Op[] = [];
+  /** The ops as they are in memory (x86-64 is little-endian), all but what refers to places and other ops. */
+  #words = new Uint32Array(OPS_MIN * OP_WORDS);
+  #length = 0;
+  /** What each op is for; undefined when it may fail. One that has to succeed is not always checked by the agent. */
+  readonly #because: (string | undefined)[] = [];
+  /** Where in the block addresses of the block go, ascending, and which. */
+  readonly #referenceAt: number[] = [];
+  readonly #references: Reference[] = [];
   readonly #strings = new Map<string, Place>();
+  readonly #ints = new Map<number, Place>();
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
     const copy = new Program();
-    copy.#ops.push(...this.#ops);
+    copy.#words = this.#words.slice();
+    copy.#length = this.#length;
+    for (const because of this.#because) copy.#because.push(because);
+    for (const at of this.#referenceAt) copy.#referenceAt.push(at);
+    for (const reference of this.#references) copy.#references.push(reference);
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
+    for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
   }
 
   /** How many ops there are so far. */
   get length(): number {
-    return this.#ops.length;
+    return this.#length;
   }
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes;
+    return this.#length * OP_BYTES + this.#dataBytes;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
   call(nr: number, ...args: ProgramArg[]): Result {
-    return this.#add(KIND.syscall, nr, CHECKS.call, args, '');
+    return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */
@@ -97,8 +106,16 @@ export class Program {
 
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
+    return this.step(because, nr, args, value);
+  }
+
+  /** `must`, or `expect` when there is a value, with the arguments in a list. */
+  step(because: string, nr: number, args: readonly ProgramArg[], value?: number): Result {
+    if (value === undefined) return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
     assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
-    return this.#add(KIND.syscall, nr, CHECKS.expect, [...args, ...new Array(5 - args.length).fill(0), value], because);
+    const op = this.#add(KIND.syscall, nr, CHECKS.expect, args, because);
+    this.#setArgument(op.op, 5, value);
+    return op;
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
@@ -111,20 +128,20 @@ export class Program {
    * `child`.
    */
   fork(nr: number, cloneArgs: Place, size: number, child: Label | 0 = 0): Result {
-    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, child], '');
+    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, child], undefined);
   }
 
   store64(target: ProgramArg, value: ProgramArg): void {
-    this.#add(KIND.store64, 0, 0, [target, value], '');
+    this.#add(KIND.store64, 0, 0, [target, value], undefined);
   }
 
   store32(target: ProgramArg, value: ProgramArg): void {
-    this.#add(KIND.store32, 0, 0, [target, value], '');
+    this.#add(KIND.store32, 0, 0, [target, value], undefined);
   }
 
   /** int3: the controller takes over. Only for tasks that are being built. */
   stop(): void {
-    this.#end = this.#add(KIND.stop, 0, 0, [], '').op;
+    this.#end = this.#add(KIND.stop, 0, 0, [], undefined).op;
   }
 
   /**
@@ -160,19 +177,20 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#ops.flatMap(({ isMust, nr, because }, index) => {
+    return this.#because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
-      return isMust && result < 0 && result >= -4095 ? [{ index, nr, because, result }] : [];
+      if (because === undefined || result >= 0 || result < -4095) return [];
+      return [{ index, nr: this.#nr(index), because, result }];
     });
   }
 
-  jump(target: Label | number): void {
-    this.#add(KIND.jump, 0, 0, [target], '');
+  jump(target: Label | number): Result {
+    return this.#add(KIND.jump, 0, 0, [target], undefined);
   }
 
   /** Leaves the agent for machine code at `address`. */
   leave(address: number): Result {
-    return this.#add(KIND.leave, 0, 0, [address], '');
+    return this.#add(KIND.leave, 0, 0, [address], undefined);
   }
 
   /** A label to be placed later by `place`. */
@@ -182,15 +200,27 @@ export class Program {
 
   /** The next op is where `label` points. */
   place(label: Label): void {
-    label.op = this.#ops.length;
+    label.op = this.#length;
   }
 
   /** A NUL-terminated byte string; equal strings share a place. */
   string(text: string): Place {
     let place = this.#strings.get(text);
     if (place === undefined) {
-      place = this.data(bytesOf(`${text}\0`));
+      place = this.reserve(text.length + 1);
+      putText(text, this.#data, place.offset);
       this.#strings.set(text, place);
+    }
+    return place;
+  }
+
+  /** An int that is only read; equal ones share a place. */
+  int(value: number): Place {
+    let place = this.#ints.get(value);
+    if (place === undefined) {
+      place = this.reserve(4);
+      for (let i = 0; i < 4; i++) this.#data[place.offset + i] = value >> (8 * i);
+      this.#ints.set(value, place);
     }
     return place;
   }
@@ -239,27 +269,14 @@ export class Program {
   assemble(address: number, relocations?: number[]): Uint8Array {
     const block = new Uint8Array(this.byteLength);
     const view = new DataView(block.buffer);
-    const dataStart = this.#ops.length * OP_BYTES;
+    const dataStart = this.#length * OP_BYTES;
+    block.set(new Uint8Array(this.#words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    let at = 0;
-    for (const op of this.#ops) {
-      let flags = op.flags | (op.kind << 8);
-      let argAt = at + OP_ARGS;
-      for (let i = 0; i < op.args.length; i++, argAt += 8) {
-        const arg = op.args[i] ?? 0;
-        if (arg === 0) continue;
-        if (typeof arg === 'number' && arg > 0 && arg < WORD) {
-          view.setUint32(argAt, arg, true);
-          continue;
-        }
-        setWord(view, argAt, this.#value(arg, address, dataStart));
-        if (typeof arg !== 'object') continue;
-        if (arg.kind === 'result' || arg.kind === 'word') flags |= OP_INDIRECT(i);
-        relocations?.push(argAt);
-      }
-      view.setUint32(at + OP_FLAGS, flags, true);
-      view.setUint32(at + OP_NR, op.nr, true);
-      at += OP_BYTES;
+    for (let i = 0; i < this.#references.length; i++) {
+      const at = this.#referenceAt[i] ?? 0;
+      const reference = this.#references[i];
+      if (reference !== undefined) setWord(view, at, address + this.#offsetOf(reference));
+      relocations?.push(at);
     }
     return block;
   }
@@ -276,7 +293,7 @@ export class Program {
 
   /** Byte offset of a place in the block. */
   placeOffset(place: Place): number {
-    return this.#ops.length * OP_BYTES + place.offset;
+    return this.#length * OP_BYTES + place.offset;
   }
 
   /** Byte offset of a label in the block. */
@@ -287,29 +304,60 @@ export class Program {
 
   /** What op number `index` is, for an error. */
   describe(index: number): { nr: number; because: string } {
-    const op = this.#ops[index];
-    assert(op !== undefined, `the program has op ${index}`);
-    return { nr: op.nr, because: op.because };
+    assert(index >= 0 && index < this.#length, `the program has op ${index}`);
+    return { nr: this.#nr(index), because: this.#because[index] ?? '' };
   }
 
-  #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string): Result {
+  #nr(index: number): number {
+    return this.#words[index * OP_WORDS + OP_NR / 4] ?? 0;
+  }
+
+  #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string | undefined): Result {
     assert(args.length <= 6, 'an op has at most six arguments');
-    const isMust = (flags & OP_MUST) !== 0;
-    this.#ops.push({ kind, nr, flags: this.#isUnchecked ? 0 : flags, args, because, isMust });
-    return { kind: 'result', op: this.#ops.length - 1 };
+    const op = this.#length++;
+    const at = op * OP_WORDS;
+    if (at === this.#words.length) {
+      const grown = new Uint32Array(at * 2);
+      grown.set(this.#words);
+      this.#words = grown;
+    }
+    this.#words[at + OP_FLAGS / 4] = (kind << 8) | (this.#isUnchecked ? 0 : flags);
+    this.#words[at + OP_NR / 4] = nr;
+    for (let i = 0; i < args.length; i++) {
+      const arg = args[i] ?? 0;
+      if (arg !== 0) this.#setArgument(op, i, arg);
+    }
+    this.#because.push(because);
+    return { kind: 'result', op };
   }
 
-  #value(arg: ProgramArg, address: number, dataStart: number): number | bigint {
-    if (typeof arg === 'bigint' || typeof arg === 'number') return arg;
-    switch (arg.kind) {
+  #setArgument(op: number, index: number, arg: ProgramArg): void {
+    const words = this.#words;
+    const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
+    if (typeof arg === 'number') {
+      words[at] = arg;
+      if (arg < 0 || arg >= WORD) words[at + 1] = Math.floor(arg / WORD);
+    } else if (typeof arg === 'bigint') {
+      words[at] = Number(BigInt.asUintN(32, arg));
+      words[at + 1] = Number(BigInt.asUintN(32, arg >> 32n));
+    } else {
+      const flags = op * OP_WORDS + OP_FLAGS / 4;
+      if (arg.kind === 'result' || arg.kind === 'word') words[flags] = (words[flags] ?? 0) | OP_INDIRECT(index);
+      this.#referenceAt.push(at * 4);
+      this.#references.push(arg);
+    }
+  }
+
+  #offsetOf(reference: Reference): number {
+    switch (reference.kind) {
       case 'result':
-        return address + this.resultOffset(arg);
+        return this.resultOffset(reference);
       case 'place':
-        return address + dataStart + arg.offset;
+        return this.placeOffset(reference);
       case 'word':
-        return address + dataStart + arg.place.offset;
+        return this.placeOffset(reference.place);
       case 'label':
-        return address + this.labelOffset(arg);
+        return this.labelOffset(reference);
     }
   }
 }

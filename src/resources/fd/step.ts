@@ -30,6 +30,19 @@ export interface Pointer {
   readonly pointers?: readonly Pointer[];
 }
 
+/** An int of the kernel that is only read (an option of a socket): the program has equal ones once. */
+export class IntArg {
+  readonly value: number;
+
+  constructor(value: number) {
+    this.value = value;
+  }
+
+  get bytes(): Uint8Array {
+    return new Uint8Array(Int32Array.of(this.value).buffer);
+  }
+}
+
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
   readonly nr: number;
@@ -43,15 +56,19 @@ export interface Step {
 /** Adds the steps to a program, in order. */
 export function addSteps(program: Program, steps: readonly Step[]): void {
   for (const { nr, args, because, expected, mayFail } of steps) {
-    const words = args.map((arg) => toProgramArg(program, arg));
+    const words: ProgramArg[] = [];
+    for (let i = 0; i < args.length; i++) {
+      const arg = args[i] ?? 0;
+      words.push(typeof arg === 'number' ? arg : toProgramArg(program, arg));
+    }
     if (mayFail === true) program.call(nr, ...words);
-    else if (expected === undefined) program.must(because, nr, ...words);
-    else program.expect(because, expected, nr, ...words);
+    else program.step(because, nr, words, expected);
   }
 }
 
 function toProgramArg(program: Program, arg: StepArg): ProgramArg {
   if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
+  if (arg instanceof IntArg) return program.int(arg.value);
   if ('later' in arg) return arg.later();
   if ('text' in arg) return program.string(arg.text);
   if ('bytes' in arg) return putBytes(program, arg);

@@ -11,7 +11,7 @@ import { FILE_KINDS } from '../registry.ts';
 import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import type { NameHolders } from '../regular-file/name-holders.ts';
 import { openFlags } from '../regular-file/regular-file.ts';
-import { addSteps, type Pointer, type Step } from '../step.ts';
+import { addSteps, IntArg, type Pointer, type Step } from '../step.ts';
 import { planTerminals } from '../tty/session.ts';
 import type { Table } from './description.ts';
 
@@ -109,7 +109,8 @@ function bytesOf(steps: readonly Step[]): number {
     bytes += OP_BYTES_MAX;
     for (const arg of args) {
       if (typeof arg !== 'object') continue;
-      if ('text' in arg) bytes += arg.text.length + 8;
+      if (arg instanceof IntArg) bytes += 8;
+      else if ('text' in arg) bytes += arg.text.length + 8;
       else if ('bytes' in arg) {
         bytes += arg.bytes.length + 8;
         bytes += bytesOfPointers(arg.pointers);
