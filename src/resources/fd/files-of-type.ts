@@ -1,0 +1,20 @@
+/** The files of one kind: whoever wants a few of them need not look at thousands of others. */
+import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+
+const known = new WeakMap<ReadonlyMap<number, FileEntry>, Map<FdTypes, FileEntry[]>>();
+const NONE: readonly FileEntry[] = [];
+
+/** The entries of that type, in their order. The map must not change afterwards. */
+export function filesOfType(files: ReadonlyMap<number, FileEntry>, type: FdTypes): readonly FileEntry[] {
+  let byType = known.get(files);
+  if (byType === undefined) {
+    byType = new Map();
+    known.set(files, byType);
+    for (const entry of files.values()) {
+      const list = byType.get(entry.type);
+      if (list === undefined) byType.set(entry.type, [entry]);
+      else list.push(entry);
+    }
+  }
+  return byType.get(type) ?? NONE;
+}
