@@ -125,8 +125,6 @@ export class FdTablePlan {
    * another one still sits on is vacated first. Returns, for each, the number by which it can be reached now.
    */
   place(placements: readonly Placement[]): number[] {
-    const [only] = placements;
-    if (only !== undefined && placements.length === 1) return [this.#settle(only.from, only.isCloexec, only.slots)];
     const homes = new Array<number>(placements.length).fill(-1);
     const pending = placements.map((placement, index) => ({ ...placement, index }));
     while (pending.length > 0) {
@@ -135,7 +133,7 @@ export class FdTablePlan {
       const next = pending.findIndex(({ slots, from }) => slots.every((slot) => isFree(slot, from)));
       if (next < 0) this.#vacate(pending);
       for (const { from, isCloexec, slots, index } of next < 0 ? [] : pending.splice(next, 1)) {
-        homes[index] = this.#settle(from, isCloexec, slots);
+        homes[index] = this.settle(from, isCloexec, slots);
       }
     }
     return homes;
@@ -149,10 +147,12 @@ export class FdTablePlan {
     first.isCloexec = true;
   }
 
-  #settle(from: number, isCloexec: boolean, slots: readonly Slot[]): number {
-    const own = slots.find((slot) => slot.fd === from) ?? slots[0];
+  /** The same for one, whose numbers are free, or its own. */
+  settle(from: number, isCloexec: boolean, slots: readonly Slot[]): number {
+    let own = slots[0];
     if (own === undefined) return this.park(from);
-    for (const slot of slots) if (slot !== own) this.dup(from, slot);
+    for (let i = 1; i < slots.length; i++) if (slots[i]?.fd === from) own = slots[i] ?? own;
+    if (slots.length > 1) for (const slot of slots) if (slot !== own) this.dup(from, slot);
     this.move(from, isCloexec, own);
     return own.fd;
   }
