@@ -12,7 +12,8 @@
  */
 import { putText } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
-import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
+import { Ops } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -47,23 +48,12 @@ const NR_TGKILL = 234;
 const SIGSTOP = 19;
 
 /** What to do when a system call fails. */
-const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
+export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
 const ALIGN = 8;
 
-const OP_WORDS = OP_BYTES / 4;
-/** Room of a new program: most are small. */
-const OPS_MIN = 32;
-
 export class Program {
-  /** The ops as they are in memory (x86-64 is little-endian), all but what refers to places and other ops. */
-  #words = new Uint32Array(OPS_MIN * OP_WORDS);
-  #length = 0;
-  /** What each op is for; undefined when it may fail. One that has to succeed is not always checked by the agent. */
-  readonly #because: (string | undefined)[] = [];
-  /** Where in the block addresses of the block go, ascending, and which. */
-  readonly #referenceAt: number[] = [];
-  readonly #references: Reference[] = [];
+  #ops = new Ops<Reference>();
   readonly #strings = new Map<string, Place>();
   readonly #ints = new Map<number, Place>();
   #data: Uint8Array = new Uint8Array(1024);
@@ -72,11 +62,7 @@ export class Program {
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
     const copy = new Program();
-    copy.#words = this.#words.slice();
-    copy.#length = this.#length;
-    for (const because of this.#because) copy.#because.push(because);
-    for (const at of this.#referenceAt) copy.#referenceAt.push(at);
-    for (const reference of this.#references) copy.#references.push(reference);
+    copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
@@ -86,12 +72,12 @@ export class Program {
 
   /** How many ops there are so far. */
   get length(): number {
-    return this.#length;
+    return this.#ops.length;
   }
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#length * OP_BYTES + this.#dataBytes;
+    return this.#ops.length * OP_BYTES + this.#dataBytes;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
@@ -106,15 +92,9 @@ export class Program {
 
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
-    return this.step(because, nr, args, value);
-  }
-
-  /** `must`, or `expect` when there is a value, with the arguments in a list. */
-  step(because: string, nr: number, args: readonly ProgramArg[], value?: number): Result {
-    if (value === undefined) return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
     assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
     const op = this.#add(KIND.syscall, nr, CHECKS.expect, args, because);
-    this.#setArgument(op.op, 5, value);
+    this.#ops.set(op.op, 5, value);
     return op;
   }
 
@@ -177,10 +157,10 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#because.flatMap((because, index) => {
+    return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
       if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#nr(index), because, result }];
+      return [{ index, nr: this.#ops.nr(index), because, result }];
     });
   }
 
@@ -200,7 +180,7 @@ export class Program {
 
   /** The next op is where `label` points. */
   place(label: Label): void {
-    label.op = this.#length;
+    label.op = this.#ops.length;
   }
 
   /** A NUL-terminated byte string; equal strings share a place. */
@@ -269,14 +249,20 @@ export class Program {
   assemble(address: number, relocations?: number[]): Uint8Array {
     const block = new Uint8Array(this.byteLength);
     const view = new DataView(block.buffer);
-    const dataStart = this.#length * OP_BYTES;
-    block.set(new Uint8Array(this.#words.buffer, 0, dataStart));
+    const dataStart = this.#ops.length * OP_BYTES;
+    block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    for (let i = 0; i < this.#references.length; i++) {
-      const at = this.#referenceAt[i] ?? 0;
-      const reference = this.#references[i];
-      if (reference !== undefined) setWord(view, at, address + this.#offsetOf(reference));
+    const { referenceAt, references } = this.#ops;
+    for (let i = 0; i < references.length; i++) {
+      const at = (referenceAt[i] ?? 0) * 4;
+      const reference = references[i];
+      if (reference === undefined) continue;
+      setWord(view, at, address + this.#offsetOf(reference));
       relocations?.push(at);
+      if (reference.kind !== 'result' && reference.kind !== 'word') continue;
+      const inOp = at % OP_BYTES;
+      const flagsAt = at - inOp + OP_FLAGS;
+      view.setUint32(flagsAt, view.getUint32(flagsAt, true) | OP_INDIRECT((inOp - OP_ARGS) / 8), true);
     }
     return block;
   }
@@ -293,7 +279,7 @@ export class Program {
 
   /** Byte offset of a place in the block. */
   placeOffset(place: Place): number {
-    return this.#length * OP_BYTES + place.offset;
+    return this.#ops.length * OP_BYTES + place.offset;
   }
 
   /** Byte offset of a label in the block. */
@@ -304,48 +290,17 @@ export class Program {
 
   /** What op number `index` is, for an error. */
   describe(index: number): { nr: number; because: string } {
-    assert(index >= 0 && index < this.#length, `the program has op ${index}`);
-    return { nr: this.#nr(index), because: this.#because[index] ?? '' };
+    assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
+    return { nr: this.#ops.nr(index), because: this.#ops.because[index] ?? '' };
   }
 
-  #nr(index: number): number {
-    return this.#words[index * OP_WORDS + OP_NR / 4] ?? 0;
+  /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
+  append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[]): void {
+    this.#ops.append(ops, args);
   }
 
   #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string | undefined): Result {
-    assert(args.length <= 6, 'an op has at most six arguments');
-    const op = this.#length++;
-    const at = op * OP_WORDS;
-    if (at === this.#words.length) {
-      const grown = new Uint32Array(at * 2);
-      grown.set(this.#words);
-      this.#words = grown;
-    }
-    this.#words[at + OP_FLAGS / 4] = (kind << 8) | (this.#isUnchecked ? 0 : flags);
-    this.#words[at + OP_NR / 4] = nr;
-    for (let i = 0; i < args.length; i++) {
-      const arg = args[i] ?? 0;
-      if (arg !== 0) this.#setArgument(op, i, arg);
-    }
-    this.#because.push(because);
-    return { kind: 'result', op };
-  }
-
-  #setArgument(op: number, index: number, arg: ProgramArg): void {
-    const words = this.#words;
-    const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
-    if (typeof arg === 'number') {
-      words[at] = arg;
-      if (arg < 0 || arg >= WORD) words[at + 1] = Math.floor(arg / WORD);
-    } else if (typeof arg === 'bigint') {
-      words[at] = Number(BigInt.asUintN(32, arg));
-      words[at + 1] = Number(BigInt.asUintN(32, arg >> 32n));
-    } else {
-      const flags = op * OP_WORDS + OP_FLAGS / 4;
-      if (arg.kind === 'result' || arg.kind === 'word') words[flags] = (words[flags] ?? 0) | OP_INDIRECT(index);
-      this.#referenceAt.push(at * 4);
-      this.#references.push(arg);
-    }
+    return { kind: 'result', op: this.#ops.add(kind, nr, this.#isUnchecked ? 0 : flags, args, because) };
   }
 
   #offsetOf(reference: Reference): number {

@@ -19,7 +19,7 @@ import { FILE_KINDS } from '../registry.ts';
 import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import type { LaterNumber, StepArg } from '../step.ts';
+import { type LaterNumber, type StepArg, StepList } from '../step.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
@@ -140,7 +140,7 @@ class FilesPlanner {
         order: this.#tables.length,
         owner: task,
         plan: new FdTablePlan(highest),
-        steps: { create: [], share: [], finish: [] },
+        steps: { create: NO_STEPS, share: NO_STEPS, finish: NO_STEPS },
       };
       byFilesId.set(task.ids.files_id, table);
       this.#tables.push(table);
@@ -419,6 +419,7 @@ class FilesPlanner {
   }
 }
 
+const NO_STEPS = new StepList();
 const FD_MAX = 0x7fff_fffe;
 
 function firstOf(tables: readonly Table[]): Table {

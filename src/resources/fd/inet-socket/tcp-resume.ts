@@ -91,7 +91,7 @@ export function resumeConnections(context: RestoreContext): void {
       const fd = tryPidfdGetfd(pidfd, place.fd);
       const table = new FdTablePlan(fd);
       finishConnection(table, fd, entry, nameOf(entry), context);
-      runSteps(table.take(), nameOf(entry), LOST);
+      runSteps(table.take().toSteps(), nameOf(entry), LOST);
       close(fd);
     }
   } finally {
