@@ -9,6 +9,13 @@ const OP_WORDS = OP_BYTES / 4;
 /** Room of a new list: most are small. */
 const OPS_MIN = 32;
 const WORD = 2 ** 32;
+/** Where the sixth argument is, in words. */
+const EXPECTED_AT = OP_ARGS / 4 + 10;
+
+/** What an op is for: a text, or how to make one when it is wanted. */
+export type Reason = string | (() => string);
+
+export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason());
 
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
@@ -16,7 +23,7 @@ export class Ops<R extends object> {
   words = new Uint32Array(OPS_MIN * OP_WORDS);
   length = 0;
   /** What each op is for; undefined when it may fail. */
-  because: (string | undefined)[] = [];
+  because: (Reason | undefined)[] = [];
   /** Where arguments that are not known belong, in words, ascending; and what they are. */
   referenceAt: number[] = [];
   references: R[] = [];
@@ -31,13 +38,14 @@ export class Ops<R extends object> {
     return copy;
   }
 
-  /** Adds an op; returns its index. */
+  /** Adds an op; returns its index. `expected` takes the place of the sixth argument. */
   add(
     kind: number,
     nr: number,
     flags: number,
     args: readonly (number | bigint | R)[],
-    because: string | undefined,
+    because: Reason | undefined,
+    expected?: number,
   ): number {
     const count = args.length;
     assert(count <= 6, 'an op has at most six arguments');
@@ -54,13 +62,14 @@ export class Ops<R extends object> {
       else if (arg >= 0 && arg < WORD) words[at] = arg;
       else this.#setNumber(at, arg);
     }
+    if (expected !== undefined) {
+      assert(count < 6, 'an expected value takes the place of the sixth argument');
+      at = op * OP_WORDS + EXPECTED_AT;
+      if (expected >= 0 && expected < WORD) words[at] = expected;
+      else this.#setNumber(at, expected);
+    }
     this.because.push(because);
     return op;
-  }
-
-  /** Sets an argument of an op that is there. */
-  set(op: number, index: number, arg: number | bigint | R): void {
-    this.#setAt(op * OP_WORDS + OP_ARGS / 4 + 2 * index, arg);
   }
 
   /** An argument as a number. */

@@ -13,7 +13,7 @@
 import { putText } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
-import { Ops } from './ops.ts';
+import { Ops, textOf } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -92,10 +92,7 @@ export class Program {
 
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
-    assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
-    const op = this.#add(KIND.syscall, nr, CHECKS.expect, args, because);
-    this.#ops.set(op.op, 5, value);
-    return op;
+    return this.#add(KIND.syscall, nr, CHECKS.expect, args, because, value);
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
@@ -160,7 +157,7 @@ export class Program {
     return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
       if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because, result }];
+      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
     });
   }
 
@@ -248,21 +245,24 @@ export class Program {
    */
   assemble(address: number, relocations?: number[]): Uint8Array {
     const block = new Uint8Array(this.byteLength);
-    const view = new DataView(block.buffer);
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
+    const words = new Uint32Array(block.buffer, 0, dataStart / 4);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {
-      const at = (referenceAt[i] ?? 0) * 4;
+      const at = referenceAt[i] ?? 0;
       const reference = references[i];
       if (reference === undefined) continue;
-      setWord(view, at, address + this.#offsetOf(reference));
-      relocations?.push(at);
-      if (reference.kind !== 'result' && reference.kind !== 'word') continue;
-      const inOp = at % OP_BYTES;
-      const flagsAt = at - inOp + OP_FLAGS;
-      view.setUint32(flagsAt, view.getUint32(flagsAt, true) | OP_INDIRECT((inOp - OP_ARGS) / 8), true);
+      const isPlace = reference.kind === 'place';
+      const target = address + (isPlace ? dataStart + reference.offset : this.#offsetOf(reference));
+      words[at] = target;
+      words[at + 1] = Math.floor(target / WORD);
+      relocations?.push(at * 4);
+      if (isPlace || reference.kind === 'label') continue;
+      const inOp = (at * 4) % OP_BYTES;
+      const flagsAt = at - (inOp - OP_FLAGS) / 4;
+      words[flagsAt] = (words[flagsAt] ?? 0) | OP_INDIRECT((inOp - OP_ARGS) / 8);
     }
     return block;
   }
@@ -291,7 +291,7 @@ export class Program {
   /** What op number `index` is, for an error. */
   describe(index: number): { nr: number; because: string } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
-    return { nr: this.#ops.nr(index), because: this.#ops.because[index] ?? '' };
+    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? '') };
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
@@ -299,16 +299,21 @@ export class Program {
     this.#ops.append(ops, args);
   }
 
-  #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string | undefined): Result {
-    return { kind: 'result', op: this.#ops.add(kind, nr, this.#isUnchecked ? 0 : flags, args, because) };
+  #add(
+    kind: number,
+    nr: number,
+    flags: number,
+    args: readonly ProgramArg[],
+    because: string | undefined,
+    expected?: number,
+  ): Result {
+    return { kind: 'result', op: this.#ops.add(kind, nr, this.#isUnchecked ? 0 : flags, args, because, expected) };
   }
 
-  #offsetOf(reference: Reference): number {
+  #offsetOf(reference: Exclude<Reference, Place>): number {
     switch (reference.kind) {
       case 'result':
         return this.resultOffset(reference);
-      case 'place':
-        return this.placeOffset(reference);
       case 'word':
         return this.placeOffset(reference.place);
       case 'label':

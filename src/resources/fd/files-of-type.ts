@@ -10,10 +10,15 @@ export function filesOfType(files: ReadonlyMap<number, FileEntry>, type: FdTypes
   if (byType === undefined) {
     byType = new Map();
     known.set(files, byType);
+    let list: FileEntry[] = [];
+    let type: FdTypes | undefined;
     for (const entry of files.values()) {
-      const list = byType.get(entry.type);
-      if (list === undefined) byType.set(entry.type, [entry]);
-      else list.push(entry);
+      if (entry.type !== type) {
+        type = entry.type;
+        list = byType.get(type) ?? [];
+        byType.set(type, list);
+      }
+      list.push(entry);
     }
   }
   return byType.get(type) ?? NONE;

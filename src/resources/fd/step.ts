@@ -3,7 +3,7 @@
  * kernel; when it is carried out, its steps become ops of an agent program.
  */
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
-import { Ops } from '../../agent/ops.ts';
+import { Ops, type Reason, textOf } from '../../agent/ops.ts';
 import { CHECKS, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 
@@ -57,32 +57,29 @@ export interface Step {
   readonly mayFail?: boolean;
 }
 
-/** Steps in the form that a program has them. */
+/** Steps in the form that a program has them. Where the result of each will be is the number of its arguments. */
 export class StepList {
   readonly #ops = new Ops<StepObject>();
   /** What those that may fail are for. */
-  readonly #unchecked = new Map<number, string>();
+  readonly #unchecked = new Map<number, Reason>();
 
   get length(): number {
     return this.#ops.length;
   }
 
-  add(because: string, nr: number, args: readonly StepArg[], expected?: number): void {
-    if (expected === undefined) this.#add(CHECKS.must, because, nr, args);
-    else this.#ops.set(this.#add(CHECKS.expect, because, nr, args), EXPECTED_ARGUMENT, expected);
+  add(because: Reason, nr: number, args: readonly StepArg[], expected?: number): void {
+    const ops = this.#ops;
+    const flags = expected === undefined ? CHECKS.must : CHECKS.expect;
+    const op = ops.add(KIND.syscall, nr, flags, args, because, expected);
+    ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
   }
 
   /** A step that may also fail. */
-  addUnchecked(because: string, nr: number, args: readonly StepArg[]): void {
-    this.#unchecked.set(this.#add(CHECKS.call, undefined, nr, args), because);
-  }
-
-  #add(flags: number, because: string | undefined, nr: number, args: readonly StepArg[]): number {
+  addUnchecked(because: Reason, nr: number, args: readonly StepArg[]): void {
     const ops = this.#ops;
-    const op = ops.add(KIND.syscall, nr, flags, args, because);
-    // Until there is a result.
+    const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
-    return op;
+    this.#unchecked.set(op, because);
   }
 
   /** Adds the steps to a program, in order. */
@@ -115,9 +112,11 @@ export class StepList {
       const nr = ops.nr(op);
       const because = ops.because[op];
       const isExpecting = (ops.flags(op) & OP_EXPECT) !== 0;
-      if (because === undefined) steps.push({ nr, args, because: this.#unchecked.get(op) ?? '', mayFail: true });
-      else if (isExpecting) steps.push({ nr, args, because, expected: ops.argument(op, EXPECTED_ARGUMENT) });
-      else steps.push({ nr, args, because });
+      if (because === undefined) {
+        steps.push({ nr, args, because: textOf(this.#unchecked.get(op) ?? ''), mayFail: true });
+      } else if (isExpecting)
+        steps.push({ nr, args, because: textOf(because), expected: ops.argument(op, EXPECTED_ARGUMENT) });
+      else steps.push({ nr, args, because: textOf(because) });
     }
     return steps;
   }

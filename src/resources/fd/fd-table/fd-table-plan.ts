@@ -5,6 +5,7 @@
  * The plan starts with an empty table. Nobody else may open or close descriptors of the table between the steps, unless
  * everything opened is closed again. Where a step returns a number, the agent checks it against the plan.
  */
+import type { Reason } from '../../../agent/ops.ts';
 import { assert } from '../../../base/errors.ts';
 import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -57,29 +58,29 @@ export class FdTablePlan {
   }
 
   /** A step that neither takes nor frees a number. */
-  do(because: string, nr: number, ...args: StepArg[]): void {
+  do(because: Reason, nr: number, ...args: StepArg[]): void {
     this.#steps.add(because, nr, args);
   }
 
   /** The same, where the result is known. */
-  doExpecting(because: string, expected: number, nr: number, ...args: StepArg[]): void {
+  doExpecting(because: Reason, expected: number, nr: number, ...args: StepArg[]): void {
     this.#steps.add(because, nr, args, expected);
   }
 
   /** A step of that sort which may fail. */
-  doUnchecked(because: string, nr: number, ...args: StepArg[]): void {
+  doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
     this.#steps.addUnchecked(because, nr, args);
   }
 
   /** A step that returns a new descriptor; returns its number. */
-  open(because: string, nr: number, ...args: StepArg[]): number {
+  open(because: Reason, nr: number, ...args: StepArg[]): number {
     const fd = this.#take();
     this.#steps.add(because, nr, args, fd);
     return fd;
   }
 
   /** A step (pipe2, socketpair) that makes two descriptors and returns 0. The caller passes room for their numbers. */
-  openPair(because: string, nr: number, ...args: StepArg[]): [number, number] {
+  openPair(because: Reason, nr: number, ...args: StepArg[]): [number, number] {
     this.#steps.add(because, nr, args, 0);
     return [this.#take(), this.#take()];
   }
@@ -87,7 +88,7 @@ export class FdTablePlan {
   close(fd: number): void {
     assert(this.#used.delete(fd), `descriptor ${fd} is in the table`);
     if (fd < this.#lowestFree) this.#lowestFree = fd;
-    this.#steps.add(`close descriptor ${fd}`, SYS.close, [fd], 0);
+    this.#steps.add(() => `close descriptor ${fd}`, SYS.close, [fd], 0);
   }
 
   /** dup3 onto number `to`, which is free. */
@@ -95,7 +96,7 @@ export class FdTablePlan {
     assert(!this.#used.has(fd), `descriptor ${fd} is free`);
     this.#use(fd);
     const args = [from, fd, isCloexec ? O_CLOEXEC : 0];
-    this.#steps.add(`give descriptor ${fd} its number`, SYS.dup3, args, fd);
+    this.#steps.add(() => `give descriptor ${fd} its number`, SYS.dup3, args, fd);
   }
 
   /** Gives a descriptor another number. Costs nothing when it has it already. */

@@ -98,7 +98,7 @@ class FilesPlanner {
 
   #pathOf(fileId: number): StepArg {
     const reg = this.#input.tree.files.get(fileId)?.reg;
-    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    assert(reg !== undefined, 'only regular files have a path');
     const inherited = reg.ext === true ? inheritedFd(reg, this.#context) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
     const { kind } = remapOf(fileId, this.#context);
@@ -252,6 +252,8 @@ class FilesPlanner {
     const context = this.#context;
     const needing: { group: Description[]; before: number[]; atLast: number[] }[] = [];
     for (const group of groups) {
+      const kind = group[0]?.kind;
+      if (kind?.needs === undefined && kind?.needsAtLast === undefined) continue;
       const before: number[] = [];
       const atLast: number[] = [];
       for (const { kind, entry } of group) {
@@ -348,7 +350,7 @@ class FilesPlanner {
       if (last?.entry.id === fileId) return last;
       const description = this.#descriptions.get(fileId);
       last = description;
-      assert(description !== undefined, `a descriptor refers to file ${fileId}`);
+      assert(description !== undefined, 'a descriptor refers to the file');
       return description;
     };
     return {
