@@ -22,7 +22,7 @@ function blob(): Uint8Array {
   const header = Buffer.alloc(24);
   header.writeUInt16LE(0xeb9f, 0);
   header.set(word(24, 0, types.length, types.length, STRINGS.length), 4);
-  return Buffer.concat([header, types, Buffer.from(STRINGS)]);
+  return new Uint8Array(Buffer.concat([header, types, Buffer.from(STRINGS)]));
 }
 
 describe('types of the kernel', () => {

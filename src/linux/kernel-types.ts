@@ -3,57 +3,63 @@
  * (Documentation/bpf/btf.rst). Kernels of distributions have it (CONFIG_DEBUG_INFO_BTF). Parsing is pure.
  */
 import { CriuError } from '../base/errors.ts';
-import { tryReadFileBytes } from './syscalls/fs.ts';
+import { O_RDONLY } from './abi/fcntl.ts';
+import { MAP_PRIVATE, PROT_READ } from './abi/mman.ts';
+import { SYS } from './abi/syscall-numbers.ts';
+import { memoryAt, syscall } from './kernel.ts';
+import { close, fstat, tryOpen, tryReadAll } from './syscalls/fs.ts';
 
 const BTF_FILE = '/sys/kernel/btf/vmlinux';
 const MAGIC = 0xeb9f;
 /** struct btf_header. */
 const HEADER_BYTES = 24;
-/** struct btf_type and struct btf_member. */
-const TYPE_BYTES = 12;
-const MEMBER_BYTES = 12;
+/** struct btf_type and struct btf_member, in words of 32 bits. */
+const TYPE_WORDS = 3;
+const MEMBER_WORDS = 3;
 
+/* btf_type.info. */
+const COUNT_MASK = 0xffff;
+const kindOf = (info: number): number => (info >>> 24) & 0x1f;
 const KIND_STRUCT = 4;
 const KIND_UNION = 5;
-/** By kind: bytes that follow a type once, and for each of its members. */
-const ONCE: Readonly<Record<number, number>> = { 1: 4, 3: 12, 14: 4, 17: 4 };
-const EACH: Readonly<Record<number, number>> = { 4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12 };
+/** By kind: words that follow a type once, and for each of its members. */
+const ONCE: Readonly<Record<number, number>> = { 1: 1, 3: 3, 14: 1, 17: 1 };
+const EACH: Readonly<Record<number, number>> = { 4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3 };
 
 /** A structure and its member. */
 export type MemberPath = `${string}.${string}`;
 
 export class KernelTypes {
-  readonly #view: DataView;
+  /** The types, as words of 32 bits and as bytes. */
+  readonly #words: Uint32Array;
+  readonly #bytes: Buffer;
   readonly #strings: Buffer;
-  /** Where each type begins, by id less one. */
+  /** The word where each type begins, by id less one; as far as somebody has asked. */
   readonly #types: number[] = [];
-  readonly #offsets = new Map<MemberPath, number | undefined>();
+  #walked = 0;
   readonly #structs = new Map<string, number>();
+  readonly #offsets = new Map<MemberPath, number | undefined>();
 
   /** Throws CriuError for bytes that are no BTF. */
   constructor(bytes: Uint8Array) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#view = view;
     if (bytes.length < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) throw unclear('it does not begin as BTF');
     const [header = 0, typeStart = 0, typeBytes = 0, stringStart = 0, stringBytes = 0] = [4, 8, 12, 16, 20].map((at) =>
       view.getUint32(at, true),
     );
-    const start = header + typeStart;
-    const end = start + typeBytes;
-    if (end > bytes.length || header + stringStart + stringBytes > bytes.length) throw unclear('it is cut off');
-    this.#strings = Buffer.from(bytes.buffer, bytes.byteOffset + header + stringStart, stringBytes);
-    for (let at = start; at + TYPE_BYTES <= end; ) {
-      this.#types.push(at);
-      const info = view.getUint32(at + 4, true);
-      const kind = (info >> 24) & 0x1f;
-      at += TYPE_BYTES + (ONCE[kind] ?? 0) + (EACH[kind] ?? 0) * (info & 0xffff);
-    }
+    const ends = [header + typeStart + typeBytes, header + stringStart + stringBytes];
+    if (ends.some((end) => end > bytes.length)) throw unclear('it is cut off');
+    const start = bytes.byteOffset + header;
+    if ((start + typeStart) % 4 !== 0) throw unclear('it is not aligned');
+    this.#words = new Uint32Array(bytes.buffer, start + typeStart, typeBytes >> 2);
+    this.#bytes = Buffer.from(bytes.buffer, start + typeStart, typeBytes);
+    this.#strings = Buffer.from(bytes.buffer, start + stringStart, stringBytes);
   }
 
-  /** Undefined where the kernel does not tell. */
+  /** Those of the kernel that runs, read once. Undefined where it does not tell. */
   static tryRead(): KernelTypes | undefined {
-    const bytes = tryReadFileBytes(BTF_FILE);
-    return typeof bytes === 'number' ? undefined : new KernelTypes(bytes);
+    ofKernel ??= { types: tryReadTypes() };
+    return ofKernel.types;
   }
 
   /** The offset of a member in bytes, through anonymous structures and unions. Throws CriuError. */
@@ -82,42 +88,51 @@ export class KernelTypes {
 
   /** sizeof(struct name). Throws CriuError. */
   size(name: string): number {
-    return this.#view.getUint32(this.#struct(name) + 8, true);
+    return this.#words[this.#struct(name) + 2] ?? 0;
   }
 
+  /** Where a structure begins. */
   #struct(name: string): number {
     const known = this.#structs.get(name);
     if (known !== undefined) return known;
     const wanted = this.#tryName(name);
-    const view = this.#view;
-    for (const at of wanted === undefined ? [] : this.#types) {
-      if (view.getUint32(at, true) !== wanted || ((view.getUint32(at + 4, true) >> 24) & 0x1f) !== KIND_STRUCT)
-        continue;
-      this.#structs.set(name, at);
-      return at;
+    const pattern = Buffer.from(Uint32Array.of(wanted ?? 0).buffer);
+    const bytes = this.#bytes;
+    for (let at = wanted === undefined ? -1 : bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
+      // The name of a member is followed by the number of its type, which is smaller.
+      if (at % 4 !== 0 || kindOf(this.#words[at / 4 + 1] ?? 0) !== KIND_STRUCT) continue;
+      this.#structs.set(name, at / 4);
+      return at / 4;
     }
     throw unclear(`it has no struct ${name}`);
   }
 
+  /** Where the type of that number begins. */
+  #typeOf(id: number): number | undefined {
+    const words = this.#words;
+    while (this.#types.length < id && this.#walked + TYPE_WORDS <= words.length) {
+      this.#types.push(this.#walked);
+      const info = words[this.#walked + 1] ?? 0;
+      const kind = kindOf(info);
+      this.#walked += TYPE_WORDS + (ONCE[kind] ?? 0) + (EACH[kind] ?? 0) * (info & COUNT_MASK);
+    }
+    return this.#types[id - 1];
+  }
+
   /** In bits. */
   #find(struct: number, wanted: number, depth: number): number | undefined {
-    const view = this.#view;
-    const info = view.getUint32(struct + 4, true);
+    const words = this.#words;
+    const info = words[struct + 1] ?? 0;
     // With bit fields, the upper byte of an offset is a width.
     const mask = info >>> 31 === 1 ? 0xff_ffff : 0xffff_ffff;
-    const count = info & 0xffff;
-    for (
-      let i = 0, at = struct + TYPE_BYTES;
-      i < count && at + MEMBER_BYTES <= view.byteLength;
-      i++, at += MEMBER_BYTES
-    ) {
-      const [name, type] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
-      const bits = (view.getUint32(at + 8, true) & mask) >>> 0;
+    const end = Math.min(struct + TYPE_WORDS + (info & COUNT_MASK) * MEMBER_WORDS, words.length);
+    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) {
+      const [name = 0, type = 0, offset = 0] = [words[at], words[at + 1], words[at + 2]];
+      const bits = (offset & mask) >>> 0;
       if (name === wanted) return bits;
-      const inner = this.#types[type - 1];
-      if (name !== 0 || inner === undefined || depth > DEPTH_MAX) continue;
-      const kind = (view.getUint32(inner + 4, true) >> 24) & 0x1f;
-      if (kind !== KIND_STRUCT && kind !== KIND_UNION) continue;
+      const inner = name === 0 && depth < DEPTH_MAX ? this.#typeOf(type) : undefined;
+      const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
+      if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
       const found = this.#find(inner, wanted, depth + 1);
       if (found !== undefined) return bits + found;
     }
@@ -135,3 +150,16 @@ const DEPTH_MAX = 8;
 
 const unclear = (why: string) =>
   new CriuError({ object: BTF_FILE, action: 'does not say where the kernel has what is needed', why });
+
+let ofKernel: { readonly types: KernelTypes | undefined } | undefined;
+
+function tryReadTypes(): KernelTypes | undefined {
+  const fd = tryOpen(BTF_FILE, O_RDONLY);
+  if (fd < 0) return undefined;
+  const bytes = fstat(fd).st_size;
+  // Since Linux 6.16; a read gives one page at a time. It stays mapped.
+  const address = syscall(SYS.mmap, 0, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+  const content = address > 0 ? memoryAt(address, bytes) : tryReadAll(fd);
+  close(fd);
+  return typeof content === 'number' ? undefined : new KernelTypes(content);
+}

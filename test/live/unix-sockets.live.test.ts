@@ -1,10 +1,9 @@
 /** UNIX sockets: pairs, names, connections, queues, options. */
 import { expect } from 'bun:test';
-import { buildProgram } from '../harness/build-program.ts';
-import { criuBinary } from '../harness/criu-command.ts';
 import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive } from '../harness/processes.ts';
+import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 // Inodes of sockets are new.
 liveTest('UNIX sockets keep peers, names, queues and options', 'unix-sockets', {
@@ -53,11 +52,8 @@ for (const [what, why] of [
 
 liveCase('where criu may not look, what waits to be accepted is refused, and the program runs on', async () => {
   const specimen = await startProgram('unix-backlog');
-  const dir = makeImagesDir(specimen, 'images');
-  const args = ['dump', '-t', String(specimen.pid), '-D', dir, '-v4', '-o', 'dump.log'];
-  const child = Bun.spawnSync([buildProgram('without-bpf'), criuBinary, ...args]);
-  expect(child.exitCode).not.toBe(0);
-  const log = await Bun.file(`${dir}/dump.log`).text();
+  const { exitCode, log } = dumpWithoutBpf(specimen, makeImagesDir(specimen, 'images'));
+  expect(exitCode).not.toBe(0);
   const remedy =
     'accept the connection first, or run criu with CAP_BPF and CAP_PERFMON on a kernel with /sys/kernel/btf/vmlinux, ' +
     'where it can see what waits';
