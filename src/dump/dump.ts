@@ -9,6 +9,7 @@ import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
+import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { TimensEntry } from '../image/gen/timens.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
@@ -125,14 +126,14 @@ function takeTree(
     ...findPendingTraps(tree.tasks),
   ];
   const dumped = lookAt(tree, early, files, namespaces, problems);
-  const rings = new WatchedRings(dumped);
+  using rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
   const cgroups = new DumpedCgroups(tree, options.cgroups);
   problems.push(...rings.problems(), ...segments.problems, ...cgroups.problems);
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
-  for (const warning of findUsedSemaphores(tree)) log.warn(warning);
+  for (const warning of [...findUsedSemaphores(tree), ...rings.warnings]) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
@@ -168,7 +169,7 @@ function takeTree(
       if (state === undefined) return;
       const timers = state.cores.get(one.task.pid)?.tc?.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
-      writeTask(one, state, images, cgroups);
+      writeTask(one, { state, aios: rings.entriesOf(one.task) }, images, cgroups);
     });
     for (const member of tree.members) {
       if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
@@ -321,7 +322,7 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
 
 function writeTask(
   { task, ids, vmas, auxv, exe, cwd, root }: DumpedTask,
-  state: TaskState,
+  { state, aios }: { state: TaskState; aios: AioRingEntry[] },
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
@@ -330,7 +331,7 @@ function writeTask(
     images.write('core', tid, [{ ...core, thread_core }]);
   }
   images.write('ids', task.pid, [ids]);
-  images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv }, state)]);
+  images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
 }
 

@@ -5,7 +5,7 @@ import type { InterruptedCallExt } from '../../image/gen/core.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { TIMESPEC_BYTES } from '../../linux/abi/time.ts';
 import { check, syscall } from '../../linux/kernel.ts';
-import { readMemory } from '../../tracee/memory.ts';
+import { tryReadMemory } from '../../tracee/memory.ts';
 import { hasRestartBlock } from '../registers/registers.ts';
 import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
 import { RestartBlocks } from './restart-blocks.ts';
@@ -60,12 +60,10 @@ const NS = 1_000_000_000n;
 
 /** Undefined when there is no such memory: then the call would have failed. */
 function tryReadTimespec(pid: number, address: bigint): bigint | undefined {
-  try {
-    const time = new DataView(readMemory(pid, Number(address), TIMESPEC_BYTES).buffer);
-    return time.getBigInt64(0, true) * NS + time.getBigInt64(8, true);
-  } catch {
-    return undefined;
-  }
+  const bytes = tryReadMemory(pid, Number(address), TIMESPEC_BYTES);
+  if (bytes === undefined) return undefined;
+  const time = new DataView(bytes.buffer);
+  return time.getBigInt64(0, true) * NS + time.getBigInt64(8, true);
 }
 
 /** A clock of our own, which is the kernel's: restart blocks know nothing of time namespaces. */
