@@ -14,6 +14,7 @@ import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
+import type { Filler } from '../pages/filler-link.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
@@ -34,6 +35,7 @@ import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
 import { clockOffsets } from './clocks.ts';
 import type { FilesPlan, RestoreContext } from './context.ts';
+import { LaterPages } from './later-pages.ts';
 import type { RestoreTree } from './restore-tree.ts';
 import { letRun, runStages } from './stages.ts';
 
@@ -44,6 +46,8 @@ export interface RestoreOptions {
   readonly onProgress?: (doneBytes: number) => void;
   /** Prepared; the caller takes them back when the restore fails. */
   readonly cgroups: RestoredCgroups;
+  /** For memory that comes after the tasks run: who brings it. */
+  readonly filler: Filler | undefined;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
   /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
@@ -78,6 +82,7 @@ export function restoreTree(
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
   checkVdso(tree, ownCode);
   const parkedVdso = parked(ownVdso, parking.start);
+  using later = options.filler === undefined ? undefined : new LaterPages(options.filler, log);
   const context: RestoreContext = {
     tree,
     images,
@@ -87,6 +92,7 @@ export function restoreTree(
     sharedMemory,
     segments,
     cgroups,
+    later,
     parking,
     home,
     parkedVdso,
@@ -106,10 +112,12 @@ export function restoreTree(
     const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
     const tasks = builder.build(root, vdsoPieces(maps));
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
+    later?.begin(tasks);
     const finished = runStages(context, tasks);
     files.seal();
     cgroups.finish();
     options.beforeResume();
+    later?.waitUntilReady();
     letRun(context, finished, options.leaveStopped);
     segments.commit();
     cgroups.commit();

@@ -67,6 +67,7 @@ export function checkRestore(folder: string): void {
   );
   const context: RestoreContext = {
     ...{ tree, images, log, onProgress: undefined, files, sharedMemory, segments, cgroups, parking, home },
+    later: undefined,
     parkedVdso: parked(ownVdso, parking.start),
     ...planBirths(tree),
     groupHelpers: [],

@@ -14,6 +14,7 @@ import { ERRNO } from '../../linux/abi/errno.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
+import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts } from '../action-script.ts';
@@ -42,6 +43,7 @@ export function run(context: CommandContext): number {
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   let lock: NetworkLock | number | undefined;
+  waitForFilling(options.treePid, log);
   noteSignals(ENDING_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
