@@ -65,6 +65,9 @@ interface AskedThread extends ThreadQuestions {
   readonly xstate: ReturnType<typeof describeXstate>;
 }
 
+/** What is asked is the same in every dump of this process, its rehearsal included. */
+const questions = new Questions();
+
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
 export function inspectTaskStates(
   tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
@@ -73,12 +76,11 @@ export function inspectTaskStates(
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
-  const questions = new Questions();
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
     for (const { task, vmas } of tasks) {
-      inspections.push(askTask(task, vmas, questions, filters, files, calls, twinsOf(task)));
+      inspections.push(askTask(task, vmas, filters, files, calls, twinsOf(task)));
     }
     visited = visit(inspections);
   } finally {
@@ -98,7 +100,6 @@ export function inspectTaskStates(
 function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
