@@ -36,6 +36,8 @@ import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.t
 import { scanPages } from '../resources/mm/page-scan.ts';
 import { readSmaps } from '../resources/mm/read-smaps.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
+import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
 import { findCompatProblems } from '../resources/registers/compat-mode.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
@@ -58,6 +60,8 @@ export interface DumpOptions extends DumpFilesOptions {
   readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
+  /** When the tree has a network namespace of its own, where we are visiting. */
+  readonly network?: { readonly ownLink: string; readonly namespace: DumpedNetns } | undefined;
 }
 
 /** Values of lsmtype in the inventory. */
@@ -118,12 +122,15 @@ function takeTree(
   files: FilesDump,
   log: Logger,
 ): Pick<TakenDump, 'statistics' | 'complete'> {
-  const namespaces = new NamespaceNumbers();
+  const { network } = options;
+  const namespaces = new NamespaceNumbers(network?.ownLink);
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [
     ...sessionProblems(tree, options),
     ...findCompatProblems(tree.tasks),
     ...findPendingTraps(tree.tasks),
+    ...(network?.namespace.problems ?? []),
+    ...findStrayThreads(tree.tasks),
   ];
   const dumped = lookAt(tree, early, files, namespaces, problems);
   using rings = new WatchedRings(dumped);
@@ -179,6 +186,7 @@ function takeTree(
       const messages = segmentEntries.map((message) => ({ message, payload: new Uint8Array(0) }));
       images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
     }
+    network?.namespace.write(images, dumped[0]?.ids.net_ns_id ?? 0);
     if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
     images.write('seccomp', undefined, [filters.entry]);
     const timeNs = dumped[0]?.ids.time_ns_id;

@@ -25,28 +25,36 @@ export function checkTree(tree: RestoreTree, images: ImageDir): void {
 
 const NAMESPACES = {
   pid_ns_id: 'pid',
-  net_ns_id: 'net',
   ipc_ns_id: 'ipc',
   uts_ns_id: 'uts',
   mnt_ns_id: 'mnt',
   user_ns_id: 'user',
 } as const satisfies Partial<Record<keyof TaskKobjIdsEntry, string>>;
 
-/** Tasks that were in another namespace than the criu that dumped them, as those of containers are. */
+/**
+ * Tasks that were in another namespace than the criu that dumped them, as those of containers are, or not all in the same
+ * network namespace.
+ */
 export function findForeignNamespaces({
   inventory,
+  root,
   tasks,
-}: Pick<RestoreTree, 'inventory' | 'tasks'>): CriuErrorFields[] {
+}: Pick<RestoreTree, 'inventory' | 'root' | 'tasks'>): CriuErrorFields[] {
   const own = inventory.root_ids;
   if (own === undefined) return [];
   return tasks.flatMap(({ ids, label }) => {
+    if (ids.net_ns_id !== root.ids.net_ns_id) {
+      const action = 'cannot be restored: it was in another network namespace than the root of the tree';
+      const why = 'several network namespaces in a tree are not supported yet by this criu';
+      return [{ object: label, action, why }];
+    }
     const isForeign = (key: keyof typeof NAMESPACES) => own[key] !== undefined && (ids[key] ?? own[key]) !== own[key];
     const kinds = (Object.keys(NAMESPACES) as (keyof typeof NAMESPACES)[])
       .filter(isForeign)
       .map((key) => NAMESPACES[key]);
     if (kinds.length === 0) return [];
     const action = `cannot be restored: it was in a namespace of its own (${kinds.join(', ')})`;
-    return [{ object: label, action, why: 'only time and cgroup namespaces are supported yet by this criu' }];
+    return [{ object: label, action, why: 'only network, time and cgroup namespaces are supported yet by this criu' }];
   });
 }
 

@@ -14,7 +14,6 @@ import { capabilitiesOf } from '../../resources/creds/creds.ts';
 import { readLsmModule } from '../../resources/creds/lsm.ts';
 import { chooseLabels, parseLsmProfile } from '../../resources/creds/lsm-profile.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
-import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import { checkShellJob } from '../../restore/births.ts';
 import { checkTree } from '../../restore/check-tree.ts';
 import { checkUserfaults } from '../../restore/later-pages.ts';
@@ -27,6 +26,7 @@ import type { CommandContext } from '../command-context.ts';
 import { memoryProgress } from '../progress.ts';
 import { formatRestoreStats } from '../stats.ts';
 import { reportReady, writePidfile } from '../status-files.ts';
+import { RestoreNetwork } from './restore-network.ts';
 
 /** Throws CriuError when it cannot be done. */
 export function run(context: CommandContext): number {
@@ -44,16 +44,19 @@ export function run(context: CommandContext): number {
   checkShellJob(tree, options.shellJob);
   checkTree(tree, images);
   checkCpu(tree, images, options.cpuCap);
+  using network = new RestoreNetwork(tree, images, options);
   const hook = (name: Hook) =>
-    runActionScripts({
-      scripts: options.actionScripts,
-      hook: name,
-      imagesDir,
-      initPid: name === 'pre-restore' ? undefined : tree.root.pid,
-      log,
-      outputFd: context.logFd,
-      notify: context.client?.notify,
-    });
+    network.outside(() =>
+      runActionScripts({
+        scripts: options.actionScripts,
+        hook: name,
+        imagesDir,
+        initPid: name === 'pre-restore' ? undefined : tree.root.pid,
+        log,
+        outputFd: context.logFd,
+        notify: context.client?.notify,
+      }),
+    );
   // Files may be open in them.
   using cgroups = new RestoredCgroups(images.tryReadOne('cgroup'), tree, cgroupOptions(options), log.child('cg'));
   cgroups.check();
@@ -63,7 +66,7 @@ export function run(context: CommandContext): number {
     images,
     options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
-    system: restoreSystem,
+    system: network.system,
   });
   hook('pre-restore');
   files.prepare();
@@ -80,12 +83,15 @@ export function run(context: CommandContext): number {
       cgroups,
       rootExists: () => {
         hook('setup-namespaces');
+        network.fill();
         hook('post-setup-namespaces');
       },
       beforeResume: () => {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        if (network.isLocked) hook('network-unlock');
+        network.unlock();
         files.resume();
         hook('pre-resume');
       },

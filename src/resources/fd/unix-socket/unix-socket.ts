@@ -18,7 +18,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { findForeign } from '../socket-options/network-namespace.ts';
+import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
@@ -112,7 +112,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
     ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
-    ns_id: NETWORK_ID,
+    ns_id: networkId(dump),
   };
 }
 
@@ -130,6 +130,3 @@ function describePeer(dump: KindDump, type: number): Pick<UnixSkEntry, 'peer_cre
   const peer = peerCredentials(dump, type);
   return peer.uid === 0 && peer.gid === 0 ? {} : { peer_cred_ext: peer };
 }
-
-/** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
-const NETWORK_ID = 2;
