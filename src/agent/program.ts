@@ -12,6 +12,7 @@
  */
 import { bytesOf } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
+import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
 /** The result of an earlier op, to be passed by value. */
@@ -50,6 +51,14 @@ interface Op {
   /** It has to succeed, whether the agent checks that itself or not. */
   readonly isMust: boolean;
 }
+
+/** An expected value takes the place of the sixth argument. */
+function withExpected(args: readonly ProgramArg[], value: number): ProgramArg[] {
+  assert(args.length <= 5, 'a call with an expected value has five arguments at most');
+  return [...args, ...new Array(5 - args.length).fill(0), value];
+}
+
+const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
@@ -97,8 +106,22 @@ export class Program {
 
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
-    assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
-    return this.#add(KIND.syscall, nr, CHECKS.expect, [...args, ...new Array(5 - args.length).fill(0), value], because);
+    return this.#add(KIND.syscall, nr, CHECKS.expect, withExpected(args, value), because);
+  }
+
+  /** A system call as the task itself would make it; what it returns is looked at afterwards. */
+  callAs(abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.call, args, '');
+  }
+
+  /** The same for a call that has to succeed. */
+  mustAs(because: string, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.must, args, because);
+  }
+
+  /** The same for a call that has to return `value`. */
+  expectAs(because: string, value: number, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.expect, withExpected(args, value), because);
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
@@ -286,10 +309,10 @@ export class Program {
   }
 
   /** What op number `index` is, for an error. */
-  describe(index: number): { nr: number; because: string } {
+  describe(index: number): { nr: number; because: string; abi: Abi } {
     const op = this.#ops[index];
     assert(op !== undefined, `the program has op ${index}`);
-    return { nr: op.nr, because: op.because };
+    return { nr: op.nr, because: op.because, abi: op.kind === KIND.syscall32 ? ABI_32 : ABI_64 };
   }
 
   #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string): Result {

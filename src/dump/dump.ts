@@ -35,7 +35,7 @@ import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.t
 import { scanPages } from '../resources/mm/page-scan.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
-import { findCompatProblems } from '../resources/registers/compat-mode.ts';
+import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -112,11 +112,7 @@ function takeTree(
 ): Pick<TakenDump, 'statistics' | 'complete'> {
   const namespaces = new NamespaceNumbers();
   tellNamespaces(files, (link) => namespaces.numberOf(link));
-  const problems: CriuErrorFields[] = [
-    ...sessionProblems(tree, options),
-    ...findCompatProblems(tree.tasks),
-    ...findPendingTraps(tree.tasks),
-  ];
+  const problems: CriuErrorFields[] = [...sessionProblems(tree, options), ...findPendingTraps(tree.tasks)];
   const dumped = lookAt(tree, files, namespaces, problems);
   const rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
@@ -233,7 +229,7 @@ function lookAt(
     const smaps = `/proc/${task.pid}/smaps`;
     const mappings = parseSmaps(readRecords(smaps), smaps);
     const described = describeVmas(mappings, task.label);
-    problems.push(...described.problems);
+    problems.push(...findMixedCode(task, mappings), ...described.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
       const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;

@@ -2,8 +2,10 @@
  * Steps of a restore: system calls of one task as plain data, each with its reason, so that a plan can be printed and
  * tested without a kernel. `addSteps` turns them into ops of an agent program.
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Place, Program, ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
 
 /** A number that is known when the steps are added, such as that of a descriptor of the controller. */
 export interface LaterNumber {
@@ -40,11 +42,15 @@ export interface Step {
   readonly mayFail?: boolean;
 }
 
-/** Adds the steps to a program, in order. */
-export function addSteps(program: Program, steps: readonly Step[]): void {
+/**
+ * Adds the steps to a program, in order. In a tree with 32-bit tasks (`abi`) files are opened as those do it: each open(2)
+ * of a 64-bit task adds O_LARGEFILE (fs/open.c, force_o_largefile).
+ */
+export function addSteps(program: Program, steps: readonly Step[], abi: Abi): void {
   for (const { nr, args, because, expected, mayFail } of steps) {
     const words = args.map((arg) => toProgramArg(program, arg));
-    if (mayFail === true) program.call(nr, ...words);
+    if (nr === SYS.openat && expected !== undefined) program.expectAs(because, expected, abi, 'openat', ...words);
+    else if (mayFail === true) program.call(nr, ...words);
     else if (expected === undefined) program.must(because, nr, ...words);
     else program.expect(because, expected, nr, ...words);
   }
