@@ -189,8 +189,8 @@ export class Program {
     });
   }
 
-  jump(target: Label | number): void {
-    this.#add(KIND.jump, 0, 0, [target], '');
+  jump(target: Label | number): Result {
+    return this.#add(KIND.jump, 0, 0, [target], '');
   }
 
   /** Leaves the agent for machine code at `address`. */

@@ -18,6 +18,16 @@ export function byteString(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
+let viewed: { bytes: Uint8Array; buffer: Buffer } | undefined;
+
+/** The bytes from `start` to `end` as a byte string: for many pieces of one array, without a view for each. */
+export function byteStringAt(bytes: Uint8Array, start: number, end: number): string {
+  made += end - start;
+  if (made < MANY_BYTES) return byteString(bytes.subarray(start, end));
+  if (viewed?.bytes !== bytes) viewed = { bytes, buffer: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) };
+  return viewed.buffer.toString('latin1', start, end);
+}
+
 /** The bytes of a byte string. Of other characters the low eight bits are taken. */
 export function bytesOf(text: string): Uint8Array {
   if (text.length >= LONG_BYTES) return Buffer.from(text, 'latin1');

@@ -33,7 +33,6 @@ import {
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
-import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
@@ -67,6 +66,9 @@ interface AskedThread extends ThreadQuestions {
   readonly tls: ReturnType<typeof readTls>;
 }
 
+/** What is asked is the same in every dump of this process, its rehearsal included. */
+const questions = new Questions();
+
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
 export function inspectTaskStates(
   tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
@@ -75,12 +77,11 @@ export function inspectTaskStates(
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
-  const questions = new Questions();
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
     for (const { task, vmas } of tasks) {
-      inspections.push(askTask(task, vmas, questions, filters, files, calls, twinsOf(task)));
+      inspections.push(askTask(task, vmas, filters, files, calls, twinsOf(task)));
     }
     visited = visit(inspections);
   } finally {
@@ -100,14 +101,13 @@ export function inspectTaskStates(
 function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
-  const outsides = task.threads.map(readOutside);
+  const outsides = task.threads.map(readThread);
   let tellFiles: ReturnType<FilesDump['ask']> | undefined;
   let tellTwins: ReturnType<Twins['ask']> | undefined;
   const describeCalls = new Map<FrozenThread, () => DescribedCall>();
@@ -125,7 +125,7 @@ function askTask(
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
     const tls = readTls(thread.tid, thread.registers);
-    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), tls, ...asking };
+    return { thread, outside, xstate: describeXstate(thread.xstate), tls, ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -179,25 +179,17 @@ function describeCore(
   };
 }
 
-/** A thread inside of a restartable sequence goes on, as after any signal, at its abort address. */
-function readOutside(thread: FrozenThread): ThreadFacts {
-  const outside = readThread(thread);
-  const { abortAddress } = outside.rseq;
-  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-  return outside;
-}
-
 function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched: AskedThread[] = [];
   for (const { asked } of inspections) {
-    for (const one of asked) if (one.outside.dispatch !== undefined) dispatched.push(one);
+    for (const one of asked) if (one.thread.dispatch !== undefined) dispatched.push(one);
   }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
     return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
   } finally {
-    for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
+    for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, thread.dispatch);
   }
 }
 

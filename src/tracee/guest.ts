@@ -267,7 +267,7 @@ export function runGuests(tasks: readonly { guest: Guest; visits: readonly Visit
   return { results, failure };
 }
 
-/** A program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
+/** A copy of a program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
 interface Layout {
   readonly program: Program;
   readonly image: Uint8Array;
@@ -285,7 +285,7 @@ interface Layout {
 
 const layouts = new WeakMap<Program, Layout>();
 
-/** The layout of a program, which gets its end when it is run for the first time. */
+/** The layout of a program, made when it is run for the first time. */
 function layoutOf(program: Program): Layout {
   let layout = layouts.get(program);
   if (layout === undefined) {
@@ -295,7 +295,8 @@ function layoutOf(program: Program): Layout {
   return layout;
 }
 
-function addEnd(program: Program): Layout {
+function addEnd(asked: Program): Layout {
+  const program = asked.copy();
   const mask = program.reserve(SIGSET_BYTES);
   const flags = program.reserve(8);
   const end = program.call(SYS.tgkill, 0, 0, 0);

@@ -4,7 +4,6 @@ import { ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } fr
 import {
   NT_X86_XSTATE,
   PTRACE_GETREGS,
-  PTRACE_GETREGSET,
   PTRACE_SETREGS,
   PTRACE_SETREGSET,
   USER_REGS,
@@ -40,16 +39,6 @@ export function readRegisters(tid: number): Registers {
 
 export function writeRegisters(tid: number, registers: Registers): void {
   check('ptrace', ptrace(PTRACE_SETREGS, tid, 0, registers), `SETREGS, ${tid}`);
-}
-
-/** Larger than any XSAVE area so far (11,008 bytes with AMX). */
-const XSTATE_BYTES_MAX = 32 * 1024;
-const xstate = new Uint8Array(XSTATE_BYTES_MAX);
-
-/** The XSAVE area of a stopped thread, in the standard (not compacted) format. A copy. */
-export function readXstate(tid: number): Uint8Array {
-  const bytes = check('ptrace', ptraceRegset(PTRACE_GETREGSET, tid, NT_X86_XSTATE, xstate), `GETREGSET xstate, ${tid}`);
-  return xstate.slice(0, bytes);
 }
 
 export function writeXstate(tid: number, bytes: Uint8Array): void {

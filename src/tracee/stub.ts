@@ -12,7 +12,7 @@ import { bytesOf } from '../base/bytes.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { CAP_SYS_ADMIN, CAP_SYS_TIME } from '../linux/abi/capability.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_WRONLY } from '../linux/abi/fcntl.ts';
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_RDWR, O_WRONLY } from '../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
@@ -23,9 +23,10 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
+import { PR_SET_PDEATHSIG } from '../linux/abi/prctl.ts';
 import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
 import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
-import { SIGCHLD } from '../linux/abi/signal.ts';
+import { SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
@@ -99,10 +100,7 @@ export function exchangeStub(host: HostTask, abi: Abi): void {
     const program = new Program();
     const path = program.string(`/proc/${getpid()}/fd/${memfd}`);
     const fd = program.must('open a stub', SYS.openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    const argv = program.words(0, 0);
-    program.store64(argv, program.string('criu-stub'));
-    const because = `become a task of ${abi.bits} bits`;
-    program.must(because, SYS.execveat, fd, program.string(''), argv, program.words(0), AT_EMPTY_PATH);
+    program.must(`become a task of ${abi.bits} bits`, SYS.execveat, ...stubArguments(program, fd));
     program.stop();
     host.execute(program, inStub);
   } finally {
@@ -162,9 +160,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
     add('write timens_offsets', SYS.write, fd, p.data(text), text.length);
     p.call(SYS.close, fd);
   }
-  const argv = p.words(0, 0);
-  p.store64(argv, p.string('criu-stub'));
-  add('execveat', SYS.execveat, memfd, p.string(''), argv, p.words(0), AT_EMPTY_PATH);
+  add('execveat', SYS.execveat, ...stubArguments(p, memfd));
   p.call(SYS.exit, EXEC_FAILED);
   const setTid = p.data(new Uint8Array(Int32Array.of(pid).buffer));
   const own = new OwnProgram(p);
@@ -178,6 +174,40 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
   check('clone3', result, `set_tid ${pid}`);
   assert(result === pid, 'clone3 returns the pid that was asked for');
   for (const [what, op] of ops) check(what, own.result(op));
+}
+
+/** Of execveat(2), for the stub's file. */
+function stubArguments(p: Program, memfd: ProgramArg): ProgramArg[] {
+  const argv = p.words(0, 0);
+  p.store64(argv, p.string('criu-stub'));
+  return [memfd, p.string(''), argv, p.words(0), AT_EMPTY_PATH];
+}
+
+/**
+ * Starts a process, a session of its own, that opens a file and a pipe and sleeps until it is killed. It dies with us.
+ * Returns its pid. Throws SyscallError.
+ */
+export function spawnIdle(): number {
+  const program = new Program();
+  program.call(SYS.setsid);
+  program.call(SYS.close_range, 0, 0xffff_ffff, 0);
+  program.call(SYS.openat, AT_FDCWD, program.string('/dev/null'), O_RDWR);
+  program.call(SYS.pipe2, program.reserve(8), 0);
+  const again = program.label();
+  program.place(again);
+  program.call(SYS.pause);
+  program.jump(again);
+  const memfd = makeMemfd(stubFile(program, ABI_64));
+  const p = new Program();
+  p.call(SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
+  p.call(SYS.execveat, ...stubArguments(p, memfd));
+  p.call(SYS.exit, EXEC_FAILED);
+  const own = new OwnProgram(p);
+  try {
+    return check('clone3', own.clone({ flags: CLONE_VM | CLONE_VFORK, exitSignal: SIGCHLD }));
+  } finally {
+    syscall(SYS.close, memfd);
+  }
 }
 
 /**

@@ -51,6 +51,17 @@ for (const args of [[], ['seccomp']]) {
   });
 }
 
+liveCase('the part for which a program stands still is rehearsed before', async () => {
+  const specimen = await startProgram('static-counter');
+  const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
+  const [, rehearsedWith] = /dump: rehearsed with process (\d+)/.exec(log) ?? [];
+  await expectGone([Number(rehearsedWith)], 'after the dump');
+  expect(log.indexOf('rehearsed with')).toBeLessThan(log.indexOf('froze task'));
+  // Only the program itself is mentioned by name.
+  expect(log).not.toContain('criu-stub');
+  await restoreInstead(specimen, imagesDir);
+});
+
 liveCase('--no-cow-dump and action scripts copy all memory while the program is frozen', async () => {
   const specimen = await startProgram('mem-busy');
   for (const option of ['--no-cow-dump', '--action-script=true']) {

@@ -71,6 +71,7 @@ export const WORKLOADS: readonly Workload[] = [
     runs: BIG_RUNS,
     isOptional: true,
   },
+  { name: 'procs-500', what: 'tree of 500 small tasks', program: 'tree', args: [499], touchMiB: 512, isOptional: true },
   { name: 'fds-10k', what: '10,000 open files', program: 'fds', args: [10_000], touchMiB: 64, isOptional: true },
   { name: 'vmas-10k', what: '10,000 mappings', program: 'vmas', args: [10_000], touchMiB: 64, isOptional: true },
   { name: 'pipes-400', what: '400 pipes with data', program: 'pipes', args: [400], touchMiB: 32, isOptional: true },

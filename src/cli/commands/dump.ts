@@ -6,6 +6,7 @@ import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
+import { rehearse } from '../../dump/rehearsal.ts';
 import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
@@ -48,14 +49,16 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
+    const plan = { ...dumpOptions(context, cgroup), runId, onProgress };
+    if (twins !== undefined) rehearse(plan, log);
     lock = prepareLock(runId, options);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const plan = { ...dumpOptions(context, cgroup), runId, networkLock: lock, onProgress };
-    const { statistics, complete, undo, killed } = dumpTree(tree, images, twins, plan, log);
+    const dump = dumpTree(tree, images, twins, { ...plan, networkLock: lock }, log);
+    const { statistics, complete, undo, killed } = dump;
     const release = () => {
       undo();
       unlock(lock);

@@ -3,7 +3,7 @@
  * root and file mappings. What cannot be dumped is collected too, so that the user learns all of it at once.
  */
 import type { Program } from '../../../agent/program.ts';
-import { CriuError, type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
+import { type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
 import type { FdinfoEntry, FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -23,7 +23,7 @@ import {
   S_IFMT,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
+import { close, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
@@ -40,8 +40,9 @@ import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
-import { FdProbe } from './fd-probe.ts';
+import { FdProbe, listDescriptors } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
+import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
 import { refuseUnknown } from './unknown-kind.ts';
@@ -78,6 +79,7 @@ export class FilesDump implements KindDump {
   #pids: ReadonlySet<number> = new Set();
   readonly #log: Logger;
   readonly #ids = new FileIds();
+  #kind: FileKind | undefined;
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
   readonly #images: ((images: ImageDir) => void)[] = [];
@@ -94,7 +96,7 @@ export class FilesDump implements KindDump {
   readonly #byMapping = new Map<string, number>();
   /** Ids of what is mapped and no file: memfds and the like. */
   readonly #memory = new Set<number>();
-  readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
+  readonly #found = new FoundDescriptors();
   readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
   /** Descriptors whose FD_CLOEXEC only the task itself can tell, by pid. */
@@ -117,7 +119,7 @@ export class FilesDump implements KindDump {
         entries = this.#collectTable(task, filesId);
         this.fdinfo.set(filesId, entries);
       }
-      this.#fdTables.set(task.pid, { entries: new Map(entries.map((entry) => [entry.fd, entry])) });
+      this.#found.add(task.pid, entries);
     }
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
@@ -242,19 +244,18 @@ export class FilesDump implements KindDump {
   }
 
   idOf(task: FrozenTask, fd: number): number | undefined {
-    return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
+    return this.#found.idOf(task.pid, fd);
   }
 
   findId(test: (descriptor: DescriptorOf) => boolean): number | undefined {
-    for (const [pid, { entries }] of this.#fdTables) {
-      for (const { fd, id } of entries.values()) if (test({ pid, fd })) return id;
-    }
+    const found = this.#found.find(test);
+    if (found !== undefined) return found;
     const self = getpid();
     return this.#inFlight.find(({ fd, id }) => id !== undefined && test({ pid: self, fd }))?.id;
   }
 
   fdsOf(task: FrozenTask): number[] {
-    return [...(this.#fdTables.get(task.pid)?.entries.keys() ?? [])];
+    return this.#found.fdsOf(task.pid);
   }
 
   state<T>(key: string, make: () => T): T {
@@ -302,29 +303,21 @@ export class FilesDump implements KindDump {
   }
 
   #collectTable(task: FrozenTask, filesId: number): FdinfoEntry[] {
-    const folder = `/proc/${task.pid}/fd`;
-    const names = tryListDirectory(folder);
-    if (typeof names === 'number') {
-      throw new CriuError({
-        object: task.label,
-        action: `cannot list ${folder} (${errnoName(-names)})`,
-        crErrno: -names,
-      });
-    }
+    const fds = listDescriptors(task);
     const entries: FdinfoEntry[] = [];
-    const fds = names.map(Number).sort((a, b) => a - b);
     if (fds.length === 0) return entries;
-    using probe = new FdProbe(task);
-    for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, probe, filesId);
+    using probe = new FdProbe(task, fds);
+    for (let i = 0; i < fds.length; i++) {
+      const entry = this.#collectDescriptor(task, fds[i] ?? -1, probe, i, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
+  /** `index`: the place of the descriptor in the list that the probe was given. */
+  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, index: number, filesId: number) {
     try {
-      const file = probe.inspect(fd);
+      const file = probe.inspect(index);
       if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
       return this.#fail({
         object: `fd ${fd} of ${task.label}`,
@@ -339,9 +332,11 @@ export class FilesDump implements KindDump {
 
   /** `receiver`: the task that it is in flight to. */
   #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
-    const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    const kind = this.#kindOf(file);
     if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
-    const { id, isNew } = this.#ids.identify(file);
+    const before = this.#ids.last;
+    const id = this.#ids.identify(file);
+    const isNew = id > before;
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
     const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
@@ -353,6 +348,12 @@ export class FilesDump implements KindDump {
     return entry;
   }
 
+  /** Mostly that of the file before. */
+  #kindOf(file: InspectedFile): FileKind | undefined {
+    if (this.#kind?.recognise(file) !== true) this.#kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    return this.#kind;
+  }
+
   #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry, receiver: FrozenTask): void {
     const result = kind.dump(file, fdinfo.id, this);
     if ('unsupported' in result) {
@@ -361,8 +362,9 @@ export class FilesDump implements KindDump {
     }
     this.files.push(result);
     if (kind === regularFile) this.#remember(file, fdinfo.id);
+    if (kind.complete === undefined) return;
     const holder = { pid: file.task.pid, fd: file.fd };
-    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
+    this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
   }
 
   /** Registers a path that is open as `localFd`, which is closed. */

@@ -24,23 +24,6 @@ import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
-/** What /proc/PID/fdinfo says of every file. */
-interface Position {
-  readonly pos: bigint;
-  readonly flags: number;
-  readonly mntId: number;
-}
-
-/** What was read of a file. */
-interface FileFacts {
-  /** /proc/PID/fdinfo/N */
-  readonly fdinfo: string;
-  readonly stat: Stat;
-  readonly link: string;
-  /** Asked for when it is not known yet. */
-  readonly owner?: FownEntry;
-}
-
 export class InspectedFile implements OpenFile {
   readonly task: FrozenTask;
   readonly fd: number;
@@ -53,37 +36,49 @@ export class InspectedFile implements OpenFile {
   readonly fown: FownEntry;
   /** FD_CLOEXEC of the descriptor. */
   readonly isCloexec: boolean;
-  readonly #role: string;
+  readonly #role: string | undefined;
   readonly #fdinfoText: string;
   #fdinfo: Fdinfo | undefined;
   #fsType: number | undefined;
   #family: { readonly family: number | undefined } | undefined;
 
-  /** `fd`: −1 for what is no descriptor of the task. */
-  constructor(task: FrozenTask, fd: number, localFd: number, role: string, facts: FileFacts) {
-    const { pos, flags, mntId } = parsePosition(facts.fdinfo);
+  /**
+   * Of what was read. `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. `fdinfo`: text of
+   * /proc/PID/fdinfo/N. `owner`: asked for when it is not known yet.
+   */
+  constructor(
+    task: FrozenTask,
+    fd: number,
+    localFd: number,
+    role: string | undefined,
+    fdinfo: string,
+    stat: Stat,
+    link: string,
+    owner?: FownEntry,
+  ) {
+    const { flags, mntId } = parseCommon(fdinfo);
     this.task = task;
     this.fd = fd;
     this.localFd = localFd;
-    this.stat = facts.stat;
-    this.link = facts.link;
+    this.stat = stat;
+    this.link = link;
     this.isCloexec = (flags & O_CLOEXEC) !== 0;
     this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
-    this.pos = fd < 0 ? 0n : pos;
+    this.pos = fd < 0 ? 0n : parsePosition(fdinfo);
     this.mntId = mntId;
-    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? noOwner() : (facts.owner ?? readOwner(localFd));
+    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? NO_OWNER : (owner ?? readOwner(localFd));
     this.#role = role;
-    this.#fdinfoText = facts.fdinfo;
+    this.#fdinfoText = fdinfo;
   }
 
   /** A descriptor of ours. Throws SyscallError. */
   static ofOwn(task: FrozenTask, localFd: number): InspectedFile {
-    return new InspectedFile(task, localFd, localFd, `fd ${localFd}`, readFacts(localFd));
+    return new InspectedFile(task, localFd, localFd, undefined, readInfo(localFd), fstat(localFd), readLink(localFd));
   }
 
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
   static ofPath(task: FrozenTask, localFd: number, role: string): InspectedFile {
-    return new InspectedFile(task, -1, localFd, role, readFacts(localFd));
+    return new InspectedFile(task, -1, localFd, role, readInfo(localFd), fstat(localFd), readLink(localFd));
   }
 
   /**
@@ -124,13 +119,11 @@ export class InspectedFile implements OpenFile {
   }
 
   get object(): string {
-    return `${this.#role} of ${this.task.label} (${this.link})`;
+    return `${this.#role ?? `fd ${this.fd}`} of ${this.task.label} (${this.link})`;
   }
 }
 
-function readFacts(localFd: number): FileFacts {
-  return { fdinfo: readProc(`/proc/self/fdinfo/${localFd}`), stat: fstat(localFd), link: readLink(localFd) };
-}
+const readInfo = (localFd: number) => readProc(`/proc/self/fdinfo/${localFd}`);
 
 let ownFds: Folder | undefined;
 
@@ -145,20 +138,40 @@ function failed(name: string, result: number, path: string): SyscallError {
   return new SyscallError(name, -result, errnoName(-result), path);
 }
 
-const PLAIN = /^pos:\t(\d+)\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n/;
-
-/** The first lines are the same for all files, so most texts need no more than this. */
-function parsePosition(text: string): Position {
-  const match = PLAIN.exec(text);
-  if (match !== null) {
-    const [, pos = '', flags = '', mntId = ''] = match;
-    return { pos: BigInt(pos), flags: Number.parseInt(flags, 8), mntId: Number(mntId) };
-  }
-  const { pos, flags, mntId } = parseFdinfo(text);
-  return { pos, flags, mntId: mntId ?? -1 };
+/** What /proc/PID/fdinfo says of every file after its position, which is mostly the same as for the file before. */
+interface CommonLines {
+  /** With the end of the line before. */
+  readonly text: string;
+  readonly flags: number;
+  readonly mntId: number;
 }
 
-export const noOwner = (): FownEntry => ({ uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 });
+const COMMON = /^pos:\t\d+(\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n)/;
+const POSITION_AT = 'pos:\t'.length;
+
+let common: CommonLines = { text: '\n\n', flags: 0, mntId: -1 };
+
+/** The first lines are the same for all files, so most texts need no more than this. */
+function parseCommon(text: string): CommonLines {
+  if (text.startsWith(common.text, text.indexOf('\n'))) return common;
+  const match = COMMON.exec(text);
+  if (match === null) {
+    const { flags, mntId } = parseFdinfo(text);
+    return { text: '', flags, mntId: mntId ?? -1 };
+  }
+  const [, lines = '', flags = '', mntId = ''] = match;
+  common = { text: lines, flags: Number.parseInt(flags, 8), mntId: Number(mntId) };
+  return common;
+}
+
+function parsePosition(text: string): bigint {
+  const position = Number(text.slice(POSITION_AT, text.indexOf('\n')));
+  if (position === 0) return 0n;
+  return Number.isSafeInteger(position) ? BigInt(position) : parseFdinfo(text).pos;
+}
+
+/** Of a file that nobody is told about. */
+export const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 const ownerEx = new Int32Array(2);
 const ownerUids = new Uint32Array(2);
@@ -168,7 +181,7 @@ export function readOwner(fd: number): FownEntry {
   const signum = fcntl(fd, F_GETSIG);
   check('fcntl', fcntl(fd, F_GETOWN_EX, ownerEx), 'F_GETOWN_EX');
   const [pid_type = 0, pid = 0] = ownerEx;
-  const fown = { ...noOwner(), signum: Math.max(signum, 0) };
+  const fown = { ...NO_OWNER, signum: Math.max(signum, 0) };
   if (pid === 0) return fown;
   check('fcntl', fcntl(fd, F_GETOWNER_UIDS, ownerUids), 'F_GETOWNER_UIDS');
   const [uid = 0, euid = 0] = ownerUids;

@@ -18,8 +18,6 @@ import { checkConnection, finishConnection, isConnection, nameOf, planConnection
 import { isWithinReach } from './tcp-resume.ts';
 import { planDatagrams } from './udp-queue.ts';
 
-const { SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } = SOCKET;
-
 const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, words: src_addr });
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
 
@@ -117,8 +115,8 @@ function planAddresses(
   context: RestoreContext,
 ): void {
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
-  if (reuse.port) planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
+  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
+  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
   planBind(table, fd, entry, what);
   if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
   if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
@@ -179,8 +177,9 @@ export function finishInetSocket(entry: InetSkEntry, fd: number, { table, contex
     return;
   }
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address && !reuseaddr) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
+  if (reuse.address && !reuseaddr)
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
   if (reuse.port && !so_reuseport) {
-    planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
   }
 }
