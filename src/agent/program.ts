@@ -89,6 +89,13 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
+  /** The same system call for each of many first arguments; the number of the op for the first of them. */
+  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
+    const start = this.#ops.length;
+    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
+    return start;
+  }
+
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
