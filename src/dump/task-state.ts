@@ -1,9 +1,8 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import type { Program } from '../agent/program.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
-import type { MmEntry } from '../image/gen/mm.ts';
+import type { AioRingEntry, MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
-import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -13,7 +12,6 @@ import {
   type InterruptedCalls,
   MADE_AGAIN,
 } from '../resources/interrupted-call/interrupted-calls.ts';
-import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
@@ -227,7 +225,7 @@ export function readAuxv(pid: number): ReturnType<typeof parseAuxv> {
 export function describeMm(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  { exe, auxv }: { exe: number; auxv: ReturnType<typeof readAuxv> },
+  { exe, auxv, aios }: { exe: number; auxv: ReturnType<typeof readAuxv>; aios: AioRingEntry[] },
   state: TaskState,
 ): MmEntry {
   const { stat } = task;
@@ -248,7 +246,7 @@ export function describeMm(
     mm_saved_auxv: auxv.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
-    aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),
+    aios,
     thp_disabled: state.mm.isThpDisabled,
     ...(state.lockFuture === 0 ? {} : { lock_future_ext: state.lockFuture }),
   };

@@ -10,6 +10,8 @@ export class WireWriter {
   private bytes: Uint8Array;
   /** Bytes written. */
   length = 0;
+  /** `bytes`, for texts. */
+  private buffer: Buffer | undefined;
 
   constructor(capacity = 256) {
     this.bytes = new Uint8Array(capacity);
@@ -18,6 +20,12 @@ export class WireWriter {
   /** What was written, as a view: valid until the next write. */
   get written(): Uint8Array {
     return this.bytes.subarray(0, this.length);
+  }
+
+  /** The bytes to write to from `length` on: at least so many. Whoever does moves `length` himself. */
+  room(count: number): Uint8Array {
+    this.reserve(count);
+    return this.bytes;
   }
 
   /** A 64-bit varint given as unsigned halves. */
@@ -86,6 +94,33 @@ export class WireWriter {
       this.bytes.copyWithin(start + done, start, start + Math.min(done, total - done));
     }
     this.length = start + total;
+  }
+
+  /** Writes again what is at a place; returns where. */
+  copy(start: number, count: number): number {
+    this.reserve(count);
+    const at = this.length;
+    this.bytes.copyWithin(at, start, start + count);
+    this.length = at + count;
+    return at;
+  }
+
+  /** Overwrites a varint by a value below 2^31 that takes as many bytes. */
+  patch(at: number, value: number): void {
+    const { bytes } = this;
+    let rest = value;
+    let end = at;
+    while ((bytes[end] ?? 0) > 0x7f) {
+      bytes[end++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
+    }
+    bytes[end] = rest;
+  }
+
+  /** Overwrites a text by one of the same length. */
+  patchText(at: number, text: string): void {
+    this.buffer ??= Buffer.from(this.bytes.buffer);
+    this.buffer.write(text, at, 'latin1');
   }
 
   /** Negative values are sign-extended to 64 bits, as protobuf asks for int32 and int64. */
@@ -182,5 +217,6 @@ export class WireWriter {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
+    this.buffer = undefined;
   }
 }

@@ -122,8 +122,10 @@ export class TreeBuilder {
     this.#planMemory(program, task, plan, parent);
     program.stop();
     this.#run(host, task, program);
-    fillMemory(task.pid, plan.write, this.#files, (bytes) => this.#tell(bytes));
-    this.#overwrite(task.pid, plan);
+    const { later, births } = this.#context;
+    const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
+    fillMemory(task.pid, write, this.#files, (bytes) => this.#tell(bytes));
+    this.#overwrite(task.pid, plan, write);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
     const built = { task, host, parkedVdso, writable: plan.writable };
     this.#built.push(built);
@@ -182,10 +184,10 @@ export class TreeBuilder {
     return Buffer.compare(this.#files.view(own), this.#files.view(theirs)) === 0;
   }
 
-  #overwrite(pid: number, plan: MemoryPlan): void {
+  #overwrite(pid: number, plan: MemoryPlan, written: readonly PageRun[]): void {
     const count = (runs: readonly { bytes: number }[]) => runs.reduce((sum, { bytes }) => sum + bytes / 4096, 0);
     this.#pagesShared += plan.sharedPages;
-    this.#pagesWritten += count(plan.write) + count(plan.overwrite);
+    this.#pagesWritten += count(written) + count(plan.overwrite);
     if (plan.overwrite.length === 0) return;
     using memory = new ForcedMemory(pid);
     for (const run of plan.overwrite) memory.write(run.address, this.#files.view(run));

@@ -10,6 +10,7 @@ import type { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import type { HostTask } from '../tracee/host.ts';
 import type { BirthPlan } from './births.ts';
+import type { LaterPages } from './later-pages.ts';
 import type { RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Files are restored in up to three steps, with all tasks in step: created, handed to others, finished. */
@@ -50,6 +51,8 @@ export interface RestoreContext {
   /** System V shared memory. */
   readonly segments: HostSegments;
   readonly cgroups: RestoredCgroups;
+  /** Takes the memory that comes after the tasks run; undefined when all of it comes before. */
+  readonly later: LaterPages | undefined;
   /** Where the vdso waits while address spaces are built; directly before `home`. */
   readonly parking: Range;
   /** Where the agent lives in every task. */

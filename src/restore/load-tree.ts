@@ -2,7 +2,7 @@
 import { ABI_64, type Abi } from '../agent/abi.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
-import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
+import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
@@ -29,7 +29,8 @@ export function loadTree(images: ImageDir): RestoreTree {
       why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
     });
   }
-  const files = new Map(readFiles(images).map((file) => [file.id, file]));
+  const files = new Map<number, FileEntry>();
+  for (const file of readFiles(images)) files.set(file.id, file);
   const tables = new Map<number, readonly FdinfoEntry[]>();
   // CRIU does not write that.
   const isOurs = inventory.has_empty_images_ext === true;
@@ -134,10 +135,20 @@ function readFdinfo(
   let table = tables.get(filesId);
   if (table === undefined) {
     const entries = hasEmptyImages ? images.read('fdinfo', filesId) : (images.tryRead('fdinfo', filesId) ?? []);
-    table = [...entries].sort((a, b) => a.fd - b.fd);
+    table = byNumber(entries);
     tables.set(filesId, table);
   }
   return table;
+}
+
+/** Tables are dumped in ascending order, but nobody promised it. */
+function byNumber(entries: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
+  let before = -1;
+  for (const { fd } of entries) {
+    if (fd < before) return [...entries].sort((a, b) => a.fd - b.fd);
+    before = fd;
+  }
+  return entries;
 }
 
 /** All threads of a task execute the same kind of code: whatever else there may be is refused by a dump. */

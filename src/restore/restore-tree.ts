@@ -29,7 +29,7 @@ export interface RestoreTask {
   /** Its pages, those of parent folders included, in order of address. */
   readonly runs: readonly PageRun[];
   readonly fs: FsEntry;
-  /** Descriptors of its table; tasks with equal `ids.files_id` share one table and one array. */
+  /** Descriptors of its table by number; tasks with equal `ids.files_id` share one table and one array. */
   readonly fds: readonly FdinfoEntry[];
   /** The leader first. */
   readonly threads: readonly RestoreThread[];

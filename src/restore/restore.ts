@@ -15,6 +15,7 @@ import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { memoryAt, syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
+import type { Filler } from '../pages/filler-link.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
@@ -35,6 +36,7 @@ import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
 import { clockOffsets } from './clocks.ts';
 import type { FilesPlan, RestoreContext } from './context.ts';
+import { LaterPages } from './later-pages.ts';
 import type { RestoreTree } from './restore-tree.ts';
 import { letRun, runStages } from './stages.ts';
 
@@ -45,6 +47,8 @@ export interface RestoreOptions {
   readonly onProgress?: (doneBytes: number) => void;
   /** Prepared; the caller takes them back when the restore fails. */
   readonly cgroups: RestoredCgroups;
+  /** For memory that comes after the tasks run: who brings it. */
+  readonly filler: Filler | undefined;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
   /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
@@ -79,6 +83,7 @@ export function restoreTree(
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
   const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
   if (ownCode !== undefined) checkVdso(tasks64, memoryAt(ownCode.start, ownCode.end - ownCode.start));
+  using later = options.filler === undefined ? undefined : new LaterPages(options.filler, log);
   const context: RestoreContext = {
     tree,
     images,
@@ -88,6 +93,7 @@ export function restoreTree(
     sharedMemory,
     segments,
     cgroups,
+    later,
     parking,
     home,
     ...planBirths(tree),
@@ -111,10 +117,12 @@ export function restoreTree(
     options.rootExists();
     const tasks = builder.build(root);
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
+    later?.begin(tasks);
     const finished = runStages(context, tasks);
     files.seal();
     cgroups.finish();
     options.beforeResume();
+    later?.waitUntilReady();
     letRun(context, finished, options.leaveStopped);
     segments.commit();
     cgroups.commit();

@@ -68,6 +68,7 @@ export function checkRestore(folder: string): void {
   if (code !== undefined) checkVdso(tasks64, memoryAt(code.start, code.end - code.start));
   const context: RestoreContext = {
     ...{ tree, images, log, onProgress: undefined, files, sharedMemory, segments, cgroups, parking, home },
+    later: undefined,
     ...planBirths(tree),
     groupHelpers: [],
     zombies: [],

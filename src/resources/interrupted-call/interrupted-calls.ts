@@ -4,7 +4,7 @@ import type { FrozenThread, FrozenTree } from '../../dump/frozen-tree.ts';
 import type { InterruptedCallExt } from '../../image/gen/core.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../linux/kernel.ts';
-import { readMemory } from '../../tracee/memory.ts';
+import { tryReadMemory } from '../../tracee/memory.ts';
 import { hasRestartBlock } from '../registers/registers.ts';
 import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
 import { RestartBlocks } from './restart-blocks.ts';
@@ -62,11 +62,8 @@ const NS = 1_000_000_000n;
 
 /** Undefined when there is no such memory: then the call would have failed. */
 function tryReadTimespec(pid: number, address: bigint, { wordBytes }: TimedCall): bigint | undefined {
-  try {
-    return parseTimespec(readMemory(pid, Number(address), 2 * wordBytes));
-  } catch {
-    return undefined;
-  }
+  const bytes = tryReadMemory(pid, Number(address), 2 * wordBytes);
+  return bytes === undefined ? undefined : parseTimespec(bytes);
 }
 
 /** A clock of our own, which is the kernel's: restart blocks know nothing of time namespaces. */
