@@ -25,7 +25,6 @@ import {
 import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
 import { MANY_MESSAGES, manyEncoder } from './many-encoder.ts';
 import type { MessageType } from './message-type.ts';
-import { type RowEncoder, rowEncoderOf } from './row-encoders.ts';
 import { readUint32, WireReader } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
 
@@ -253,15 +252,11 @@ export class ImageWriter<K extends ListKindName> {
   }
 }
 
-/** After so many entries it pays to look for an encoder that is made for many. */
-const MANY = 64;
-
 class ImageBuilder {
   private readonly spec: FramedKind;
   private readonly fileName: string;
   private writer = new WireWriter(1024);
   private entry = 0;
-  private rows: { readonly encoder: RowEncoder | undefined } | undefined;
 
   constructor(spec: FramedKind, fileName: string) {
     this.spec = spec;
@@ -330,18 +325,9 @@ class ImageBuilder {
     const { writer } = this;
     const start = writer.length;
     writer.rawUint32(0);
-    const rows = this.entry < MANY ? undefined : this.rowsOf(type);
-    if (rows === undefined || !rows.tryEncode(message, writer)) {
-      encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
-      rows?.learn(message, writer, start + 4);
-    }
+    encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
     writer.putRawUint32(start, writer.length - start - 4);
     this.entry++;
-  }
-
-  private rowsOf(type: MessageType<unknown>): RowEncoder | undefined {
-    this.rows ??= { encoder: rowEncoderOf(type) };
-    return this.rows.encoder;
   }
 
   private payload(payload: Uint8Array, length: number, alignment: number): void {
