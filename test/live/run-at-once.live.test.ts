@@ -5,6 +5,7 @@
 import { expect } from 'bun:test';
 import { existsSync, readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
+import { criuBinary } from '../harness/criu-command.ts';
 import {
   checkRound,
   dump,
@@ -90,6 +91,32 @@ liveCase('run at once: memory is right while it comes, and a dump waits until al
     }
     expectNotCorrupt(specimen);
   }
+});
+
+liveCase('run at once: several tasks, each with memory of its own', async () => {
+  const specimen = await startProgram('mem-at-once', { args: ['two'] });
+  const imagesDir = await dumpAway(specimen, 'images');
+  expectSuccess(await restore(specimen, imagesDir, restoreArgs));
+  await checkRound(specimen, 1);
+  expect(await waitForLine(imagesDir, /the memory is complete/)).toMatch(/KiB of [2-4] task\(s\) come later/);
+  expectNotCorrupt(specimen);
+});
+
+liveCase('run at once: refused before anything is made where memory cannot come later', async () => {
+  const specimen = await startProgram('mem-private');
+  const imagesDir = await dumpAway(specimen, 'images');
+  const without = ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace'];
+  const command = [...without, criuBinary, 'restore', '-d', '-D', imagesDir, ...restoreArgs];
+  const result = Bun.spawnSync(command, { stderr: 'pipe' });
+  expect(result.stderr.toString()).toMatch(
+    /--run-at-once: cannot be done here \((userfaultfd|UFFDIO_API): EPERM\): it takes/,
+  );
+  expect(result.stderr.toString()).toContain(
+    'it takes the capability CAP_SYS_PTRACE, and a seccomp filter (as containers have) may forbid it too; ' +
+      'restore without it: then the program runs when its memory is there',
+  );
+  expect(result.exitCode).toBe(1);
+  expect(readOwnDescendants()).toEqual([]);
 });
 
 /** Processes with a name, of those that a restore has started. */
