@@ -16,7 +16,7 @@ import {
   NETWORK_LOCK_SKIP,
   runIdOf,
 } from '../../resources/network-lock/methods.ts';
-import { tryUnlock } from '../../resources/network-lock/network-lock.ts';
+import { tableName, tryUnlock } from '../../resources/network-lock/network-lock.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
 
 export class RestoreNetwork {
@@ -34,6 +34,7 @@ export class RestoreNetwork {
       join: options.joinNamespaces.findLast(({ type }) => type === 'net')?.source,
       isEmpty: options.emptyNamespaces.length > 0,
       weakSysctls: options.weakSysctls,
+      lockTable: tableName(runIdOf(tree.inventory, tree.root.pid)),
       inherited: (key) => options.inheritFds.find((one) => one.key === key)?.fd,
     });
   }

@@ -72,6 +72,14 @@ function readRuleset(refuse: Refuse): Uint8Array {
   return Buffer.from(output);
 }
 
+/** A ruleset in the words of nft without a table of the family inet. Pure. */
+export function withoutTable(ruleset: Uint8Array, table: string): Uint8Array {
+  const text = `\n${Buffer.from(ruleset).toString('latin1')}`;
+  const start = text.indexOf(`\ntable inet ${table} {\n`);
+  const end = start < 0 ? -1 : text.indexOf('\n}\n', start);
+  return end < 0 ? ruleset : Buffer.from(text.slice(1, start + 1) + text.slice(end + 3), 'latin1');
+}
+
 /** What speaks against restoring rules: programs that are not there. */
 export function findMissingPrograms(rules: PacketFilter): CriuErrorFields[] {
   return RULE_IMAGES.flatMap((image) => {

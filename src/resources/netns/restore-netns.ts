@@ -11,7 +11,13 @@ import { type IpConfiguration, restoreIpConfiguration } from './ip-configuration
 import { isSettingPath, planNamespace, writeSettings } from './kernel-settings.ts';
 import { findEntryProblems, restoreLinks } from './links.ts';
 import { NetworkVisit } from './network-visit.ts';
-import { findMissingPrograms, type PacketFilter, type RuleImage, restorePacketFilter } from './packet-filter.ts';
+import {
+  findMissingPrograms,
+  type PacketFilter,
+  type RuleImage,
+  restorePacketFilter,
+  withoutTable,
+} from './packet-filter.ts';
 import { type ListName, parseList } from './saved-lists.ts';
 
 export interface NetnsRestoreOptions {
@@ -21,6 +27,8 @@ export interface NetnsRestoreOptions {
   readonly isEmpty: boolean;
   /** --weak-sysctls. */
   readonly weakSysctls: boolean;
+  /** Name of the table by which CRIU locks a namespace, and which it saves along with the rules. */
+  readonly lockTable: string;
   /** criu's descriptor for an --inherit-fd key. */
   readonly inherited: (key: string) => number | undefined;
 }
@@ -59,7 +67,7 @@ export class RestoredNetns {
     namespace: number | undefined,
     options: NetnsRestoreOptions,
   ): RestoredNetns | undefined {
-    const { join, isEmpty, weakSysctls } = options;
+    const { join, isEmpty, weakSysctls, lockTable } = options;
     if (join !== undefined) {
       const path = /^[0-9]+$/.test(join) ? `/proc/${join}/ns/net` : join;
       return new RestoredNetns(NetworkVisit.enterPath(path, `the namespace of --join-ns net:${join}`), weakSysctls);
@@ -69,7 +77,7 @@ export class RestoredNetns {
     const key = entry?.ext_key;
     if (key !== undefined) return new RestoredNetns(enterExternal(key, options), weakSysctls);
     const conntrack = readConntracks(images, namespace);
-    const contents = isEmpty ? undefined : readContents(images, namespace, entry);
+    const contents = isEmpty ? undefined : readContents(images, namespace, entry, lockTable);
     if (contents !== undefined) check(contents);
     return new RestoredNetns(NetworkVisit.enterNew(), weakSysctls, contents, conntrack);
   }
@@ -108,14 +116,18 @@ function enterExternal(key: string, { inherited }: NetnsRestoreOptions): Network
   throw new CriuError({ object, action: 'is not there', remedy });
 }
 
-function readContents(images: ImageDir, namespace: number, entry: NetnsEntry | undefined): Contents {
+function readContents(images: ImageDir, namespace: number, entry: NetnsEntry | undefined, lockTable: string): Contents {
   const raw = (name: ListName | RuleImage) => images.tryRead(name, namespace) ?? new Uint8Array(0);
   const list = (name: ListName) => parseList(name, raw(name));
   return {
     entry,
     links: images.tryRead('netdev', namespace) ?? [],
     lists: { ifaddr: list('ifaddr'), route: list('route'), route6: list('route6'), rule: list('rule') },
-    rules: { iptables: raw('iptables'), ip6tables: raw('ip6tables'), nftables: raw('nftables') },
+    rules: {
+      iptables: raw('iptables'),
+      ip6tables: raw('ip6tables'),
+      nftables: withoutTable(raw('nftables'), lockTable),
+    },
   };
 }
 
