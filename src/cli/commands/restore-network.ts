@@ -23,7 +23,8 @@ import type { RestoreTree } from '../../restore/restore-tree.ts';
 /** The number of the network namespace that the tree had for itself when it was dumped. */
 function ownNumber({ root, inventory }: RestoreTree): number | undefined {
   const number = root.ids.net_ns_id;
-  return number === inventory.root_ids?.net_ns_id ? undefined : number;
+  const criu = inventory.root_ids?.net_ns_id;
+  return criu === undefined || number === criu ? undefined : number;
 }
 
 /** What is to be done about the network namespace of the tree. Throws CriuError. */
