@@ -4,8 +4,10 @@ import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { findImageProblems } from '../image/validate.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
+import { SIGKILL } from '../linux/abi/signal.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { parseStatus } from '../proc/status.ts';
+import { parseStat } from '../proc/stat.ts';
+import { parseStatus, type Status } from '../proc/status.ts';
 import { checkRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import type { RestoreTree } from './restore-tree.ts';
 
@@ -17,7 +19,7 @@ export function checkTree(tree: RestoreTree, images: ImageDir): void {
   });
   problems.push(...tree.tasks.flatMap(checkRings), ...findForeignNamespaces(tree));
   if (problems.length > 0) throw new CriuErrors('the images cannot be restored', problems);
-  const taken = takenPids(tree);
+  const taken = waitForPids(tree);
   if (taken.length > 0) throw new CriuErrors('the process tree cannot be restored', taken);
 }
 
@@ -56,25 +58,55 @@ export function findForeignNamespaces({
   });
 }
 
+/** How long somebody who has been killed may take to be gone. */
+const DYING_MS = 500;
+const PAUSE_MS = 5;
+
+/** Who has a pid of the tree; those who are just dying, a tree that was killed a moment ago, are waited for. */
+function waitForPids(tree: RestoreTree): CriuErrorFields[] {
+  for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
+    const taken = takenPids(tree);
+    if (waitedMs >= DYING_MS || !taken.some(({ isDying }) => isDying)) return taken.map(({ problem }) => problem);
+    Bun.sleepSync(PAUSE_MS);
+  }
+}
+
+interface TakenPid {
+  readonly problem: CriuErrorFields;
+  readonly isDying: boolean;
+}
+
 /** Every pid and tid of the tree that is in use, and by whom. */
-function takenPids(tree: RestoreTree): CriuErrorFields[] {
+function takenPids(tree: RestoreTree): TakenPid[] {
   return tree.members.flatMap((member) => {
     const tids = member.kind === 'task' ? member.threads.map(({ tid }) => tid) : [member.pid];
     return tids.flatMap((tid) => {
       const path = `/proc/${tid}/status`;
       const text = tryReadFile(path);
       if (typeof text === 'number') return [];
-      const { name, tgid, state } = parseStatus(text, path);
+      const status = parseStatus(text, path);
+      const { name, tgid, state } = status;
       const isDead = state.startsWith('Z') ? ', a zombie that its parent has not waited for' : '';
       const who = tgid === tid ? `process ${tid} '${name}'${isDead}` : `a thread of process ${tgid} '${name}'`;
-      return [
-        {
-          object: member.label,
-          action: `pid ${tid} is in use by ${who}`,
-          remedy: 'end that process, or restore in a new pid namespace',
-          crErrno: ERRNO.EEXIST,
-        },
-      ];
+      const problem = {
+        object: member.label,
+        action: `pid ${tid} is in use by ${who}`,
+        remedy: 'end that process, or restore in a new pid namespace',
+        crErrno: ERRNO.EEXIST,
+      };
+      return [{ problem, isDying: isDying(tid, status) }];
     });
   });
 }
+
+/** Dead, on its way out, or about to notice that it has been killed. */
+function isDying(tid: number, { state, sigPnd, shdPnd }: Status): boolean {
+  if (state.startsWith('Z') || state.startsWith('X')) return true;
+  if (((sigPnd | shdPnd) & KILLED) !== 0n) return true;
+  const text = tryReadFile(`/proc/${tid}/stat`);
+  return typeof text === 'number' || (parseStat(text).flags & PF_EXITING) !== 0;
+}
+
+const KILLED = 1n << BigInt(SIGKILL - 1);
+/** In `flags` of /proc/PID/stat (include/linux/sched.h). */
+const PF_EXITING = 0x4;

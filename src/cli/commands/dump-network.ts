@@ -95,7 +95,12 @@ export class DumpNetwork {
     this.#namespace = undefined;
   }
 
-  /** The tree is dead, and its connections wait for the restore. */
+  /** Whether packets of the tree are held back. */
+  get isLocked(): boolean {
+    return typeof this.#lock === 'object' && this.#lock.isUsed;
+  }
+
+  /** The tree is at its end, and its connections wait for the restore. */
   keepLocked(log: Logger): void {
     const lock = this.#lock;
     if (typeof lock !== 'object' || !lock.isUsed) return;

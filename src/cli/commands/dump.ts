@@ -3,6 +3,7 @@
 import { CriuError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { EarlyMappings } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
@@ -12,6 +13,7 @@ import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
+import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
@@ -40,6 +42,9 @@ export function run(context: CommandContext): number {
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
+  waitForFilling(options.treePid, log);
+  const plan = { ...dumpOptions(context, cgroup), runId };
+  if (twins !== undefined) rehearse(plan, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {
@@ -49,15 +54,14 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
-    const plan = { ...dumpOptions(context, cgroup), runId, onProgress };
-    if (twins !== undefined) rehearse(plan, log);
+    const early = twins === undefined ? undefined : new EarlyMappings(options.treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const dump = dumpTree(tree, images, twins, { ...plan, ...network.freeze() }, log);
-    const { statistics, complete, undo, killed } = dump;
+    const dump = dumpTree(tree, images, twins, early, { ...plan, onProgress, ...network.freeze() }, log);
+    const { statistics, complete, undo, handOver } = dump;
     const release = () => {
       undo();
       network.unlock();
@@ -74,14 +78,13 @@ export function run(context: CommandContext): number {
     if (twins === undefined) {
       status = network.outside(() => postDumpStatus(scripts));
       if (status !== 0 || options.finalState === 'alive') release();
-      else if (options.finalState === 'stopped') {
-        network.unlock();
-        stopTree(tree, freezer);
-      } else {
-        killTree(tree, freezer, () => {
-          killed();
+      else {
+        const end = options.finalState === 'stopped' ? stopTree : killTree;
+        end(tree, freezer, () => {
+          handOver();
           network.keepLocked(log);
         });
+        if (options.finalState === 'stopped' && network.isLocked) log.warn(STOPPED_CONNECTIONS);
       }
     }
     const stats = {
@@ -135,6 +138,9 @@ function tryUnlock(network: DumpNetwork, log: Logger): void {
     log.error(errorText(error));
   }
 }
+
+const STOPPED_CONNECTIONS =
+  'TCP connections of the tree are kept for the restore: they do not work any more if it is continued here';
 
 function networkOptions(
   { options }: CommandContext,

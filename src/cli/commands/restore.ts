@@ -7,6 +7,7 @@ import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
+import { Filler } from '../../pages/filler-link.ts';
 import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { capabilitiesOf } from '../../resources/creds/creds.ts';
@@ -15,6 +16,7 @@ import { chooseLabels, parseLsmProfile } from '../../resources/creds/lsm-profile
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
 import { checkShellJob } from '../../restore/births.ts';
 import { checkTree } from '../../restore/check-tree.ts';
+import { checkUserfaults } from '../../restore/later-pages.ts';
 import { loadTree } from '../../restore/load-tree.ts';
 import { restoreTree } from '../../restore/restore.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
@@ -36,6 +38,9 @@ export function run(context: CommandContext): number {
 function restore(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
+  if (options.runAtOnce) checkUserfaults();
+  // It takes as long to start as the tree takes to be read.
+  using filler = options.runAtOnce ? Filler.start(context.logFd, options.logLevel) : undefined;
   const images = ImageDir.open(imagesDir);
   warnOfRoot(options.root, log);
   const tree = loadTree(images);
@@ -79,6 +84,7 @@ function restore(context: CommandContext): number {
     {
       onProgress: (done) => progress.update(done),
       sibling: options.restoreSibling,
+      filler,
       leaveStopped: options.finalState === 'stopped',
       cgroups,
       rootExists: () => {

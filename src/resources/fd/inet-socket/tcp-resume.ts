@@ -4,6 +4,7 @@
  * other sides are told cannot be taken back.
  */
 
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
@@ -13,6 +14,7 @@ import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from 
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { runSteps } from '../run-steps.ts';
 import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
 
@@ -42,7 +44,7 @@ export const isWithinReach = ({ id }: InetSkEntry, context: RestoreContext) => p
 const connectionsOf = ({ tree, options }: RestoreContext): InetSkEntry[] =>
   options.tcpClose === true
     ? []
-    : [...tree.files.values()].flatMap(({ isk }) => (isk !== undefined && isConnection(isk) ? [isk] : []));
+    : filesOfType(tree.files, FdTypes.INETSK).flatMap(({ isk }) => (isk !== undefined && isConnection(isk) ? isk : []));
 
 /** The lock that this restore has made, because that of the dump is not there any more. */
 const ownLock = (context: RestoreContext): { lock?: NetworkLock | undefined } =>
@@ -88,7 +90,7 @@ export function resumeConnections(context: RestoreContext): void {
       const fd = tryPidfdGetfd(pidfd, place.fd);
       const table = new FdTablePlan(fd);
       finishConnection(table, fd, entry, nameOf(entry), context);
-      runSteps(table.take(), nameOf(entry), LOST);
+      runSteps(table.take().toSteps(), nameOf(entry), LOST);
       close(fd);
     }
   } finally {

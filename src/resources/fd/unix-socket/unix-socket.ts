@@ -22,6 +22,7 @@ import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
+import { dumpBacklog } from './dump-backlog.ts';
 import { dumpPeers, peersOf } from './dump-peers.ts';
 import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
@@ -89,6 +90,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket, opts }, dump) : undefined;
     if (problem !== undefined) return problem;
   }
+  const pending_ext = state === TCP_LISTEN ? dumpBacklog(file, socket, opts, dump) : [];
+  if ('unsupported' in pending_ext) return pending_ext;
   const shutdown = SHUTDOWN[socket.shutdown & 3];
   const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
   return {
@@ -103,6 +106,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     fown: file.fown,
     opts,
     name,
+    pending_ext,
     ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
