@@ -59,6 +59,7 @@ export function run(context: CommandContext): number {
     options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: restoreSystem,
+    warn: (text) => log.warn(text),
   });
   hook('pre-restore');
   files.prepare();
