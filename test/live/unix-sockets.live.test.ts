@@ -56,7 +56,7 @@ liveCase('a peer that is going to be another task is told of', async () => {
   const restored = await restore(specimen, dir);
   expectSuccess(restored);
   expect(restored.log).toMatch(
-    /Warn {2}\(.*\): socket:\[\d+\]: it shows task \d+ as its peer \(SO_PEERCRED\) from now on, instead of task \d+: one task makes all/,
+    /Warn {2}\(.*\): socket:\[\d+\]: the peer \(SO_PEERCRED\) is task \d+ from now on, instead of task \d+: one task makes all/,
   );
   await checkRound(specimen, 1);
 });

@@ -19,19 +19,21 @@ export function makerOf(group: readonly Description[], byPid: ReadonlyMap<number
   return best;
 }
 
-/** What to tell of descriptions that are made by another task of the tree than before. Pure. */
-export function madeElsewhere(group: readonly Description[], byPid: ReadonlyMap<number, Table>): string[] {
-  if (byPid.size === 1 || !isKnown(group)) return [];
-  return group.flatMap((description) => {
-    const { entry, home } = description;
+/** What to tell of a group of which some are made by another task of the tree than before. Pure. */
+export function madeElsewhere(group: readonly Description[], byPid: ReadonlyMap<number, Table>): string | undefined {
+  if (byPid.size === 1 || !isKnown(group)) return undefined;
+  const others = group.filter((description) => {
     const pid = pidOf(description) ?? 0;
-    if (pid === home.owner.pid || !byPid.has(pid)) return [];
-    const what = entry.usk === undefined ? `file ${entry.id}` : `socket:[${entry.usk.ino}]`;
-    return [
-      `${what}: it shows task ${home.owner.pid} as its peer (SO_PEERCRED) from now on, instead of task ${pid}: one task ` +
-        'makes all sockets that are connected to the same listening one',
-    ];
+    return pid !== description.home.owner.pid && byPid.has(pid);
   });
+  const [first] = others;
+  if (first === undefined) return undefined;
+  const { entry, home } = first;
+  const what = entry.usk === undefined ? `file ${entry.id}` : `socket:[${entry.usk.ino}]`;
+  return (
+    `${what}${others.length === 1 ? '' : ` and ${others.length - 1} more`}: the peer (SO_PEERCRED) is task ${home.owner.pid} ` +
+    `from now on, instead of task ${pidOf(first)}: one task makes all sockets that are connected to the same listening one`
+  );
 }
 
 /** Whether the images say something about makers. */

@@ -220,8 +220,10 @@ class FilesPlanner {
     this.#joinNeeded(groups);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
     const { warn } = this.#input;
-    if (warn !== undefined)
-      for (const group of groups) for (const text of madeElsewhere(group, this.#sharers)) warn(text);
+    for (const group of warn === undefined ? [] : groups) {
+      const text = madeElsewhere(group, this.#sharers);
+      if (text !== undefined) warn?.(text);
+    }
   }
 
   #formGroups(): Description[][] {
