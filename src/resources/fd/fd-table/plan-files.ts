@@ -2,7 +2,8 @@
  * Plans how the descriptors of a tree are restored.
  *
  * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
- * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
+ * together (both ends of a pipe), the first that uses any of them; or the one of the task that made it, where that can be
+ * seen (choose-home.ts). The task that owns the table makes it there. Other
  * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
  */
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
@@ -20,6 +21,7 @@ import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { type LaterNumber, type StepArg, StepList } from '../step.ts';
+import { madeElsewhere, makerOf } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
@@ -32,6 +34,8 @@ export interface PlanFilesInput {
   /** The pid of criu as the tasks see it. */
   readonly controllerPid: number;
   readonly system: RestoreSystem;
+  /** Told what will be different after the restore. */
+  readonly warn?: (text: string) => void;
 }
 
 /**
@@ -217,9 +221,17 @@ class FilesPlanner {
 
   #chooseHomes(): void {
     const groups = this.#formGroups();
-    for (const group of groups) if (group.length > 1) setHome(group, firstOf(group.map(({ table }) => table)));
+    for (const group of groups) {
+      const maker = makerOf(group, this.#byPid);
+      if (maker !== undefined || group.length > 1) setHome(group, maker ?? firstOf(group.map(({ table }) => table)));
+    }
     this.#joinNeeded(groups);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
+    const { warn } = this.#input;
+    for (const group of warn === undefined ? [] : groups) {
+      const text = madeElsewhere(group, this.#sharers);
+      if (text !== undefined) warn?.(text);
+    }
   }
 
   #formGroups(): Description[][] {
