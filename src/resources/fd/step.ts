@@ -3,7 +3,7 @@
  * kernel; when it is carried out, its steps become ops of an agent program.
  */
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
-import { Ops, type Reason, textOf } from '../../agent/ops.ts';
+import { OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
 import { CHECKS, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 
@@ -82,6 +82,15 @@ export class StepList {
     this.#unchecked.set(op, because);
   }
 
+  /** The same step for many things. */
+  addMany(count: number, nr: number, args: readonly StepArg[], expected?: number): ManySteps {
+    const ops = this.#ops;
+    this.add('', nr, args, expected);
+    ops.because.pop();
+    ops.repeatLast(count);
+    return new ManySteps(ops, ops.length - count);
+  }
+
   /** Adds the steps to a program, in order. */
   addTo(program: Program): void {
     // Strings and bytes first: they may need ops of their own.
@@ -119,6 +128,31 @@ export class StepList {
       else steps.push({ nr, args, because: textOf(because) });
     }
     return steps;
+  }
+}
+
+/** Equal steps one after the other, whose arguments are to be written. */
+export class ManySteps {
+  readonly #ops: Ops<StepObject>;
+  readonly words: Uint32Array;
+  /** Where the first one is in `words`; the next ones are OP_WORDS further each. */
+  readonly start: number;
+
+  constructor(ops: Ops<StepObject>, first: number) {
+    this.#ops = ops;
+    this.words = ops.words;
+    this.start = first * OP_WORDS;
+  }
+
+  /** The argument that is at this word. To be called in their order. */
+  refer(at: number, object: StepObject): void {
+    this.#ops.referenceAt.push(at);
+    this.#ops.references.push(object);
+  }
+
+  /** What the next step is for. */
+  because(reason: Reason): void {
+    this.#ops.because.push(reason);
   }
 }
 
