@@ -191,6 +191,14 @@ export class Program {
     return place;
   }
 
+  #scratch: Place | undefined;
+
+  /** Eight bytes for what nobody reads. */
+  get scratch(): Place {
+    this.#scratch ??= this.reserve(8);
+    return this.#scratch;
+  }
+
   /** An int that is only read; equal ones share a place. */
   int(value: number): Place {
     let place = this.#ints.get(value);

@@ -244,7 +244,7 @@ export interface FileKind {
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
-  groupKey?(entry: FileEntry, context: RestoreContext): string;
+  groupKey?(entry: FileEntry, context: RestoreContext): number;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
   /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */

@@ -47,6 +47,9 @@ export class IntArg {
   }
 }
 
+/** Room for two descriptors, whose numbers are known. */
+export const PAIR_ROOM = { bytes: new Uint8Array(8) } as const;
+
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
   readonly nr: number;
@@ -176,6 +179,7 @@ function bytesOfBytes({ bytes, pointers }: Omit<Pointer, 'offset'>): number {
 function toProgramArg(program: Program, arg: StepObject): ProgramArg {
   if (arg instanceof IntArg) return program.int(arg.value);
   if ('text' in arg) return program.string(arg.text);
+  if (arg === PAIR_ROOM) return program.scratch;
   if ('bytes' in arg) return putBytes(program, arg);
   if ('later' in arg) return arg.later();
   const path = arg.path();

@@ -143,6 +143,9 @@ export class FdTablePlan {
    * another one still sits on is vacated first. Returns, for each, the number by which it can be reached now.
    */
   place(placements: readonly Placement[]): number[] {
+    if (!isCrossed(placements)) {
+      return placements.map(({ from, isCloexec, slots }) => this.settle(from, isCloexec, slots));
+    }
     const homes = new Array<number>(placements.length).fill(-1);
     const pending = placements.map((placement, index) => ({ ...placement, index }));
     while (pending.length > 0) {
@@ -185,4 +188,15 @@ export class FdTablePlan {
     this.#used.add(fd);
     if (fd > this.#highest) this.#highest = fd;
   }
+}
+
+/** Whether one of them sits on a number of another. */
+function isCrossed(placements: readonly Placement[]): boolean {
+  for (const { from } of placements) {
+    for (const other of placements) {
+      if (other.from === from) continue;
+      for (const { fd } of other.slots) if (fd === from) return true;
+    }
+  }
+  return false;
 }

@@ -1,5 +1,5 @@
 /** Which open file descriptions are made together or before each other, and in which table. */
-import type { RestoreContext } from '../file-kind.ts';
+import type { FileKind, RestoreContext } from '../file-kind.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 
 /** For groups that need other files (in flight, or watched): the groups of these. */
@@ -8,14 +8,19 @@ export type NeededGroups = ReadonlyMap<readonly Description[], readonly Descript
 /** Those that are made together, with the home of each: the first table that uses any of them. */
 export function formGroups(descriptions: Iterable<Description>, context: RestoreContext): Description[][] {
   const groups: Description[][] = [];
-  const byKey = new Map<string, Description[]>();
+  const byKind = new Map<FileKind, Map<number, Description[]>>();
   for (const description of descriptions) {
     const { kind, entry } = description;
     if (kind.groupKey === undefined) {
       groups.push([description]);
       continue;
     }
-    const key = `${entry.type} ${kind.groupKey(entry, context)}`;
+    const key = kind.groupKey(entry, context);
+    let byKey = byKind.get(kind);
+    if (byKey === undefined) {
+      byKey = new Map();
+      byKind.set(kind, byKey);
+    }
     const known = byKey.get(key);
     if (known !== undefined) {
       known.push(description);
@@ -25,7 +30,12 @@ export function formGroups(descriptions: Iterable<Description>, context: Restore
     groups.push(group);
     byKey.set(key, group);
   }
-  for (const group of groups) if (group.length > 1) setHome(group, firstOf(group.map(({ table }) => table)));
+  for (const group of groups) {
+    const [first] = group;
+    // Mostly they are all of one table.
+    if (first === undefined || group.every(({ home }) => home === first.home)) continue;
+    setHome(group, firstOf(group.map(({ table }) => table)));
+  }
   return groups;
 }
 

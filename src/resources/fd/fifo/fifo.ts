@@ -38,7 +38,7 @@ export const fifo: FileKind = {
   },
 
   /** Together, so that the first one made fills it, and it stays open until all are. */
-  groupKey: (entry) => `${entry.fifo?.pipe_id}`,
+  groupKey: (entry) => entry.fifo?.pipe_id ?? -1,
 
   create(entries, home) {
     const [first] = entries;
