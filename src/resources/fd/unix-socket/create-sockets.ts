@@ -31,9 +31,16 @@ class StreamSockets {
   }
 
   create(): void {
+    this.#createAll();
+    for (const fd of this.#helpers) this.#group.close(fd);
+  }
+
+  #createAll(): void {
     const group = this.#group;
-    for (const entry of group.missing) if (entry.state === TCP_LISTEN) this.#createListener(entry);
-    for (const entry of group.missing) if (isConnected(entry, group)) this.#createConnection(entry);
+    const entries = group.missing;
+    for (const entry of entries) if (entry.state === TCP_LISTEN) this.#createListener(entry);
+    for (const entry of entries) if (!group.isMade(entry) && isConnected(entry, group)) this.#createConnection(entry);
+    if (group.isComplete) return;
     for (const entry of group.missing) if ((entry.uflags & USK_SERVICE) !== 0) group.makeAnswered(entry);
     for (const entry of group.missing) {
       group.make(entry);
@@ -44,7 +51,6 @@ class StreamSockets {
         group.connect(group.fdOf(entry), listener, entry.peer_cred_ext);
       }
     }
-    for (const fd of this.#helpers) group.close(fd);
   }
 
   #createListener(entry: UnixSkEntry): void {
@@ -57,7 +63,6 @@ class StreamSockets {
   /** Both ends, or the one that is left. */
   #createConnection(entry: UnixSkEntry): void {
     const group = this.#group;
-    if (group.isMade(entry)) return;
     const peer = group.peerOf(entry);
     const [server, client] = this.#isServer(entry, peer) ? [entry, peer] : [peer, entry];
     if (server === undefined || server.name.length === 0) this.#pair(entry, peer);
