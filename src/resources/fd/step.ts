@@ -187,8 +187,11 @@ function toProgramArg(program: Program, arg: StepObject): ProgramArg {
   return program.string(path);
 }
 
+/** From this size on bytes are not copied before the program is laid out. */
+const BLOB_BYTES = 512;
+
 function putBytes(program: Program, { bytes, pointers = [] }: Omit<Pointer, 'offset'>): Place {
-  const place = program.data(bytes);
+  const place = bytes.length < BLOB_BYTES ? program.data(bytes) : program.blob(bytes);
   for (const pointer of pointers) program.store64(program.at(place, pointer.offset), putBytes(program, pointer));
   return place;
 }
