@@ -88,6 +88,16 @@ export class Ops<R extends object> {
     }
   }
 
+  /** Sets an argument of an op that is there, and is no reference yet. */
+  set(op: number, index: number, arg: number | bigint | R): void {
+    this.#setAt(op * OP_WORDS + argumentAt(index), arg);
+  }
+
+  clearFlags(op: number, flags: number): void {
+    const at = op * OP_WORDS + OP_FLAGS / 4;
+    this.words[at] = (this.words[at] ?? 0) & ~flags;
+  }
+
   /** An argument as a number. */
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;

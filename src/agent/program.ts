@@ -327,6 +327,12 @@ export class Program {
     this.#ops.append(ops, args);
   }
 
+  /** Another first argument for an op, which may fail from now on. */
+  change(op: number, first: ProgramArg): void {
+    this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+    this.#ops.set(op, 0, first);
+  }
+
   #add(
     kind: number,
     nr: number,

@@ -78,7 +78,7 @@ export class StepList {
   }
 
   /** A step that may also fail. */
-  addUnchecked(because: Reason, nr: number, args: readonly StepArg[]): void {
+  addTolerant(because: Reason, nr: number, args: readonly StepArg[]): void {
     const ops = this.#ops;
     const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
@@ -100,6 +100,34 @@ export class StepList {
     const args: ProgramArg[] = [];
     for (const object of this.#ops.references) args.push(toProgramArg(program, object));
     program.append(this.#ops, args);
+  }
+
+  /**
+   * Adds them with `fd` for the first argument of each. The program goes on when one fails, for nobody traces it; see
+   * `findFailure`.
+   */
+  addUnchecked(program: Program, fd: ProgramArg): void {
+    const start = program.length;
+    this.addTo(program);
+    for (let step = 0; step < this.#ops.length; step++) program.change(start + step, fd);
+  }
+
+  /** The first step that has failed otherwise than it may, when `resultOf` says what each has returned. */
+  findFailure(
+    resultOf: (step: number) => number,
+    tolerated: readonly number[],
+  ): { because: string; result: number; expected: number | undefined } | undefined {
+    const ops = this.#ops;
+    for (let step = 0; step < ops.length; step++) {
+      const because = ops.because[step];
+      const result = resultOf(step);
+      if (because === undefined || tolerated.includes(-result)) continue;
+      const isExpecting = (ops.flags(step) & OP_EXPECT) !== 0;
+      const expected = isExpecting ? ops.argument(step, EXPECTED_ARGUMENT) : undefined;
+      if (result >= 0 && (expected === undefined || result === expected)) continue;
+      return { because: textOf(because), result, expected };
+    }
+    return undefined;
   }
 
   /** How much room (bytes) they take in a program, at most. */

@@ -69,7 +69,7 @@ export class FdTablePlan {
 
   /** A step of that sort which may fail. */
   doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
-    this.#steps.addUnchecked(because, nr, args);
+    this.#steps.addTolerant(because, nr, args);
   }
 
   /** A step that returns a new descriptor; returns its number. */
