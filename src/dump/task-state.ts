@@ -1,9 +1,8 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import type { Program } from '../agent/program.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
-import type { MmEntry } from '../image/gen/mm.ts';
+import type { AioRingEntry, MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
-import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -13,10 +12,10 @@ import {
   type InterruptedCalls,
   MADE_AGAIN,
 } from '../resources/interrupted-call/interrupted-calls.ts';
-import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
+import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
@@ -62,6 +61,7 @@ interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
   readonly xstate: ReturnType<typeof describeXstate>;
+  readonly tls: ReturnType<typeof readTls>;
 }
 
 /** What is asked is the same in every dump of this process, its rehearsal included. */
@@ -122,7 +122,8 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, xstate: describeXstate(thread.xstate), ...asking };
+    const tls = readTls(thread.tid, thread.registers);
+    return { thread, outside, xstate: describeXstate(thread.xstate), tls, ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -151,7 +152,7 @@ function askTask(
 
 function describeCore(
   task: FrozenTask,
-  { thread, outside, xstate }: AskedThread,
+  { thread, outside, xstate, tls }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
@@ -163,7 +164,7 @@ function describeCore(
       clear_tid_addr: clearTidAddr,
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
-      tls: emptyTls(),
+      tls,
       xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
     },
     ...(thread.tid === task.pid ? { tc } : {}),
@@ -196,24 +197,6 @@ function at<T>(list: readonly T[], index: number): T {
   return value;
 }
 
-const GDT_ENTRY_TLS_MIN = 12;
-
-/** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
-function emptyTls() {
-  return [0, 1, 2].map((i) => ({
-    entry_number: GDT_ENTRY_TLS_MIN + i,
-    base_addr: 0,
-    limit: 0,
-    seg_32bit: false,
-    contents_h: false,
-    contents_l: false,
-    read_exec_only: true,
-    limit_in_pages: false,
-    seg_not_present: true,
-    usable: false,
-  }));
-}
-
 /** The core image of a task that is dead. */
 export function describeZombieCore(zombie: FrozenZombie): CoreEntry {
   return {
@@ -242,7 +225,7 @@ export function readAuxv(pid: number): ReturnType<typeof parseAuxv> {
 export function describeMm(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  { exe, auxv }: { exe: number; auxv: ReturnType<typeof readAuxv> },
+  { exe, auxv, aios }: { exe: number; auxv: ReturnType<typeof readAuxv>; aios: AioRingEntry[] },
   state: TaskState,
 ): MmEntry {
   const { stat } = task;
@@ -263,7 +246,7 @@ export function describeMm(
     mm_saved_auxv: auxv.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
-    aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),
+    aios,
     thp_disabled: state.mm.isThpDisabled,
     ...(state.lockFuture === 0 ? {} : { lock_future_ext: state.lockFuture }),
   };

@@ -23,6 +23,7 @@ import {
   type WithPayload,
 } from './image-kinds.ts';
 import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
+import { MANY_MESSAGES, manyEncoder } from './many-encoder.ts';
 import type { MessageType } from './message-type.ts';
 import { readUint32, WireReader } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -223,7 +224,7 @@ export function serializeImage<K extends ImageKindName>(kind: K, content: Conten
   const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
   if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
   else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
-  else for (const element of content as unknown[]) builder.element(element);
+  else builder.elements(content as unknown[]);
   return builder.take();
 }
 
@@ -274,9 +275,22 @@ class ImageBuilder {
     return written;
   }
 
+  /** Messages without payload are encoded by a function of their own when there are many. */
+  elements(elements: readonly unknown[]): void {
+    const { type, layout } = this.spec;
+    const isMany = elements.length >= MANY_MESSAGES && (layout === 'entries' || layout === 'pagemap');
+    const encodeMany = isMany ? manyEncoder(type, { sizeBytes: 4 }) : undefined;
+    for (let i = 0; i < elements.length; i++) {
+      const next = encodeMany?.(elements, i, this.writer) ?? i;
+      this.entry += next - i;
+      i = next;
+      if (i < elements.length) this.element(elements[i]);
+    }
+  }
+
   element(element: unknown): void {
     const { spec } = this;
-    if (spec.layout === 'entries') this.message(spec.type, element);
+    if (spec.layout === 'entries' || spec.layout === 'pagemap') this.message(spec.type, element);
     else if (spec.layout === 'payload') {
       const { message, payload } = element as WithPayload<unknown>;
       this.message(spec.type, message);
@@ -286,7 +300,7 @@ class ImageBuilder {
 
   pagemap({ head, entries }: Pagemap): void {
     this.message(PagemapHead, head);
-    for (const entry of entries) this.message(this.spec.type, entry);
+    this.elements(entries);
   }
 
   ghostFile({ message, payload, chunks }: GhostFile): void {

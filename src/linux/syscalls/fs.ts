@@ -93,15 +93,28 @@ export function readFile(path: string): string {
  */
 const RECORDS_BYTES = 3000;
 
+/** So much is handed on at once. */
+const PART_BYTES = 64 * 1024;
+
 /**
- * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would
- * be made a second time, so less than a page is read at once. Throws SyscallError naming the path.
+ * A file of /proc whose records are costly, in parts that are byte strings: a record that does not fit the kernel's page any
+ * more would be made a second time, so less than a page is read at once. `take` returns how much of a part it has used,
+ * and gets the rest again with the next one. Throws SyscallError naming the path.
  */
-export function readRecords(path: string): string {
+export function readRecords(path: string, take: (text: string, isLast: boolean) => number): void {
   const fd = open(path, O_RDONLY);
   try {
-    const bytes = tryReadAll(fd, RECORDS_BYTES);
-    return typeof bytes === 'number' ? String(check('read', bytes, path)) : byteString(bytes);
+    for (let [used, limit] = [0, PART_BYTES]; ; ) {
+      const got = check('read', syscall(SYS.read, fd, addressOf(buffer) + used, RECORDS_BYTES), path);
+      used += got;
+      if (got > 0 && used < limit) continue;
+      const isFull = used + RECORDS_BYTES > buffer.length;
+      const taken = take(byteString(buffer.subarray(0, used)), got === 0 || isFull);
+      if (got === 0) return;
+      buffer.copyWithin(0, taken, used);
+      used -= taken;
+      limit = used + PART_BYTES;
+    }
   } finally {
     close(fd);
   }
@@ -180,6 +193,32 @@ export function parseStat(words: Uint32Array, at: number): Stat {
     st_mtime: { sec: word64(words, at + 22), nsec: words[at + 24] ?? 0 },
   };
 }
+
+/** Size of struct statx, and places in it, in words. */
+export const STATX_BYTES = 256;
+export const STATX_MASK_AT = 0;
+export const STATX_MNT_ID_AT = 36;
+
+/** The struct statx at word `at` of memory, as stat(2) tells the same. */
+export function parseStatx(words: Uint32Array, at: number): Stat {
+  return {
+    st_dev: deviceNumber(words[at + 34] ?? 0, words[at + 35] ?? 0),
+    st_ino: word64(words, at + 8),
+    st_nlink: words[at + 4] ?? 0,
+    st_mode: (words[at + 7] ?? 0) & 0xffff,
+    st_uid: words[at + 5] ?? 0,
+    st_gid: words[at + 6] ?? 0,
+    st_rdev: deviceNumber(words[at + 32] ?? 0, words[at + 33] ?? 0),
+    st_size: word64(words, at + 10),
+    st_blocks: word64(words, at + 12),
+    st_atime: { sec: word64(words, at + 16), nsec: words[at + 18] ?? 0 },
+    st_mtime: { sec: word64(words, at + 28), nsec: words[at + 30] ?? 0 },
+  };
+}
+
+/** As stat(2) puts it together (new_encode_dev of include/linux/kdev_t.h). */
+const deviceNumber = (majorNumber: number, minorNumber: number) =>
+  ((minorNumber & 0xff) | (majorNumber << 8) | ((minorNumber & ~0xff) << 12)) >>> 0;
 
 const word64 = (words: Uint32Array, at: number) => (words[at] ?? 0) + (words[at + 1] ?? 0) * WORD;
 

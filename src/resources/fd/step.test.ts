@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { ABI_64 } from '../../agent/abi.ts';
 import {
   KIND,
   OP_ARGS,
@@ -44,11 +45,11 @@ describe('a list of steps', () => {
   test('becomes ops of a program, which stops where one fails', () => {
     const { program, view } = programOf((it) => {
       it.call(9);
-      listOf().addTo(it);
+      listOf().addTo(it, ABI_64);
     });
     const flags = [0, 1, 2, 3].map((op) => view.getUint32(op * OP_BYTES + OP_FLAGS, true));
     expect(flags).toEqual([0, OP_MUST, OP_MUST | OP_EXPECT, 0]);
-    expect(program.describe(2)).toEqual({ nr: 2, because: 'second one' });
+    expect(program.describe(2)).toMatchObject({ nr: 2, because: 'second one' });
     expect(program.byteLength).toBeLessThanOrEqual(OP_BYTES + listOf().programBytes);
   });
 

@@ -10,7 +10,7 @@ import { ERRNO } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
-import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP } from '../../network-lock/methods.ts';
+import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
@@ -50,15 +50,14 @@ const connectionsOf = ({ tree, options }: RestoreContext): InetSkEntry[] =>
 const ownLock = (context: RestoreContext): { lock?: NetworkLock | undefined } =>
   context.state('network lock', () => ({}));
 
-const methodOf = ({ tree }: RestoreContext) => tree.inventory.network_lock_method ?? NETWORK_LOCK_IPTABLES;
-/** As CRIU: images from before there were run ids have the pid of the root. */
-const runIdOf = ({ tree }: RestoreContext) => tree.inventory.dump_criu_run_id ?? `${tree.root.pid}`;
+const methodOf = ({ tree }: RestoreContext) => lockMethodOf(tree.inventory);
+const nameOfRun = ({ tree }: RestoreContext) => runIdOf(tree.inventory, tree.root.pid);
 
 /** Sees to it that the network is locked, also after a reboot or on another host. */
 export function lockNetwork(context: RestoreContext): void {
   const connections = connectionsOf(context);
-  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(runIdOf(context))) return;
-  const lock = NetworkLock.tryMake(runIdOf(context));
+  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(nameOfRun(context))) return;
+  const lock = NetworkLock.tryMake(nameOfRun(context));
   // There can be none.
   if (typeof lock === 'number') return;
   ownLock(context).lock = lock;
@@ -80,7 +79,7 @@ export function resumeConnections(context: RestoreContext): void {
   if (connections.length === 0) return;
   if (methodOf(context) === NETWORK_LOCK_IPTABLES) unlockIptables(connections);
   if (ownLock(context).lock !== undefined) releaseNetwork(context);
-  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(runIdOf(context));
+  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(nameOfRun(context));
   const pidfds = new Map<number, number>();
   try {
     const errands: Errand[] = [];

@@ -61,7 +61,7 @@ export class UnixLinks {
   }
 
   /** The socket that another one is connected to; undefined when the image does not have it. */
-  peerOf({ peer }: UnixSkEntry): UnixSkEntry | undefined {
+  peerOf({ peer }: Pick<UnixSkEntry, 'peer'>): UnixSkEntry | undefined {
     return peer === 0 ? undefined : this.#byInode.get(peer);
   }
 
