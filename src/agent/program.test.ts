@@ -49,6 +49,21 @@ describe('a program', () => {
     ).toBe(true);
   });
 
+  test('has large data behind the other', () => {
+    const program = new Program();
+    const blob = program.blob(new Uint8Array(1001).fill(5));
+    const text = program.string('/etc');
+    program.call(1, blob, program.at(blob, 1000), text);
+    const second = program.blob(new Uint8Array(8).fill(6));
+    const block = program.assemble(ADDRESS);
+    expect(block.length).toBe(program.byteLength);
+    const address = (index: number) => Number(view(block).getBigUint64(OP_ARGS + 8 * index, true)) - ADDRESS;
+    expect(address(0)).toBe(program.placeOffset(blob));
+    expect([block[address(0)], block[address(1)], block[address(1) + 1]]).toEqual([5, 5, 0]);
+    expect(block[address(2)]).toBe('/'.charCodeAt(0));
+    expect([...block.subarray(program.placeOffset(second))]).toEqual(new Array(8).fill(6));
+  });
+
   test('shares equal ints', () => {
     const program = new Program();
     const place = program.int(-2);

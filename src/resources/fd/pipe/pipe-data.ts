@@ -113,8 +113,8 @@ export function pipeContent(image: Image, id: number, context: RestoreContext): 
 /** Sets the size and writes the content into a pipe through `fd`. */
 export function planPipeContent(table: FdTablePlan, fd: number, what: string, content: PipeContent | undefined): void {
   if (content === undefined) return;
-  if (content.size !== undefined) table.do(`set the size of ${what}`, SYS.fcntl, fd, F_SETPIPE_SZ, content.size);
+  if (content.size !== undefined) table.do(['set the size of', what], SYS.fcntl, fd, F_SETPIPE_SZ, content.size);
   for (const bytes of content.packets) {
-    table.doExpecting(`fill ${what}`, bytes.length, SYS.write, fd, { bytes }, bytes.length);
+    table.doExpecting(['fill', what], bytes.length, SYS.write, fd, { bytes }, bytes.length);
   }
 }

@@ -59,8 +59,13 @@ export const unixSocket: FileKind = {
 
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
-  needs: (entry, context) =>
-    queuedMessages(entry.id, context).flatMap(({ message }) => message.scm.flatMap(({ rights }) => rights)),
+  needs(entry, context) {
+    const ids: number[] = [];
+    for (const { message } of queuedMessages(entry.id, context)) {
+      for (const { rights } of message.scm) ids.push(...rights);
+    }
+    return ids;
+  },
 
   check: (entry, context) => (entry.usk === undefined ? [] : checkSocket(entry.usk, context)),
 
