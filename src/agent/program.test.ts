@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
-import { Program } from './program.ts';
+import { Program, RANGE } from './program.ts';
 
 const ADDRESS = 0x7000_0000_0000;
 
@@ -68,6 +68,15 @@ describe('a program', () => {
       const args = values.map((_, i) => block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * i, true));
       expect(args).toEqual(values.map((value) => BigInt.asUintN(64, BigInt(value))));
     }
+  });
+
+  test('makes the range in a reason out of the arguments', () => {
+    const program = new Program();
+    program.must(`map ${RANGE}`, 9, 0x7f00_0000_1000, 0x2000, 3);
+    expect(program.describe(0)).toEqual({ nr: 9, because: 'map 7f0000001000-7f0000003000' });
+    const block = program.assemble(ADDRESS);
+    new DataView(block.buffer).setBigInt64(OP_RESULT, -12n, true);
+    expect(program.failures(block).map(({ because }) => because)).toEqual(['map 7f0000001000-7f0000003000']);
   });
 
   test('makes threads begin at labels that are placed later', () => {

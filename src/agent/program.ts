@@ -52,6 +52,9 @@ export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as
 
 const ALIGN = 8;
 
+/** In the reason of an op: its first two arguments, an address and a length, as a range. Made only when it is wanted. */
+export const RANGE = '{range}';
+
 export class Program {
   #ops = new Ops<Reference>();
   readonly #strings = new Map<string, Place>();
@@ -157,7 +160,7 @@ export class Program {
     return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
       if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
+      return [{ index, nr: this.#ops.nr(index), because: this.#reason(index), result }];
     });
   }
 
@@ -291,7 +294,14 @@ export class Program {
   /** What op number `index` is, for an error. */
   describe(index: number): { nr: number; because: string } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
-    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? '') };
+    return { nr: this.#ops.nr(index), because: this.#reason(index) };
+  }
+
+  #reason(index: number): string {
+    const text = textOf(this.#ops.because[index] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.#ops.argument(index, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.#ops.argument(index, 1)).toString(16)}`);
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
