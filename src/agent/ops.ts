@@ -86,6 +86,12 @@ export class Ops<R extends object> {
     return this.words[op * OP_WORDS + OP_FLAGS / 4] ?? 0;
   }
 
+  /** Makes an op another system call, which takes the same arguments. */
+  setCall(op: number, kind: number, nr: number): void {
+    this.words[op * OP_WORDS + OP_FLAGS / 4] = (kind << 8) | (this.flags(op) & 0xff);
+    this.words[op * OP_WORDS + OP_NR / 4] = nr;
+  }
+
   /** Appends another list, with what its unknown arguments are now. */
   append<Other extends object>(other: Ops<Other>, args: readonly (number | bigint | R)[]): void {
     const start = this.length * OP_WORDS;

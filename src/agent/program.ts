@@ -12,6 +12,7 @@
  */
 import { putText } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
+import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
 import { Ops, textOf } from './ops.ts';
 
@@ -43,6 +44,9 @@ export interface Label {
 type Reference = Result | Place | Word | Label;
 
 export type ProgramArg = number | bigint | Reference;
+
+/** The kind of op that makes a system call of an ABI. */
+export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
@@ -88,6 +92,13 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
+  /** The same system call for each of many first arguments; the number of the op for the first of them. */
+  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
+    const start = this.#ops.length;
+    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
+    return start;
+  }
+
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
@@ -96,6 +107,21 @@ export class Program {
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.expect, args, because, value);
+  }
+
+  /** A system call as the task itself would make it; what it returns is looked at afterwards. */
+  callAs(abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.call, args, undefined);
+  }
+
+  /** The same for a call that has to succeed. */
+  mustAs(because: string, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.must, args, because);
+  }
+
+  /** The same for a call that has to return `value`. */
+  expectAs(because: string, value: number, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.expect, args, because, value);
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
@@ -292,9 +318,10 @@ export class Program {
   }
 
   /** What op number `index` is, for an error. */
-  describe(index: number): { nr: number; because: string } {
+  describe(index: number): { nr: number; because: string; abi: Abi } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
-    return { nr: this.#ops.nr(index), because: this.#reason(index) };
+    const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
+    return { nr: this.#ops.nr(index), because: this.#reason(index), abi };
   }
 
   #reason(index: number): string {

@@ -39,7 +39,7 @@ import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
-import { findCompatProblems } from '../resources/registers/compat-mode.ts';
+import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -127,7 +127,6 @@ function takeTree(
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [
     ...sessionProblems(tree, options),
-    ...findCompatProblems(tree.tasks),
     ...findPendingTraps(tree.tasks),
     ...(network?.namespace.problems ?? []),
     ...findStrayThreads(tree.tasks),
@@ -260,6 +259,7 @@ function lookAt(
     const taken = early?.tryTake(task);
     const mappings = taken?.mappings ?? readSmaps(task.pid);
     const described = taken ?? describe(task, mappings, problems);
+    problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
       const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;

@@ -15,6 +15,7 @@ import {
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
+import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
@@ -60,6 +61,7 @@ interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
   readonly xstate: ReturnType<typeof describeXstate>;
+  readonly tls: ReturnType<typeof readTls>;
 }
 
 /** What is asked is the same in every dump of this process, its rehearsal included. */
@@ -120,7 +122,8 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, xstate: describeXstate(thread.xstate), ...asking };
+    const tls = readTls(thread.tid, thread.registers);
+    return { thread, outside, xstate: describeXstate(thread.xstate), tls, ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -149,7 +152,7 @@ function askTask(
 
 function describeCore(
   task: FrozenTask,
-  { thread, outside, xstate }: AskedThread,
+  { thread, outside, xstate, tls }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
@@ -161,7 +164,7 @@ function describeCore(
       clear_tid_addr: clearTidAddr,
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
-      tls: emptyTls(),
+      tls,
       xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
     },
     ...(thread.tid === task.pid ? { tc } : {}),
@@ -192,24 +195,6 @@ function at<T>(list: readonly T[], index: number): T {
   const value = list[index];
   if (value === undefined) throw new RangeError(`element ${index} is there`);
   return value;
-}
-
-const GDT_ENTRY_TLS_MIN = 12;
-
-/** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
-function emptyTls() {
-  return [0, 1, 2].map((i) => ({
-    entry_number: GDT_ENTRY_TLS_MIN + i,
-    base_addr: 0,
-    limit: 0,
-    seg_32bit: false,
-    contents_h: false,
-    contents_l: false,
-    read_exec_only: true,
-    limit_in_pages: false,
-    seg_not_present: true,
-    usable: false,
-  }));
 }
 
 /** The core image of a task that is dead. */

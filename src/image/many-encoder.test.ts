@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { encode } from './codec.ts';
+import { FdTypes, FileEntry } from './gen/fdinfo.ts';
 import { PagemapEntry } from './gen/pagemap.ts';
 import { VmaEntry } from './gen/vma.ts';
 import { parseImage, serializeImage } from './image-file.ts';
@@ -31,7 +32,7 @@ function frame(type: MessageType<unknown>, messages: readonly unknown[]): Uint8A
 }
 
 test('gives the bytes that the codec gives, as far as it goes', () => {
-  for (const type of [...TYPES, VmaEntry]) {
+  for (const type of [...TYPES, FileEntry, VmaEntry]) {
     fc.assert(
       fc.property(fc.array(arbitraryMessage(type), { maxLength: 5 }), (messages) => {
         const { bytes, count } = encodeMany(type, messages);
@@ -54,8 +55,13 @@ const vma: VmaEntry = {
 };
 
 test('takes what is usual', () => {
-  const some = [vma, { ...vma, madv: 0n, fdflags: 2 }, { ...vma, madv: 1n << 40n, sealed_ext: true }];
-  expect(encodeMany(VmaEntry, some)).toEqual({ bytes: frame(VmaEntry, some), count: 3 });
+  const some = [
+    vma,
+    { ...vma, madv: 0n, fdflags: 2 },
+    { ...vma, madv: 1n << 40n, sealed_ext: true },
+    { ...vma, name_ext: 'a\u00ff' },
+  ];
+  expect(encodeMany(VmaEntry, some)).toEqual({ bytes: frame(VmaEntry, some), count: 4 });
   const page = { vaddr: 2 ** 31 - 1, compat_nr_pages: 0, flags: 4, nr_pages: 128 };
   expect(encodeMany(PagemapEntry, [page]).count).toBe(1);
 });
@@ -73,7 +79,10 @@ test('leaves what is unusual or wrong to the codec', () => {
     { ...vma, madv: -1n },
     { ...vma, madv: 1 },
     { ...vma, sealed_ext: 1 },
-    { ...vma, name_ext: 'x' },
+    { ...vma, name_ext: 'a\0b' },
+    { ...vma, name_ext: '\u0100' },
+    { ...vma, name_ext: 'x'.repeat(5000) },
+    { ...vma, name_ext: 5 },
     { ...vma, [UNKNOWN_FIELDS]: Uint8Array.of(8, 1) },
     undefined,
     null,
@@ -86,7 +95,7 @@ test('an image with many entries, some of them unusual, in a list and in a field
   const vmas = Array.from({ length: 500 }, (_, i) => ({
     ...vma,
     start: i * 4096,
-    ...(i % 100 === 7 ? { name_ext: `n${i}` } : {}),
+    ...(i % 100 === 7 ? { madv: 1n << 60n } : {}),
   }));
   const zeros = Object.fromEntries(
     'start_code end_code start_data end_data start_stack start_brk brk arg_start arg_end env_start env_end'
@@ -103,6 +112,28 @@ test('an image with many entries, some of them unusual, in a list and in a field
   }));
   const pagemap = { head: { pages_id: 3 }, entries };
   expect(parseImage('pagemap', serializeImage('pagemap', pagemap), 'pagemap.img')).toEqual(pagemap);
+});
+
+const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+
+test('messages in messages, texts and enums', () => {
+  const file = (bytes: number, more: object = {}) => ({
+    type: FdTypes.REG,
+    id: bytes,
+    reg: { id: bytes, flags: 2, pos: 5n, fown, name: 'n'.repeat(bytes), build_id: [], ...more },
+  });
+  // Lengths of one, two and three bytes.
+  const files = [file(1), file(90), file(130), file(4096), { type: FdTypes.PIPE, id: 9 }];
+  expect(encodeMany(FileEntry, files)).toEqual({ bytes: frame(FileEntry, files), count: 5 });
+  const odd: unknown[] = [
+    file(1, { build_id: [1] }),
+    file(1, { fown: undefined }),
+    file(1, { fown: { ...fown, pid: undefined } }),
+    file(1, { [UNKNOWN_FIELDS]: Uint8Array.of(8, 1) }),
+    { ...file(1), type: 77 },
+    { ...file(1), reg: 3 },
+  ];
+  for (const one of odd) expect([one, encodeMany(FileEntry, [file(1), one, file(1)]).count]).toEqual([one, 1]);
 });
 
 test('an error names the entry', () => {

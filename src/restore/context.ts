@@ -5,7 +5,6 @@ import type { SeccompEntry } from '../image/gen/seccomp.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import type { Range } from '../resources/mm/address-space.ts';
-import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import type { SharedMemory } from '../resources/mm/shared-memory.ts';
 import type { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
@@ -58,8 +57,6 @@ export interface RestoreContext {
   readonly parking: Range;
   /** Where the agent lives in every task. */
   readonly home: { readonly address: number; readonly bytes: number };
-  /** The vdso group while it is parked. */
-  readonly parkedVdso: readonly VdsoPiece[];
   /** What new tasks have before they get their own state. */
   readonly taskNow: TaskNow;
   /** The content of seccomp.img. */

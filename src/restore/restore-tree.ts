@@ -1,4 +1,5 @@
 /** What a restore works on: the images of a tree, checked and put together by task. */
+import type { Abi } from '../agent/abi.ts';
 import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { FsEntry } from '../image/gen/fs.ts';
@@ -20,6 +21,8 @@ export interface RestoreTask {
   readonly pgid: number;
   readonly sid: number;
   readonly core: CoreEntry;
+  /** What kind of code all of its threads execute. */
+  readonly abi: Abi;
   readonly ids: TaskKobjIdsEntry;
   readonly mm: MmEntry;
   readonly pagemap: Pagemap;

@@ -194,6 +194,32 @@ export function parseStat(words: Uint32Array, at: number): Stat {
   };
 }
 
+/** Size of struct statx, and places in it, in words. */
+export const STATX_BYTES = 256;
+export const STATX_MASK_AT = 0;
+export const STATX_MNT_ID_AT = 36;
+
+/** The struct statx at word `at` of memory, as stat(2) tells the same. */
+export function parseStatx(words: Uint32Array, at: number): Stat {
+  return {
+    st_dev: deviceNumber(words[at + 34] ?? 0, words[at + 35] ?? 0),
+    st_ino: word64(words, at + 8),
+    st_nlink: words[at + 4] ?? 0,
+    st_mode: (words[at + 7] ?? 0) & 0xffff,
+    st_uid: words[at + 5] ?? 0,
+    st_gid: words[at + 6] ?? 0,
+    st_rdev: deviceNumber(words[at + 32] ?? 0, words[at + 33] ?? 0),
+    st_size: word64(words, at + 10),
+    st_blocks: word64(words, at + 12),
+    st_atime: { sec: word64(words, at + 16), nsec: words[at + 18] ?? 0 },
+    st_mtime: { sec: word64(words, at + 28), nsec: words[at + 30] ?? 0 },
+  };
+}
+
+/** As stat(2) puts it together (new_encode_dev of include/linux/kdev_t.h). */
+const deviceNumber = (majorNumber: number, minorNumber: number) =>
+  ((minorNumber & 0xff) | (majorNumber << 8) | ((minorNumber & ~0xff) << 12)) >>> 0;
+
 const word64 = (words: Uint32Array, at: number) => (words[at] ?? 0) + (words[at + 1] ?? 0) * WORD;
 
 /** stat(2), following links; or −errno. */

@@ -2,10 +2,13 @@
  * Steps of a restore: system calls of one task, each with its reason. A plan can be printed and tested as data without a
  * kernel; when it is carried out, its steps become ops of an agent program.
  */
+import type { Abi } from '../../agent/abi.ts';
+import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
 import { Ops, type Reason, textOf } from '../../agent/ops.ts';
-import { CHECKS, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
+import { CHECKS, kindFor, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
 
 /** A number that is known when the steps are added, such as that of a descriptor of the controller. */
 export interface LaterNumber {
@@ -82,12 +85,24 @@ export class StepList {
     this.#unchecked.set(op, because);
   }
 
-  /** Adds the steps to a program, in order. */
-  addTo(program: Program): void {
+  /**
+   * Adds the steps to a program, in order. In a tree with 32-bit tasks (`abi`) files are opened as those do it: each open(2)
+   * of a 64-bit task adds O_LARGEFILE (fs/open.c, force_o_largefile).
+   */
+  addTo(program: Program, abi: Abi): void {
     // Strings and bytes first: they may need ops of their own.
     const args: ProgramArg[] = [];
     for (const object of this.#ops.references) args.push(toProgramArg(program, object));
-    program.append(this.#ops, args);
+    program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args);
+  }
+
+  #openedAs(abi: Abi): Ops<StepObject> {
+    const ops = this.#ops.copy();
+    for (let op = 0; op < ops.length; op++) {
+      const isOpen = ops.nr(op) === SYS.openat && (ops.flags(op) & OP_EXPECT) !== 0;
+      if (isOpen) ops.setCall(op, kindFor(abi), abi.calls.openat);
+    }
+    return ops;
   }
 
   /** How much room (bytes) they take in a program, at most. */

@@ -11,18 +11,7 @@ import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import type { ElementOf } from '../../../image/image-kinds.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import {
-  F_GETFD,
-  FD_CLOEXEC,
-  O_PATH,
-  O_RDONLY,
-  O_RDWR,
-  O_WRONLY,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFMT,
-} from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
 import { close, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
@@ -40,11 +29,13 @@ import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { CloexecQuestions } from './cloexec.ts';
 import { FdProbe, listDescriptors } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
 import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { QuickFiles } from './quick-files.ts';
 import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
@@ -54,6 +45,9 @@ export interface MappedFile {
   readonly fileId: number;
   readonly fdflags: number;
 }
+
+/** From so many descriptors of a table on, it pays to find out whose fdinfo need not be read. */
+const MANY = 64;
 
 /** Reads all descriptors of all tables. `filesIds` has the files_id of each task by pid. */
 export function collectFiles(
@@ -80,6 +74,7 @@ export class FilesDump implements KindDump {
   readonly #log: Logger;
   readonly #ids = new FileIds();
   #kind: FileKind | undefined;
+  #quick: { readonly files: QuickFiles | undefined } | undefined;
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
   readonly #images: ((images: ImageDir) => void)[] = [];
@@ -99,8 +94,7 @@ export class FilesDump implements KindDump {
   readonly #found = new FoundDescriptors();
   readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
-  /** Descriptors whose FD_CLOEXEC only the task itself can tell, by pid. */
-  readonly #uncertain = new Map<number, FdinfoEntry[]>();
+  readonly #cloexec = new CloexecQuestions();
 
   constructor(options: DumpFilesOptions, log: Logger) {
     this.options = options;
@@ -172,13 +166,7 @@ export class FilesDump implements KindDump {
    * called with the results, before `write`.
    */
   ask(program: Program, pid: number): (results: Pick<VisitResult, 'result'>) => void {
-    const asked = (this.#uncertain.get(pid) ?? []).map((entry) => ({
-      entry,
-      result: program.call(SYS.fcntl, entry.fd, F_GETFD),
-    }));
-    return (results) => {
-      for (const { entry, result } of asked) entry.flags = results.result(result) & FD_CLOEXEC;
-    };
+    return this.#cloexec.ask(program, pid);
   }
 
   /** Writes files.img, fdinfo images and what the kinds have. */
@@ -306,7 +294,7 @@ export class FilesDump implements KindDump {
     const fds = listDescriptors(task);
     const entries: FdinfoEntry[] = [];
     if (fds.length === 0) return entries;
-    using probe = new FdProbe(task, fds);
+    using probe = new FdProbe(task, fds, fds.length < MANY ? undefined : this.#quickFiles());
     for (let i = 0; i < fds.length; i++) {
       const entry = this.#collectDescriptor(task, fds[i] ?? -1, probe, i, filesId);
       if (entry !== undefined) entries.push(entry);
@@ -339,13 +327,16 @@ export class FilesDump implements KindDump {
     const isNew = id > before;
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
-    const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
-    if (file.isCloexecUncertain) {
-      const { pid } = file.task;
-      this.#uncertain.set(pid, [...(this.#uncertain.get(pid) ?? []), entry]);
-    }
+    const { isCloexec } = file;
+    const entry = { id, flags: isCloexec === true ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
+    if (isCloexec === undefined) this.#cloexec.add(file.task.pid, entry);
     if (isNew) this.#dumpDescription(kind, file, entry, receiver);
     return entry;
+  }
+
+  #quickFiles(): QuickFiles | undefined {
+    this.#quick ??= { files: QuickFiles.tryRead() };
+    return this.#quick.files;
   }
 
   /** Mostly that of the file before. */

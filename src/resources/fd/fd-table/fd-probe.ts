@@ -1,30 +1,24 @@
 /**
- * Looking at the descriptors of a task. Each takes nine system calls; those of a portion of descriptors are one table.
- * A descriptor of ours is closed when its row of the table is used again.
+ * Looking at the descriptors of a task, in portions: two tables of system calls (probe-tables.ts) with a row for each
+ * descriptor. A duplicate is closed when its row is used again.
+ *
+ * Reading /proc/PID/fdinfo takes longer than all else together. Of many descriptors it is read only where it may say more
+ * than the duplicate does (quick-files.ts). Whether the others have FD_CLOEXEC is not known then.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
-import { byteStringAt } from '../../../base/bytes.ts';
 import { CriuError, SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
-import type { FownEntry } from '../../../image/gen/fown.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { F_GETOWN_EX, F_GETSIG, O_CLOEXEC, O_RDONLY } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { S_IFMT, S_IFREG } from '../../../linux/abi/fcntl.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, parseStat, STAT_BYTES, tryListNumbers } from '../../../linux/syscalls/fs.ts';
-import { CallTable } from '../../../tracee/call-table.ts';
-import { InspectedFile, NO_OWNER, readOwner } from './open-file.ts';
+import { close, type Stat, tryListNumbers } from '../../../linux/syscalls/fs.ts';
+import { descriptorLimit } from '../../../linux/syscalls/process.ts';
+import { InspectedFile, type Position, parsePosition } from './open-file.ts';
+import { Details, Duplicates, FDINFO_BYTES, LINK_BYTES } from './probe-tables.ts';
+import type { QuickFiles } from './quick-files.ts';
 
-/** Room for what most descriptors have; what may have been cut off is read once more. */
-const FDINFO_BYTES = 1024;
-const LINK_BYTES = 512;
-const NAME_BYTES = 16;
-/** So many descriptors of ours are open at once. */
+/** So many descriptors of ours are open at once, but no more than a part of what we may have. */
 const ROWS_MAX = 128;
-
-/** Where things are in a row, in words of 32 bits: results of calls and what they have filled. */
-type Column = 'last' | 'fd' | 'name' | 'fdinfo' | 'stat' | 'link' | 'owner' | Call;
-type Call = 'fetched' | 'read' | 'fstat' | 'readlink' | 'signal' | 'getown';
+const LIMIT_SHARE = 4;
 
 /** All descriptors of a task, ascending. Throws CriuError. */
 export function listDescriptors(task: FrozenTask): number[] {
@@ -37,143 +31,106 @@ export function listDescriptors(task: FrozenTask): number[] {
 export class FdProbe {
   readonly #task: FrozenTask;
   readonly #fds: readonly number[];
+  readonly #quick: QuickFiles | undefined;
   readonly #fdinfo: Folder;
-  readonly #links: Folder;
-  readonly #table: CallTable;
-  readonly #words: Int32Array;
-  readonly #unsigned: Uint32Array;
-  readonly #at: Readonly<Record<Column, number>>;
-  /** The portion that is in the table, by places in the list. */
+  readonly #own = new Folder('/proc/self/fd');
+  readonly #rows: number;
+  readonly #duplicates: Duplicates;
+  readonly #details: Details;
+  /** The portion that is in the tables, by places in the list. */
   #start = 0;
   #end = 0;
+  /** What the files of the portion are, as far as they could be fetched. */
+  #stats: (Stat | undefined)[] = [];
 
-  /** `fds`: the descriptors that are to be looked at. */
-  constructor(task: FrozenTask, fds: readonly number[]) {
+  /** `fds`: the descriptors that are to be looked at. `quick`: of which of them fdinfo need not be read. */
+  constructor(task: FrozenTask, fds: readonly number[], quick: QuickFiles | undefined) {
     this.#task = task;
     this.#fds = fds;
+    this.#quick = quick;
     this.#fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
-    this.#links = new Folder(`/proc/${task.pid}/fd`);
-    const program = new Program();
-    const places = {
-      last: program.words(-1),
-      fd: program.words(0),
-      name: program.reserve(NAME_BYTES),
-      fdinfo: program.reserve(FDINFO_BYTES),
-      stat: program.reserve(STAT_BYTES),
-      link: program.reserve(LINK_BYTES),
-      owner: program.reserve(8),
-    };
-    program.call(SYS.close, program.wordAt(places.last));
-    const fetched = program.call(SYS.pidfd_getfd, task.pidfd, program.wordAt(places.fd), 0);
-    program.store64(places.last, fetched);
-    const opened = program.call(SYS.openat, this.#fdinfo.fd, places.name, O_RDONLY | O_CLOEXEC, 0);
-    const read = program.call(SYS.read, opened, places.fdinfo, FDINFO_BYTES);
-    program.call(SYS.close, opened);
-    const fstat = program.call(SYS.fstat, fetched, places.stat);
-    const readlink = program.call(SYS.readlinkat, this.#links.fd, places.name, places.link, LINK_BYTES);
-    const signal = program.call(SYS.fcntl, fetched, F_GETSIG, 0);
-    const getown = program.call(SYS.fcntl, fetched, F_GETOWN_EX, places.owner);
-    const table = new CallTable(program, Math.min(fds.length, ROWS_MAX));
-    this.#table = table;
-    this.#words = new Int32Array(table.block.buffer);
-    this.#unsigned = new Uint32Array(table.block.buffer);
-    const place = (of: Place) => table.at(0, of) / 4;
-    const result = (of: Result) => program.resultOffset(of) / 4;
-    this.#at = {
-      last: place(places.last),
-      fd: place(places.fd),
-      name: place(places.name),
-      fdinfo: place(places.fdinfo),
-      stat: place(places.stat),
-      link: place(places.link),
-      owner: place(places.owner),
-      fetched: result(fetched),
-      read: result(read),
-      fstat: result(fstat),
-      readlink: result(readlink),
-      signal: result(signal),
-      getown: result(getown),
-    };
+    this.#rows = Math.min(fds.length, ROWS_MAX, Math.ceil(descriptorLimit() / LIMIT_SHARE));
+    this.#duplicates = new Duplicates(task, this.#rows);
+    this.#details = new Details(this.#own.fd, this.#fdinfo.fd, this.#rows);
   }
 
-  /** What is behind `fds[index]`, until an index of another portion is asked for; −errno when it cannot be fetched. */
+  /**
+   * What is behind `fds[index]`, until an index of another portion is asked for; −errno when it cannot be fetched. Throws
+   * SyscallError.
+   */
   inspect(index: number): InspectedFile | number {
     if (index < this.#start || index >= this.#end) this.#run(index);
-    const fd = this.#fds[index] ?? -1;
-    const at = this.#at;
-    const row = (index - this.#start) * (this.#table.rowBytes / 4);
-    const localFd = this.#words[row + at.fetched] ?? -1;
+    const row = index - this.#start;
+    const localFd = this.#duplicates.fd(row);
     if (localFd < 0) return localFd;
-    this.#check('fstat', row, fd);
-    const fdinfo = this.#fdinfoText(row, fd);
-    const link = this.#link(row, fd);
-    const stat = parseStat(this.#unsigned, row + at.stat);
-    return new InspectedFile(this.#task, fd, localFd, undefined, fdinfo, stat, link, this.#owner(row, localFd));
+    const fd = this.#fds[index] ?? -1;
+    const stat = this.#stats[row];
+    if (stat === undefined) throw this.#failed('statx', this.#duplicates.statResult(row), fd);
+    const link = this.#link(row, localFd, fd);
+    const owner = this.#duplicates.owner(row);
+    const fdinfo = this.#details.isQuick(row) ? undefined : this.#fdinfoText(row, fd);
+    const position = fdinfo === undefined ? this.#position(row, stat, fd) : parsePosition(fdinfo);
+    return new InspectedFile(this.#task, fd, localFd, undefined, { stat, link, owner, position, fdinfo });
   }
 
-  /** Fills the table with the portion that begins at an index. */
+  /** Fills the tables with the portion that begins at an index. */
   #run(start: number): void {
-    const { block, rows, rowBytes } = this.#table;
-    const at = this.#at;
-    const count = Math.min(this.#fds.length - start, rows);
-    for (let i = 0; i < count; i++) {
-      const row = i * rowBytes;
-      const fd = this.#fds[start + i] ?? -1;
-      this.#words[row / 4 + at.fd] = fd;
-      const text = `${fd}`;
-      const name = row + at.name * 4;
-      for (let digit = 0; digit < text.length; digit++) block[name + digit] = text.charCodeAt(digit);
-      block[name + text.length] = 0;
+    const duplicates = this.#duplicates;
+    const details = this.#details;
+    const count = Math.min(this.#fds.length - start, this.#rows);
+    for (let row = 0; row < count; row++) duplicates.ask(row, this.#fds[start + row] ?? -1);
+    duplicates.run(count);
+    for (let row = 0; row < count; row++) {
+      const localFd = duplicates.fd(row);
+      const stat = localFd < 0 || duplicates.statResult(row) < 0 ? undefined : duplicates.stat(row);
+      this.#stats[row] = stat;
+      const isQuick = stat !== undefined && this.#isQuick(row, stat, localFd);
+      details.ask(row, localFd, isQuick, this.#fds[start + row] ?? -1);
     }
-    this.#table.run(count);
+    details.run(count);
     this.#start = start;
     this.#end = start + count;
   }
 
-  #check(call: Call, row: number, fd: number): number {
-    const result = this.#words[row + this.#at[call]] ?? 0;
-    if (result >= 0) return result;
-    throw new SyscallError(call, -result, errnoName(-result), `fd ${fd} of task ${this.#task.pid}`);
+  #isQuick(row: number, stat: Stat, localFd: number): boolean {
+    if (this.#quick === undefined || this.#duplicates.mntId(row) === undefined) return false;
+    return this.#quick.has(stat, this.#duplicates.flags(row), localFd);
+  }
+
+  #position(row: number, stat: Stat, fd: number): Position {
+    const position = this.#details.position(row);
+    const isSeekable = (stat.st_mode & S_IFMT) === S_IFREG;
+    if (isSeekable && position < 0n) throw this.#failed('lseek', Number(position), fd);
+    return {
+      pos: isSeekable ? position : 0n,
+      flags: this.#duplicates.flags(row),
+      mntId: this.#duplicates.mntId(row) ?? -1,
+      isCloexec: undefined,
+    };
   }
 
   #fdinfoText(row: number, fd: number): string {
-    const bytes = this.#check('read', row, fd);
+    const bytes = this.#details.readResult(row);
+    if (bytes < 0) throw this.#failed('read', bytes, fd);
     // A longer one may have been cut off.
-    if (bytes >= FDINFO_BYTES / 2) {
-      const text = this.#fdinfo.tryReadText(fd);
-      if (typeof text === 'string') return text;
-    }
-    const start = (row + this.#at.fdinfo) * 4;
-    return byteStringAt(this.#table.block, start, start + bytes);
+    const text = bytes >= FDINFO_BYTES / 2 ? this.#fdinfo.tryReadText(fd) : undefined;
+    return typeof text === 'string' ? text : this.#details.fdinfo(row);
   }
 
-  #link(row: number, fd: number): string {
-    const bytes = this.#check('readlink', row, fd);
-    if (bytes === LINK_BYTES) {
-      const link = this.#links.tryReadlink(fd);
-      if (typeof link === 'string') return link;
-    }
-    const start = (row + this.#at.link) * 4;
-    return byteStringAt(this.#table.block, start, start + bytes);
+  #link(row: number, localFd: number, fd: number): string {
+    const bytes = this.#details.linkResult(row);
+    if (bytes < 0) throw this.#failed('readlink', bytes, fd);
+    const link = bytes === LINK_BYTES ? this.#own.tryReadlink(localFd) : undefined;
+    return typeof link === 'string' ? link : this.#details.link(row);
   }
 
-  /** Files opened with O_PATH have none; EBADF says so. */
-  #owner(row: number, localFd: number): FownEntry {
-    const words = this.#words;
-    const at = this.#at;
-    if ((words[row + at.getown] ?? 0) < 0) return NO_OWNER;
-    if (words[row + at.owner + 1] !== 0) return readOwner(localFd);
-    const signum = words[row + at.signal] ?? 0;
-    return signum <= 0 ? NO_OWNER : { ...NO_OWNER, signum };
+  #failed(call: string, result: number, fd: number): SyscallError {
+    return new SyscallError(call, -result, errnoName(-result), `fd ${fd} of task ${this.#task.pid}`);
   }
 
   [Symbol.dispose](): void {
-    const rowWords = this.#table.rowBytes / 4;
-    for (let row = 0; row < this.#words.length - rowWords; row += rowWords) {
-      const last = this.#words[row + this.#at.last] ?? -1;
-      if (last >= 0) close(last);
-    }
+    for (const fd of this.#duplicates.open()) close(fd);
     this.#fdinfo[Symbol.dispose]();
-    this.#links[Symbol.dispose]();
+    this.#own[Symbol.dispose]();
   }
 }

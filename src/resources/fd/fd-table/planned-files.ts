@@ -1,4 +1,5 @@
 /** The finished plan of what is open, as the restore uses it; plan-files.ts makes it. */
+import { ABI_32, ABI_64, type Abi } from '../../../agent/abi.ts';
 import type { Program, ProgramArg } from '../../../agent/program.ts';
 import { assert } from '../../../base/errors.ts';
 import { AT_FDCWD, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
@@ -24,6 +25,7 @@ export class PlannedFiles implements FilesPlan {
   readonly #tables: ReadonlyMap<number, Table>;
   readonly #context: RestoreContext;
   readonly #holders: NameHolders;
+  readonly #abi: Abi;
   readonly #deadProcesses = new DeadProcesses();
 
   constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
@@ -31,6 +33,7 @@ export class PlannedFiles implements FilesPlan {
     this.#context = context;
     this.terminals = planTerminals(context);
     this.#holders = holders;
+    this.#abi = context.tree.tasks.some(({ abi }) => abi === ABI_32) ? ABI_32 : ABI_64;
     this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
   }
 
@@ -43,7 +46,7 @@ export class PlannedFiles implements FilesPlan {
 
   /** Adds the steps of a stage; tasks that share another one's table get none. */
   addOps(stage: FileStage, pid: number, program: Program): void {
-    this.#tables.get(pid)?.steps[stage].addTo(program);
+    this.#tables.get(pid)?.steps[stage].addTo(program, this.#abi);
   }
 
   /** The same as data, for tests and for people. */
