@@ -70,6 +70,16 @@ describe('a program', () => {
     }
   });
 
+  test('repeats an op with other first arguments', () => {
+    const [once, again] = [new Program(), new Program()];
+    const [flags, fd] = [0x32, -1];
+    for (let i = 0; i < 100; i++) once.must('map', 9, 2 ** 46 + i, 2 ** 32 - 1, i, flags, fd, 2 ** 40);
+    const first = again.must('map', 9, 2 ** 46, 2 ** 32 - 1, 0, flags, fd, 2 ** 40);
+    for (let i = 1; i < 100; i++) expect(again.again(first, 2 ** 46 + i, 2 ** 32 - 1, i).op).toBe(i);
+    expect(again.assemble(ADDRESS)).toEqual(once.assemble(ADDRESS));
+    expect(again.describe(99).because).toBe('map');
+  });
+
   test('makes the range in a reason out of the arguments', () => {
     const program = new Program();
     program.must(`map ${RANGE}`, 9, 0x7f00_0000_1000, 0x2000, 3);

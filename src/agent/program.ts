@@ -104,6 +104,14 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
   }
 
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
+  }
+
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.expect, args, because, value);

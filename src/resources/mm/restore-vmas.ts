@@ -7,7 +7,7 @@
  * Order of the ops: unmap, map, and after the content is there: protections, mremap of the vdso, madvise, mlock.
  */
 import type { Abi } from '../../agent/abi.ts';
-import { type Program, type ProgramArg, RANGE } from '../../agent/program.ts';
+import { type Program, type ProgramArg, RANGE, type Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import {
@@ -96,6 +96,7 @@ export function planMappings(
   mapShared: MapShared,
 ): void {
   let open: { key: string; fd: ProgramArg } | undefined;
+  let anonymous: { flags: number; op: Result } | undefined;
   const closeFile = () => {
     if (open !== undefined) program.must('close a mapped file', SYS.close, open.fd);
     open = undefined;
@@ -114,7 +115,9 @@ export function planMappings(
       }
       program.must(MAP, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma), open.fd, vma.pgoff);
     } else {
-      program.must(MAP, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma) | MAP_ANONYMOUS, -1, 0);
+      const flags = mmapFlags(vma) | MAP_ANONYMOUS;
+      if (flags === anonymous?.flags) program.again(anonymous.op, vma.start, bytes, prot);
+      else anonymous = { flags, op: program.must(MAP, SYS.mmap, vma.start, bytes, prot, flags, -1, 0) };
     }
   }
   closeFile();
