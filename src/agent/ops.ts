@@ -98,6 +98,23 @@ export class Ops<R extends object> {
     this.words[at] = (this.words[at] ?? 0) & ~flags;
   }
 
+  /** Adds an op as it was added before, but for the first arguments; it has none that is not known yet. */
+  addAgain(like: number, args: readonly number[]): number {
+    const op = this.length++;
+    let at = op * OP_WORDS;
+    if (at === this.words.length) this.#grow(this.length);
+    const { words } = this;
+    words.copyWithin(at, like * OP_WORDS, (like + 1) * OP_WORDS);
+    at += OP_ARGS / 4;
+    for (let i = 0; i < args.length; i++, at += 2) {
+      const arg = args[i] as number;
+      words[at] = arg;
+      words[at + 1] = arg / WORD;
+    }
+    this.because.push(this.because[like]);
+    return op;
+  }
+
   /** An argument as a number. */
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
-import { Program } from './program.ts';
+import { Program, RANGE } from './program.ts';
 
 const ADDRESS = 0x7000_0000_0000;
 
@@ -83,6 +83,25 @@ describe('a program', () => {
       const args = values.map((_, i) => block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * i, true));
       expect(args).toEqual(values.map((value) => BigInt.asUintN(64, BigInt(value))));
     }
+  });
+
+  test('repeats an op with other first arguments', () => {
+    const [once, again] = [new Program(), new Program()];
+    const [flags, fd] = [0x32, -1];
+    for (let i = 0; i < 100; i++) once.must('map', 9, 2 ** 46 + i, 2 ** 32 - 1, i, flags, fd, 2 ** 40);
+    const first = again.must('map', 9, 2 ** 46, 2 ** 32 - 1, 0, flags, fd, 2 ** 40);
+    for (let i = 1; i < 100; i++) expect(again.again(first, 2 ** 46 + i, 2 ** 32 - 1, i).op).toBe(i);
+    expect(again.assemble(ADDRESS)).toEqual(once.assemble(ADDRESS));
+    expect(again.describe(99).because).toBe('map');
+  });
+
+  test('makes the range in a reason out of the arguments', () => {
+    const program = new Program();
+    program.must(`map ${RANGE}`, 9, 0x7f00_0000_1000, 0x2000, 3);
+    expect(program.describe(0).because).toBe('map 7f0000001000-7f0000003000');
+    const block = program.assemble(ADDRESS);
+    new DataView(block.buffer).setBigInt64(OP_RESULT, -12n, true);
+    expect(program.failures(block).map(({ because }) => because)).toEqual(['map 7f0000001000-7f0000003000']);
   });
 
   test('makes threads begin at labels that are placed later', () => {

@@ -59,6 +59,9 @@ const aligned = (bytes: number) => (bytes + ALIGN - 1) & ~(ALIGN - 1);
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
 
+/** In the reason of an op: its first two arguments, an address and a length, as a range. Made only when it is wanted. */
+export const RANGE = '{range}';
+
 export class Program {
   #ops = new Ops<Reference>();
   readonly #strings = new Map<string, Place>();
@@ -107,6 +110,14 @@ export class Program {
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
+  }
+
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
   }
 
   /** A system call (of up to five arguments) that has to return `value`. */
@@ -191,7 +202,7 @@ export class Program {
     return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
       if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
+      return [{ index, nr: this.#ops.nr(index), because: this.#reason(index), result }];
     });
   }
 
@@ -346,7 +357,14 @@ export class Program {
   describe(index: number): { nr: number; because: string; abi: Abi } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
     const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
-    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? ''), abi };
+    return { nr: this.#ops.nr(index), because: this.#reason(index), abi };
+  }
+
+  #reason(index: number): string {
+    const text = textOf(this.#ops.because[index] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.#ops.argument(index, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.#ops.argument(index, 1)).toString(16)}`);
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
