@@ -25,6 +25,12 @@ export class WireWriter {
     return this.bytes.subarray(0, this.length);
   }
 
+  /** The bytes to write to from `length` on: at least so many. Whoever does moves `length` himself. */
+  room(count: number): Uint8Array {
+    this.reserve(count);
+    return this.bytes;
+  }
+
   /** A 64-bit varint given as unsigned halves. */
   varint(low: number, high: number): void {
     this.reserve(10);
@@ -93,29 +99,8 @@ export class WireWriter {
     this.length = start + total;
   }
 
-  /** Writes again what is at a place; returns where. */
-  copy(start: number, count: number): number {
-    this.reserve(count);
-    const at = this.length;
-    this.bytes.copyWithin(at, start, start + count);
-    this.length = at + count;
-    return at;
-  }
-
-  /** Overwrites a varint by a value below 2^31 that takes as many bytes. */
-  patch(at: number, value: number): void {
-    const { bytes } = this;
-    let rest = value;
-    let end = at;
-    while ((bytes[end] ?? 0) > 0x7f) {
-      bytes[end++] = (rest & 0x7f) | 0x80;
-      rest >>>= 7;
-    }
-    bytes[end] = rest;
-  }
-
-  /** Overwrites a text by one of the same length. */
-  patchText(at: number, text: string): void {
+  /** Puts a byte string at a place, where there is room for it. */
+  putText(at: number, text: string): void {
     this.buffer ??= Buffer.from(this.bytes.buffer);
     this.buffer.write(text, at, 'latin1');
   }

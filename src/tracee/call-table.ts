@@ -21,6 +21,12 @@ import { assert } from '../base/errors.ts';
 import { addressOf } from '../linux/kernel.ts';
 import { execute, wayOut } from './own-calls.ts';
 
+/** More rows would not be in the processor's cache any more. */
+const ROWS_MAX = 64;
+
+/** How many rows a table needs for `count` things, which it does in portions. */
+export const rowsFor = (count: number): number => Math.min(Math.max(count, 1), ROWS_MAX);
+
 export class CallTable {
   readonly rows: number;
   /** From one row to the next: ops, then data. */
@@ -79,6 +85,35 @@ export class CallTable {
       this.#last = rows - 1;
     }
     execute(this.#address);
+  }
+
+  /**
+   * Executes a row for each number (a tid, a descriptor), in portions: the number goes into the word `column`, what `fill`
+   * writes beside it, and `take` reads the results of row `row`. Both get the number's index too.
+   */
+  runFor(
+    numbers: readonly number[],
+    column: Place,
+    take: (row: number, index: number) => void,
+    fill?: (row: number, index: number) => void,
+  ): void {
+    const { rowBytes, view } = this;
+    const columnAt = this.at(0, column);
+    const fillRow = (row: number, index: number) => {
+      view.setUint32(row * rowBytes + columnAt, numbers[index] ?? 0, true);
+      fill?.(row, index);
+    };
+    this.runAll(numbers.length, fillRow, take);
+  }
+
+  /** The same for `count` things of another kind. */
+  runAll(count: number, fill: (row: number, index: number) => void, take: (row: number, index: number) => void): void {
+    for (let done = 0; done < count; done += this.rows) {
+      const rows = Math.min(this.rows, count - done);
+      for (let row = 0; row < rows; row++) fill(row, done + row);
+      this.run(rows);
+      for (let row = 0; row < rows; row++) take(row, done + row);
+    }
   }
 
   /** A row goes on at another one; the one after the last leads out. */

@@ -93,15 +93,28 @@ export function readFile(path: string): string {
  */
 const RECORDS_BYTES = 3000;
 
+/** So much is handed on at once. */
+const PART_BYTES = 64 * 1024;
+
 /**
- * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would
- * be made a second time, so less than a page is read at once. Throws SyscallError naming the path.
+ * A file of /proc whose records are costly, in parts that are byte strings: a record that does not fit the kernel's page any
+ * more would be made a second time, so less than a page is read at once. `take` returns how much of a part it has used,
+ * and gets the rest again with the next one. Throws SyscallError naming the path.
  */
-export function readRecords(path: string): string {
+export function readRecords(path: string, take: (text: string, isLast: boolean) => number): void {
   const fd = open(path, O_RDONLY);
   try {
-    const bytes = tryReadAll(fd, RECORDS_BYTES);
-    return typeof bytes === 'number' ? String(check('read', bytes, path)) : byteString(bytes);
+    for (let [used, limit] = [0, PART_BYTES]; ; ) {
+      const got = check('read', syscall(SYS.read, fd, addressOf(buffer) + used, RECORDS_BYTES), path);
+      used += got;
+      if (got > 0 && used < limit) continue;
+      const isFull = used + RECORDS_BYTES > buffer.length;
+      const taken = take(byteString(buffer.subarray(0, used)), got === 0 || isFull);
+      if (got === 0) return;
+      buffer.copyWithin(0, taken, used);
+      used -= taken;
+      limit = used + PART_BYTES;
+    }
   } finally {
     close(fd);
   }

@@ -85,7 +85,7 @@ export class FilesDump implements KindDump {
   /** Other descriptors of ours, to be closed in the end. */
   readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
-  readonly #kill: (() => void)[] = [];
+  readonly #handOver: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -192,9 +192,9 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
-  /** The tree has been sent its SIGKILL. */
-  killed(): void {
-    for (const action of this.#kill.splice(0)) action();
+  /** The tree does not go on: what it had belongs to the images. */
+  handOver(): void {
+    for (const action of this.#handOver.splice(0)) action();
   }
 
   // What kinds may use.
@@ -281,8 +281,8 @@ export class FilesDump implements KindDump {
     this.#undo.push(undo);
   }
 
-  onKill(action: () => void): void {
-    this.#kill.push(action);
+  onHandOver(action: () => void): void {
+    this.#handOver.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {

@@ -34,6 +34,8 @@ import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
 import { isHeld } from './remap-restore.ts';
 
+/** Numbers are exact up to here, and faster. */
+const EXACT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 const NO_POSITION = 0xffff_ffff_ffff_ffffn;
 const MEM_MAJOR = 1;
@@ -148,9 +150,11 @@ function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   }
   const cloexec = home.cloexec(reg.id);
   const flags = openFlags(reg.flags) | cloexec;
-  const fd = table.open(`open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
-  const hasPosition = (reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION;
-  if (hasPosition) table.do(`set the position in ${reg.name}`, SYS.lseek, fd, reg.pos, SEEK_SET);
+  const fd = table.open(() => `open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
+  if ((reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION) {
+    const position = reg.pos <= EXACT_MAX ? Number(reg.pos) : reg.pos;
+    table.do(() => `set the position in ${reg.name}`, SYS.lseek, fd, position, SEEK_SET);
+  }
   home.made(reg.id, fd, cloexec !== 0);
 }
 

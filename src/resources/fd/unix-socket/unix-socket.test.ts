@@ -24,6 +24,7 @@ function socket(ino: number, fields: Partial<UnixSkEntry> = {}): UnixSkEntry {
     fown: NO_OWNER,
     opts: noOptions(),
     name: NOTHING,
+    pending_ext: [],
     ...fields,
   };
 }
