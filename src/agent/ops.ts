@@ -72,6 +72,20 @@ export class Ops<R extends object> {
     return op;
   }
 
+  /** Adds the same op again for each of many first arguments from 0 on, all others of which are numbers. */
+  repeat(op: number, firsts: readonly number[]): void {
+    const start = this.length * OP_WORDS;
+    const end = start + firsts.length * OP_WORDS;
+    if (end > this.words.length) this.#grow(this.length + firsts.length);
+    const { words } = this;
+    for (let i = 0, at = start; i < firsts.length; i++, at += OP_WORDS) {
+      words.copyWithin(at, op * OP_WORDS, (op + 1) * OP_WORDS);
+      words[at + OP_ARGS / 4] = firsts[i] ?? 0;
+      this.because.push(this.because[op]);
+    }
+    this.length += firsts.length;
+  }
+
   /** An argument as a number. */
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
