@@ -55,6 +55,12 @@ const SIGSTOP = 19;
 export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
 const ALIGN = 8;
+const aligned = (bytes: number) => (bytes + ALIGN - 1) & ~(ALIGN - 1);
+/** Places from here on are in the blobs. */
+const BLOBS_AT = 2 ** 40;
+
+/** In the reason of an op: its first two arguments, an address and a length, as a range. Made only when it is wanted. */
+export const RANGE = '{range}';
 
 export class Program {
   #ops = new Ops<Reference>();
@@ -62,6 +68,9 @@ export class Program {
   readonly #ints = new Map<number, Place>();
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
+  /** What is copied only when the program is laid out, behind the data. */
+  #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  #blobBytes = 0;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
@@ -69,6 +78,8 @@ export class Program {
     copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
+    copy.#blobs = this.#blobs.slice();
+    copy.#blobBytes = this.#blobBytes;
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
@@ -81,7 +92,7 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes;
+    return this.#ops.length * OP_BYTES + this.#dataBytes + this.#blobBytes;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
@@ -89,16 +100,24 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
-  /** The same system call for each of many first arguments; the number of the op for the first of them. */
-  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
-    const start = this.#ops.length;
-    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
-    return start;
+  /** The same system call for each of many first arguments, such as descriptors; their results follow each other. */
+  callEach(nr: number, firsts: readonly number[], ...others: number[]): Result {
+    const result = this.call(nr, firsts[0] ?? 0, ...others);
+    for (const first of firsts.slice(1)) this.again(result, first);
+    return result;
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
+  }
+
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
   }
 
   /** A system call (of up to five arguments) that has to return `value`. */
@@ -183,7 +202,7 @@ export class Program {
     return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
       if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
+      return [{ index, nr: this.#ops.nr(index), because: this.#reason(index), result }];
     });
   }
 
@@ -217,6 +236,14 @@ export class Program {
     return place;
   }
 
+  #scratch: Place | undefined;
+
+  /** Eight bytes for what nobody reads. */
+  get scratch(): Place {
+    this.#scratch ??= this.reserve(8);
+    return this.#scratch;
+  }
+
   /** An int that is only read; equal ones share a place. */
   int(value: number): Place {
     let place = this.#ints.get(value);
@@ -235,6 +262,14 @@ export class Program {
     return place;
   }
 
+  /** The same for much, which must not change until the program is laid out. */
+  blob(bytes: Uint8Array): Place {
+    const offset = this.#blobBytes;
+    this.#blobBytes += aligned(bytes.length);
+    this.#blobs.push({ offset, bytes });
+    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
+  }
+
   /** 64-bit words that the task can read and write. */
   words(...values: (number | bigint)[]): Place {
     // A plain loop: the first use of BigUint64Array.from with a function costs the runtime 0.2 ms.
@@ -246,7 +281,7 @@ export class Program {
   /** Zeroed room for a result. */
   reserve(bytes: number): Place {
     const offset = this.#dataBytes;
-    this.#dataBytes += (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    this.#dataBytes += aligned(bytes);
     if (this.#dataBytes > this.#data.length) {
       const grown = new Uint8Array(Math.max(this.#dataBytes, this.#data.length * 2));
       grown.set(this.#data.subarray(0, offset));
@@ -274,6 +309,8 @@ export class Program {
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
+    const blobStart = dataStart + this.#dataBytes;
+    for (const { offset, bytes } of this.#blobs) block.set(bytes, blobStart + offset);
     const words = new Uint32Array(block.buffer, 0, dataStart / 4);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {
@@ -281,7 +318,7 @@ export class Program {
       const reference = references[i];
       if (reference === undefined) continue;
       const isPlace = reference.kind === 'place';
-      const target = address + (isPlace ? dataStart + reference.offset : this.#offsetOf(reference));
+      const target = address + (isPlace ? this.placeOffset(reference) : this.#offsetOf(reference));
       words[at] = target;
       words[at + 1] = Math.floor(target / WORD);
       relocations?.push(at * 4);
@@ -305,7 +342,9 @@ export class Program {
 
   /** Byte offset of a place in the block. */
   placeOffset(place: Place): number {
-    return this.#ops.length * OP_BYTES + place.offset;
+    const { offset } = place;
+    const inData = offset < BLOBS_AT ? offset : this.#dataBytes + offset - BLOBS_AT;
+    return this.#ops.length * OP_BYTES + inData;
   }
 
   /** Byte offset of a label in the block. */
@@ -318,12 +357,25 @@ export class Program {
   describe(index: number): { nr: number; because: string; abi: Abi } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
     const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
-    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? ''), abi };
+    return { nr: this.#ops.nr(index), because: this.#reason(index), abi };
+  }
+
+  #reason(index: number): string {
+    const text = textOf(this.#ops.because[index] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.#ops.argument(index, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.#ops.argument(index, 1)).toString(16)}`);
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
   append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[]): void {
     this.#ops.append(ops, args);
+  }
+
+  /** Another first argument for an op, which may fail from now on. */
+  change(op: number, first: ProgramArg): void {
+    this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+    this.#ops.set(op, 0, first);
   }
 
   #add(

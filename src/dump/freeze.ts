@@ -102,7 +102,7 @@ export class Freezer {
     if (Bun.nanoseconds() >= this.#deadline) throw notInTime();
   }
 
-  /** Takes note of tasks, dead and alive; true when there are any. */
+  /** Takes note of tasks, dead and alive, and of dead twins; true when there are any. */
   #add(pids: readonly number[]): boolean {
     let isAny = false;
     const paths = pids.map((pid) => `/proc/${pid}/stat`);
@@ -110,12 +110,10 @@ export class Freezer {
       const pid = pids[i] ?? 0;
       if (typeof content === 'number') return;
       const stat = parseStat(byteString(content), paths[i]);
-      if (isDeadTwin(stat)) {
-        this.#deadTwins.add(pid);
-        return;
-      }
       isAny = true;
-      if (isDead(stat)) this.#zombies.add(pid);
+      // Whose child it is shows the next look at the children.
+      if (isDeadTwin(stat)) this.#deadTwins.add(pid);
+      else if (isDead(stat)) this.#zombies.add(pid);
       else this.#seized.set(pid, { pid, tids: new Set(), isComplete: false, stopSignal: undefined, deadTwins: [] });
     });
     return isAny;
