@@ -6,6 +6,8 @@
  * No stack is used, so the child of a clone op goes on with no stack of its own, and the stack pointer of a task that
  * the agent visits is never touched. FPU state is never touched either.
  */
+import { setWord } from '../base/bytes.ts';
+import { USER_REGS } from '../linux/abi/ptrace.ts';
 import { Assembler, REGISTER, type Register } from './assembler.ts';
 
 /** Layout of one op, in bytes. */
@@ -90,11 +92,6 @@ export function agentCode(): Uint8Array {
   return code;
 }
 
-export type ResumeRegister = Register | 'rip';
-
-/** The general registers of a task by name. */
-export type GeneralRegisters = (name: ResumeRegister) => bigint;
-
 /** Room for one `resumeCode`, in bytes. */
 export const RESUME_BYTES = 256;
 
@@ -109,16 +106,31 @@ const SIG_SETMASK = 2;
 const NR_RT_SIGPROCMASK = 14;
 const SIGSET_BYTES = 8;
 
-/** Code that puts the signal mask, all general registers and the flags back and goes on where the task was. */
-export function resumeCode(registers: GeneralRegisters, options: ResumeOptions): Uint8Array {
+/**
+ * Code that puts the signal mask, all general registers and the flags back and goes on where the task was.
+ * @param registers struct user_regs_struct, as words of 32 bits: thousands are made, and a bigint for each is slow
+ */
+export function resumeCode(registers: Uint32Array, options: ResumeOptions): Uint8Array {
   const { maskAddress, scratch } = options;
   const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined);
   const code = template.code.slice();
   const view = new DataView(code.buffer);
-  if (maskAddress !== undefined) view.setBigUint64(template.maskAt, BigInt(maskAddress), true);
-  if (scratch !== undefined) view.setBigUint64(template.scratchAt, BigInt(scratch), true);
-  for (const { name, at } of template.registers) view.setBigUint64(at, registers(name), true);
+  if (maskAddress !== undefined) setWord(view, template.maskAt, maskAddress);
+  if (scratch !== undefined) setWord(view, template.scratchAt, scratch);
+  const places = template.registers;
+  for (let i = 0; i < places.length; i++) {
+    const { index, at } = places[i] as RegisterPlace;
+    view.setUint32(at, registers[index * 2] ?? 0, true);
+    view.setUint32(at + 4, registers[index * 2 + 1] ?? 0, true);
+  }
   return code;
+}
+
+interface RegisterPlace {
+  /** In struct user_regs_struct. */
+  readonly index: number;
+  /** In the code. */
+  readonly at: number;
 }
 
 /** The code with zeros in place of the values, which differ from thread to thread; and where they belong. */
@@ -126,7 +138,7 @@ interface ResumeTemplate {
   readonly code: Uint8Array;
   readonly maskAt: number;
   readonly scratchAt: number;
-  readonly registers: readonly { readonly name: ResumeRegister; readonly at: number }[];
+  readonly registers: readonly RegisterPlace[];
 }
 
 /** By what they put back: bit 0 the mask, bit 1 the flags. */
@@ -141,7 +153,7 @@ function resumeTemplate(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
 
 function assembleResume(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
   const a = new Assembler();
-  const registers: { name: ResumeRegister; at: number }[] = [];
+  const registers: RegisterPlace[] = [];
   let [maskAt, scratchAt] = [0, 0];
   /** Sets a register to a value that is filled in later; returns the place of the value. */
   const later = (name: Register) => a.immediate(name, 0n).length - 8;
@@ -155,10 +167,10 @@ function assembleResume(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
     a.bytes(0x9d); // popfq
   }
   for (const name of Object.keys(REGISTER) as Register[]) {
-    if (name !== 'rsp') registers.push({ name, at: later(name) });
+    if (name !== 'rsp') registers.push({ index: USER_REGS[name], at: later(name) });
   }
-  registers.push({ name: 'rsp', at: later('rsp') }); // mov leaves the flags alone
+  registers.push({ index: USER_REGS.rsp, at: later('rsp') }); // mov leaves the flags alone
   a.bytes(0xff, 0x25, 0, 0, 0, 0).quad(0n); // jmp [rip + 0]
-  registers.push({ name: 'rip', at: a.length - 8 });
+  registers.push({ index: USER_REGS.rip, at: a.length - 8 });
   return { code: a.assemble(), maskAt, scratchAt, registers };
 }

@@ -10,7 +10,7 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
-import { bytesOf } from '../base/bytes.ts';
+import { bytesOf, setWord, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
@@ -82,7 +82,12 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes;
+    return this.opBytes + this.#dataBytes;
+  }
+
+  /** The ops alone. */
+  get opBytes(): number {
+    return this.#ops.length * OP_BYTES;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
@@ -248,7 +253,7 @@ export class Program {
       for (let i = 0; i < op.args.length; i++, argAt += 8) {
         const arg = op.args[i] ?? 0;
         if (arg === 0) continue;
-        if (typeof arg === 'number' && arg > 0 && arg < WORD) {
+        if (typeof arg === 'number' && arg > 0 && arg < TWO_32) {
           view.setUint32(argAt, arg, true);
           continue;
         }
@@ -312,16 +317,4 @@ export class Program {
         return address + this.labelOffset(arg);
     }
   }
-}
-
-const WORD = 2 ** 32;
-
-/** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
-export function setWord(view: DataView, at: number, value: number | bigint): void {
-  if (typeof value === 'bigint') {
-    view.setBigUint64(at, BigInt.asUintN(64, value), true);
-    return;
-  }
-  view.setUint32(at, value, true);
-  view.setUint32(at + 4, Math.floor(value / WORD), true);
 }

@@ -110,12 +110,9 @@ export class Freezer {
       const pid = pids[i] ?? 0;
       if (typeof content === 'number') return;
       const stat = parseStat(byteString(content), paths[i]);
-      if (isDeadTwin(stat)) {
-        this.#deadTwins.add(pid);
-        return;
-      }
       isAny = true;
-      if (isDead(stat)) this.#zombies.add(pid);
+      if (isDeadTwin(stat)) this.#deadTwins.add(pid);
+      else if (isDead(stat)) this.#zombies.add(pid);
       else this.#seized.set(pid, { pid, tids: new Set(), isComplete: false, stopSignal: undefined, deadTwins: [] });
     });
     return isAny;

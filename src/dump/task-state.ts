@@ -1,6 +1,8 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import type { Program } from '../agent/program.ts';
+import { keepEncoded } from '../image/codec.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
+import type { ThreadInfoX86, UserX86FpregsEntry } from '../image/gen/core-x86.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
@@ -25,6 +27,7 @@ import {
   type DescribedThread,
   describeTask,
   describeThread,
+  describeThreads,
   readTask,
   readThread,
   type ThreadFacts,
@@ -43,8 +46,9 @@ export interface TaskState {
   readonly brk: number;
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
-  /** core images by tid. */
-  readonly cores: ReadonlyMap<number, CoreEntry>;
+  readonly tc: TaskCoreEntry;
+  /** Describes the core images, by tid. The tree may run on before. */
+  readonly describeCores: () => ReadonlyMap<number, CoreEntry>;
 }
 
 const MARCH_X86_64 = 1;
@@ -61,7 +65,6 @@ interface Inspection {
 interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
-  readonly xstate: ReturnType<typeof describeXstate>;
 }
 
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
@@ -121,7 +124,7 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, xstate: describeXstate(thread.xstate), ...asking };
+    return { thread, outside, ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -132,30 +135,52 @@ function askTask(
       const result = at(results, 0);
       tellFiles?.(result);
       tellTwins?.(result);
-      const described = asked.map(({ token, thread, outside }, i) =>
-        describeThread(token, at(results, i), thread, outside),
-      );
-      const { tc, mm } = describeTask(taskToken, result, task, facts, at(described, 0));
-      for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
-      const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-      const cores = new Map<number, CoreEntry>();
-      asked.forEach((one, i) => {
-        const call = describeCalls.get(one.thread)?.() ?? MADE_AGAIN;
-        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), call, tc));
-      });
-      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), cores };
+      const interrupted = new Map<FrozenThread, DescribedCall>();
+      for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
+      const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
+      const { tc, mm } = describeTask(taskToken, result, task, facts, first);
+      const describeCores = () => {
+        const others = asked.map((one, i) => ({ ...one, facts: one.outside, result: at(results, i) })).slice(1);
+        const described = [first, ...describeThreads(others)];
+        return describeAll(task, asked, described, filters, interrupted, tc);
+      };
+      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
     },
   };
 }
 
+function describeAll(
+  task: FrozenTask,
+  asked: readonly AskedThread[],
+  described: readonly DescribedThread[],
+  filters: SeccompFilters,
+  interrupted: ReadonlyMap<FrozenThread, DescribedCall>,
+  tc: TaskCoreEntry,
+): ReadonlyMap<number, CoreEntry> {
+  const leader = at(described, 0);
+  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
+  const cores = new Map<number, CoreEntry>();
+  const xstates = new XstateDescriber();
+  for (let i = 0; i < asked.length; i++) {
+    const one = at(asked, i);
+    const { tid } = one.thread;
+    if (i > 0) addPersonality(at(described, i), leader);
+    const call = interrupted.get(one.thread) ?? MADE_AGAIN;
+    cores.set(tid, describeCore(task, one, at(described, i), at(seccomp, i), call, xstates, tc));
+  }
+  return cores;
+}
+
 function describeCore(
   task: FrozenTask,
-  { thread, outside, xstate }: AskedThread,
+  { thread, outside }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
+  xstates: XstateDescriber,
   tc: TaskCoreEntry,
 ): CoreEntry {
+  const xstate = xstates.describe(thread.xstate);
   return {
     mtype: MARCH_X86_64,
     thread_info: {
@@ -163,7 +188,7 @@ function describeCore(
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
       tls: emptyTls(),
-      xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
+      xstate_ext: xstate.extended,
     },
     ...(thread.tid === task.pid ? { tc } : {}),
     thread_core: {
@@ -197,20 +222,42 @@ function at<T>(list: readonly T[], index: number): T {
 
 const GDT_ENTRY_TLS_MIN = 12;
 
+/** FPU states, of which many are the same: see `FrozenThread`. */
+class XstateDescriber {
+  #area: Uint8Array | undefined;
+  #last: { entry: UserX86FpregsEntry; extended: ThreadInfoX86['xstate_ext'] } | undefined;
+
+  describe(area: Uint8Array) {
+    if (this.#last !== undefined && area === this.#area) return this.#last;
+    const { entry, extended } = describeXstate(area);
+    this.#area = area;
+    this.#last = {
+      entry: keepEncoded(entry),
+      extended: [...extended].map(([bit, content]) => ({ bit, content })),
+    };
+    return this.#last;
+  }
+}
+
+let segments: ThreadInfoX86['tls'] | undefined;
+
 /** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
-function emptyTls() {
-  return [0, 1, 2].map((i) => ({
-    entry_number: GDT_ENTRY_TLS_MIN + i,
-    base_addr: 0,
-    limit: 0,
-    seg_32bit: false,
-    contents_h: false,
-    contents_l: false,
-    read_exec_only: true,
-    limit_in_pages: false,
-    seg_not_present: true,
-    usable: false,
-  }));
+function emptyTls(): ThreadInfoX86['tls'] {
+  segments ??= [0, 1, 2].map((i) =>
+    keepEncoded({
+      entry_number: GDT_ENTRY_TLS_MIN + i,
+      base_addr: 0,
+      limit: 0,
+      seg_32bit: false,
+      contents_h: false,
+      contents_l: false,
+      read_exec_only: true,
+      limit_in_pages: false,
+      seg_not_present: true,
+      usable: false,
+    }),
+  );
+  return segments;
 }
 
 /** The core image of a task that is dead. */

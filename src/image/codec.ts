@@ -39,6 +39,17 @@ export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, 
   encodeMessage(compile(type), value as Message, writer, path);
 }
 
+/** Messages that are part of many others, and their encoding when it is known. */
+const kept = new WeakMap<object, Uint8Array | undefined>();
+let hasKept = false;
+
+/** From now on a message is encoded once, wherever it is written to. It may not change any more. */
+export function keepEncoded<T extends object>(message: T): T {
+  kept.set(message, undefined);
+  hasKept = true;
+  return message;
+}
+
 /** A field ready for use; exactly one of `scalar` and `message` is set. */
 interface Field {
   readonly number: number;
@@ -258,9 +269,15 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
   if (scalar === undefined) {
     if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
     writer.uint32(field.tag);
+    const known = hasKept ? kept.get(value) : undefined;
+    if (known !== undefined) {
+      writer.block(known);
+      return;
+    }
     path.enter(field.name, index);
     const start = writer.beginNested();
     encodeMessage(compiledMessage(field), value as Message, writer, path);
+    if (hasKept && kept.has(value)) kept.set(value, writer.written.slice(start));
     writer.endNested(start);
     path.leave();
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {

@@ -14,6 +14,7 @@ import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
+import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
 const IMAGE_BYTES_MAX = 1024 ** 3;
@@ -154,7 +155,7 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    const bytes = serializeImage(kind, content, name);
+    const bytes = serializeImage(kind, content, name, scratch);
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
@@ -226,6 +227,9 @@ export class ImageDir {
     });
   }
 }
+
+/** What `write` builds images in, one after the other. */
+const scratch = new WireWriter(4096);
 
 /** What is lost when the image of this kind is not there; only kinds that a restore cannot do without. */
 const MEANINGS: { readonly [K in ImageKindName]?: string } = {

@@ -179,16 +179,26 @@ export function detectImageKind(bytes: Uint8Array): Exclude<ImageKindName, RawKi
 
 type RawKindName = { [K in ImageKindName]: (typeof IMAGE_KINDS)[K] extends RawKind ? K : never }[ImageKindName];
 
-/** The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. */
-export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {
+/**
+ * The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. They are a view of `writer`,
+ * which is overwritten, when there is one.
+ */
+export function serializeImage<K extends ImageKindName>(
+  kind: K,
+  content: ContentOf<K>,
+  fileName?: string,
+  writer?: WireWriter,
+): Uint8Array {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return content as Uint8Array;
-  const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
+  const builder = new ImageBuilder(spec, fileName ?? spec.fileName, writer);
   if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
   else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
   else for (const element of content as unknown[]) builder.element(element);
-  return builder.take();
+  return builder.written;
 }
+
+const INITIAL_BYTES = 1024;
 
 /** Builds an image that is a list, element by element; `take` hands over what is ready. */
 export class ImageWriter<K extends ListKindName> {
@@ -217,11 +227,13 @@ export class ImageWriter<K extends ListKindName> {
 class ImageBuilder {
   private readonly spec: FramedKind;
   private readonly fileName: string;
-  private writer = new WireWriter(1024);
+  private writer: WireWriter;
   private entry = 0;
 
-  constructor(spec: FramedKind, fileName: string) {
+  constructor(spec: FramedKind, fileName: string, writer = new WireWriter(INITIAL_BYTES)) {
     this.spec = spec;
+    this.writer = writer;
+    writer.length = 0;
     this.fileName = fileName;
     if (spec.magicName !== 'INVENTORY') this.writer.rawUint32(spec.isService ? IMG_SERVICE_MAGIC : IMG_COMMON_MAGIC);
     this.writer.rawUint32(spec.magic);
@@ -231,9 +243,13 @@ class ImageBuilder {
     return this.writer.length;
   }
 
+  get written(): Uint8Array {
+    return this.writer.written;
+  }
+
   take(): Uint8Array {
-    const { written } = this.writer;
-    this.writer = new WireWriter(1024);
+    const { written } = this;
+    this.writer = new WireWriter(INITIAL_BYTES);
     return written;
   }
 

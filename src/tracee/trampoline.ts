@@ -6,7 +6,7 @@
  * A call has three steps, `enter`, `cross` and `leave`; after the first two the task runs until its next stop. Whoever
  * has many tasks does each step in all of them before the next, and they run at the same time.
  */
-import { type GeneralRegisters, resumeCode } from '../agent/agent-code.ts';
+import { resumeCode } from '../agent/agent-code.ts';
 import { CriuError } from '../base/errors.ts';
 import { PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
 import { SIGSTOP, SIGTRAP } from '../linux/abi/signal.ts';
@@ -23,10 +23,9 @@ const SYSCALL_INSTRUCTION = [0x0f, 0x05] as const;
 const ARGUMENTS: readonly RegisterName[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
 const TAIL_BYTES = 288;
 
-/** The registers with which a thread goes on by itself. */
-export function wayBack(thread: GuestThread): GeneralRegisters {
-  const registers = restarted(thread.registers);
-  return (name) => register(registers, name);
+/** The registers with which a thread goes on by itself, as words of 32 bits. */
+export function wayBack(thread: GuestThread): Uint32Array {
+  return new Uint32Array(restarted(thread.registers).buffer);
 }
 
 export class Trampoline {
