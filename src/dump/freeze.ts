@@ -15,7 +15,7 @@ import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
 import { readThreads, type Stopped } from '../resources/task/thread-probe.ts';
-import { readFiles } from '../tracee/file-column.ts';
+import { readSmallFiles } from '../tracee/file-column.ts';
 import { detachAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
 import { passOn } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
@@ -106,7 +106,7 @@ export class Freezer {
   #add(pids: readonly number[]): boolean {
     let isAny = false;
     const paths = pids.map((pid) => `/proc/${pid}/stat`);
-    readFiles(paths, STAT_BYTES, (content, i) => {
+    readSmallFiles(paths, STAT_BYTES, (content, i) => {
       const pid = pids[i] ?? 0;
       if (typeof content === 'number') return;
       const stat = parseStat(byteString(content), paths[i]);
@@ -174,7 +174,7 @@ export class Freezer {
     const found: number[] = [];
     const own = getpid();
     const paths = threads.map(({ task, tid }) => `/proc/${task.pid}/task/${tid}/children`);
-    readFiles(paths, CHILDREN_BYTES, (content, i) => {
+    readSmallFiles(paths, CHILDREN_BYTES, (content, i) => {
       if (typeof content === 'number' || content.length === 0) return;
       for (const child of parseChildren(byteString(content))) {
         if (child === own) throw ownTree(root);

@@ -11,6 +11,7 @@ import { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, S_IFMT, S_I
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
+import type { KnownParts } from './codec.ts';
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
@@ -110,16 +111,13 @@ export class ImageDir {
 
   tryReadOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> | undefined {
     const content = this.tryRead(kind, id) as ElementOf<K>[] | undefined;
-    if (content === undefined) return undefined;
-    const [element] = content;
-    if (element === undefined || content.length > 1) {
-      throw new ImageError(
-        { file: imageFileName(kind, id) },
-        '',
-        `one entry is expected, but ${content.length} are there`,
-      );
-    }
-    return element;
+    return content === undefined ? undefined : onlyElement(content, imageFileName(kind, id));
+  }
+
+  /** The same from bytes that somebody else has read. They and `known` may not change afterwards: see `KnownParts`. */
+  parseOne<K extends ListKindName>(kind: K, id: ImageId, bytes: Uint8Array, known: KnownParts): ElementOf<K> {
+    const name = imageFileName(kind, id);
+    return onlyElement(parseImage(kind, bytes, name, known) as ElementOf<K>[], name);
   }
 
   /** The bytes of a file; undefined when it is not there. */
@@ -226,6 +224,12 @@ export class ImageDir {
       why: MEANINGS[kind] ?? 'the dump did not finish or files are missing from the directory',
     });
   }
+}
+
+function onlyElement<T>(content: readonly T[], file: string): T {
+  const [element] = content;
+  if (element !== undefined && content.length === 1) return element;
+  throw new ImageError({ file }, '', `one entry is expected, but ${content.length} are there`);
 }
 
 /** What `write` builds images in, one after the other. */

@@ -2,7 +2,7 @@
  * Image files as bytes: magic words, entry framing (a 32-bit size before each message) and raw payloads. Pure; files are
  * opened by image-dir.ts. Everything read is bounded by the bytes that are there.
  */
-import { decodeFrom, encodeTo } from './codec.ts';
+import { decodeFrom, encodeTo, type KnownParts } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
 import { IpcMsg } from './gen/ipc-msg.ts';
 import { PagemapHead } from './gen/pagemap.ts';
@@ -33,12 +33,18 @@ export const IPC_MSG_ALIGNMENT = 8;
 
 /**
  * Parses a whole image. `fileName` is for error texts only. Accepts version 1 images (without the common magic) too.
- * Payloads and `bytes` fields are views into `bytes`. Throws an ImageError.
+ * Payloads and `bytes` fields are views into `bytes`. With `known`, parts that an image before had are the same objects.
+ * Throws an ImageError.
  */
-export function parseImage<K extends ImageKindName>(kind: K, bytes: Uint8Array, fileName: string): ContentOf<K> {
+export function parseImage<K extends ImageKindName>(
+  kind: K,
+  bytes: Uint8Array,
+  fileName: string,
+  known?: KnownParts,
+): ContentOf<K> {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return bytes as ContentOf<K>;
-  const cursor = new EntryCursor(bytes, fileName);
+  const cursor = new EntryCursor(bytes, fileName, known);
   cursor.magic(spec);
   return parseContent(spec, cursor) as ContentOf<K>;
 }
@@ -90,10 +96,10 @@ class EntryCursor {
   private readonly place: { file: string; entry: number | undefined };
   private position = 0;
 
-  constructor(bytes: Uint8Array, file: string) {
+  constructor(bytes: Uint8Array, file: string, known: KnownParts | undefined) {
     this.bytes = bytes;
     this.place = { file, entry: undefined };
-    this.reader = new WireReader(bytes, this.place);
+    this.reader = new WireReader(bytes, this.place, known);
   }
 
   magic(spec: FramedKind): void {

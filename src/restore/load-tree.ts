@@ -1,5 +1,6 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import { KnownParts } from '../image/codec.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import { UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
@@ -16,6 +17,7 @@ import {
 } from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
+import { readSmallFiles } from '../tracee/file-column.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
@@ -34,7 +36,9 @@ export function loadTree(images: ImageDir): RestoreTree {
   const isOurs = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
-  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
+  const entries = inTreeOrder(images.read('pstree'));
+  const threads = readThreadCores(images, entries);
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, threads));
   if (!isOurs) for (const { core } of members) correctPersonality(core);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
@@ -78,7 +82,33 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   throw new CriuErrors(broken, [{ object: 'pstree.img', action: 'has tasks that are their own ancestors' }]);
 }
 
-function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {
+/** Longer images, which threads with AMX have, are read a second time. */
+const CORE_BYTES = 4096;
+
+/** The cores of all threads but leaders, as far as they can be read: whoever misses one learns why when he reads it. */
+function readThreadCores(images: ImageDir, entries: readonly PstreeEntry[]): Map<number, CoreEntry> {
+  const cores = new Map<number, CoreEntry>();
+  const tids: number[] = [];
+  for (const { pid, threads } of entries) for (const tid of threads) if (tid !== pid) tids.push(tid);
+  if (tids.length === 0) return cores;
+  const paths = tids.map((tid) => images.imagePath('core', tid));
+  const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
+  const known = new KnownParts();
+  const take = (content: Uint8Array | number, i: number) => {
+    const tid = tids[i] ?? 0;
+    if (typeof content !== 'number') cores.set(tid, images.parseOne('core', tid, content.slice(), known));
+  };
+  readSmallFiles(paths, CORE_BYTES, take, { pathBytes, mustBeRegular: true });
+  return cores;
+}
+
+function loadMember(
+  images: ImageDir,
+  entry: PstreeEntry,
+  readTable: ReadTable,
+  pages: PagesIndex,
+  threadCores: ReadonlyMap<number, CoreEntry>,
+): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const readCore = images.readOne('core', pid);
   const isOld = isOldTask(readCore);
@@ -91,7 +121,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, 
   }
   const ids = core.ids ?? images.readOne('ids', pid);
   const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
-    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld), core);
+    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, threadCores), core);
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
@@ -114,8 +144,14 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, 
   } satisfies RestoreTask;
 }
 
-function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean): CoreEntry {
-  const core = images.readOne('core', tid);
+function readThreadCore(
+  images: ImageDir,
+  pid: number,
+  tid: number,
+  isOld: boolean,
+  threadCores: ReadonlyMap<number, CoreEntry>,
+): CoreEntry {
+  const core = threadCores.get(tid) ?? images.readOne('core', tid);
   return isOld ? completeThreadCore(images, pid, tid, core) : core;
 }
 

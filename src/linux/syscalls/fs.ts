@@ -176,6 +176,9 @@ export function parseStat(bytes: DataView, start: number): Stat {
   }; // biome-ignore format: a table
 }
 
+/** st_mode of the struct stat at byte `start`. */
+export const parseMode = (bytes: DataView, start: number): number => bytes.getUint32(start + 24, true);
+
 /** stat(2), following links; or −errno. */
 export function tryStat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, 0);
