@@ -165,10 +165,16 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#ops.flatMap(({ isMust, nr, because }, index) => {
-      const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
-      return isMust && result < 0 && result >= -4095 ? [{ index, nr, because, result }] : [];
-    });
+    const failed: { index: number; nr: number; because: string; result: number }[] = [];
+    for (let index = 0; index < this.#ops.length; index++) {
+      const at = index * OP_BYTES + OP_RESULT;
+      const result = view.getInt32(at, true);
+      // Addresses have another upper half than −errno.
+      if (result >= 0 || result < -4095 || view.getInt32(at + 4, true) !== -1) continue;
+      const op = this.#ops[index];
+      if (op?.isMust === true) failed.push({ index, nr: op.nr, because: op.because, result });
+    }
+    return failed;
   }
 
   jump(target: Label | number): Result {

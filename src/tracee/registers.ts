@@ -1,16 +1,9 @@
 /** The general registers of a stopped thread: struct user_regs_struct of x86-64 (arch/x86/include/asm/user_64.h). */
 import { ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../linux/abi/errno.ts';
-import {
-  NT_X86_XSTATE,
-  PTRACE_GETREGS,
-  PTRACE_SETREGS,
-  PTRACE_SETREGSET,
-  USER_REGS,
-  USER_REGS_BYTES,
-} from '../linux/abi/ptrace.ts';
+import { PTRACE_GETREGS, PTRACE_SETREGS, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
-import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
+import { ptrace } from '../linux/syscalls/process.ts';
 
 export type RegisterName = keyof typeof USER_REGS;
 
@@ -39,10 +32,6 @@ export function readRegisters(tid: number): Registers {
 
 export function writeRegisters(tid: number, registers: Registers): void {
   check('ptrace', ptrace(PTRACE_SETREGS, tid, 0, registers), `SETREGS, ${tid}`);
-}
-
-export function writeXstate(tid: number, bytes: Uint8Array): void {
-  check('ptrace', ptraceRegset(PTRACE_SETREGSET, tid, NT_X86_XSTATE, bytes), `SETREGSET xstate, ${tid}`);
 }
 
 /** Bytes of the `syscall` instruction. */
