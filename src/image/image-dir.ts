@@ -34,6 +34,7 @@ export class ImageDir {
   /** Absolute, a byte string, without a slash at the end. */
   readonly path: string;
   private readonly created = new Set<string>();
+  private readonly held = new Map<string, Uint8Array>();
   private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
   private constructor(path: string) {
@@ -96,32 +97,45 @@ export class ImageDir {
   }
 
   /** Reads an image; undefined when there is no such file. */
-  tryRead<K extends ImageKindName>(kind: K, id?: ImageId): ContentOf<K> | undefined {
+  tryRead<K extends ImageKindName>(kind: K, id?: ImageId, known?: KnownParts): ContentOf<K> | undefined {
     const name = imageFileName(kind, id);
     const bytes = this.tryReadBytes(name);
-    return bytes === undefined ? undefined : parseImage(kind, bytes, name);
+    return bytes === undefined ? undefined : parseImage(kind, bytes, name, known);
   }
 
-  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. */
-  readOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> {
-    const element = this.tryReadOne(kind, id);
+  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. `known`: see `KnownParts`. */
+  readOne<K extends ListKindName>(kind: K, id?: ImageId, known?: KnownParts): ElementOf<K> {
+    const element = this.tryReadOne(kind, id, known);
     if (element === undefined) throw this.missing(kind, id);
     return element;
   }
 
-  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> | undefined {
-    const content = this.tryRead(kind, id) as ElementOf<K>[] | undefined;
-    return content === undefined ? undefined : onlyElement(content, imageFileName(kind, id));
+  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId, known?: KnownParts): ElementOf<K> | undefined {
+    const content = this.tryRead(kind, id, known) as ElementOf<K>[] | undefined;
+    if (content === undefined) return undefined;
+    const [element] = content;
+    if (element === undefined || content.length > 1) {
+      throw new ImageError(
+        { file: imageFileName(kind, id) },
+        '',
+        `one entry is expected, but ${content.length} are there`,
+      );
+    }
+    return element;
   }
 
-  /** The same from bytes that somebody else has read. They and `known` may not change afterwards: see `KnownParts`. */
-  parseOne<K extends ListKindName>(kind: K, id: ImageId, bytes: Uint8Array, known: KnownParts): ElementOf<K> {
-    const name = imageFileName(kind, id);
-    return onlyElement(parseImage(kind, bytes, name, known) as ElementOf<K>[], name);
+  /** Bytes of a file that somebody else has read already: whoever reads it next gets them. */
+  hold(name: string, bytes: Uint8Array): void {
+    this.held.set(name, bytes);
   }
 
   /** The bytes of a file; undefined when it is not there. */
   tryReadBytes(name: string): Uint8Array | undefined {
+    const held = this.held.get(name);
+    if (held !== undefined) {
+      this.held.delete(name);
+      return held;
+    }
     return this.tryWith(name, readAll);
   }
 
@@ -224,12 +238,6 @@ export class ImageDir {
       why: MEANINGS[kind] ?? 'the dump did not finish or files are missing from the directory',
     });
   }
-}
-
-function onlyElement<T>(content: readonly T[], file: string): T {
-  const [element] = content;
-  if (element !== undefined && content.length === 1) return element;
-  throw new ImageError({ file }, '', `one entry is expected, but ${content.length} are there`);
 }
 
 /** What `write` builds images in, one after the other. */

@@ -6,7 +6,7 @@ import { UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
-import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { IMAGES_V1, IMAGES_V1_1, imageFileName } from '../image/image-kinds.ts';
 import {
   completeLeaderCore,
   completeMm,
@@ -37,9 +37,10 @@ export function loadTree(images: ImageDir): RestoreTree {
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
-  const threads = readThreadCores(images, entries);
-  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, threads));
-  if (!isOurs) for (const { core } of members) correctPersonality(core);
+  readAhead(images, entries);
+  const known = new KnownParts();
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, known));
+  if (!isOurs) correctPersonalities(members);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
@@ -48,8 +49,11 @@ export function loadTree(images: ImageDir): RestoreTree {
 }
 
 /** CRIU reads the hexadecimal text of /proc/PID/personality as if it were decimal (criu/cr-dump.c). It never uses it. */
-function correctPersonality({ tc }: CoreEntry): void {
-  if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
+function correctPersonalities(members: readonly RestoreMember[]): void {
+  // Tasks that are alike may have the same object.
+  for (const tc of new Set(members.map(({ core }) => core.tc))) {
+    if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
+  }
 }
 
 /** Parents before children. Throws CriuErrors when the entries are not one tree. */
@@ -82,24 +86,22 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   throw new CriuErrors(broken, [{ object: 'pstree.img', action: 'has tasks that are their own ancestors' }]);
 }
 
-/** Longer images, which threads with AMX have, are read a second time. */
-const CORE_BYTES = 4096;
+/** Longer images are read one by one. */
+const SMALL_BYTES = 4096;
 
-/** The cores of all threads but leaders, as far as they can be read: whoever misses one learns why when he reads it. */
-function readThreadCores(images: ImageDir, entries: readonly PstreeEntry[]): Map<number, CoreEntry> {
-  const cores = new Map<number, CoreEntry>();
-  const tids: number[] = [];
-  for (const { pid, threads } of entries) for (const tid of threads) if (tid !== pid) tids.push(tid);
-  if (tids.length === 0) return cores;
-  const paths = tids.map((tid) => images.imagePath('core', tid));
+/** Reads the images of all tasks and threads at once, as far as they are small and sound. */
+function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): void {
+  const names: string[] = [];
+  for (const { pid, threads } of entries) {
+    for (const kind of ['core', 'ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
+    for (const tid of threads) if (tid !== pid) names.push(imageFileName('core', tid));
+  }
+  const paths = names.map((name) => images.rawPath(name));
   const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
-  const known = new KnownParts();
   const take = (content: Uint8Array | number, i: number) => {
-    const tid = tids[i] ?? 0;
-    if (typeof content !== 'number') cores.set(tid, images.parseOne('core', tid, content.slice(), known));
+    if (typeof content !== 'number') images.hold(names[i] ?? '', content.slice());
   };
-  readSmallFiles(paths, CORE_BYTES, take, { pathBytes, mustBeRegular: true });
-  return cores;
+  readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
 }
 
 function loadMember(
@@ -107,10 +109,10 @@ function loadMember(
   entry: PstreeEntry,
   readTable: ReadTable,
   pages: PagesIndex,
-  threadCores: ReadonlyMap<number, CoreEntry>,
+  known: KnownParts,
 ): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
-  const readCore = images.readOne('core', pid);
+  const readCore = images.readOne('core', pid, known);
   const isOld = isOldTask(readCore);
   const core = withOldSeccomp(isOld ? completeLeaderCore(images, pid, readCore) : readCore, readCore);
   const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
@@ -121,7 +123,7 @@ function loadMember(
   }
   const ids = core.ids ?? images.readOne('ids', pid);
   const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
-    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, threadCores), core);
+    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, known), core);
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
@@ -144,14 +146,8 @@ function loadMember(
   } satisfies RestoreTask;
 }
 
-function readThreadCore(
-  images: ImageDir,
-  pid: number,
-  tid: number,
-  isOld: boolean,
-  threadCores: ReadonlyMap<number, CoreEntry>,
-): CoreEntry {
-  const core = threadCores.get(tid) ?? images.readOne('core', tid);
+function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean, known: KnownParts): CoreEntry {
+  const core = images.readOne('core', tid, known);
   return isOld ? completeThreadCore(images, pid, tid, core) : core;
 }
 

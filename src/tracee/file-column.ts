@@ -14,7 +14,7 @@ const PATH_BYTES = 64;
 export interface FileColumnOptions {
   /** Room for paths, with the byte that ends them; 64 unless stated. */
   readonly pathBytes?: number;
-  /** For files of unknown origin: links are not followed, and what is no regular file fails. */
+  /** For files of unknown origin: links are not followed, and what is no regular file, or a long one, fails. */
   readonly mustBeRegular?: boolean;
 }
 
@@ -52,7 +52,7 @@ export class FileColumn {
     if (got < 0) return got;
     if (this.#stat !== undefined && !isRegular(table, row, this.#stat)) return -ERRNO.EINVAL;
     // What the kernel has made in one piece comes in one piece.
-    if (got === this.#content.bytes) return tryReadFileBytes(path);
+    if (got === this.#content.bytes) return this.#stat === undefined ? tryReadFileBytes(path) : -ERRNO.EFBIG;
     const at = table.at(row, this.#content);
     return table.block.subarray(at, at + got);
   }
