@@ -39,6 +39,14 @@ describe('text', () => {
   });
 });
 
+describe('source', () => {
+  test('does not take a namespace apart', () => {
+    const found = offences('src/dump/x.ts', `${HEADER}const { SOL_SOCKET } = SOCKET;\n`);
+    expect(found).toEqual([expect.stringContaining('2: a namespace that is taken apart')]);
+    expect(offences('src/dump/x.ts', `${HEADER}const { bytes } = table;\n`)).toEqual([]);
+  });
+});
+
 describe('files', () => {
   test('have a limit of length, and those above it may not grow', () => {
     const lines = (count: number) => HEADER + '\n'.repeat(count - 1);

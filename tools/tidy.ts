@@ -92,6 +92,11 @@ function checkLine(path: string, line: string, isTest: boolean): string[] {
   if (!path.endsWith('.ts')) return found;
   if (/\bas any\b|@ts-(ignore|nocheck|expect-error)/.test(line)) found.push('types are not switched off');
   if (!path.startsWith('src/') || isTest || path.startsWith('src/cli/')) return found;
+  if (/^\s*const \{[^}]*\} = [A-Z]+;$/.test(line)) {
+    found.push(
+      'a namespace that is taken apart becomes an object with an accessor for each member: name them one by one',
+    );
+  }
   if (/\bconsole\.|\bprocess\.(exit|stdout|stderr)\b/.test(line)) {
     found.push('only src/cli ends the process or writes to the terminal');
   }

@@ -49,6 +49,27 @@ describe('a program', () => {
     ).toBe(true);
   });
 
+  test('shares equal ints', () => {
+    const program = new Program();
+    const place = program.int(-2);
+    program.call(54, 3, 1, 7, place, 4);
+    expect(program.int(-2)).toBe(place);
+    expect(program.int(2)).not.toBe(place);
+    expect(view(program.assemble(ADDRESS)).getInt32(program.placeOffset(place), true)).toBe(-2);
+  });
+
+  test('keeps arguments of 64 bits and negative ones, and grows', () => {
+    const values = [2 ** 33 + 5, -1, -(2 ** 40), 0xffff_ffff_ffff_fff0n, -3n, 2 ** 32 - 1];
+    const program = new Program();
+    for (let i = 0; i < 1000; i++) program.call(i, ...values.map((value) => value));
+    const block = view(program.assemble(ADDRESS));
+    for (const op of [0, 31, 32, 999]) {
+      expect(block.getUint32(op * OP_BYTES + OP_NR, true)).toBe(op);
+      const args = values.map((_, i) => block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * i, true));
+      expect(args).toEqual(values.map((value) => BigInt.asUintN(64, BigInt(value))));
+    }
+  });
+
   test('makes threads begin at labels that are placed later', () => {
     const program = new Program();
     const start = program.label();

@@ -106,6 +106,7 @@ function describeUnixSocket(socket: UnixSkEntry, folder: ImageFolder): FileText 
   const peer = [...folder.openFiles.values()].find(({ usk }) => usk !== undefined && usk.ino === socket.peer);
   const details: string[] = [];
   if (wordOf('sk', 'state', socket.state) === 'LISTEN') details.push(`listens, backlog ${socket.backlog}`);
+  if (socket.pending_ext.length > 0) details.push(`${socket.pending_ext.length} to be accepted`);
   if (socket.peer !== 0) details.push(`to ${peer?.usk === undefined ? `inode ${socket.peer}` : unixName(peer.usk)}`);
   const queued = (folder.tryRead('sk-queues') ?? []).filter(({ message }) => message.id_for === socket.id);
   const bytes = queued.reduce((sum, { message }) => sum + message.length, 0);

@@ -57,7 +57,8 @@ function findDataProblems(folder: ImageFolder): string[] {
   check('pipes-data.img', 'pipe_id', owners('pipes-data'), pipes);
   check('fifo-data.img', 'pipe_id', owners('fifo-data'), fifos);
   const queued = (folder.tryRead('sk-queues') ?? []).map(({ message }) => message.id_for);
-  check('sk-queues.img', 'id_for', queued, sockets);
+  const pending = files.flatMap(({ usk }) => usk?.pending_ext.flatMap(({ id }) => id ?? []) ?? []);
+  check('sk-queues.img', 'id_for', queued, new Set([...sockets, ...pending]));
   return problems;
 }
 

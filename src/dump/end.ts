@@ -23,8 +23,9 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
   freezer.forget(true);
 }
 
-/** Leaves all tasks stopped as by a job-control stop. */
-export function stopTree(tree: FrozenTree, freezer: Freezer): void {
+/** Leaves all tasks stopped as by a job-control stop. `meanwhile` is done while they are still in our hands. */
+export function stopTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGSTOP);
+  meanwhile();
   freezer.release();
 }

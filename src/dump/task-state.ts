@@ -3,9 +3,8 @@ import type { Program } from '../agent/program.ts';
 import { keepEncoded } from '../image/codec.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import type { ThreadInfoX86, UserX86FpregsEntry } from '../image/gen/core-x86.ts';
-import type { MmEntry } from '../image/gen/mm.ts';
+import type { AioRingEntry, MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
-import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
 import { tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { parseAuxv } from '../proc/auxv.ts';
@@ -15,10 +14,10 @@ import {
   type InterruptedCalls,
   MADE_AGAIN,
 } from '../resources/interrupted-call/interrupted-calls.ts';
-import { describeRing } from '../resources/mm/dump-aio.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
+import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
@@ -65,7 +64,11 @@ interface Inspection {
 interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
+  readonly tls: ReturnType<typeof readTls>;
 }
+
+/** What is asked is the same in every dump of this process, its rehearsal included. */
+const questions = new Questions();
 
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
 export function inspectTaskStates(
@@ -75,12 +78,11 @@ export function inspectTaskStates(
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
 ): TaskState[] {
-  const questions = new Questions();
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
     for (const { task, vmas } of tasks) {
-      inspections.push(askTask(task, vmas, questions, filters, files, calls, twinsOf(task)));
+      inspections.push(askTask(task, vmas, filters, files, calls, twinsOf(task)));
     }
     visited = visit(inspections);
   } finally {
@@ -100,7 +102,6 @@ export function inspectTaskStates(
 function askTask(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  questions: Questions,
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
@@ -124,7 +125,7 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, ...asking };
+    return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -173,7 +174,7 @@ function describeAll(
 
 function describeCore(
   task: FrozenTask,
-  { thread, outside }: AskedThread,
+  { thread, outside, tls }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
@@ -187,7 +188,7 @@ function describeCore(
       clear_tid_addr: clearTidAddr,
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
-      tls: emptyTls(),
+      tls,
       xstate_ext: xstate.extended,
     },
     ...(thread.tid === task.pid ? { tc } : {}),
@@ -220,8 +221,6 @@ function at<T>(list: readonly T[], index: number): T {
   return value;
 }
 
-const GDT_ENTRY_TLS_MIN = 12;
-
 /** FPU states, of which many are the same: see `FrozenThread`. */
 class XstateDescriber {
   #area: Uint8Array | undefined;
@@ -237,27 +236,6 @@ class XstateDescriber {
     };
     return this.#last;
   }
-}
-
-let segments: ThreadInfoX86['tls'] | undefined;
-
-/** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
-function emptyTls(): ThreadInfoX86['tls'] {
-  segments ??= [0, 1, 2].map((i) =>
-    keepEncoded({
-      entry_number: GDT_ENTRY_TLS_MIN + i,
-      base_addr: 0,
-      limit: 0,
-      seg_32bit: false,
-      contents_h: false,
-      contents_l: false,
-      read_exec_only: true,
-      limit_in_pages: false,
-      seg_not_present: true,
-      usable: false,
-    }),
-  );
-  return segments;
 }
 
 /** The core image of a task that is dead. */
@@ -288,7 +266,7 @@ export function readAuxv(pid: number): ReturnType<typeof parseAuxv> {
 export function describeMm(
   task: FrozenTask,
   vmas: readonly DescribedVma[],
-  { exe, auxv }: { exe: number; auxv: ReturnType<typeof readAuxv> },
+  { exe, auxv, aios }: { exe: number; auxv: ReturnType<typeof readAuxv>; aios: AioRingEntry[] },
   state: TaskState,
 ): MmEntry {
   const { stat } = task;
@@ -309,7 +287,7 @@ export function describeMm(
     mm_saved_auxv: auxv.filter(([type]) => type !== AT_NULL).flat(),
     vmas: vmas.map(({ entry }) => entry),
     dumpable: state.mm.dumpable,
-    aios: vmas.filter(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0).map(({ entry }) => describeRing(entry)),
+    aios,
     thp_disabled: state.mm.isThpDisabled,
     ...(state.lockFuture === 0 ? {} : { lock_future_ext: state.lockFuture }),
   };

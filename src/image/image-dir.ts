@@ -8,6 +8,7 @@
 import { CriuError } from '../base/errors.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, S_IFMT, S_IFREG } from '../linux/abi/fcntl.ts';
+import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
@@ -37,8 +38,16 @@ export class ImageDir {
   private readonly held = new Map<string, Uint8Array>();
   private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
-  private constructor(path: string) {
+  private readonly isInMemory: boolean;
+
+  private constructor(path: string, isInMemory = false) {
     this.path = path;
+    this.isInMemory = isInMemory;
+  }
+
+  /** A directory for writing whose files nobody keeps. */
+  static inMemory(): ImageDir {
+    return new ImageDir('memory', true);
   }
 
   /** Opens an existing directory. Throws a CriuError when it is not one. */
@@ -186,9 +195,11 @@ export class ImageDir {
   /** Creates a file of any content, truncated when it exists. The caller closes the descriptor. */
   createFile(name: string): number {
     const path = this.rawPath(name);
-    const fd = tryOpen(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, IMAGE_MODE);
+    const fd = this.isInMemory
+      ? syscall(SYS.memfd_create, cString(name), MFD_CLOEXEC)
+      : tryOpen(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, IMAGE_MODE);
     if (fd < 0) throw fileError(path, 'cannot create the image', fd);
-    this.created.add(name);
+    if (!this.isInMemory) this.created.add(name);
     return fd;
   }
 

@@ -10,14 +10,21 @@ test('instructions, and jumps to the end', () => {
   program.call(BPF_FUNC_get_current_task);
   program.endIfZero(0);
   program.store32(-24, 1);
+  program.endIfAbove(8, 8192);
+  program.moveIfZero(7, 0);
+  program.store(6, 8, 0);
   expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)).toEqual([
     '7916080000000000',
-    '55060500ffffffff',
+    '55060900ffffffff',
     '18020000bbaa9988',
     '0000000044332211',
     '8500000023000000',
-    '1500010000000000',
+    '1500050000000000',
     '631ae8ff00000000',
+    '2508030000200000',
+    '5507010000000000',
+    'bf07000000000000',
+    '7b06080000000000',
     'b700000000000000',
     '9500000000000000',
   ]);

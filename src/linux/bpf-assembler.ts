@@ -23,8 +23,19 @@ export class BpfProgram {
     this.#add(0x63, FP, src, offset, 0);
   }
 
+  /** *(u64 *)(dst + offset) = src */
+  store(dst: number, offset: number, src: number): void {
+    this.#add(0x7b, dst, src, offset, 0);
+  }
+
   move(dst: number, src: number): void {
     this.#add(0xbf, dst, src, 0, 0);
+  }
+
+  /** dst = src, when dst is 0. */
+  moveIfZero(dst: number, src: number): void {
+    this.#add(0x55, dst, 0, 1, 0);
+    this.move(dst, src);
   }
 
   set(dst: number, value: number): void {
@@ -59,6 +70,11 @@ export class BpfProgram {
 
   endUnless(register: number, value: number): void {
     this.#jump(0x55, register, 0, value);
+  }
+
+  /** Both are taken as unsigned. */
+  endIfAbove(register: number, value: number): void {
+    this.#jump(0x25, register, 0, value);
   }
 
   endUnlessSame(register: number, other: number): void {

@@ -12,23 +12,29 @@ import { addressOf, check, placeCode, syscall } from './kernel.ts';
 const noted = new Uint32Array(new ArrayBuffer(8));
 const SIGSET_BYTES = 8;
 
-/**
- * mov rax, word; lock bts [rax], rdi; and, with an eventfd to be counted up: mov eax, 1 (write); mov edi, fd;
- * mov rsi, one; mov edx, 8; syscall. Then ret.
- */
+/** mov rax, word; lock bts [rax], rdi; ret */
+const NOTE = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xab, 0x38, 0xc3];
+/** The same, and then: mov eax, 1 (write); mov edi, fd; mov rsi, one; mov edx, 8; syscall; ret */
+const NOTE_AND_WAKE = [
+  0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xab, 0x38, 0xb8, 1, 0, 0, 0, 0xbf, 0, 0, 0, 0, 0x48, 0xbe, 0,
+  0, 0, 0, 0, 0, 0, 0, 0xba, 8, 0, 0, 0, 0x0f, 0x05, 0xc3,
+];
+const WORD_AT = 2;
+const FD_AT = 21;
+const ONE_AT = 27;
+
 function handlerCode(wakeFd: number | undefined): Uint8Array {
-  const bytes = [0x48, 0xb8, ...wordBytes(addressOf(noted)), 0xf0, 0x48, 0x0f, 0xab, 0x38];
-  if (wakeFd !== undefined) {
-    bytes.push(0xb8, 1, 0, 0, 0, 0xbf, ...wordBytes(wakeFd).slice(0, 4));
-    bytes.push(0x48, 0xbe, ...wordBytes(addressOf(ONE)), 0xba, 8, 0, 0, 0, 0x0f, 0x05);
-  }
-  return new Uint8Array([...bytes, 0xc3]);
+  const code = new Uint8Array(wakeFd === undefined ? NOTE : NOTE_AND_WAKE);
+  const view = new DataView(code.buffer);
+  view.setBigUint64(WORD_AT, BigInt(addressOf(noted)), true);
+  if (wakeFd === undefined) return code;
+  view.setInt32(FD_AT, wakeFd, true);
+  view.setBigUint64(ONE_AT, BigInt(addressOf(ONE)), true);
+  return code;
 }
 
 /** What is written to an eventfd. */
 const ONE = new BigUint64Array(new ArrayBuffer(8));
-
-const wordBytes = (word: number): number[] => [...new Uint8Array(BigUint64Array.of(BigInt(word)).buffer)];
 
 /** mov eax, 15 (rt_sigreturn); syscall */
 const RESTORER = [0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];

@@ -42,8 +42,11 @@ export function packetDiagRequest(): Uint8Array {
   const body = new Uint8Array(20);
   const view = new DataView(body.buffer);
   view.setUint8(0, AF_PACKET);
-  const { PACKET_SHOW_INFO, PACKET_SHOW_MCLIST, PACKET_SHOW_RING_CFG, PACKET_SHOW_FANOUT } = PACKET;
-  view.setUint32(8, PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG | PACKET_SHOW_FANOUT, true);
+  view.setUint32(
+    8,
+    PACKET.PACKET_SHOW_INFO | PACKET.PACKET_SHOW_MCLIST | PACKET.PACKET_SHOW_RING_CFG | PACKET.PACKET_SHOW_FANOUT,
+    true,
+  );
   return message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, body);
 }
 

@@ -2,7 +2,7 @@
  * The last programs of a task: what is left to do once memory and files are there.
  *
  * Order, and why:
- * 1. files are finished        they need capabilities and criu's names
+ * 1. files are finished        they need capabilities and criu's names; then what waits for them can wait again
  * 2. exe link and mm fields    the file is opened by path, so before chroot; nothing of the stub is mapped any more
  * 3. cwd, root, umask          after everything that opens files by path
  * 4. protections, madvise, locks, the vdso's place
@@ -17,6 +17,7 @@ import type { TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { planFilesystem } from '../resources/fd/filesystem.ts';
 import { planRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { planPolls } from '../resources/mm/aio-polls.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planFinishMappings, planLockFuture } from '../resources/mm/restore-vmas.ts';
@@ -42,16 +43,21 @@ export interface FinalProgram {
 }
 
 /** Steps 1 to 6, and 8 too when there is one thread only; ends in a stop. */
-export function planFinal(program: Program, { task, writable }: BuiltTask, context: RestoreContext): FinalProgram {
+export function planFinal(
+  program: Program,
+  { task, writable, parkedVdso }: BuiltTask,
+  context: RestoreContext,
+): FinalProgram {
   const { files, taskNow, tree } = context;
   files.addOps('finish', task.pid, program);
   planRings(program, task);
+  planPolls(program, task.mm.aios);
   const exe = files.openForMapping(program, task.pid, task.mm.exe_file_id, 0);
   planMmMap(program, task.mm, exe);
   program.must('close the executable', SYS.close, exe);
   planFilesystem(program, task, files, tree);
   planFinishMappings(program, task.mm.vmas, writable);
-  const pieces = planPlaceVdso(program, context.parkedVdso, task.mm.vmas);
+  const pieces = planPlaceVdso(program, parkedVdso, task.mm.vmas);
   planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
@@ -93,7 +99,7 @@ export function planLate(program: Program, task: RestoreTask, context: RestoreCo
 }
 
 function planOwnThread(program: Program, task: RestoreTask, thread: RestoreThread): void {
-  planThread(program, { pid: task.pid, tid: thread.tid, ...coreOf(thread), tc: tcOf(task) });
+  planThread(program, { pid: task.pid, tid: thread.tid, abi: task.abi, ...coreOf(thread), tc: tcOf(task) });
 }
 
 function leaderOf({ threads: [leader] }: RestoreTask): RestoreThread {

@@ -3,6 +3,7 @@
  *
  * Until here all tasks are under PTRACE_O_EXITKILL: if criu dies, nothing is left of them.
  */
+import type { Abi } from '../agent/abi.ts';
 import { Program } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
@@ -21,6 +22,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
 import { registersFromImage } from '../resources/registers/registers.ts';
+import { writeTls } from '../resources/registers/tls.ts';
 import { assembleXstate } from '../resources/registers/xstate.ts';
 import { CallTable, rowsFor } from '../tracee/call-table.ts';
 import { readMemory } from '../tracee/memory.ts';
@@ -68,7 +70,9 @@ export function writeThreadStates(threads: readonly { readonly tid: number; read
     table.view.setBigUint64(table.at(i, mask), core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n, true);
   };
   const take = (i: number, index: number) => {
-    for (const call of calls) check('ptrace', table.result(i, call), `registers of thread ${threads[index]?.tid}`);
+    const { tid: number, core } = threads[index] as (typeof threads)[number];
+    for (const call of calls) check('ptrace', table.result(i, call), `registers of thread ${number}`);
+    writeTls(number, core.thread_info?.tls ?? []);
   };
   const tids = threads.map((thread) => thread.tid);
   table.runFor(tids, tid, take, fill);
@@ -83,18 +87,27 @@ function noRegisters(tid: number): CriuError {
 /** So much of a mapping is searched. */
 const SEARCH_BYTES_MAX = 1 << 20;
 
-/** A `syscall` instruction in executable memory of the task: in the first of the ranges that has one. */
-export function findSyscall(pid: number, executable: readonly { start: number; end: number }[]): number | undefined {
+/** An instruction for system calls in executable memory of the task: in the first of the ranges that has one. */
+export function findSyscall(
+  pid: number,
+  executable: readonly { start: number; end: number }[],
+  { callInstruction }: Abi,
+): number | undefined {
   for (const { start, end } of executable) {
     const code = Buffer.from(readMemory(pid, start, Math.min(end - start, SEARCH_BYTES_MAX)));
-    const at = code.indexOf(Buffer.of(0x0f, 0x05));
+    const at = code.indexOf(Buffer.from(callInstruction));
     if (at >= 0) return start + at;
   }
   return undefined;
 }
 
-/** Removes the agent's home from a task: munmap by its leader, through a `syscall` instruction outside of it. */
-export function unmapHome(pid: number, syscallAt: number, home: { address: number; bytes: number }): Steps {
+/** Removes the agent's home from a task: munmap by its leader, through an instruction outside of it. */
+export function unmapHome(
+  pid: number,
+  syscallAt: number,
+  home: { address: number; bytes: number },
+  { calls, argumentRegisters: [first, second] }: Abi,
+): Steps {
   const go = () => check('ptrace', ptrace(PTRACE_SYSCALL, pid), `SYSCALL, ${pid}`);
   const arrive = () => {
     const stop = waitForStop(pid);
@@ -105,9 +118,9 @@ export function unmapHome(pid: number, syscallAt: number, home: { address: numbe
     () => {
       const registers = readRegisters(pid);
       setRegister(registers, 'rip', syscallAt);
-      setRegister(registers, 'rax', SYS.munmap);
-      setRegister(registers, 'rdi', home.address);
-      setRegister(registers, 'rsi', home.bytes);
+      setRegister(registers, 'rax', calls.munmap);
+      setRegister(registers, first, home.address);
+      setRegister(registers, second, home.bytes);
       setRegister(registers, 'orig_rax', -1n);
       writeRegisters(pid, registers);
       go();

@@ -167,11 +167,11 @@ function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps
   const executable = task.mm.vmas.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
-  const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso]);
+  const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso], task.abi);
   if (syscallAt === undefined) {
     throw new CriuError({
       object: task.label,
-      action: 'cannot be completed: there is no syscall instruction in its vdso or its code',
+      action: 'cannot be completed: there is no instruction for system calls in its vdso or its code',
       why: 'the agent is unmapped through it',
     });
   }
@@ -186,7 +186,7 @@ function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps
   const goOn = () => {
     for (const call of calls) call.goOn();
   };
-  const steps = [...together(calls.map((call) => call.steps)), ...unmapHome(task.pid, syscallAt, host.home)];
+  const steps = [...together(calls.map((call) => call.steps)), ...unmapHome(task.pid, syscallAt, host.home, task.abi)];
   return { steps, goOn };
 }
 

@@ -13,6 +13,7 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
+import type { Abi } from '../agent/abi.ts';
 import { agentCode, OP_BYTES, OP_RESULT, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
 import type { Place, Program, Result } from '../agent/program.ts';
 import { relocate, setWord } from '../base/bytes.ts';
@@ -22,7 +23,7 @@ import { SIG_SETMASK, SIGCHLD, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import type { GuestThread } from './guest-thread.ts';
 import { readMemory, writeMemory } from './memory.ts';
-import { register } from './registers.ts';
+import { abiOf, register } from './registers.ts';
 import type { Steps } from './steps.ts';
 import { PutOffStops, type Range, Trampoline, wayBack } from './trampoline.ts';
 import { type PlannedVisit, runVisits } from './visits.ts';
@@ -42,10 +43,13 @@ export class VisitResult {
   readonly #program: Program;
   readonly #block: Uint8Array;
   readonly #view: DataView;
+  readonly #dataEnd: number;
 
-  constructor(program: Program, block: Uint8Array) {
+  /** The last of the data, from `dataEnd` on, is the guest's own. */
+  constructor(program: Program, block: Uint8Array, dataEnd: number) {
     this.#program = program;
     this.#block = block;
+    this.#dataEnd = dataEnd;
     this.#view = new DataView(block.buffer, block.byteOffset);
   }
 
@@ -60,7 +64,7 @@ export class VisitResult {
     let from = this.#program.opBytes;
     for (let i = 0; i <= own.length; i++) {
       const place = own[i];
-      const end = place === undefined ? layoutOf(this.#program).maskAt : this.#program.placeOffset(place);
+      const end = place === undefined ? this.#dataEnd : this.#program.placeOffset(place);
       if (Buffer.compare(this.#block.subarray(from, end), other.#block.subarray(from, end)) !== 0) return false;
       from = place === undefined ? end : end + place.bytes;
     }
@@ -92,6 +96,7 @@ export class Guest {
   readonly #pid: number;
   readonly #trampoline: Trampoline;
   readonly #caught: bigint;
+  readonly #abi: Abi;
   readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
   #plans: Plan[] = [];
@@ -106,6 +111,7 @@ export class Guest {
     assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
     this.#pid = leader.pid;
     this.#caught = caughtSignals;
+    this.#abi = abiOf(leader.registers);
     this.#putOff = new PutOffStops(leader.pid);
     this.#trampoline = new Trampoline(leader, executable, this.#putOff);
   }
@@ -131,7 +137,7 @@ export class Guest {
     const { codeBytes, bytes } = this.#home;
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
     return [
-      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
+      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | this.#abi.mmapFlags, -1, 0),
       () => trampoline.cross(),
       () => {
         const address = this.#succeeded(trampoline.leave());
@@ -164,7 +170,8 @@ export class Guest {
         const { address, codeBytes, bytes } = this.#home;
         const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
         for (const { layout, offset } of this.#plans) {
-          results.push(new VisitResult(layout.program, data.subarray(offset, offset + layout.image.length)));
+          const block = data.subarray(offset, offset + layout.image.length);
+          results.push(new VisitResult(layout.program, block, layout.maskAt));
         }
         trampoline.enter(SYS.munmap, address, bytes);
       },
@@ -258,7 +265,7 @@ function tryStep(guest: Guest, step: (() => void) | undefined, failures: Map<Gue
   }
 }
 
-/** A program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
+/** A copy of a program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
 interface Layout {
   readonly program: Program;
   readonly image: Uint8Array;
@@ -276,7 +283,7 @@ interface Layout {
 
 const layouts = new WeakMap<Program, Layout>();
 
-/** The layout of a program, which gets its end when it is run for the first time. */
+/** The layout of a program, made when it is run for the first time. */
 function layoutOf(program: Program): Layout {
   let layout = layouts.get(program);
   if (layout === undefined) {
@@ -286,7 +293,8 @@ function layoutOf(program: Program): Layout {
   return layout;
 }
 
-function addEnd(program: Program): Layout {
+function addEnd(asked: Program): Layout {
+  const program = asked.copy();
   const mask = program.reserve(SIGSET_BYTES);
   const flags = program.reserve(8);
   const end = program.call(SYS.tgkill, 0, 0, 0);

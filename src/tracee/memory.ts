@@ -13,6 +13,12 @@ export function readMemory(pid: number, address: number, bytes: number): Uint8Ar
   return buffer;
 }
 
+/** The same; undefined when not all could be read. */
+export function tryReadMemory(pid: number, address: number, bytes: number): Uint8Array | undefined {
+  const buffer = new Uint8Array(bytes);
+  return tryReadRemote(pid, address, addressOf(buffer), bytes) === bytes ? buffer : undefined;
+}
+
 /** Writes to memory that the task itself may write. */
 export function writeMemory(pid: number, address: number, bytes: Uint8Array): void {
   if (bytes.length === 0) return;

@@ -1,7 +1,7 @@
 /** The general registers of a stopped thread: struct user_regs_struct of x86-64 (arch/x86/include/asm/user_64.h). */
+import { ABI_32, ABI_64, type Abi } from '../agent/abi.ts';
 import { ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../linux/abi/errno.ts';
 import { PTRACE_GETREGS, PTRACE_SETREGS, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace } from '../linux/syscalls/process.ts';
 
@@ -34,8 +34,13 @@ export function writeRegisters(tid: number, registers: Registers): void {
   check('ptrace', ptrace(PTRACE_SETREGS, tid, 0, registers), `SETREGS, ${tid}`);
 }
 
-/** Bytes of the `syscall` instruction. */
-const SYSCALL_INSTRUCTION_BYTES = 2;
+/** The kind of code that a thread executes. */
+export function abiOf(registers: Registers): Abi {
+  return register(registers, 'cs') === ABI_32.codeSegment ? ABI_32 : ABI_64;
+}
+
+/** Bytes of the instruction that makes a system call. */
+const CALL_INSTRUCTION_BYTES = 2;
 
 /**
  * The registers with which the thread goes on by itself as if the kernel had restarted an interrupted system call, as
@@ -53,13 +58,13 @@ export function restarted(registers: Registers): Registers {
     halves[rax] = halves[orig] ?? 0;
     halves[rax + 1] = halves[orig + 1] ?? 0;
   } else if (error === ERESTART_RESTARTBLOCK) {
-    halves[rax] = SYS.restart_syscall;
+    halves[rax] = abiOf(registers).calls.restart_syscall;
     halves[rax + 1] = 0;
   } else {
     return result;
   }
   const low = (halves[rip] ?? 0) >>> 0;
-  halves[rip] = low - SYSCALL_INSTRUCTION_BYTES;
-  if (low < SYSCALL_INSTRUCTION_BYTES) halves[rip + 1] = (halves[rip + 1] ?? 0) - 1;
+  halves[rip] = low - CALL_INSTRUCTION_BYTES;
+  if (low < CALL_INSTRUCTION_BYTES) halves[rip + 1] = (halves[rip + 1] ?? 0) - 1;
   return result;
 }

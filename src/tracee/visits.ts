@@ -2,6 +2,7 @@
  * Lets stopped threads execute programs that have been laid out for them, all at once, and puts them back to where they
  * were: the part of guest.ts that is done for each thread, as tables of system calls.
  */
+import { ABI_64 } from '../agent/abi.ts';
 import { type Place, Program, type Result } from '../agent/program.ts';
 import { setWord } from '../base/bytes.ts';
 import { type CriuError, SyscallError } from '../base/errors.ts';
@@ -17,6 +18,8 @@ import { classify, resume } from './stop.ts';
 import { goToSystemCall, type PutOffStops, waitForSystemCall } from './trampoline.ts';
 
 const SIGSET_BYTES = 8;
+/** The agent is 64-bit code in every task. */
+const AGENT_CS = Number(ABI_64.codeSegment);
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 
 /** A thread and its program. */
@@ -74,6 +77,7 @@ function start(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, erro
     setWord(table.view, at + USER_REGS.rip * 8, visit.code);
     setWord(table.view, at + USER_REGS.r15 * 8, visit.start);
     setWord(table.view, at + USER_REGS.orig_rax * 8, -1);
+    setWord(table.view, at + USER_REGS.cs * 8, AGENT_CS);
   });
 }
 
@@ -143,6 +147,7 @@ function step(visit: PlannedVisit): void {
   setRegister(registers, 'rip', visit.code);
   setRegister(registers, 'r15', visit.start);
   setRegister(registers, 'orig_rax', -1);
+  setRegister(registers, 'cs', AGENT_CS);
   writeRegisters(thread.tid, registers);
   writeSignalMask(thread.tid, maskOf(visit));
   do {

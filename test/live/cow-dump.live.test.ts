@@ -35,12 +35,13 @@ async function restoreInstead(specimen: Specimen, imagesDir: string): Promise<vo
   expectSuccess(await restore(specimen, imagesDir));
 }
 
-for (const args of [[], ['seccomp']]) {
+for (const args of [[], ['seccomp'], ['unlocked']]) {
   const name = ['a program that writes to all of its memory', ...args].join(', ');
   liveCase(`${name}: runs on, and the images have one moment of it`, async () => {
     const specimen = await startProgram('mem-busy', { args });
     const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
     expect(log).toContain('1 task(s) have twins');
+    expect(log.includes('mappings that were read before the stop')).toBe(args.includes('unlocked'));
     await checkRound(specimen, 1);
     await restoreInstead(specimen, imagesDir);
     await checkRound(specimen, 2);
@@ -50,6 +51,17 @@ for (const args of [[], ['seccomp']]) {
     await checkRound(specimen, 4);
   });
 }
+
+liveCase('the part for which a program stands still is rehearsed before', async () => {
+  const specimen = await startProgram('static-counter');
+  const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
+  const [, rehearsedWith] = /dump: rehearsed with process (\d+)/.exec(log) ?? [];
+  await expectGone([Number(rehearsedWith)], 'after the dump');
+  expect(log.indexOf('rehearsed with')).toBeLessThan(log.indexOf('froze task'));
+  // Only the program itself is mentioned by name.
+  expect(log).not.toContain('criu-stub');
+  await restoreInstead(specimen, imagesDir);
+});
 
 liveCase('--no-cow-dump and action scripts copy all memory while the program is frozen', async () => {
   const specimen = await startProgram('mem-busy');

@@ -6,8 +6,17 @@
 import { expect } from 'bun:test';
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { dump, expectSuccess, makeImagesDir, restore, roundTrip, startProgram } from '../harness/harness.ts';
+import {
+  checkRound,
+  dump,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  roundTrip,
+  startProgram,
+} from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
+import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 liveTest('private anonymous memory, heap, data, bss and stack keep their content', 'mem-private');
 liveTest('private and shared maps of files keep their content', 'mem-file');
@@ -71,3 +80,23 @@ liveCase(
 
 liveTest('memfds keep content, flags, seals, owner and mode, and a program that runs from one goes on', 'memfds');
 liveTest('an AIO ring with events in it goes on where it was', 'aio-ring');
+liveTest('poll requests of asynchronous I/O wait on', 'aio-polls');
+
+liveCase('a poll request that has changed since it was submitted is refused, and the program runs on', async () => {
+  const specimen = await startProgram('aio-polls', { args: ['stale'] });
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toMatch(
+    /ring of asynchronous I\/O at [0-9a-f]+: cannot be dumped: it waits for a poll request \(IOCB_CMD_POLL\), and what is at [0-9a-f]+, from where it was submitted, has changed; dump when it is complete/,
+  );
+  await checkRound(specimen, 1);
+});
+
+liveCase('a dump that may not look for poll requests says so', async () => {
+  const specimen = await startProgram('aio-ring');
+  const { exitCode, log } = dumpWithoutBpf(specimen, makeImagesDir(specimen, 'images'), ['-R']);
+  expect(log).toContain(
+    'poll requests of asynchronous I/O (IOCB_CMD_POLL) would be lost, and criu may not see whether',
+  );
+  expect(exitCode).toBe(0);
+});

@@ -3,6 +3,7 @@ import { expect } from 'bun:test';
 import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive } from '../harness/processes.ts';
+import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 // Inodes of sockets are new.
 liveTest('UNIX sockets keep peers, names, queues and options', 'unix-sockets', {
@@ -19,6 +20,46 @@ liveCase('a dump leaves what is in the queues of UNIX sockets', async () => {
 
 liveTest('UNIX sockets keep senders, credentials, empty messages, users and renamed files', 'unix-queues', {
   ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
+
+// Inodes of sockets are new.
+liveTest('UNIX connections that nobody has accepted keep what was sent, in order', 'unix-backlog', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
+
+liveCase('a dump leaves what waits to be accepted', async () => {
+  const specimen = await startProgram('unix-backlog');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), ['--leave-running']);
+  expect(result.exitCode).toBe(0);
+  await checkRound(specimen, 1);
+  expect(isAlive(specimen.pid)).toBe(true);
+});
+
+const WAITS = 'a connection that nobody has accepted yet waits in it, and';
+for (const [what, why] of [
+  ['dead', `${WAITS} a message for it has credentials of task \\d+, which is not in the tree`],
+  ['rights', `${WAITS} a message for it carries descriptors \\(SCM_RIGHTS\\)`],
+  ['urgent', `${WAITS} urgent data \\(MSG_OOB\\) was sent to it`],
+] as const) {
+  liveCase(`what waits to be accepted and cannot be kept is refused: ${what}`, async () => {
+    const specimen = await startProgram('unix-backlog-refused', { args: [what] });
+    const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+    expect(result.exitCode).not.toBe(0);
+    expect(result.log).toMatch(new RegExp(`${why}; dump when it has been accepted`));
+    await checkRound(specimen, 1);
+  });
+}
+
+liveCase('where criu may not look, what waits to be accepted is refused, and the program runs on', async () => {
+  const specimen = await startProgram('unix-backlog');
+  const { exitCode, log } = dumpWithoutBpf(specimen, makeImagesDir(specimen, 'images'));
+  expect(exitCode).not.toBe(0);
+  const remedy =
+    'accept the connection first, or run criu with CAP_BPF and CAP_PERFMON on a kernel with /sys/kernel/btf/vmlinux, ' +
+    'where it can see what waits';
+  expect(log).toContain(`a connection in its backlog was closed by the other side before it was accepted; ${remedy}`);
+  expect(log).toContain(`it waits to be accepted and has sent something, which criu may not read; ${remedy}`);
+  await checkRound(specimen, 1);
 });
 
 liveCase('sockets in flight to each other are refused, and the program runs on', async () => {

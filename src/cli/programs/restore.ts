@@ -1,6 +1,6 @@
 /** The program for `criu restore`: all that it needs and nothing else, so that it is loaded in one piece. */
-import * as restore from '../commands/restore.ts';
+import { run as restore } from '../commands/restore.ts';
 import { runOnly } from '../run-criu.ts';
 
 /** The exit status; undefined when the command line asks for something else. */
-export const run = (): Promise<number | undefined> => runOnly('restore', restore);
+export const run = (): Promise<number | undefined> => runOnly('restore', { run: restore });

@@ -7,6 +7,7 @@ export interface AioRingEntry {
   id: number;
   nr_req: number;
   ring_len: number;
+  polls_ext: bigint[];
 }
 export const AioRingEntry: MessageType<AioRingEntry> = {
   name: 'aio_ring_entry',
@@ -14,6 +15,7 @@ export const AioRingEntry: MessageType<AioRingEntry> = {
     [1, 'id', 'uint64', 'required', { number: true }],
     [2, 'nr_req', 'uint32', 'required'],
     [3, 'ring_len', 'uint32', 'required'],
+    [20000, 'polls_ext', 'uint64', 'repeated', { hex: true }],
   ],
 };
 

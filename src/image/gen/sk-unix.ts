@@ -19,6 +19,22 @@ export const FilePermsEntry: MessageType<FilePermsEntry> = {
   ],
 };
 
+export interface UnixPendingExt {
+  peer: number;
+  id?: number | undefined;
+  creds?: SkUcredExt | undefined;
+  name?: Uint8Array | undefined;
+}
+export const UnixPendingExt: MessageType<UnixPendingExt> = {
+  name: 'unix_pending_ext',
+  fields: () => [
+    [1, 'peer', 'uint32', 'required'],
+    [2, 'id', 'uint32', 'optional'],
+    [3, 'creds', SkUcredExt, 'optional'],
+    [4, 'name', 'bytes', 'optional', { conv: 'unix_name' }],
+  ],
+};
+
 export interface UnixSkEntry {
   id: number;
   ino: number;
@@ -39,6 +55,7 @@ export interface UnixSkEntry {
   mnt_id?: number | undefined;
   peer_cred_ext?: SkUcredExt | undefined;
   moved_ext?: Uint8Array | undefined;
+  pending_ext: UnixPendingExt[];
 }
 export const UnixSkEntry: MessageType<UnixSkEntry> = {
   name: 'unix_sk_entry',
@@ -62,5 +79,6 @@ export const UnixSkEntry: MessageType<UnixSkEntry> = {
     [17, 'mnt_id', 'sint32', 'optional', { default: -1 }],
     [20000, 'peer_cred_ext', SkUcredExt, 'optional'],
     [20001, 'moved_ext', 'bytes', 'optional'],
+    [20002, 'pending_ext', UnixPendingExt, 'repeated'],
   ],
 };

@@ -140,8 +140,8 @@ export interface KindDump {
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
-  /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
-  onKill(action: () => void): void;
+  /** When the tree is not to go on here: for what must not be done to one that might. */
+  onHandOver(action: () => void): void;
 }
 
 /** Sizes of the buffers of a new socket. */

@@ -24,6 +24,6 @@ export function runSteps(steps: readonly Step[], object: string, tolerated: read
 function toArgument(arg: StepArg): number | bigint | Uint8Array {
   if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
   if ('later' in arg) return arg.later();
-  assert('bytes' in arg && arg.pointers === undefined, 'the controller does steps with simple arguments only');
+  assert('bytes' in arg && !('pointers' in arg), 'the controller does steps with simple arguments only');
   return arg.bytes;
 }

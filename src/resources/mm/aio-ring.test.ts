@@ -27,7 +27,7 @@ test('the number of requests that makes a ring of the same size', () => {
   const ringBytes = (requests: number) => Math.ceil((32 + (requests * 2 + 2) * 32) / 4096) * 4096;
   for (const requests of [1, 62, 63, 64, 100, 2000, 65536]) {
     const bytes = ringBytes(requests);
-    const { id, nr_req, ring_len } = describeRing({ start: 0x7000, end: 0x7000 + bytes });
+    const { id, nr_req, ring_len } = describeRing({ start: 0x7000, end: 0x7000 + bytes, polls: [] });
     expect({ id, ring_len }).toEqual({ id: 0x7000, ring_len: bytes });
     expect(ringBytes(nr_req)).toBe(bytes);
   }

@@ -6,6 +6,7 @@
  *
  * Order of the ops: unmap, map, and after the content is there: protections, mremap of the vdso, madvise, mlock.
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Program, ProgramArg } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
@@ -38,7 +39,7 @@ import {
 } from '../../linux/abi/mman.ts';
 import { PR_SET_VMA, PR_SET_VMA_ANON_NAME } from '../../linux/abi/prctl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { type Range, TASK_SIZE } from './address-space.ts';
+import type { Range } from './address-space.ts';
 
 /** Adds an open of a file by its id; returns the descriptor, which the caller closes. */
 export type OpenForMapping = (program: Program, fileId: number, fdflags: number) => ProgramArg;
@@ -73,13 +74,13 @@ export function isInherited(vma: VmaEntry, parent: VmaEntry | undefined): boolea
 }
 
 /** Ranges to unmap: everything in user space but `keep`. */
-export function planUnmap(program: Program, keep: readonly Range[]): void {
+export function planUnmap(program: Program, keep: readonly Range[], { taskSize }: Abi): void {
   let from = 0;
   for (const { start, end } of [...keep].sort((a, b) => a.start - b.start)) {
     if (start > from) program.must('clear the address space', SYS.munmap, from, start - from);
     from = Math.max(from, end);
   }
-  if (from < TASK_SIZE) program.must('clear the address space', SYS.munmap, from, TASK_SIZE - from);
+  if (from < taskSize) program.must('clear the address space', SYS.munmap, from, taskSize - from);
 }
 
 /** mmap of each mapping; those in `writable` get PROT_WRITE for now, because content comes. */

@@ -16,6 +16,7 @@ import { TASK_ALIVE, TASK_STOPPED } from '../../image/task-state.ts';
 import { SIGSTOP } from '../../linux/abi/signal.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
+import { abiOf } from '../../tracee/registers.ts';
 import { type CredsToken, describeCreds, inspectCreds } from '../creds/creds.ts';
 import { type LsmLabels, readLsmLabels } from '../creds/lsm.ts';
 import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/rlimits.ts';
@@ -77,7 +78,7 @@ export interface ThreadToken {
 export function inspectThread(program: Program, thread: FrozenThread, { pending }: ThreadFacts): ThreadToken {
   return {
     overruns: inspectOverruns(program, pending, { ...thread, queue: 'thread' }),
-    areas: inspectThreadAreas(program),
+    areas: inspectThreadAreas(program, abiOf(thread.registers)),
     stack: inspectSigaltstack(program),
     sched: inspectSched(program),
     creds: inspectCreds(program, thread.status.groups.length),
@@ -264,7 +265,7 @@ export function describeTask(
     signals_s: describeOverruns(token.overruns, result, facts.pending),
     ...(facts.attributes.loginuid === undefined ? {} : { loginuid: facts.attributes.loginuid }),
     oom_score_adj: facts.attributes.oomScoreAdj,
-    sigactions: describeSigactions(token.sigactions, result),
+    sigactions: describeSigactions(token.sigactions, result, abiOf(task.leader.registers)),
     child_subreaper: flags.isSubreaper,
     ...(task.stopSignal === undefined ? {} : { stop_signo: task.stopSignal }),
     ...(flags.membarrierRegistrations === 0 ? {} : { membarrier_registration_mask: flags.membarrierRegistrations }),

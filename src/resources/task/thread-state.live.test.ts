@@ -3,6 +3,7 @@
  * Method: a stub gets the state of an image by the restore's programs and is asked by the dump's programs.
  */
 import { afterEach, test as anyTest, describe, expect } from 'bun:test';
+import { ABI_64 } from '../../agent/abi.ts';
 import { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
@@ -127,7 +128,7 @@ function restoreStub(host: HostTask, { thread, task, filters }: State, kernel = 
   const { tc, mm } = task;
   const { threadCore, clearTidAddr } = thread;
   planTaskEarly(program, tc, now, threadCore);
-  planThread(program, { pid, tid: pid, threadCore, clearTidAddr, tc });
+  planThread(program, { pid, tid: pid, abi: ABI_64, threadCore, clearTidAddr, tc });
   const { dumpable, isThpDisabled } = mm;
   planTaskLate(program, { pid, tc, threadCore, dumpable, isThpDisabled, filters: filters.entry, now });
   program.stopBySignal(pid);

@@ -14,11 +14,12 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import type { LaterNumber, StepArg } from '../step.ts';
+import { type LaterNumber, type StepArg, StepList } from '../step.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { planOwner } from './owner.ts';
@@ -97,7 +98,7 @@ class FilesPlanner {
 
   #pathOf(fileId: number): StepArg {
     const reg = this.#input.tree.files.get(fileId)?.reg;
-    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    assert(reg !== undefined, 'only regular files have a path');
     const inherited = reg.ext === true ? inheritedFd(reg, this.#context) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
     const { kind } = remapOf(fileId, this.#context);
@@ -107,14 +108,17 @@ class FilesPlanner {
 
   /** Each file on its own. */
   #checkEntries(): void {
-    const files = this.#input.tree.files.values();
+    const { files } = this.#input.tree;
     const paths = new Set<number>();
-    for (const entry of this.#input.tree.files.values()) {
-      const id = this.#kinds.get(entry.type)?.pathEntry?.(entry);
-      if (id !== undefined) paths.add(id);
+    for (const kind of FILE_KINDS) {
+      if (kind.pathEntry === undefined) continue;
+      for (const entry of filesOfType(files, kind.type)) {
+        const id = kind.pathEntry(entry);
+        if (id !== undefined) paths.add(id);
+      }
     }
-    for (const entry of files) {
-      if (paths.has(entry.id)) continue;
+    for (const entry of files.values()) {
+      if (paths.size > 0 && paths.has(entry.id)) continue;
       const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
       if (problems !== undefined && problems.length > 0) this.#problems.push(...problems);
     }
@@ -130,12 +134,13 @@ class FilesPlanner {
         this.#sharers.set(task.pid, known);
         continue;
       }
-      const highest = task.fds.reduce((max, { fd }) => Math.max(max, fd), -1);
+      let highest = -1;
+      for (const { fd } of task.fds) if (fd > highest) highest = fd;
       const table: Table = {
         order: this.#tables.length,
         owner: task,
         plan: new FdTablePlan(highest),
-        steps: { create: [], share: [], finish: [] },
+        steps: { create: NO_STEPS, share: NO_STEPS, finish: NO_STEPS },
       };
       byFilesId.set(task.ids.files_id, table);
       this.#tables.push(table);
@@ -212,7 +217,7 @@ class FilesPlanner {
 
   #chooseHomes(): void {
     const groups = this.#formGroups();
-    for (const group of groups) setHome(group, firstOf(group.map(({ table }) => table)));
+    for (const group of groups) if (group.length > 1) setHome(group, firstOf(group.map(({ table }) => table)));
     this.#joinNeeded(groups);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
   }
@@ -222,15 +227,19 @@ class FilesPlanner {
     const byKey = new Map<string, Description[]>();
     for (const description of this.#descriptions.values()) {
       const { kind, entry } = description;
-      const key = kind.groupKey === undefined ? undefined : `${entry.type} ${kind.groupKey(entry, this.#context)}`;
-      const known = key === undefined ? undefined : byKey.get(key);
+      if (kind.groupKey === undefined) {
+        groups.push([description]);
+        continue;
+      }
+      const key = `${entry.type} ${kind.groupKey(entry, this.#context)}`;
+      const known = byKey.get(key);
       if (known !== undefined) {
         known.push(description);
         continue;
       }
       const group = [description];
       groups.push(group);
-      if (key !== undefined) byKey.set(key, group);
+      byKey.set(key, group);
     }
     return groups;
   }
@@ -241,12 +250,18 @@ class FilesPlanner {
   /** What is sent to somebody is made where that one is, and so is what is watched. */
   #joinNeeded(groups: readonly Description[][]): void {
     const context = this.#context;
-    const idsOf = (group: Description[], when: 'needs' | 'needsAtLast') =>
-      group.flatMap(({ kind, entry }) => kind[when]?.(entry, context) ?? []);
-    const needing = groups
-      .filter(([first]) => first?.kind.needs !== undefined || first?.kind.needsAtLast !== undefined)
-      .map((group) => ({ group, before: idsOf(group, 'needs'), atLast: idsOf(group, 'needsAtLast') }))
-      .filter(({ before, atLast }) => before.length + atLast.length > 0);
+    const needing: { group: Description[]; before: number[]; atLast: number[] }[] = [];
+    for (const group of groups) {
+      const kind = group[0]?.kind;
+      if (kind?.needs === undefined && kind?.needsAtLast === undefined) continue;
+      const before: number[] = [];
+      const atLast: number[] = [];
+      for (const { kind, entry } of group) {
+        if (kind.needs !== undefined) before.push(...kind.needs(entry, context));
+        if (kind.needsAtLast !== undefined) atLast.push(...kind.needsAtLast(entry));
+      }
+      if (before.length + atLast.length > 0) needing.push({ group, before, atLast });
+    }
     if (needing.length === 0) return;
     const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
     const joined = needing.map(({ group, before, atLast }) => {
@@ -296,7 +311,7 @@ class FilesPlanner {
   #planCreate(table: Table): void {
     const { plan } = table;
     const groups = this.#groups.get(table) ?? [];
-    groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
+    sortByNumber(groups, table);
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
     for (const group of this.#neededFirst(groups)) this.#createGroup(group, table, home);
@@ -305,8 +320,17 @@ class FilesPlanner {
   }
 
   #createGroup(group: readonly Description[], table: Table, home: RestoreHome): void {
+    const [first] = group;
+    if (first === undefined) return;
+    if (group.length === 1) {
+      first.homeFd = -1;
+      first.kind.create([first.entry], home);
+      assert(first.homeFd >= 0, 'the file was made');
+      first.homeFd = table.plan.settle(first.homeFd, first.isCloexec, slotsIn(first, table));
+      return;
+    }
     for (const description of group) description.homeFd = -1;
-    group[0]?.kind.create(
+    first.kind.create(
       group.map(({ entry }) => entry),
       home,
     );
@@ -321,9 +345,12 @@ class FilesPlanner {
   }
 
   #home(table: Table, pulls: PeerDescriptors): RestoreHome {
+    let last: Description | undefined;
     const describe = (fileId: number): Description => {
+      if (last?.entry.id === fileId) return last;
       const description = this.#descriptions.get(fileId);
-      assert(description !== undefined, `a descriptor refers to file ${fileId}`);
+      last = description;
+      assert(description !== undefined, 'a descriptor refers to the file');
       return description;
     };
     return {
@@ -344,17 +371,18 @@ class FilesPlanner {
 
   /** Fetches what was made elsewhere, in ascending order of the numbers wanted. */
   #planShare(table: Table): void {
-    const foreign = [...this.#descriptions.values()].filter(
-      (description) => description.home !== table && slotsIn(description, table).length > 0,
-    );
-    foreign.sort((a, b) => lowestSlot([a], table) - lowestSlot([b], table));
+    const foreign: Description[][] = [];
+    for (const description of this.#descriptions.values()) {
+      if (description.home !== table && slotsIn(description, table).length > 0) foreign.push([description]);
+    }
+    sortByNumber(foreign, table);
     const peers = new Map<Table, PeerDescriptors>();
-    for (const description of foreign) {
+    for (const [description] of foreign) {
+      if (description === undefined) continue;
       const { home, homeFd } = description;
       const peer = peers.get(home) ?? new PeerDescriptors(table.plan, home.owner.pid, home.owner.label);
       peers.set(home, peer);
-      const from = peer.fetch(homeFd);
-      table.plan.place([{ from, isCloexec: true, slots: slotsIn(description, table) }]);
+      table.plan.settle(peer.fetch(homeFd), true, slotsIn(description, table));
     }
     for (const peer of peers.values()) peer.close();
     table.steps.share = table.plan.take();
@@ -364,30 +392,36 @@ class FilesPlanner {
     const { plan } = table;
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    const descriptions = (this.#groups.get(table) ?? []).flat();
-    for (const description of descriptions) {
-      const { entry, kind, homeFd } = description;
-      kind.finish?.(entry, homeFd, home);
-      this.#planLeases(table, slotsIn(description, table), entry);
-      const fown = kind.fown(entry, this.#input.tree);
-      if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
+    const locks = this.#locks.get(table) ?? [];
+    const leases = locks.filter(isLease);
+    const parked: number[] = [];
+    for (const group of this.#groups.get(table) ?? []) {
+      for (const description of group) {
+        const { entry, kind, homeFd } = description;
+        kind.finish?.(entry, homeFd, home);
+        if (leases.length > 0) this.#planLeases(table, leases, slotsIn(description, table), entry);
+        const fown = kind.fown(entry, this.#input.tree);
+        if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
+        if (homeFd >= plan.parkingStart) parked.push(homeFd);
+      }
     }
     // What is parked may be needed by any of them.
-    for (const { homeFd } of descriptions) if (homeFd >= plan.parkingStart) plan.close(homeFd);
+    for (const fd of parked) plan.close(fd);
     pulls.close();
-    for (const lock of this.#locks.get(table) ?? []) if (!isLease(lock)) planLock(plan, lock);
+    for (const lock of locks) if (!isLease(lock)) planLock(plan, lock);
     table.steps.finish = plan.take();
   }
 
   /** Before the owner, who would get a signal when a lease is broken. */
-  #planLeases(table: Table, slots: readonly Slot[], entry: FileEntry): void {
-    for (const lock of this.#locks.get(table) ?? []) {
-      if (!isLease(lock) || entry.reg === undefined || !slots.some(({ fd }) => fd === lock.fd)) continue;
+  #planLeases(table: Table, leases: readonly FileLockEntry[], slots: readonly Slot[], entry: FileEntry): void {
+    for (const lock of leases) {
+      if (entry.reg === undefined || !slots.some(({ fd }) => fd === lock.fd)) continue;
       planLease(table.plan, lock, entry.reg.flags, this.#context.pathOf(entry.id));
     }
   }
 }
 
+const NO_STEPS = new StepList();
 const FD_MAX = 0x7fff_fffe;
 
 function firstOf(tables: readonly Table[]): Table {
@@ -409,6 +443,19 @@ function lowestSlot(group: readonly Description[], table: Table): number {
   let lowest = Number.POSITIVE_INFINITY;
   for (const description of group) lowest = Math.min(lowest, slotsIn(description, table)[0]?.fd ?? lowest);
   return lowest;
+}
+
+/** Groups by the lowest number of each. They are mostly in order: descriptors ascend, and so do the files behind them. */
+function sortByNumber(groups: Description[][], table: Table): void {
+  let before = -1;
+  for (const group of groups) {
+    const lowest = lowestSlot(group, table);
+    if (lowest < before) {
+      groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
+      return;
+    }
+    before = lowest;
+  }
 }
 
 function addSlot(description: Description, table: Table, slot: Slot): void {

@@ -1,5 +1,7 @@
 /** Entry → the steps that make the socket again, and what speaks against it. Pure. */
+
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
@@ -9,6 +11,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
@@ -17,8 +20,6 @@ import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from
 import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
 import { isWithinReach } from './tcp-resume.ts';
 import { planDatagrams } from './udp-queue.ts';
-
-const { SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } = SOCKET;
 
 const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, words: src_addr });
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
@@ -61,7 +62,7 @@ function isShared(entry: InetSkEntry, context: RestoreContext): boolean {
   const keyOf = ({ proto, src_port }: InetSkEntry) => `${proto}:${src_port}`;
   const users = context.state('inet ports', () => {
     const counts = new Map<string, number>();
-    for (const { isk } of context.tree.files.values()) {
+    for (const { isk } of filesOfType(context.tree.files, FdTypes.INETSK)) {
       if (isk === undefined || isRaw(isk)) continue;
       counts.set(keyOf(isk), (counts.get(keyOf(isk)) ?? 0) + 1);
     }
@@ -117,8 +118,8 @@ function planAddresses(
   context: RestoreContext,
 ): void {
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
-  if (reuse.port) planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
+  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
+  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
   planBind(table, fd, entry, what);
   if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
   if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
@@ -179,8 +180,9 @@ export function finishInetSocket(entry: InetSkEntry, fd: number, { table, contex
     return;
   }
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address && !reuseaddr) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
+  if (reuse.address && !reuseaddr)
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
   if (reuse.port && !so_reuseport) {
-    planIntOption(table, fd, SOL_SOCKET, SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
   }
 }

@@ -21,12 +21,15 @@ function planned(own: number, message: object, isShared: boolean): string[] {
   } as unknown as RestoreContext;
   const table = new FdTablePlan(3);
   planDatagrams(table, 3, entry, 'it', context, isShared);
-  return table.take().map(({ nr, args }) => {
-    const [, data] = args;
-    const name = Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
-    if (nr !== SYS.sendto || typeof data !== 'object' || !('bytes' in data)) return name;
-    return `${Buffer.from(data.bytes.subarray(12, 24)).toString('hex')} ${data.bytes.length}`;
-  });
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args }) => {
+      const [, data] = args;
+      const name = Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
+      if (nr !== SYS.sendto || typeof data !== 'object' || !('bytes' in data)) return name;
+      return `${Buffer.from(data.bytes.subarray(12, 24)).toString('hex')} ${data.bytes.length}`;
+    });
 }
 
 describe('a datagram', () => {

@@ -34,6 +34,8 @@ import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
 import { isHeld } from './remap-restore.ts';
 
+/** Numbers are exact up to here, and faster. */
+const EXACT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 const NO_POSITION = 0xffff_ffff_ffff_ffffn;
 const MEM_MAJOR = 1;
@@ -80,24 +82,26 @@ function isPlainDevice(device: number): boolean {
 
 /** Also used by kinds that keep a path in an entry of this form (FIFO). Such an entry is added with `dump.addEntry`. */
 export function dumpRegularFile(file: OpenFile, id: number, dump: KindDump): DumpResult {
-  const { stat } = file;
-  const fields = { id, flags: file.flags, pos: position(file), fown: file.fown, mode: stat.st_mode };
   if (mayHaveTrigger(file)) return PRESSURE_TRIGGER;
-  const external = `file[${file.mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
-  let reg: RegFileEntry;
-  if (dump.options.externalFiles.has(external)) {
-    reg = { ...fields, name: external, ext: true, build_id: [] };
-  } else {
-    const name = nameForImage(file, id, dump);
-    if (typeof name !== 'string') return name;
-    reg = { ...fields, name, build_id: [] };
-    if (dump.options.hasOwnMounts && file.mntId >= 0) reg.mnt_id = file.mntId;
-  }
-  if ((stat.st_mode & S_IFMT) === S_IFREG && !isLog(file.flags)) {
+  const { stat, flags, fown } = file;
+  const external = externalName(file, dump);
+  const name = external ?? nameForImage(file, id, dump);
+  if (typeof name !== 'string') return name;
+  const reg: RegFileEntry = { id, flags, pos: position(file), fown, name, mode: stat.st_mode, build_id: [] };
+  if (external !== undefined) reg.ext = true;
+  else if (dump.options.hasOwnMounts && file.mntId >= 0) reg.mnt_id = file.mntId;
+  if ((stat.st_mode & S_IFMT) === S_IFREG && !isLog(flags)) {
     reg.size = stat.st_size;
     if (dump.options.fileValidation === 'buildid') reg.build_id = readLocalBuildId(file);
   }
   return { type: FdTypes.REG, id, reg };
+}
+
+/** The `--external` key of a file that the user takes care of. */
+function externalName({ mntId, stat }: OpenFile, { options }: KindDump): string | undefined {
+  if (options.externalFiles.size === 0) return undefined;
+  const key = `file[${mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
+  return options.externalFiles.has(key) ? key : undefined;
 }
 
 const PRESSURE_TRIGGER: Unsupported = {
@@ -107,7 +111,8 @@ const PRESSURE_TRIGGER: Unsupported = {
 
 /** /proc/pressure/X and X.pressure of a cgroup, opened for writing: one trigger for each open file. */
 function mayHaveTrigger({ link, flags }: OpenFile): boolean {
-  return (flags & O_ACCMODE) !== O_RDONLY && /^\/proc\/pressure\/\w+$|^\/sys\/fs\/cgroup\/.*\.pressure$/.test(link);
+  if ((flags & O_ACCMODE) === O_RDONLY || !(link.startsWith('/proc/') || link.startsWith('/sys/'))) return false;
+  return /^\/proc\/pressure\/\w+$|^\/sys\/fs\/cgroup\/.*\.pressure$/.test(link);
 }
 
 /** A file that is only appended to may grow until it is restored, so its size says nothing. */
@@ -145,9 +150,11 @@ function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   }
   const cloexec = home.cloexec(reg.id);
   const flags = openFlags(reg.flags) | cloexec;
-  const fd = table.open(`open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
-  const hasPosition = (reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION;
-  if (hasPosition) table.do(`set the position in ${reg.name}`, SYS.lseek, fd, reg.pos, SEEK_SET);
+  const fd = table.open(() => `open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
+  if ((reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION) {
+    const position = reg.pos <= EXACT_MAX ? Number(reg.pos) : reg.pos;
+    table.do(() => `set the position in ${reg.name}`, SYS.lseek, fd, position, SEEK_SET);
+  }
   home.made(reg.id, fd, cloexec !== 0);
 }
 

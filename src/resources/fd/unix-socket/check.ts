@@ -23,6 +23,7 @@ export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuEr
   checkNumbers(entry, problem);
   checkPeer(entry, context, problem);
   checkQueue(entry, context, problem);
+  checkBacklog(entry, context, problem);
   if (isPath(entry.name) && entry.deleted !== true && !isConnection(entry)) checkPath(entry, context, problem);
   problems.push(...checkSocketOptions(entry.opts, () => objectOf(entry), context.system));
   return problems;
@@ -70,6 +71,19 @@ function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report
   const isOther = ({ message }: QueuedMessage) => message.scm.some(({ type }) => type !== SCM_RIGHTS);
   if (queuedMessages(entry.id, context).some(isOther)) {
     problem('a message in its queue carries something else than descriptors: the image is damaged');
+  }
+}
+
+function checkBacklog(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
+  const links = unixLinks(context);
+  for (const { peer, id = 0, name } of entry.pending_ext) {
+    const client = links.peerOf({ peer });
+    const isClient = client !== undefined && isConnection(client) && client.peer === entry.ino;
+    if (peer !== 0 && !isClient) problem(`socket:[${peer}] does not wait to be accepted by it: the image is damaged`);
+    const isDamaged = queuedMessages(id, context).some(({ message }) => message.scm.length > 0);
+    if (isDamaged || context.tree.files.has(id) || (name?.length ?? 0) > UNIX_PATH_MAX) {
+      problem('what it says about connections that nobody has accepted cannot be: the image is damaged');
+    }
   }
 }
 

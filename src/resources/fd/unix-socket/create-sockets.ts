@@ -1,5 +1,5 @@
 /** Steps that make UNIX sockets which depend on each other, with names, connections and queues. */
-import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import type { UnixPendingExt, UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import type { RestoreHome } from '../file-kind.ts';
 import { socketKey } from './check.ts';
@@ -38,12 +38,8 @@ class StreamSockets {
     for (const entry of group.missing) {
       group.make(entry);
       group.bind(entry);
-      // It waits to be accepted.
-      const listener = group.peerOf(entry);
-      if (isConnection(entry) && listener !== undefined) {
-        group.connect(group.fdOf(entry), listener, entry.peer_cred_ext);
-      }
     }
+    for (const entry of group.members.values()) if (entry.state === TCP_LISTEN) this.#fillBacklog(entry);
     for (const fd of this.#helpers) group.close(fd);
   }
 
@@ -52,6 +48,38 @@ class StreamSockets {
     this.#group.bind(entry);
     this.#group.listen(fd, entry.backlog, entry.peer_cred_ext);
     this.#listeners.set(nameKey(entry), { fd, entry });
+  }
+
+  /** Connections that nobody has accepted yet. */
+  #fillBacklog(listener: UnixSkEntry): void {
+    const group = this.#group;
+    const clients = [...group.members.values()].filter((entry) => isConnection(entry) && entry.peer === listener.ino);
+    const known = listener.pending_ext;
+    const others = clients.filter(({ ino }) => !known.some(({ peer }) => peer === ino));
+    const backlog = [...known, ...others.map(({ ino }) => ({ peer: ino }))];
+    if (backlog.length === 0) return;
+    const fd = group.fdOf(listener);
+    // What the options ask for holds for connections that come later.
+    if (fd >= 0) group.setOptions(listener);
+    const hasRoom = fd < 0 || backlog.length <= listener.backlog;
+    if (!hasRoom) group.listen(fd, backlog.length, listener.peer_cred_ext);
+    for (const pending of backlog) this.#connectPending(listener, pending);
+    if (!hasRoom) group.listen(fd, listener.backlog, listener.peer_cred_ext);
+  }
+
+  #connectPending(listener: UnixSkEntry, pending: UnixPendingExt): void {
+    const group = this.#group;
+    const { peer, name, creds } = pending;
+    const client = peer === 0 ? undefined : group.members.get(peer);
+    const fd = client === undefined ? group.makeHelper(listener.type) : group.fdOf(client);
+    // An inherited one is connected already.
+    if (fd < 0) return;
+    if (name !== undefined && name.length > 0) {
+      group.places.bindForAWhile(fd, name, `a client of ${socketKey(listener)}`);
+    }
+    group.connect(fd, listener, creds ?? client?.peer_cred_ext);
+    group.queues.fillPending(listener, pending, fd);
+    if (client === undefined) group.close(fd);
   }
 
   /** Both ends, or the one that is left. */

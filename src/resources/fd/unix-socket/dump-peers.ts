@@ -8,8 +8,9 @@ import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import { tryListDirectory, tryReadFile, tryReadlink } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
-import { noOwner } from '../fd-table/open-file.ts';
+import { NO_OWNER } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
+import { ACCEPT_FIRST, isRead } from './dump-backlog.ts';
 import { findCircle } from './in-flight.ts';
 import type { KernelSockets } from './kernel-sockets.ts';
 import { isPath, showName } from './name.ts';
@@ -81,7 +82,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
         : entry.state === TCP_LISTEN
           ? checkPending(dumped, (ino) => byInode.has(ino) || failed.has(ino), kernel(dump))
           : entry.state === TCP_ESTABLISHED && entry.type !== SOCK_DGRAM
-            ? checkPeerless(dumped, (ino) => byInode.has(ino) || failed.has(ino), kernel(dump))
+            ? checkPeerless(dumped, byInode, (ino) => byInode.has(ino) || failed.has(ino), kernel(dump))
             : undefined;
     if (problem === undefined) continue;
     const [why, remedy] = problem;
@@ -179,9 +180,10 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
     uflags: USK_EXTERN,
     backlog: 0,
     peer: 0,
-    fown: noOwner(),
+    fown: NO_OWNER,
     opts: noOptions(),
     name: peer.name,
+    pending_ext: [],
   };
   dump.addEntry(peersOf(dump).addPlace(usk));
 }
@@ -199,10 +201,11 @@ export const noOptions = (): SkOptsEntry => ({
 });
 
 /** Connections that wait in the backlog of a listening socket. */
-function checkPending({ socket }: Dumped, isInTree: (ino: number) => boolean, kernel: KernelSockets): Problem {
-  for (const ino of socket.pending) {
+function checkPending({ entry, socket }: Dumped, isInTree: (ino: number) => boolean, kernel: KernelSockets): Problem {
+  for (const [i, ino] of socket.pending.entries()) {
     if (ino === 0) {
-      return ['a connection in its backlog was closed by the other side before it was accepted', 'accept it first'];
+      if (isRead(entry.pending_ext[i])) continue;
+      return ['a connection in its backlog was closed by the other side before it was accepted', ACCEPT_FIRST];
     }
     if (isInTree(ino)) continue;
     const peer = kernel.get(ino);
@@ -216,6 +219,7 @@ function checkPending({ socket }: Dumped, isInTree: (ino: number) => boolean, ke
 /** A connected socket whose other end has no descriptor: it waits to be accepted, or is closed. */
 function checkPeerless(
   { entry, socket, task }: Dumped,
+  byInode: ByInode,
   isInTree: (ino: number) => boolean,
   kernel: KernelSockets,
 ): Problem {
@@ -230,15 +234,15 @@ function checkPeerless(
       holderOf(listener.ino);
     return [why, 'wait until the connection is accepted, or dump a tree that has both'];
   }
-  if (socket.sendQueue !== 0) {
-    const why = `it waits to be accepted and has sent ${socket.sendQueue} bytes, which cannot be read by anybody yet`;
-    return [why, 'accept the connection first'];
-  }
   entry.peer = listener.ino;
+  delete entry.peer_cred_ext;
+  if (isRead(byInode.get(listener.ino)?.entry.pending_ext.find(({ peer }) => peer === entry.ino))) return undefined;
+  if (socket.sendQueue !== 0) {
+    return ['it waits to be accepted and has sent something, which criu may not read', ACCEPT_FIRST];
+  }
   // Nobody can ask yet who connected: it was most likely the task.
   const [, uid] = task.leader.status.uid;
   const [, gid] = task.leader.status.gid;
   if (uid !== 0 || gid !== 0) entry.peer_cred_ext = { pid: task.pid, uid, gid };
-  else delete entry.peer_cred_ext;
   return undefined;
 }

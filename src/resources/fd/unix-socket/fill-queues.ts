@@ -2,7 +2,7 @@
 import { byteString, bytesOf } from '../../../base/bytes.ts';
 import { CriuError } from '../../../base/errors.ts';
 import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
-import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
+import type { UnixPendingExt, UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SO_SNDBUFFORCE, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
@@ -52,6 +52,13 @@ export class QueueFiller {
     this.#filled.add(entry.id);
     this.#makeRoom(entry, from);
     for (const queued of this.#messages(entry)) this.#send(entry, from, queued);
+  }
+
+  /** Sends what a connection brings that `listener` has not accepted yet. */
+  fillPending(listener: UnixSkEntry, { id = 0 }: UnixPendingExt, from: number): void {
+    const messages = queuedMessages(id, this.#group.home.context);
+    if (messages.length > 0) this.#makeRoom(listener, from);
+    for (const queued of messages) this.#send(listener, from, queued);
   }
 
   /** Sends all of it to a socket that has a name and is connected to nobody: from those who sent it, or from helpers. */

@@ -69,6 +69,9 @@ function optionsAsked({ so_passcred, so_passsec, options_ext }: SkOptsEntry): nu
   return asked;
 }
 
+/** Whether those who accept connections of such a socket get the senders of messages with them. */
+export const asksForSenders = (opts: SkOptsEntry): boolean => optionsAsked(opts).length > 0;
+
 function readOffset({ options_ext }: SkOptsEntry): number {
   const value = options_ext.find(({ option }) => option === SO_PEEK_OFF)?.value;
   return value === undefined ? NO_OFFSET : new DataView(value.buffer, value.byteOffset).getInt32(0, true);
@@ -221,14 +224,16 @@ export interface QueuedMessage {
   readonly payload: Uint8Array;
 }
 
-/** Messages in the queue of socket `id`, in order. */
+/** Messages in the queue of socket `id`, or sent to the pending connection of that id, in order. */
 export function queuedMessages(id: number, context: RestoreContext): readonly QueuedMessage[] {
   const all = context.state('sk-queues', () => {
     const queues = new Map<number, QueuedMessage[]>();
     const { files } = context.tree;
+    // What was sent to connections that nobody has accepted has no socket with a descriptor.
+    const pending = new Set([...files.values()].flatMap(({ usk }) => usk?.pending_ext.map(({ id }) => id) ?? []));
     for (const [entry, element] of (context.images.tryRead('sk-queues') ?? []).entries()) {
       const { id_for } = element.message;
-      if (!files.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
+      if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
       const queue = queues.get(id_for);
       if (queue === undefined) queues.set(id_for, [element]);
       else queue.push(element);

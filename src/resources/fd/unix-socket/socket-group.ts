@@ -51,6 +51,7 @@ export class SocketGroup {
   readonly queues: QueueFiller;
   readonly #fds = new Map<number, number>();
   readonly #cloexec = new Set<number>();
+  readonly #optionsSet = new Set<number>();
 
   constructor(entries: readonly UnixSkEntry[], home: RestoreHome) {
     this.home = home;
@@ -207,7 +208,12 @@ export class SocketGroup {
     }
   }
 
-  #finishSocket({ ino, opts, shutdown, flags, type }: UnixSkEntry, fd: number): void {
+  /** Sets the options of a socket; once. */
+  setOptions(entry: UnixSkEntry): void {
+    if (this.#optionsSet.has(entry.ino)) return;
+    this.#optionsSet.add(entry.ino);
+    const { ino, opts, type } = entry;
+    const fd = this.fdOf(entry);
     const { table, context } = this.home;
     const what = `socket:[${ino}]`;
     const socket = { type: { family: AF_UNIX, type, proto: 0 }, opts, what };
@@ -221,6 +227,13 @@ export class SocketGroup {
     const one = { bytes: new Uint8Array(Int32Array.of(1).buffer) };
     const because = `set so_reuseport of ${what}`;
     if (opts.so_reuseport === true) table.doUnchecked(because, SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEPORT, one, 4);
+  }
+
+  #finishSocket(entry: UnixSkEntry, fd: number): void {
+    this.setOptions(entry);
+    const { shutdown, flags } = entry;
+    const { table } = this.home;
+    const what = socketKey(entry);
     const how = shutdown === undefined ? undefined : HOW[shutdown];
     if (how !== undefined) table.do(`shut ${what} down`, SYS.shutdown, fd, how);
     if ((flags & SETFL_MASK) !== 0) table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);

@@ -18,10 +18,11 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { findForeign } from '../socket-options/network-namespace.ts';
+import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
+import { dumpBacklog } from './dump-backlog.ts';
 import { dumpPeers, peersOf } from './dump-peers.ts';
 import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
@@ -89,6 +90,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket, opts }, dump) : undefined;
     if (problem !== undefined) return problem;
   }
+  const pending_ext = state === TCP_LISTEN ? dumpBacklog(file, socket, opts, dump) : [];
+  if ('unsupported' in pending_ext) return pending_ext;
   const shutdown = SHUTDOWN[socket.shutdown & 3];
   const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
   return {
@@ -103,12 +106,13 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     fown: file.fown,
     opts,
     name,
+    pending_ext,
     ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
     ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
-    ns_id: NETWORK_ID,
+    ns_id: networkId(dump),
   };
 }
 
@@ -126,6 +130,3 @@ function describePeer(dump: KindDump, type: number): Pick<UnixSkEntry, 'peer_cre
   const peer = peerCredentials(dump, type);
   return peer.uid === 0 && peer.gid === 0 ? {} : { peer_cred_ext: peer };
 }
-
-/** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
-const NETWORK_ID = 2;

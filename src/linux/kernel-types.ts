@@ -1,0 +1,165 @@
+/**
+ * Where the members of the kernel's structures are, as the kernel itself tells: BTF, the types of vmlinux
+ * (Documentation/bpf/btf.rst). Kernels of distributions have it (CONFIG_DEBUG_INFO_BTF). Parsing is pure.
+ */
+import { CriuError } from '../base/errors.ts';
+import { O_RDONLY } from './abi/fcntl.ts';
+import { MAP_PRIVATE, PROT_READ } from './abi/mman.ts';
+import { SYS } from './abi/syscall-numbers.ts';
+import { memoryAt, syscall } from './kernel.ts';
+import { close, fstat, tryOpen, tryReadAll } from './syscalls/fs.ts';
+
+const BTF_FILE = '/sys/kernel/btf/vmlinux';
+const MAGIC = 0xeb9f;
+/** struct btf_header. */
+const HEADER_BYTES = 24;
+/** struct btf_type and struct btf_member, in words of 32 bits. */
+const TYPE_WORDS = 3;
+const MEMBER_WORDS = 3;
+
+/* btf_type.info. */
+const COUNT_MASK = 0xffff;
+const kindOf = (info: number): number => (info >>> 24) & 0x1f;
+const KIND_STRUCT = 4;
+const KIND_UNION = 5;
+/** By kind: words that follow a type once, and for each of its members. */
+const ONCE: Readonly<Record<number, number>> = { 1: 1, 3: 3, 14: 1, 17: 1 };
+const EACH: Readonly<Record<number, number>> = { 4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3 };
+
+/** A structure and its member. */
+export type MemberPath = `${string}.${string}`;
+
+export class KernelTypes {
+  /** The types, as words of 32 bits and as bytes. */
+  readonly #words: Uint32Array;
+  readonly #bytes: Buffer;
+  readonly #strings: Buffer;
+  /** The word where each type begins, by id less one; as far as somebody has asked. */
+  readonly #types: number[] = [];
+  #walked = 0;
+  readonly #structs = new Map<string, number>();
+  readonly #offsets = new Map<MemberPath, number | undefined>();
+
+  /** Throws CriuError for bytes that are no BTF. */
+  constructor(bytes: Uint8Array) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    if (bytes.length < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) throw unclear('it does not begin as BTF');
+    const [header = 0, typeStart = 0, typeBytes = 0, stringStart = 0, stringBytes = 0] = [4, 8, 12, 16, 20].map((at) =>
+      view.getUint32(at, true),
+    );
+    const ends = [header + typeStart + typeBytes, header + stringStart + stringBytes];
+    if (ends.some((end) => end > bytes.length)) throw unclear('it is cut off');
+    const start = bytes.byteOffset + header;
+    if ((start + typeStart) % 4 !== 0) throw unclear('it is not aligned');
+    this.#words = new Uint32Array(bytes.buffer, start + typeStart, typeBytes >> 2);
+    this.#bytes = Buffer.from(bytes.buffer, start + typeStart, typeBytes);
+    this.#strings = Buffer.from(bytes.buffer, start + stringStart, stringBytes);
+  }
+
+  /** Those of the kernel that runs, read once. Undefined where it does not tell. */
+  static tryRead(): KernelTypes | undefined {
+    ofKernel ??= { types: tryReadTypes() };
+    return ofKernel.types;
+  }
+
+  /** The offset of a member in bytes, through anonymous structures and unions. Throws CriuError. */
+  offset(path: MemberPath): number {
+    const offset = this.#offset(path);
+    if (offset === undefined) throw unclear(`it has no ${path}`);
+    return offset;
+  }
+
+  /** Whether there is that member. Throws CriuError when there is no such structure. */
+  has(path: MemberPath): boolean {
+    return this.#offset(path) !== undefined;
+  }
+
+  #offset(path: MemberPath): number | undefined {
+    if (!this.#offsets.has(path)) this.#offsets.set(path, this.#search(path));
+    return this.#offsets.get(path);
+  }
+
+  #search(path: MemberPath): number | undefined {
+    const [struct = '', member = ''] = path.split('.');
+    const name = this.#tryName(member);
+    const bits = name === undefined ? undefined : this.#find(this.#struct(struct), name, 0);
+    return bits === undefined ? undefined : bits / 8;
+  }
+
+  /** sizeof(struct name). Throws CriuError. */
+  size(name: string): number {
+    return this.#words[this.#struct(name) + 2] ?? 0;
+  }
+
+  /** Where a structure begins. */
+  #struct(name: string): number {
+    const known = this.#structs.get(name);
+    if (known !== undefined) return known;
+    const wanted = this.#tryName(name);
+    const pattern = Buffer.from(Uint32Array.of(wanted ?? 0).buffer);
+    const bytes = this.#bytes;
+    for (let at = wanted === undefined ? -1 : bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
+      // The name of a member is followed by the number of its type, which is smaller.
+      if (at % 4 !== 0 || kindOf(this.#words[at / 4 + 1] ?? 0) !== KIND_STRUCT) continue;
+      this.#structs.set(name, at / 4);
+      return at / 4;
+    }
+    throw unclear(`it has no struct ${name}`);
+  }
+
+  /** Where the type of that number begins. */
+  #typeOf(id: number): number | undefined {
+    const words = this.#words;
+    while (this.#types.length < id && this.#walked + TYPE_WORDS <= words.length) {
+      this.#types.push(this.#walked);
+      const info = words[this.#walked + 1] ?? 0;
+      const kind = kindOf(info);
+      this.#walked += TYPE_WORDS + (ONCE[kind] ?? 0) + (EACH[kind] ?? 0) * (info & COUNT_MASK);
+    }
+    return this.#types[id - 1];
+  }
+
+  /** In bits. */
+  #find(struct: number, wanted: number, depth: number): number | undefined {
+    const words = this.#words;
+    const info = words[struct + 1] ?? 0;
+    // With bit fields, the upper byte of an offset is a width.
+    const mask = info >>> 31 === 1 ? 0xff_ffff : 0xffff_ffff;
+    const end = Math.min(struct + TYPE_WORDS + (info & COUNT_MASK) * MEMBER_WORDS, words.length);
+    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) {
+      const [name = 0, type = 0, offset = 0] = [words[at], words[at + 1], words[at + 2]];
+      const bits = (offset & mask) >>> 0;
+      if (name === wanted) return bits;
+      const inner = name === 0 && depth < DEPTH_MAX ? this.#typeOf(type) : undefined;
+      const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
+      if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
+      const found = this.#find(inner, wanted, depth + 1);
+      if (found !== undefined) return bits + found;
+    }
+    return undefined;
+  }
+
+  #tryName(name: string): number | undefined {
+    const at = this.#strings.indexOf(`\0${name}\0`);
+    return at < 0 ? undefined : at + 1;
+  }
+}
+
+/** Anonymous structures in one another. */
+const DEPTH_MAX = 8;
+
+const unclear = (why: string) =>
+  new CriuError({ object: BTF_FILE, action: 'does not say where the kernel has what is needed', why });
+
+let ofKernel: { readonly types: KernelTypes | undefined } | undefined;
+
+function tryReadTypes(): KernelTypes | undefined {
+  const fd = tryOpen(BTF_FILE, O_RDONLY);
+  if (fd < 0) return undefined;
+  const bytes = fstat(fd).st_size;
+  // Since Linux 6.16; a read gives one page at a time. It stays mapped.
+  const address = syscall(SYS.mmap, 0, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+  const content = address > 0 ? memoryAt(address, bytes) : tryReadAll(fd);
+  close(fd);
+  return typeof content === 'number' ? undefined : new KernelTypes(content);
+}
