@@ -36,6 +36,18 @@ export function madeElsewhere(group: readonly Description[], byPid: ReadonlyMap<
   );
 }
 
+/** Tells of all of these groups. */
+export function warnOfMakers(
+  groups: readonly (readonly Description[])[],
+  byPid: ReadonlyMap<number, Table>,
+  warn: (text: string) => void,
+): void {
+  for (const group of groups) {
+    const text = madeElsewhere(group, byPid);
+    if (text !== undefined) warn(text);
+  }
+}
+
 /** Whether the images say something about makers. */
 const isKnown = (group: readonly Description[]): boolean =>
   group.some(({ kind, entry }) => (kind.maker?.(entry) ?? FIRST) !== FIRST);

@@ -20,7 +20,7 @@ import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
-import { madeElsewhere } from './choose-home.ts';
+import { warnOfMakers } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
@@ -226,11 +226,7 @@ class FilesPlanner {
     const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-    const { warn } = this.#input;
-    for (const group of warn === undefined ? [] : groups) {
-      const text = madeElsewhere(group, this.#sharers);
-      if (text !== undefined) warn?.(text);
-    }
+    if (this.#input.warn !== undefined) warnOfMakers(groups, this.#sharers, this.#input.warn);
   }
 
   #addGroup(home: Table, group: Description[]): void {
