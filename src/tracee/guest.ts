@@ -232,11 +232,18 @@ export class Guest {
     }
   }
 
-  /** Runs system call by system call until the program counter reaches `end`: for a thread that catches every marker. */
+  /**
+   * Runs system call by system call until the one at `end` is done: for a thread that catches every marker. A thread that
+   * got its own registers at the entry of a call would make the call that they say it was in, a second time.
+   */
   #stepTo(thread: GuestThread, end: number): void {
-    do {
+    const toNextStop = () => {
       goToSystemCall(thread.tid);
       waitForSystemCall(thread, this.#putOff);
+    };
+    do {
+      toNextStop(); // at its entry
+      toNextStop(); // at its exit
     } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
   }
 }

@@ -39,6 +39,8 @@ liveTest('a blocked nanosleep does not notice a dump with --leave-running', 'int
   rounds: 1,
 });
 
+liveTest('no call is made twice by threads that catch all signals', 'busy-calls', { leaveRunning: true });
+
 for (const bits of [64, 32] as const) {
   liveCase(`programs of both kinds in a tree whose root has ${bits} bits`, async () => {
     if (!supports32()) return;
