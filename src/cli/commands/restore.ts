@@ -105,6 +105,7 @@ function restore(context: CommandContext): number {
     log,
   );
   files.commit();
+  network.commit();
   const stats = {
     pagesCompared: statistics.pagesCompared,
     pagesSkippedCow: statistics.pagesShared,

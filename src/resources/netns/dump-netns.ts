@@ -52,11 +52,10 @@ export class DumpedNetns {
     }
     if (contents !== undefined) {
       images.write('netns', namespace, [contents.entry]);
-      images.write(
-        'netdev',
-        namespace,
-        contents.links.map((link) => ({ ...link, peer_nsid: namespace })),
+      const numbered = contents.links.map((link) =>
+        link.peer_nsid === undefined ? link : { ...link, peer_nsid: namespace },
       );
+      images.write('netdev', namespace, numbered);
       for (const name of Object.keys(LISTS) as ListName[]) {
         images.write(name, namespace, packList(name, contents.lists[name]));
       }

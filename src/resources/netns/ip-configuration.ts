@@ -4,7 +4,17 @@ import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
 import { AF_INET, AF_INET6, AF_UNSPEC } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { isIpv4, isMadeByKernel, isUsualRule6, keyOf, LISTS, type ListName, usesNexthop } from './saved-lists.ts';
+import {
+  isIpv4,
+  isMadeByKernel,
+  isTentative,
+  isUsualRule6,
+  keyOf,
+  LISTS,
+  type ListName,
+  usesNexthop,
+  withoutSearch,
+} from './saved-lists.ts';
 
 /** For each image what is in it. */
 export type IpConfiguration = Readonly<Record<ListName, readonly Uint8Array[]>>;
@@ -57,8 +67,8 @@ function readList(name: ListName, request: number, family: number): Uint8Array[]
 export function restoreIpConfiguration(wanted: IpConfiguration): void {
   const now = readIpConfiguration().lists;
   // Those that devices have got by themselves when they went up, and the program had not.
-  removeOthers('ifaddr', now.ifaddr, wanted.ifaddr, RT.RTM_DELADDR);
-  add('ifaddr', wanted.ifaddr);
+  removeOthers('ifaddr', now.ifaddr, wanted.ifaddr, RT.RTM_DELADDR, isTentative);
+  addAddresses(wanted.ifaddr);
   // Deleting the rules of a family first: the kernel's own are among the saved ones.
   for (const rule of now.rule.filter(isIpv4)) send(RT.RTM_DELRULE, rule);
   add('rule', wanted.rule);
@@ -69,9 +79,27 @@ export function restoreIpConfiguration(wanted: IpConfiguration): void {
   }
 }
 
-function removeOthers(name: ListName, now: readonly Uint8Array[], wanted: readonly Uint8Array[], type: number): void {
+/** An address that is being searched for on the network cannot be bound to. So it is added without, and then changed. */
+function addAddresses(addresses: readonly Uint8Array[]): void {
+  add(
+    'ifaddr',
+    addresses.map((address) => withoutSearch(address) ?? address),
+  );
+  for (const address of addresses) {
+    if (withoutSearch(address) !== undefined) send(RT.RTM_NEWADDR, address, NL.NLM_F_REPLACE);
+  }
+}
+
+/** Removes what is there and not wanted, or there in a state in which nobody can use it. */
+function removeOthers(
+  name: ListName,
+  now: readonly Uint8Array[],
+  wanted: readonly Uint8Array[],
+  type: number,
+  isUseless = (_item: Uint8Array) => false,
+): void {
   const keys = new Set(wanted.map((item) => keyOf(name, item)));
-  for (const item of now) if (!keys.has(keyOf(name, item))) send(type, item);
+  for (const item of now) if (!keys.has(keyOf(name, item)) || isUseless(item)) send(type, item);
 }
 
 /** What needs something else to be there first, such as the route to a gateway, is tried again after the rest. */
