@@ -52,9 +52,9 @@ async function checkpoint(specimen: Specimen, images: string, args: readonly str
 }
 
 /** Whether a host answers: a port where nobody listens refuses at once, and a packet that is dropped waits in vain. */
-function isAnswering(path: string, address: string): boolean {
+function isAnswering(path: string, address: string, seconds = 10): boolean {
   const { exitCode } = Bun.spawnSync([
-    ...['nsenter', `--net=${path}`, 'timeout', '0.5', 'bash', '-c', `exec 3<>/dev/tcp/${address}/9`],
+    ...['nsenter', `--net=${path}`, 'timeout', `${seconds}`, 'bash', '-c', `exec 3<>/dev/tcp/${address}/9`],
   ]);
   return exitCode === 1;
 }
@@ -95,7 +95,7 @@ liveCase('a namespace is locked from the dump to the restore, which joins it wit
   expect(isAnswering(path, LOCALHOST)).toBe(true);
   const tree = await checkpoint(specimen, images);
   expect(runIn(path, 'nft list tables')).toStartWith('table inet CRIU-');
-  expect(isAnswering(path, LOCALHOST)).toBe(false);
+  expect(isAnswering(path, LOCALHOST, 0.5)).toBe(false);
   const script = makeScript(specimen, 'post-restore', 'exit 3');
   const failed = await restore(specimen, images, ['--join-ns', `net:${path}`, '--action-script', script]);
   expect(failed.log).toContain('exited with 3 in hook post-restore');

@@ -5,7 +5,6 @@ import * as RT from '../../linux/abi/rtnetlink.ts';
 import { AF_INET, AF_INET6, AF_UNSPEC } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
 import {
-  isIpv4,
   isMadeByKernel,
   isTentative,
   isUsualRule6,
@@ -27,7 +26,7 @@ export function readIpConfiguration(): { lists: IpConfiguration; problems: CriuE
   const rules = readList('rule', RT.RTM_GETRULE, AF_INET);
   const rules6 = readList('rule', RT.RTM_GETRULE, AF_INET6);
   const [route = [], route6 = []] = routes;
-  const ifaddr = readList('ifaddr', RT.RTM_GETADDR, AF_UNSPEC);
+  const ifaddr = readAddresses();
   const lists = { ifaddr, route, route6, rule: [...rules, ...rules6.filter((rule) => !isUsualRule6(rule))] };
   const problems: CriuErrorFields[] = [];
   if ([...route, ...route6].some(usesNexthop)) {
@@ -42,6 +41,8 @@ export function readIpConfiguration(): { lists: IpConfiguration; problems: CriuE
 }
 
 const USUAL_RULES6 = 2;
+
+const readAddresses = () => readList('ifaddr', RT.RTM_GETADDR, AF_UNSPEC);
 
 function readList(name: ListName, request: number, family: number): Uint8Array[] {
   const header = new Uint8Array(RT.RTMSG.bytes);
@@ -65,29 +66,44 @@ function readList(name: ListName, request: number, family: number): Uint8Array[]
 
 /** Makes the configuration of the namespace that we are in that of the images. Throws CriuError. */
 export function restoreIpConfiguration(wanted: IpConfiguration): void {
-  const now = readIpConfiguration().lists;
-  // Those that devices have got by themselves when they went up, and the program had not.
-  removeOthers('ifaddr', now.ifaddr, wanted.ifaddr, RT.RTM_DELADDR, isTentative);
-  addAddresses(wanted.ifaddr);
-  // Deleting the rules of a family first: the kernel's own are among the saved ones.
-  for (const rule of now.rule.filter(isIpv4)) send(RT.RTM_DELRULE, rule);
+  // Devices get addresses by themselves when they go up, some a moment later.
+  for (let tries = 0; tries < ADDRESS_TRIES && !restoreAddresses(wanted.ifaddr); tries++);
+  // The kernel's own rules are among the saved ones.
+  for (const rule of readList('rule', RT.RTM_GETRULE, AF_INET)) send(RT.RTM_DELRULE, rule);
   add('rule', wanted.rule);
-  const routes = readIpConfiguration().lists;
-  for (const name of ['route', 'route6'] as const) {
-    removeOthers(name, routes[name], wanted[name], RT.RTM_DELROUTE);
+  for (const [name, family] of ROUTES) {
+    const now = readList(name, RT.RTM_GETROUTE, family).filter((route) => !isMadeByKernel(route));
+    removeOthers(name, now, wanted[name], RT.RTM_DELROUTE);
     add(name, wanted[name]);
   }
 }
 
-/** An address that is being searched for on the network cannot be bound to. So it is added without, and then changed. */
-function addAddresses(addresses: readonly Uint8Array[]): void {
+const ADDRESS_TRIES = 5;
+
+const ROUTES = [
+  ['route', AF_INET],
+  ['route6', AF_INET6],
+] as const;
+
+/**
+ * False when the kernel has been faster with one. An address that is searched for on the network cannot be bound to: it is
+ * removed, added without a search, and then changed to what it was.
+ */
+function restoreAddresses(wanted: readonly Uint8Array[]): boolean {
+  removeOthers('ifaddr', readAddresses(), wanted, RT.RTM_DELADDR, isTentative);
   add(
     'ifaddr',
-    addresses.map((address) => withoutSearch(address) ?? address),
+    wanted.map((address) => withoutSearch(address) ?? address),
   );
-  for (const address of addresses) {
-    if (withoutSearch(address) !== undefined) send(RT.RTM_NEWADDR, address, NL.NLM_F_REPLACE);
-  }
+  const settled = wanted.filter((address) => withoutSearch(address) !== undefined);
+  if (settled.length === 0) return true;
+  for (const address of settled) send(RT.RTM_NEWADDR, address, NL.NLM_F_REPLACE);
+  const searched = new Set(
+    readAddresses()
+      .filter(isTentative)
+      .map((address) => keyOf('ifaddr', address)),
+  );
+  return !settled.some((address) => searched.has(keyOf('ifaddr', address)));
 }
 
 /** Removes what is there and not wanted, or there in a state in which nobody can use it. */

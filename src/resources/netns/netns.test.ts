@@ -6,11 +6,11 @@ import * as RT from '../../linux/abi/rtnetlink.ts';
 import { attribute, attributes, concat, message, nested, parseAnswers, text, u32 } from '../../netlink/netlink.ts';
 import { planConntrack } from './conntrack.ts';
 import { describeSettings, planSettings, SETTINGS4, SETTINGS6 } from './device-settings.ts';
-import { findChanged, isSettingPath } from './kernel-settings.ts';
 import { describeLinks, findLinkProblems, parseLink } from './links.ts';
 import { withoutTable } from './packet-filter.ts';
 import { describeLinkFlags, describeNewLink, findEntryProblems, OuterEnds, planLinkSettings } from './restore-links.ts';
 import { isMadeByKernel, isUsualRule6, keyOf, packList, parseList } from './saved-lists.ts';
+import { isSettingPath } from './write-settings.ts';
 
 describe('settings of devices', () => {
   const files: Record<string, string> = {
@@ -52,25 +52,6 @@ describe('settings of devices', () => {
 });
 
 describe('other settings', () => {
-  test('those that a fresh namespace has too are left out; of devices it does not have, the defaults count', () => {
-    const fresh = new Map([
-      ['net/core/somaxconn', '4096\n'],
-      ['net/ipv4/ip_forward', '0\n'],
-      ['net/ipv4/neigh/default/gc_stale_time', '60\n'],
-    ]);
-    const now = new Map([
-      ['net/core/somaxconn', '4096\n'],
-      ['net/ipv4/ip_forward', '1\n'],
-      ['net/ipv4/neigh/st0/gc_stale_time', '60\n'],
-      ['net/ipv4/neigh/lo/gc_stale_time', '61\n'],
-      ['net/netfilter/nf_conntrack_count', '3\n'],
-    ]);
-    expect(findChanged(now, fresh)).toEqual([
-      { path: 'net/ipv4/ip_forward', value: '1' },
-      { path: 'net/ipv4/neigh/lo/gc_stale_time', value: '61' },
-    ]);
-  });
-
   test('an image names files of the network only', () => {
     for (const path of ['net/ipv4/ip_forward', 'net/ipv4/neigh/eth0.1/mcast_solicit'])
       expect(isSettingPath(path)).toBe(true);

@@ -8,7 +8,6 @@ import type { NetDeviceEntry, NetnsEntry } from '../../image/gen/netdev.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { CONNTRACK_LISTS, type ConntrackList, planConntrack, restoreConntrack } from './conntrack.ts';
 import { type IpConfiguration, restoreIpConfiguration } from './ip-configuration.ts';
-import { isSettingPath, planNamespace, writeSettings } from './kernel-settings.ts';
 import { NetworkVisit } from './network-visit.ts';
 import {
   findMissingPrograms,
@@ -19,6 +18,7 @@ import {
 } from './packet-filter.ts';
 import { findEntryProblems, type OuterEnds, restoreLinks } from './restore-links.ts';
 import { type ListName, parseList } from './saved-lists.ts';
+import { isSettingPath, planNamespace, writeSettings } from './write-settings.ts';
 
 export interface NetnsRestoreOptions {
   /** --join-ns net:…: a pid or a path. */

@@ -5,7 +5,7 @@
  */
 import { CriuError } from '../../base/errors.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
-import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
+import { AF_INET6 } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
 
 /** Images, with their magic (iproute2: ip/ipaddress.c, ip/iproute.c, ip/iprule.c) and the message that they consist of. */
@@ -92,8 +92,6 @@ export function isUsualRule6(rule: Uint8Array): boolean {
     (priority === 32_766 && tableOf(rule) === RT.RT_TABLE_MAIN)
   );
 }
-
-export const isIpv4 = (item: Uint8Array) => familyOf(item) === AF_INET;
 
 /** Flags of an address, which may not fit the header. */
 function flagsOf(address: Uint8Array): number {
