@@ -73,6 +73,7 @@ function restore(context: CommandContext): number {
     options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: network.system,
+    warn: (text) => log.warn(text),
   });
   hook('pre-restore');
   files.prepare();
