@@ -28,12 +28,12 @@ export function decodeFrom<T>(type: MessageType<T>, reader: WireReader): T {
 /** Encodes one message; fields are ordered by number. Throws an ImageError when a value cannot be stored. */
 export function encode<T>(type: MessageType<T>, value: T, place: ImagePlace | string = type.name): Uint8Array {
   const writer = new WireWriter();
-  encodeTo(type, value, writer, place);
+  encodeTo(type, value, writer, new FieldPath(typeof place === 'string' ? { file: place } : place));
   return writer.written;
 }
 
-export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, place: ImagePlace | string): void {
-  const path = new FieldPath(typeof place === 'string' ? { file: place } : place);
+/** The same, behind what a writer has already. */
+export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, path: FieldPath): void {
   encodeMessage(compile(type), value as Message, writer, path);
 }
 

@@ -7,7 +7,7 @@ import { decodeFrom, encodeTo } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
 import { IpcMsg } from './gen/ipc-msg.ts';
 import { PagemapHead } from './gen/pagemap.ts';
-import { ImageError } from './image-error.ts';
+import { FieldPath, ImageError } from './image-error.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -277,12 +277,16 @@ class ImageBuilder {
   private readonly fileName: string;
   private writer: WireWriter;
   private entry = 0;
+  private readonly place: { readonly file: string; entry: number };
+  private readonly path: FieldPath;
 
   constructor(spec: FramedKind, fileName: string, writer = new WireWriter(INITIAL_BYTES)) {
     this.spec = spec;
     this.writer = writer;
     writer.length = 0;
     this.fileName = fileName;
+    this.place = { file: fileName, entry: 0 };
+    this.path = new FieldPath(this.place);
     if (spec.magicName !== 'INVENTORY') this.writer.rawUint32(spec.isService ? IMG_SERVICE_MAGIC : IMG_COMMON_MAGIC);
     this.writer.rawUint32(spec.magic);
   }
@@ -351,7 +355,8 @@ class ImageBuilder {
     const { writer } = this;
     const start = writer.length;
     writer.rawUint32(0);
-    encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
+    this.place.entry = this.entry;
+    encodeTo(type, message, writer, this.path);
     writer.putRawUint32(start, writer.length - start - 4);
     this.entry++;
   }
