@@ -53,7 +53,14 @@ export function checkRestore(folder: string): void {
     { mode: 'none', newRoots: [], yard: undefined },
     log,
   );
-  using files = planFiles({ tree, images, options, controllerPid: getpid(), system: restoreSystem });
+  using files = planFiles({
+    tree,
+    images,
+    options,
+    controllerPid: getpid(),
+    system: restoreSystem,
+    warn: () => undefined,
+  });
   const { parking, home } = findHome(tree, files);
   using sharedMemory = new SharedMemory(getpid());
   sharedMemory.create(

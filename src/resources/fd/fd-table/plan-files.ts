@@ -34,7 +34,7 @@ export interface PlanFilesInput {
   readonly controllerPid: number;
   readonly system: RestoreSystem;
   /** Told what will be different after the restore. */
-  readonly warn?: (text: string) => void;
+  readonly warn: (text: string) => void;
 }
 
 /**
@@ -77,7 +77,7 @@ class FilesPlanner {
   }
 
   #makeContext(): RestoreContext {
-    const { tree, images, options, system, controllerPid } = this.#input;
+    const { tree, images, options, system, controllerPid, warn } = this.#input;
     const states = new Map<string, unknown>();
     const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
     return {
@@ -86,6 +86,7 @@ class FilesPlanner {
       options,
       system,
       controllerPid,
+      warn,
       inherited: (key) => inherited.get(key),
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
@@ -219,10 +220,9 @@ class FilesPlanner {
     for (const group of groups) setHome(group, makerOf(group, this.#byPid) ?? firstOf(group.map(({ table }) => table)));
     this.#joinNeeded(groups);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-    const { warn } = this.#input;
-    for (const group of warn === undefined ? [] : groups) {
+    for (const group of groups) {
       const text = madeElsewhere(group, this.#sharers);
-      if (text !== undefined) warn?.(text);
+      if (text !== undefined) this.#input.warn(text);
     }
   }
 
