@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { findWay } from './bench/at-once.ts';
 import { measure, type Sample, type Setup } from './bench/measure.ts';
 import { becomeReaper, killTrees, readDescendants } from './bench/processes.ts';
 import { formatResult, type Result } from './bench/report.ts';
@@ -101,6 +102,7 @@ async function benchWorkload(workload: Workload, options: Options, folder: strin
   if (compiler === null) fail('the benchmark needs a C compiler (cc, gcc or clang)');
   const setup = (criu: string): Setup => ({
     criu,
+    way: findWay(criu),
     launcher: buildProgram('launch', compiler),
     program: buildProgram(workload.program, compiler),
     folder: join(folder, 'run'),

@@ -23,8 +23,8 @@ function disassemble(code: Uint8Array): string[] {
 }
 
 const REGISTERS = Object.fromEntries(
-  [...Object.keys(REGISTER), 'rip', 'eflags'].map((name, i) => [name, BigInt(i + 0x1000)]),
-) as Record<Register | 'rip' | 'eflags', bigint>;
+  [...Object.keys(REGISTER), 'rip', 'eflags', 'cs'].map((name, i) => [name, BigInt(i + 0x1000)]),
+) as Record<Register | 'rip' | 'eflags' | 'cs', bigint>;
 
 describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped where binutils are missing)', () => {
   test('of the agent loads six arguments, each direct or indirect, and makes the system call', () => {
@@ -38,6 +38,15 @@ describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped
     expect(lines.filter((line) => line === 'syscall')).toHaveLength(2);
     expect(lines.filter((line) => line === 'int3')).toHaveLength(1);
     expect(lines.at(-1)).toBe('jmp 0x0');
+    const gate = lines.indexOf('int 0x80');
+    expect(lines.slice(gate - 6, gate)).toEqual([
+      'mov ebx,edi',
+      'mov ecx,esi',
+      'mov esi,r10d',
+      'mov edi,r8d',
+      'mov ebp,r9d',
+      'mov eax,DWORD PTR [r15+0x4]',
+    ]);
     expect(lines.some((line) => line.includes('(bad)'))).toBe(false);
   });
 
@@ -51,6 +60,16 @@ describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped
     }
     const stack = lines.lastIndexOf(`movabs rsp,0x${REGISTERS.rsp.toString(16)}`);
     expect(lines[stack + 1]).toStartWith('jmp QWORD PTR [rip+0x0]');
+  });
+
+  test('of the way back to 32-bit code ends in a far jump to its address and segment', () => {
+    const registers = { ...REGISTERS, rip: 0xf7f2_65e9n, cs: 0x23n };
+    const code = resumeCode((name) => registers[name], { maskAddress: 0x5000, scratch: 0x6000 });
+    expect(code.length).toBeLessThanOrEqual(RESUME_BYTES);
+    const lines = disassemble(code.subarray(0, code.length - 16));
+    expect(lines.at(-1)).toStartWith('jmp FWORD PTR [rip+0x0]');
+    const target = new DataView(code.buffer, code.length - 16);
+    expect([target.getUint32(0, true), target.getUint16(4, true)]).toEqual([0xf7f2_65e9, 0x23]);
   });
 });
 

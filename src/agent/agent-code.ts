@@ -6,6 +6,7 @@
  * No stack is used, so the child of a clone op goes on with no stack of its own, and the stack pointer of a task that
  * the agent visits is never touched. FPU state is never touched either.
  */
+import { ABI_32 } from './abi.ts';
 import { Assembler, REGISTER, type Register } from './assembler.ts';
 
 /** Layout of one op, in bytes. */
@@ -38,6 +39,8 @@ export const KIND = {
   jump: 5,
   /** Leave the agent: jump to the machine code at args[0]. */
   leave: 6,
+  /** System call `nr` of 32-bit programs, with args of 32 bits; only in their tasks. */
+  syscall32: 7,
 } as const;
 
 const ARGUMENTS: readonly Register[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
@@ -58,12 +61,17 @@ function assembleAgent(): Uint8Array {
   dispatch(KIND.store32, 'store32');
   dispatch(KIND.jump, 'jump');
   dispatch(KIND.leave, 'leave');
+  dispatch(KIND.syscall32, 'syscall32');
 
   a.label('stop').trap().jump('always', 'again'); // KIND.stop, and everything unknown
   a.label('store64').store('rdi', 0, 'rsi').jump('always', 'next');
   a.label('store32').store32('rdi', 0, 'rsi').jump('always', 'next');
   a.label('jump').move('r15', 'rdi').jump('always', 'again');
   a.label('leave').bytes(0xff, 0xe7); // jmp rdi
+
+  a.label('syscall32').bytes(0x89, 0xfb, 0x89, 0xf1); // mov ebx, edi; mov ecx, esi
+  a.bytes(0x44, 0x89, 0xd6, 0x44, 0x89, 0xc7, 0x44, 0x89, 0xcd); // mov esi, r10d; mov edi, r8d; mov ebp, r9d
+  a.load32('rax', 'r15', OP_NR).bytes(0xcd, 0x80).jump('always', 'result'); // int 0x80
 
   a.label('clone').load32('rax', 'r15', OP_NR).syscall();
   a.bytes(0x48, 0x85, 0xc0).jump('nz', 'result'); // test rax, rax: the child sees 0
@@ -90,7 +98,7 @@ export function agentCode(): Uint8Array {
   return code;
 }
 
-export type ResumeRegister = Register | 'rip';
+export type ResumeRegister = Register | 'rip' | 'cs';
 
 /** The general registers of a task by name. */
 export type GeneralRegisters = (name: ResumeRegister) => bigint;
@@ -112,7 +120,8 @@ const SIGSET_BYTES = 8;
 /** Code that puts the signal mask, all general registers and the flags back and goes on where the task was. */
 export function resumeCode(registers: GeneralRegisters, options: ResumeOptions): Uint8Array {
   const { maskAddress, scratch } = options;
-  const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined);
+  const is32 = registers('cs') === ABI_32.codeSegment;
+  const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined, is32);
   const code = template.code.slice();
   const view = new DataView(code.buffer);
   if (maskAddress !== undefined) view.setBigUint64(template.maskAt, BigInt(maskAddress), true);
@@ -129,17 +138,17 @@ interface ResumeTemplate {
   readonly registers: readonly { readonly name: ResumeRegister; readonly at: number }[];
 }
 
-/** By what they put back: bit 0 the mask, bit 1 the flags. */
+/** By what they put back: bit 0 the mask, bit 1 the flags, bit 2 the code segment of a 32-bit task. */
 const templates: ResumeTemplate[] = [];
 
-function resumeTemplate(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
-  const index = (hasMask ? 1 : 0) + (hasScratch ? 2 : 0);
-  const template = templates[index] ?? assembleResume(hasMask, hasScratch);
+function resumeTemplate(hasMask: boolean, hasScratch: boolean, is32: boolean): ResumeTemplate {
+  const index = (hasMask ? 1 : 0) + (hasScratch ? 2 : 0) + (is32 ? 4 : 0);
+  const template = templates[index] ?? assembleResume(hasMask, hasScratch, is32);
   templates[index] = template;
   return template;
 }
 
-function assembleResume(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
+function assembleResume(hasMask: boolean, hasScratch: boolean, is32: boolean): ResumeTemplate {
   const a = new Assembler();
   const registers: { name: ResumeRegister; at: number }[] = [];
   let [maskAt, scratchAt] = [0, 0];
@@ -158,7 +167,9 @@ function assembleResume(hasMask: boolean, hasScratch: boolean): ResumeTemplate {
     if (name !== 'rsp') registers.push({ name, at: later(name) });
   }
   registers.push({ name: 'rsp', at: later('rsp') }); // mov leaves the flags alone
-  a.bytes(0xff, 0x25, 0, 0, 0, 0).quad(0n); // jmp [rip + 0]
+  // jmp [rip + 0]. The far one reads 32 bits of address and the selector behind them; a stack is not needed.
+  a.bytes(0xff, is32 ? 0x2d : 0x25, 0, 0, 0, 0).quad(0n);
   registers.push({ name: 'rip', at: a.length - 8 });
+  if (is32) registers.push({ name: 'cs', at: a.quad(0n).length - 12 });
   return { code: a.assemble(), maskAt, scratchAt, registers };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
-import { Program } from './program.ts';
+import { Program, RANGE } from './program.ts';
 
 const ADDRESS = 0x7000_0000_0000;
 
@@ -47,6 +47,61 @@ describe('a program', () => {
     expect(
       block.subarray(program.placeOffset(place), program.placeOffset(place) + 5000).every((byte) => byte === 7),
     ).toBe(true);
+  });
+
+  test('has large data behind the other', () => {
+    const program = new Program();
+    const blob = program.blob(new Uint8Array(1001).fill(5));
+    const text = program.string('/etc');
+    program.call(1, blob, program.at(blob, 1000), text);
+    const second = program.blob(new Uint8Array(8).fill(6));
+    const block = program.assemble(ADDRESS);
+    expect(block.length).toBe(program.byteLength);
+    const address = (index: number) => Number(view(block).getBigUint64(OP_ARGS + 8 * index, true)) - ADDRESS;
+    expect(address(0)).toBe(program.placeOffset(blob));
+    expect([block[address(0)], block[address(1)], block[address(1) + 1]]).toEqual([5, 5, 0]);
+    expect(block[address(2)]).toBe('/'.charCodeAt(0));
+    expect([...block.subarray(program.placeOffset(second))]).toEqual(new Array(8).fill(6));
+  });
+
+  test('shares equal ints', () => {
+    const program = new Program();
+    const place = program.int(-2);
+    program.call(54, 3, 1, 7, place, 4);
+    expect(program.int(-2)).toBe(place);
+    expect(program.int(2)).not.toBe(place);
+    expect(view(program.assemble(ADDRESS)).getInt32(program.placeOffset(place), true)).toBe(-2);
+  });
+
+  test('keeps arguments of 64 bits and negative ones, and grows', () => {
+    const values = [2 ** 33 + 5, -1, -(2 ** 40), 0xffff_ffff_ffff_fff0n, -3n, 2 ** 32 - 1];
+    const program = new Program();
+    for (let i = 0; i < 1000; i++) program.call(i, ...values.map((value) => value));
+    const block = view(program.assemble(ADDRESS));
+    for (const op of [0, 31, 32, 999]) {
+      expect(block.getUint32(op * OP_BYTES + OP_NR, true)).toBe(op);
+      const args = values.map((_, i) => block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * i, true));
+      expect(args).toEqual(values.map((value) => BigInt.asUintN(64, BigInt(value))));
+    }
+  });
+
+  test('repeats an op with other first arguments', () => {
+    const [once, again] = [new Program(), new Program()];
+    const [flags, fd] = [0x32, -1];
+    for (let i = 0; i < 100; i++) once.must('map', 9, 2 ** 46 + i, 2 ** 32 - 1, i, flags, fd, 2 ** 40);
+    const first = again.must('map', 9, 2 ** 46, 2 ** 32 - 1, 0, flags, fd, 2 ** 40);
+    for (let i = 1; i < 100; i++) expect(again.again(first, 2 ** 46 + i, 2 ** 32 - 1, i).op).toBe(i);
+    expect(again.assemble(ADDRESS)).toEqual(once.assemble(ADDRESS));
+    expect(again.describe(99).because).toBe('map');
+  });
+
+  test('makes the range in a reason out of the arguments', () => {
+    const program = new Program();
+    program.must(`map ${RANGE}`, 9, 0x7f00_0000_1000, 0x2000, 3);
+    expect(program.describe(0).because).toBe('map 7f0000001000-7f0000003000');
+    const block = program.assemble(ADDRESS);
+    new DataView(block.buffer).setBigInt64(OP_RESULT, -12n, true);
+    expect(program.failures(block).map(({ because }) => because)).toEqual(['map 7f0000001000-7f0000003000']);
   });
 
   test('makes threads begin at labels that are placed later', () => {

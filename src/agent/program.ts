@@ -10,9 +10,11 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
-import { bytesOf } from '../base/bytes.ts';
+import { putText } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
-import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
+import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
+import { Ops, textOf } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -39,38 +41,46 @@ export interface Label {
   op: number;
 }
 
-export type ProgramArg = number | bigint | Result | Place | Word | Label;
+type Reference = Result | Place | Word | Label;
 
-interface Op {
-  readonly kind: number;
-  readonly nr: number;
-  readonly flags: number;
-  readonly args: readonly ProgramArg[];
-  readonly because: string;
-  /** It has to succeed, whether the agent checks that itself or not. */
-  readonly isMust: boolean;
-}
+export type ProgramArg = number | bigint | Reference;
+
+/** The kind of op that makes a system call of an ABI. */
+export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
 
 /** What to do when a system call fails. */
-const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
+export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
 const ALIGN = 8;
+const aligned = (bytes: number) => (bytes + ALIGN - 1) & ~(ALIGN - 1);
+/** Places from here on are in the blobs. */
+const BLOBS_AT = 2 ** 40;
+
+/** In the reason of an op: its first two arguments, an address and a length, as a range. Made only when it is wanted. */
+export const RANGE = '{range}';
 
 export class Program {
-  readonly #ops: Op[] = [];
+  #ops = new Ops<Reference>();
   readonly #strings = new Map<string, Place>();
+  readonly #ints = new Map<number, Place>();
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
+  /** What is copied only when the program is laid out, behind the data. */
+  #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  #blobBytes = 0;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
     const copy = new Program();
-    copy.#ops.push(...this.#ops);
+    copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
+    copy.#blobs = this.#blobs.slice();
+    copy.#blobBytes = this.#blobBytes;
+    for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
   }
@@ -82,12 +92,19 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes;
+    return this.#ops.length * OP_BYTES + this.#dataBytes + this.#blobBytes;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
   call(nr: number, ...args: ProgramArg[]): Result {
-    return this.#add(KIND.syscall, nr, CHECKS.call, args, '');
+    return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
+  }
+
+  /** The same system call for each of many first arguments; the number of the op for the first of them. */
+  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
+    const start = this.#ops.length;
+    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
+    return start;
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */
@@ -95,10 +112,32 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
   }
 
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
+  }
+
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
-    assert(args.length <= 5, 'an expected value takes the place of the sixth argument');
-    return this.#add(KIND.syscall, nr, CHECKS.expect, [...args, ...new Array(5 - args.length).fill(0), value], because);
+    return this.#add(KIND.syscall, nr, CHECKS.expect, args, because, value);
+  }
+
+  /** A system call as the task itself would make it; what it returns is looked at afterwards. */
+  callAs(abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.call, args, undefined);
+  }
+
+  /** The same for a call that has to succeed. */
+  mustAs(because: string, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.must, args, because);
+  }
+
+  /** The same for a call that has to return `value`. */
+  expectAs(because: string, value: number, abi: Abi, name: AbiCall, ...args: ProgramArg[]): Result {
+    return this.#add(kindFor(abi), abi.calls[name], CHECKS.expect, args, because, value);
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
@@ -111,20 +150,20 @@ export class Program {
    * `child`.
    */
   fork(nr: number, cloneArgs: Place, size: number, child: Label | 0 = 0): Result {
-    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, child], '');
+    return this.#add(KIND.clone, nr, CHECKS.call, [cloneArgs, size, 0, 0, 0, child], undefined);
   }
 
   store64(target: ProgramArg, value: ProgramArg): void {
-    this.#add(KIND.store64, 0, 0, [target, value], '');
+    this.#add(KIND.store64, 0, 0, [target, value], undefined);
   }
 
   store32(target: ProgramArg, value: ProgramArg): void {
-    this.#add(KIND.store32, 0, 0, [target, value], '');
+    this.#add(KIND.store32, 0, 0, [target, value], undefined);
   }
 
   /** int3: the controller takes over. Only for tasks that are being built. */
   stop(): void {
-    this.#end = this.#add(KIND.stop, 0, 0, [], '').op;
+    this.#end = this.#add(KIND.stop, 0, 0, [], undefined).op;
   }
 
   /**
@@ -160,19 +199,20 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#ops.flatMap(({ isMust, nr, because }, index) => {
+    return this.#ops.because.flatMap((because, index) => {
       const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
-      return isMust && result < 0 && result >= -4095 ? [{ index, nr, because, result }] : [];
+      if (because === undefined || result >= 0 || result < -4095) return [];
+      return [{ index, nr: this.#ops.nr(index), because: this.#reason(index), result }];
     });
   }
 
-  jump(target: Label | number): void {
-    this.#add(KIND.jump, 0, 0, [target], '');
+  jump(target: Label | number): Result {
+    return this.#add(KIND.jump, 0, 0, [target], undefined);
   }
 
   /** Leaves the agent for machine code at `address`. */
   leave(address: number): Result {
-    return this.#add(KIND.leave, 0, 0, [address], '');
+    return this.#add(KIND.leave, 0, 0, [address], undefined);
   }
 
   /** A label to be placed later by `place`. */
@@ -189,8 +229,28 @@ export class Program {
   string(text: string): Place {
     let place = this.#strings.get(text);
     if (place === undefined) {
-      place = this.data(bytesOf(`${text}\0`));
+      place = this.reserve(text.length + 1);
+      putText(text, this.#data, place.offset);
       this.#strings.set(text, place);
+    }
+    return place;
+  }
+
+  #scratch: Place | undefined;
+
+  /** Eight bytes for what nobody reads. */
+  get scratch(): Place {
+    this.#scratch ??= this.reserve(8);
+    return this.#scratch;
+  }
+
+  /** An int that is only read; equal ones share a place. */
+  int(value: number): Place {
+    let place = this.#ints.get(value);
+    if (place === undefined) {
+      place = this.reserve(4);
+      for (let i = 0; i < 4; i++) this.#data[place.offset + i] = value >> (8 * i);
+      this.#ints.set(value, place);
     }
     return place;
   }
@@ -200,6 +260,14 @@ export class Program {
     const place = this.reserve(bytes.length);
     this.#data.set(bytes, place.offset);
     return place;
+  }
+
+  /** The same for much, which must not change until the program is laid out. */
+  blob(bytes: Uint8Array): Place {
+    const offset = this.#blobBytes;
+    this.#blobBytes += aligned(bytes.length);
+    this.#blobs.push({ offset, bytes });
+    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
   }
 
   /** 64-bit words that the task can read and write. */
@@ -213,7 +281,7 @@ export class Program {
   /** Zeroed room for a result. */
   reserve(bytes: number): Place {
     const offset = this.#dataBytes;
-    this.#dataBytes += (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    this.#dataBytes += aligned(bytes);
     if (this.#dataBytes > this.#data.length) {
       const grown = new Uint8Array(Math.max(this.#dataBytes, this.#data.length * 2));
       grown.set(this.#data.subarray(0, offset));
@@ -238,28 +306,26 @@ export class Program {
    */
   assemble(address: number, relocations?: number[]): Uint8Array {
     const block = new Uint8Array(this.byteLength);
-    const view = new DataView(block.buffer);
     const dataStart = this.#ops.length * OP_BYTES;
+    block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    let at = 0;
-    for (const op of this.#ops) {
-      let flags = op.flags | (op.kind << 8);
-      let argAt = at + OP_ARGS;
-      for (let i = 0; i < op.args.length; i++, argAt += 8) {
-        const arg = op.args[i] ?? 0;
-        if (arg === 0) continue;
-        if (typeof arg === 'number' && arg > 0 && arg < WORD) {
-          view.setUint32(argAt, arg, true);
-          continue;
-        }
-        setWord(view, argAt, this.#value(arg, address, dataStart));
-        if (typeof arg !== 'object') continue;
-        if (arg.kind === 'result' || arg.kind === 'word') flags |= OP_INDIRECT(i);
-        relocations?.push(argAt);
-      }
-      view.setUint32(at + OP_FLAGS, flags, true);
-      view.setUint32(at + OP_NR, op.nr, true);
-      at += OP_BYTES;
+    const blobStart = dataStart + this.#dataBytes;
+    for (const { offset, bytes } of this.#blobs) block.set(bytes, blobStart + offset);
+    const words = new Uint32Array(block.buffer, 0, dataStart / 4);
+    const { referenceAt, references } = this.#ops;
+    for (let i = 0; i < references.length; i++) {
+      const at = referenceAt[i] ?? 0;
+      const reference = references[i];
+      if (reference === undefined) continue;
+      const isPlace = reference.kind === 'place';
+      const target = address + (isPlace ? this.placeOffset(reference) : this.#offsetOf(reference));
+      words[at] = target;
+      words[at + 1] = Math.floor(target / WORD);
+      relocations?.push(at * 4);
+      if (isPlace || reference.kind === 'label') continue;
+      const inOp = (at * 4) % OP_BYTES;
+      const flagsAt = at - (inOp - OP_FLAGS) / 4;
+      words[flagsAt] = (words[flagsAt] ?? 0) | OP_INDIRECT((inOp - OP_ARGS) / 8);
     }
     return block;
   }
@@ -276,7 +342,9 @@ export class Program {
 
   /** Byte offset of a place in the block. */
   placeOffset(place: Place): number {
-    return this.#ops.length * OP_BYTES + place.offset;
+    const { offset } = place;
+    const inData = offset < BLOBS_AT ? offset : this.#dataBytes + offset - BLOBS_AT;
+    return this.#ops.length * OP_BYTES + inData;
   }
 
   /** Byte offset of a label in the block. */
@@ -286,30 +354,49 @@ export class Program {
   }
 
   /** What op number `index` is, for an error. */
-  describe(index: number): { nr: number; because: string } {
-    const op = this.#ops[index];
-    assert(op !== undefined, `the program has op ${index}`);
-    return { nr: op.nr, because: op.because };
+  describe(index: number): { nr: number; because: string; abi: Abi } {
+    assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
+    const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
+    return { nr: this.#ops.nr(index), because: this.#reason(index), abi };
   }
 
-  #add(kind: number, nr: number, flags: number, args: readonly ProgramArg[], because: string): Result {
-    assert(args.length <= 6, 'an op has at most six arguments');
-    const isMust = (flags & OP_MUST) !== 0;
-    this.#ops.push({ kind, nr, flags: this.#isUnchecked ? 0 : flags, args, because, isMust });
-    return { kind: 'result', op: this.#ops.length - 1 };
+  #reason(index: number): string {
+    const text = textOf(this.#ops.because[index] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.#ops.argument(index, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.#ops.argument(index, 1)).toString(16)}`);
   }
 
-  #value(arg: ProgramArg, address: number, dataStart: number): number | bigint {
-    if (typeof arg === 'bigint' || typeof arg === 'number') return arg;
-    switch (arg.kind) {
+  /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
+  append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[]): void {
+    this.#ops.append(ops, args);
+  }
+
+  /** Another first argument for an op, which may fail from now on. */
+  change(op: number, first: ProgramArg): void {
+    this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+    this.#ops.set(op, 0, first);
+  }
+
+  #add(
+    kind: number,
+    nr: number,
+    flags: number,
+    args: readonly ProgramArg[],
+    because: string | undefined,
+    expected?: number,
+  ): Result {
+    return { kind: 'result', op: this.#ops.add(kind, nr, this.#isUnchecked ? 0 : flags, args, because, expected) };
+  }
+
+  #offsetOf(reference: Exclude<Reference, Place>): number {
+    switch (reference.kind) {
       case 'result':
-        return address + this.resultOffset(arg);
-      case 'place':
-        return address + dataStart + arg.offset;
+        return this.resultOffset(reference);
       case 'word':
-        return address + dataStart + arg.place.offset;
+        return this.placeOffset(reference.place);
       case 'label':
-        return address + this.labelOffset(arg);
+        return this.labelOffset(reference);
     }
   }
 }

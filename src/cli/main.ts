@@ -13,6 +13,9 @@ if (!isCrit && process.argv.length === 3 && (process.argv[2] === '--version' || 
 } else if (isCrit || process.argv[2] === 'crit') {
   const { runCrit } = await import('./crit/run-crit.ts');
   process.exitCode = await runCrit(isCrit);
+} else if (process.argv[2] === 'fill-memory') {
+  // FILL_COMMAND, by which a restore starts criu once more (pages/filler-link.ts).
+  process.exitCode = (await import('./programs/filler.ts')).run(process.argv.slice(3));
 } else {
   process.exitCode = await runCriu();
 }

@@ -2,9 +2,9 @@
  * A message as JSON and back, the way CRIU's crit does it: fields by name in the order of their numbers, absent ones and
  * empty lists left out, enums by name, bytes as base64. What it has no description for is kept, under `unknown_fields`.
  */
-import { isEnum, isMessage, UNKNOWN_FIELDS } from '../image/codec.ts';
+import { isEnum, isMessage } from '../image/codec.ts';
 import { FieldPath, type ImagePlace } from '../image/image-error.ts';
-import type { FieldSpec, MessageType } from '../image/message-type.ts';
+import { type FieldSpec, type MessageType, UNKNOWN_FIELDS } from '../image/message-type.ts';
 import { formatNumber, tryFormatAddress, tryParseAddress, tryParseNumber } from './field-formats.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from './json-value.ts';
 import { base64Lines } from './json-writer.ts';

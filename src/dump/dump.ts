@@ -16,8 +16,8 @@ import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readProc, readRecords } from '../linux/syscalls/fs.ts';
-import { parseSmaps } from '../proc/smaps.ts';
+import { readProc } from '../linux/syscalls/fs.ts';
+import type { SmapsEntry } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
 import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
@@ -34,15 +34,19 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
+import { readSmaps } from '../resources/mm/read-smaps.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
+import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
-import { findCompatProblems } from '../resources/registers/compat-mode.ts';
+import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
+import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
@@ -56,6 +60,8 @@ export interface DumpOptions extends DumpFilesOptions {
   readonly onProgress?: OnProgress;
   readonly shellJob: boolean;
   readonly cgroups: CgroupDumpOptions;
+  /** When the tree has a network namespace of its own, where we are visiting. */
+  readonly network?: { readonly ownLink: string; readonly namespace: DumpedNetns } | undefined;
 }
 
 /** Values of lsmtype in the inventory. */
@@ -64,6 +70,8 @@ const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Ls
 /** A living task while it is dumped. */
 interface DumpedTask extends TaskPages {
   readonly ids: TaskKobjIdsEntry;
+  /** What is said of its mappings is older than the freeze, and has to be confirmed. */
+  readonly isEarly: boolean;
   readonly hasAio: boolean;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
@@ -78,25 +86,27 @@ export interface TakenDump {
   complete(): void;
   /** Takes back what was changed outside the images, for a tree that goes on. */
   undo(): void;
-  /** To be called for a tree that does not, when it has been killed. */
-  killed(): void;
+  /** To be called for a tree that does not, when it cannot run any more: what it had belongs to the images. */
+  handOver(): void;
 }
 
 /**
  * Takes all that is needed of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
  * With `twins` big tasks get a copy-on-write twin; without, or when there can't be one, all memory is copied at once.
+ * `early`: what was read before the freeze.
  */
 export function dumpTree(
   tree: FrozenTree,
   images: ImageDir,
   twins: Twins | undefined,
+  early: EarlyMappings | undefined,
   options: DumpOptions,
   log: Logger,
 ): TakenDump {
   const files = new FilesDump(options, log);
   try {
-    const { statistics, complete } = takeTree(tree, images, twins, options, files, log);
-    return { statistics, complete, undo: () => files.rollback(), killed: () => files.killed() };
+    const { statistics, complete } = takeTree(tree, images, twins, early, options, files, log);
+    return { statistics, complete, undo: () => files.rollback(), handOver: () => files.handOver() };
   } catch (error) {
     files.rollback();
     throw error;
@@ -107,18 +117,21 @@ function takeTree(
   tree: FrozenTree,
   images: ImageDir,
   twins: Twins | undefined,
+  early: EarlyMappings | undefined,
   options: DumpOptions,
   files: FilesDump,
   log: Logger,
 ): Pick<TakenDump, 'statistics' | 'complete'> {
-  const namespaces = new NamespaceNumbers();
+  const { network } = options;
+  const namespaces = new NamespaceNumbers(network?.ownLink);
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [
     ...sessionProblems(tree, options),
-    ...findCompatProblems(tree.tasks),
     ...findPendingTraps(tree.tasks),
+    ...(network?.namespace.problems ?? []),
+    ...findStrayThreads(tree.tasks),
   ];
-  const dumped = lookAt(tree, files, namespaces, problems);
+  const dumped = lookAt(tree, early, files, namespaces, problems);
   using rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
   const cgroups = new DumpedCgroups(tree, options.cgroups);
@@ -135,6 +148,12 @@ function takeTree(
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
+  const unconfirmed = dumped.filter(({ isEarly }) => isEarly);
+  if (unconfirmed.length > 0)
+    log.debug(`${unconfirmed.length} task(s) have the mappings that were read before the stop`);
+  for (const { task, vmas } of unconfirmed) {
+    if (twins?.of(task.pid) === undefined) confirmMappings(task, vmas);
+  }
   rings.settle();
   const memory = new MemoryDump(images, twins, options.onProgress);
   memory.take(pages, base, sharedObjects(files, segments));
@@ -146,6 +165,10 @@ function takeTree(
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
+    for (const { task, vmas } of unconfirmed) {
+      const twin = twins?.of(task.pid);
+      if (twin !== undefined) confirmMappings(task, vmas, twin);
+    }
     memory.complete();
     dumped.forEach((one, i) => {
       const state = states[i];
@@ -162,6 +185,7 @@ function takeTree(
       const messages = segmentEntries.map((message) => ({ message, payload: new Uint8Array(0) }));
       images.write('ipcns-shm', namespaces.own.ipc_ns_id ?? 0, messages);
     }
+    network?.namespace.write(images, dumped[0]?.ids.net_ns_id ?? 0);
     if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
     images.write('seccomp', undefined, [filters.entry]);
     const timeNs = dumped[0]?.ids.time_ns_id;
@@ -221,6 +245,7 @@ function lockMethod({ networkLock }: DumpOptions): number {
 /** Reads what can be read from outside, and finds everything that speaks against a dump. */
 function lookAt(
   tree: FrozenTree,
+  early: EarlyMappings | undefined,
   files: FilesDump,
   namespaces: NamespaceNumbers,
   problems: CriuErrorFields[],
@@ -231,10 +256,10 @@ function lookAt(
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
-    const smaps = `/proc/${task.pid}/smaps`;
-    const mappings = parseSmaps(readRecords(smaps), smaps);
-    const described = describeVmas(mappings, task.label);
-    problems.push(...described.problems);
+    const taken = early?.tryTake(task);
+    const mappings = taken?.mappings ?? readSmaps(task.pid);
+    const described = taken ?? describe(task, mappings, problems);
+    problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
     for (const vma of described.vmas) {
       const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
@@ -245,7 +270,8 @@ function lookAt(
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    return { task, ids, vmas: described.vmas, runs, hasAio, auxv: readAuxv(task.pid), exe };
+    const isEarly = taken !== undefined;
+    return { task, ids, vmas: described.vmas, isEarly, runs, hasAio, auxv: readAuxv(task.pid), exe };
   });
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
@@ -254,6 +280,12 @@ function lookAt(
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));
+}
+
+function describe({ label }: FrozenTask, mappings: readonly SmapsEntry[], problems: CriuErrorFields[]) {
+  const described = describeVmas(mappings, label);
+  problems.push(...described.problems);
+  return described;
 }
 
 /** Sessions and groups that lead out of the tree are only possible as a shell job. */

@@ -4,7 +4,8 @@ import { SIGKILL, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
-import { kill, tryWait } from '../linux/syscalls/process.ts';
+import { kill } from '../linux/syscalls/process.ts';
+import { waitForAll } from '../tracee/many-threads.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
 
@@ -18,18 +19,13 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
   // the task does it alone).
   for (const { pidfd } of tree.tasks) syscall(SYS.process_mrelease, pidfd, 0);
   meanwhile();
-  // A thread group leader is reported last, when its other threads are gone.
-  for (const tid of freezer.tids.reverse()) {
-    for (;;) {
-      const waited = tryWait(tid);
-      if (waited === undefined || typeof waited === 'number' || !WIFSTOPPED(waited.status)) break;
-    }
-  }
+  waitForAll(freezer.tids, (_, status) => !WIFSTOPPED(status));
   freezer.forget(true);
 }
 
-/** Leaves all tasks stopped as by a job-control stop. */
-export function stopTree(tree: FrozenTree, freezer: Freezer): void {
+/** Leaves all tasks stopped as by a job-control stop. `meanwhile` is done while they are still in our hands. */
+export function stopTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGSTOP);
+  meanwhile();
   freezer.release();
 }

@@ -4,26 +4,37 @@
  * While a pass goes on, threads that are not stopped yet may make threads and children; stopped ones can't. So the last
  * pass, which finds nothing, sees the tree as it is.
  */
+import { byteString } from '../base/bytes.ts';
 import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { ERRNO } from '../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
+import { close, readProc, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readSignalMask } from '../tracee/guest-thread.ts';
-import { readRegisters } from '../tracee/registers.ts';
-import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
+import { readThreads, type Stopped } from '../resources/task/thread-probe.ts';
+import { readFiles } from '../tracee/file-column.ts';
+import { detachAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
+import { passOn } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
 import { type FrozenTask, type FrozenThread, type FrozenTree, type FrozenZombie, TWIN_NAME } from './frozen-tree.ts';
 
 /** A task while the tree is being frozen. */
 interface Seized {
   readonly pid: number;
-  readonly tids: number[];
+  readonly tids: Set<number>;
+  /** All its threads are stopped, so it can make neither threads nor children any more. */
+  isComplete: boolean;
   stopSignal: number | undefined;
+  /** Twins of dumps that were killed: children, but no tasks of the tree. */
+  deadTwins: number[];
+}
+
+interface SeizedThread {
+  readonly task: Seized;
+  readonly tid: number;
 }
 
 export class Freezer {
@@ -32,12 +43,11 @@ export class Freezer {
   #deadline = Number.POSITIVE_INFINITY;
   readonly #seized = new Map<number, Seized>();
   readonly #zombies = new Set<number>();
-  /** Twins of dumps that were killed: no tasks of the tree. */
   readonly #deadTwins = new Set<number>();
   readonly #pidfds: number[] = [];
   readonly #cgroup: FreezerCgroup | undefined;
   /** Interrupted while their cgroup is frozen: they stop when it is thawed. */
-  readonly #expected: { task: Seized; tid: number }[] = [];
+  readonly #expected: SeizedThread[] = [];
 
   /** `timeoutMs`: how long it may take to find and stop everybody. `cgroup`: where they are frozen before that. */
   constructor(log: Logger, timeoutMs: number, cgroup?: FreezerCgroup) {
@@ -51,48 +61,33 @@ export class Freezer {
     this.#deadline = Bun.nanoseconds() + this.#timeoutMs * 1e6;
     if (root === getpid()) throw new CriuError({ action: `criu cannot dump itself (pid ${root})` });
     this.#cgroup?.freeze();
-    if (!this.#seizeTask(root)) {
+    this.#add([root]);
+    this.#seizeThreads();
+    if (!this.#seized.has(root)) {
       throw new CriuError({
         object: `task ${root}`,
-        action: this.#zombies.has(root) ? 'is dead already, a zombie' : 'no such task',
+        action: isZombie(root) ? 'is dead already, a zombie' : 'no such task',
         remedy: 'give the pid of a running process with --tree',
         crErrno: ERRNO.ESRCH,
       });
     }
-    let isNew = true;
-    while (isNew) {
-      isNew = false;
-      for (const task of [...this.#seized.values()]) {
-        this.#checkDeadline();
-        if (this.#seizeThreads(task)) isNew = true;
-        for (const child of this.#children(task)) {
-          if (this.#seized.has(child) || this.#zombies.has(child) || this.#deadTwins.has(child)) continue;
-          if (child === getpid()) {
-            throw new CriuError({
-              object: `task ${root}`,
-              action: 'cannot be dumped: The criu itself is within dumped tree',
-              remedy: 'start criu from outside of the tree',
-            });
-          }
-          if (isDeadTwin(tryStat(child))) this.#deadTwins.add(child);
-          else if (this.#seizeTask(child) || this.#zombies.has(child)) isNew = true;
-        }
-      }
-    }
+    while (this.#add(this.#findChildren(root))) this.#seizeThreads();
     this.#cgroup?.thaw();
-    for (const { task, tid } of this.#expected.splice(0)) this.#awaitStop(task, tid);
+    this.#awaitStops(this.#expected.splice(0));
     return this.#describe(root);
   }
 
   /** Lets all tasks go on as they were. */
   release(): void {
-    for (const { tids } of this.#seized.values()) for (const tid of tids) detach(tid);
+    detachAll(this.tids);
     this.forget();
   }
 
   /** Every thread that we hold. */
   get tids(): number[] {
-    return [...this.#seized.values()].flatMap(({ tids }) => tids);
+    const tids: number[] = [];
+    for (const task of this.#seized.values()) for (const tid of task.tids) tids.push(tid);
+    return tids;
   }
 
   /** The tasks are not ours any more. */
@@ -107,79 +102,110 @@ export class Freezer {
     if (Bun.nanoseconds() >= this.#deadline) throw notInTime();
   }
 
-  /** False when the task is gone or a zombie. */
-  #seizeTask(pid: number): boolean {
-    if (isZombie(pid)) {
-      this.#zombies.add(pid);
-      return false;
-    }
-    const task: Seized = { pid, tids: [], stopSignal: undefined };
-    this.#seized.set(pid, task);
-    if (this.#seizeThreads(task) && task.tids.length > 0) return true;
-    this.#seized.delete(pid);
-    if (isZombie(pid)) this.#zombies.add(pid);
-    return false;
+  /** Takes note of tasks, dead and alive, and of dead twins; true when there are any. */
+  #add(pids: readonly number[]): boolean {
+    let isAny = false;
+    const paths = pids.map((pid) => `/proc/${pid}/stat`);
+    readFiles(paths, STAT_BYTES, (content, i) => {
+      const pid = pids[i] ?? 0;
+      if (typeof content === 'number') return;
+      const stat = parseStat(byteString(content), paths[i]);
+      isAny = true;
+      // Whose child it is shows the next look at the children.
+      if (isDeadTwin(stat)) this.#deadTwins.add(pid);
+      else if (isDead(stat)) this.#zombies.add(pid);
+      else this.#seized.set(pid, { pid, tids: new Set(), isComplete: false, stopSignal: undefined, deadTwins: [] });
+    });
+    return isAny;
   }
 
-  /** Seizes and stops all threads that are not yet; true when there were any. */
-  #seizeThreads(task: Seized): boolean {
-    let found = false;
-    for (;;) {
-      const names = tryListDirectory(`/proc/${task.pid}/task`);
-      if (typeof names === 'number') return found;
-      const tids = names.map(Number).filter((tid) => !task.tids.includes(tid));
-      const fresh = tids.filter((tid) => this.#seizeThread(task.pid, tid));
-      if (fresh.length === 0) return found;
-      found = true;
-      for (const tid of fresh) interrupt(tid);
-      task.tids.push(...fresh);
-      if (this.#cgroup === undefined) for (const tid of fresh) this.#awaitStop(task, tid);
-      else this.#expected.push(...fresh.map((tid) => ({ task, tid })));
+  /** Seizes and stops all threads of all tasks. */
+  #seizeThreads(): void {
+    let tasks = [...this.#seized.values()].filter(({ isComplete }) => !isComplete);
+    while (tasks.length > 0) {
+      this.#checkDeadline();
+      const seized = this.#seize(tasks.flatMap(listThreads));
+      if (this.#cgroup === undefined) this.#awaitStops(seized);
+      else this.#expected.push(...seized);
+      const changed = new Set(seized.map(({ task }) => task));
+      for (const task of tasks) task.isComplete = !changed.has(task);
+      tasks = [...changed];
     }
+    for (const [pid, { tids }] of this.#seized) if (tids.size === 0) this.#seized.delete(pid);
   }
 
-  #awaitStop(task: Seized, tid: number): void {
-    const stop = waitForTrap(tid);
-    if (stop === 'gone') task.tids.splice(task.tids.indexOf(tid), 1);
-    else if (stop.kind === 'group-stop') task.stopSignal ??= stop.signal;
+  /** Returns those that are ours now; the others have ended. */
+  #seize(threads: readonly SeizedThread[]): SeizedThread[] {
+    const seized: SeizedThread[] = [];
+    const refused: (SeizedThread & { readonly errno: number })[] = [];
+    const tids = threads.map(({ tid }) => tid);
+    seizeAll(tids, (i, result) => {
+      const thread = threads[i] as SeizedThread;
+      if (result === 0) {
+        thread.task.tids.add(thread.tid);
+        seized.push(thread);
+      } else if (result !== -ERRNO.ESRCH) refused.push({ ...thread, errno: -result });
+    });
+    for (const { task, tid, errno } of refused) {
+      // A dead thread group leader whose threads live is not supported.
+      if (!isZombie(tid)) throw seizeError(task.pid, tid, errno);
+    }
+    return seized;
   }
 
-  #seizeThread(pid: number, tid: number): boolean {
-    try {
-      return seize(tid) === 'seized';
-    } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
-      if (isZombie(tid)) return false; // a dead thread group leader whose threads live is not supported
-      throw seizeError(pid, tid, error);
-    }
+  #awaitStops(threads: readonly SeizedThread[]): void {
+    const tids = threads.map(({ tid }) => tid);
+    waitForAll(tids, (i, status) => {
+      const { task, tid } = threads[i] as SeizedThread;
+      const stop = passOn(tid, status);
+      if (stop === undefined) return false;
+      if (stop === 'gone') task.tids.delete(tid);
+      else if (stop.kind === 'group-stop') task.stopSignal ??= stop.signal;
+      return true;
+    });
   }
 
-  #children(task: Seized): number[] {
-    const children: number[] = [];
-    for (const tid of task.tids) {
-      const text = tryReadProc(`/proc/${task.pid}/task/${tid}/children`);
-      if (typeof text === 'string' && text !== '') children.push(...parseChildren(text));
+  /** Children of all tasks, as far as nobody knows them yet. */
+  #findChildren(root: number): number[] {
+    const threads: SeizedThread[] = [];
+    for (const task of this.#seized.values()) {
+      task.deadTwins = [];
+      for (const tid of task.tids) threads.push({ task, tid });
     }
-    return children;
+    const found: number[] = [];
+    const own = getpid();
+    const paths = threads.map(({ task, tid }) => `/proc/${task.pid}/task/${tid}/children`);
+    readFiles(paths, CHILDREN_BYTES, (content, i) => {
+      if (typeof content === 'number' || content.length === 0) return;
+      for (const child of parseChildren(byteString(content))) {
+        if (child === own) throw ownTree(root);
+        if (this.#deadTwins.has(child)) threads[i]?.task.deadTwins.push(child);
+        else if (!this.#seized.has(child) && !this.#zombies.has(child)) found.push(child);
+      }
+    });
+    return found;
   }
 
   #describe(root: number): FrozenTree {
+    const threads = readThreads([...this.#seized.values()].flatMap(inOrder));
+    let first = 0;
     const members = new Map<number, FrozenTask | FrozenZombie>();
-    for (const task of this.#seized.values()) members.set(task.pid, this.#describeTask(task));
+    for (const task of this.#seized.values()) {
+      members.set(task.pid, this.#describeTask(task, threads.slice(first, first + task.tids.size)));
+      first += task.tids.size;
+    }
     for (const pid of this.#zombies) {
       const zombie = describeZombie(pid);
       if (zombie !== undefined) members.set(pid, zombie);
     }
     const ordered = inTreeOrder(members, root);
     const tasks = ordered.filter((member) => member.kind === 'task');
-    const [first] = tasks;
-    if (first === undefined) throw new CriuError({ object: `task ${root}`, action: 'died while it was frozen' });
-    return { root: first, members: ordered, tasks };
+    const [rootTask] = tasks;
+    if (rootTask === undefined) throw new CriuError({ object: `task ${root}`, action: 'died while it was frozen' });
+    return { root: rootTask, members: ordered, tasks };
   }
 
-  #describeTask({ pid, tids, stopSignal }: Seized): FrozenTask {
-    const sorted = [...tids].sort((a, b) => (a === pid ? -1 : b === pid ? 1 : a - b));
-    const threads = sorted.map((tid) => describeThread(pid, tid));
+  #describeTask({ pid, stopSignal, deadTwins }: Seized, threads: readonly FrozenThread[]): FrozenTask {
     const [leader] = threads;
     if (leader === undefined || leader.tid !== pid) {
       throw new CriuError({
@@ -191,13 +217,42 @@ export class Freezer {
     const pidfd = pidfd_open(pid);
     this.#pidfds.push(pidfd);
     const path = `/proc/${pid}/stat`;
-    const stat = parseStat(mustRead(path), path);
+    const stat = parseStat(readProc(path), path);
     const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
-    const deadTwins = this.#children({ pid, tids, stopSignal }).filter((child) => this.#deadTwins.has(child));
     const label = `task ${pid} '${comm}'`;
     return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, deadTwins, label };
   }
+}
+
+/** Longer files are read a second time. */
+const STAT_BYTES = 1024;
+const CHILDREN_BYTES = 256;
+
+/** Threads of a task that are not seized yet. */
+function listThreads(task: Seized): SeizedThread[] {
+  const names = tryListDirectory(`/proc/${task.pid}/task`);
+  if (typeof names === 'number') return [];
+  const fresh: SeizedThread[] = [];
+  for (const name of names) {
+    const tid = Number(name);
+    if (!task.tids.has(tid)) fresh.push({ task, tid });
+  }
+  return fresh;
+}
+
+/** The thread group leader first. */
+function inOrder({ pid, tids }: Seized): Stopped[] {
+  const sorted = [...tids].sort((a, b) => (a === pid ? -1 : b === pid ? 1 : a - b));
+  return sorted.map((tid) => ({ pid, tid }));
+}
+
+function ownTree(root: number): CriuError {
+  return new CriuError({
+    object: `task ${root}`,
+    action: 'cannot be dumped: The criu itself is within dumped tree',
+    remedy: 'start criu from outside of the tree',
+  });
 }
 
 /** The error of a freeze that takes longer than --timeout. */
@@ -207,14 +262,6 @@ export function notInTime(): CriuError {
     why: 'it makes new tasks or threads faster than they can be stopped, or one of them does not stop',
     remedy: 'give it more time with --timeout, or freeze it with --freeze-cgroup',
   });
-}
-
-/** A stopped thread of ours; its seccomp filters are out of the way. */
-export function describeThread(pid: number, tid: number): FrozenThread {
-  const path = `/proc/${pid}/task/${tid}/status`;
-  const status = parseStatus(mustRead(path), path);
-  if (status.seccomp !== 0) suspendSeccomp(tid);
-  return { pid, tid, registers: readRegisters(tid), signalMask: readSignalMask(tid), status };
 }
 
 function describeZombie(pid: number): FrozenZombie | undefined {
@@ -236,12 +283,6 @@ function inTreeOrder(members: ReadonlyMap<number, FrozenTask | FrozenZombie>, ro
   return ordered;
 }
 
-function mustRead(path: string): string {
-  const text = tryReadProc(path);
-  if (typeof text === 'string') return text;
-  throw new CriuError({ object: path, action: `cannot be read (errno ${-text})`, why: 'the task has gone' });
-}
-
 function tryStat(pid: number): Stat | undefined {
   const path = `/proc/${pid}/stat`;
   const text = tryReadProc(path);
@@ -255,11 +296,11 @@ function isZombie(pid: number): boolean {
 const isDead = (stat: Stat | undefined) => stat?.state === 'Z' || stat?.state === 'X';
 
 /** A copy-on-write twin that nobody reaped, because criu was killed: see twins.ts. */
-function isDeadTwin(stat: Stat | undefined): boolean {
-  return stat !== undefined && isDead(stat) && stat.exitSignal === 0 && stat.comm === TWIN_NAME;
+function isDeadTwin(stat: Stat): boolean {
+  return isDead(stat) && stat.exitSignal === 0 && stat.comm === TWIN_NAME;
 }
 
-function seizeError(pid: number, tid: number, error: SyscallError): CriuError {
+function seizeError(pid: number, tid: number, errno: number): CriuError {
   const path = `/proc/${pid}/status`;
   const text = tryReadProc(path);
   const status = typeof text === 'string' ? parseStatus(text, path) : undefined;
@@ -278,7 +319,7 @@ function seizeError(pid: number, tid: number, error: SyscallError): CriuError {
   return new CriuError({
     object,
     action: 'cannot be stopped',
-    cause: error,
+    cause: new SyscallError('ptrace', errno, errnoName(errno), `SEIZE, ${tid}`),
     why: status?.isKernelThread === true ? 'it is a kernel thread' : 'criu needs the capability CAP_SYS_PTRACE for it',
   });
 }

@@ -3,6 +3,8 @@
  * still; nothing in it changes afterwards.
  */
 
+import type { SyscallDispatchExt } from '../image/gen/core.ts';
+import type { RseqEntry } from '../image/gen/rseq.ts';
 import type { Stat } from '../proc/stat.ts';
 import type { Status } from '../proc/status.ts';
 import type { GuestThread } from '../tracee/guest-thread.ts';
@@ -11,6 +13,14 @@ import type { GuestThread } from '../tracee/guest-thread.ts';
 export interface FrozenThread extends GuestThread {
   /** As parsed from /proc/PID/task/TID/status. */
   readonly status: Status;
+  /** The XSAVE area, as PTRACE_GETREGSET gives it. Threads in which it is the same have the same array. */
+  readonly xstate: Uint8Array;
+  /** Undefined when the kernel can't tell. */
+  readonly rseq: RseqEntry | undefined;
+  /** When it is there, it must be off while an agent runs in the thread: see `writeSyscallDispatch`. */
+  readonly dispatch: SyscallDispatchExt | undefined;
+  /** The text of /proc/PID/task/TID/cgroup. */
+  readonly cgroup: string;
 }
 
 /** A task that lives: its threads are all stopped by us. */

@@ -18,6 +18,8 @@ const KINDS = [
   ['cgroup_ns_id', 'cgroup'],
 ] as const;
 
+const MAY_DIFFER: ReadonlySet<string> = new Set(['net', 'time', 'cgroup']);
+
 type NamespaceField = (typeof KINDS)[number][0];
 export type NamespaceIds = Pick<TaskKobjIdsEntry, NamespaceField>;
 
@@ -29,18 +31,19 @@ export class NamespaceNumbers {
   /** The namespaces of the first task that was identified, the root. */
   #root: NamespaceIds | undefined;
 
-  constructor() {
-    this.own = this.#idsOf('self');
+  /** `ownNetwork` is the link of criu's own network namespace, when it is in that of the tree just now. */
+  constructor(ownNetwork?: string) {
+    this.own = this.#idsOf('self', ownNetwork);
   }
 
   /**
-   * The namespaces of a task, the root first, and what speaks against dumping it: for now only the time and cgroup
-   * namespaces of the whole tree may differ from criu's.
+   * The namespaces of a task, the root first, and what speaks against dumping it: for now only those of the whole tree for
+   * network, time and cgroups may differ from criu's.
    */
   identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
     const ids = this.#idsOf(String(pid));
     const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {
-      if (ids[field] === this.own[field] || name === 'time' || name === 'cgroup') return [];
+      if (ids[field] === this.own[field] || MAY_DIFFER.has(name)) return [];
       return [
         {
           object: label,
@@ -54,6 +57,11 @@ export class NamespaceNumbers {
     if (ids.cgroup_ns_id !== this.#root.cgroup_ns_id) {
       const why = 'cgroup namespaces can only be restored for a whole tree';
       const action = 'cannot be dumped: it is in another cgroup namespace than the root of the tree';
+      problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });
+    }
+    if (ids.net_ns_id !== this.#root.net_ns_id) {
+      const why = 'several network namespaces in a tree are not supported yet by this criu';
+      const action = 'cannot be dumped: it is in another network namespace than the root of the tree';
       problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });
     }
     if (ids.time_ns_id !== this.#root.time_ns_id) {
@@ -74,10 +82,10 @@ export class NamespaceNumbers {
     return this.#numbers.get(link);
   }
 
-  #idsOf(pid: string): NamespaceIds {
+  #idsOf(pid: string, network?: string): NamespaceIds {
     const ids: NamespaceIds = {};
     for (const [field, name] of KINDS) {
-      const link = tryReadlink(`/proc/${pid}/ns/${name}`);
+      const link = (name === 'net' ? network : undefined) ?? tryReadlink(`/proc/${pid}/ns/${name}`);
       if (typeof link === 'number') continue; // a kernel without this kind
       const number = this.#numbers.get(link) ?? this.#numbers.size + 1;
       this.#numbers.set(link, number);

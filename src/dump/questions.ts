@@ -13,6 +13,7 @@ import {
   type ThreadFacts,
   type ThreadToken,
 } from '../resources/task/dump-thread.ts';
+import { abiOf } from '../tracee/registers.ts';
 import type { FrozenTask, FrozenThread } from './frozen-tree.ts';
 
 export interface ThreadQuestions {
@@ -28,9 +29,8 @@ export interface TaskQuestions extends ThreadQuestions {
 }
 
 export class Questions {
-  // By the number of supplementary groups, for which the program has room.
-  readonly #threads = new Map<number, ThreadQuestions>();
-  readonly #leaders = new Map<number, TaskQuestions>();
+  readonly #threads = new Map<string, ThreadQuestions>();
+  readonly #leaders = new Map<string, TaskQuestions>();
 
   /** `addMore` adds what only this thread is asked. */
   forThread(
@@ -38,14 +38,14 @@ export class Questions {
     outside: ThreadFacts,
     addMore: ((program: Program) => void) | undefined,
   ): ThreadQuestions {
-    const groups = thread.status.groups.length;
+    const kind = kindOf(thread);
     const isUsual = outside.pending.signals.length === 0 && addMore === undefined;
-    const known = isUsual ? this.#threads.get(groups) : undefined;
+    const known = isUsual ? this.#threads.get(kind) : undefined;
     if (known !== undefined) return known;
     const program = new Program();
     const questions = { program, token: inspectThread(program, thread, outside) };
     addMore?.(program);
-    if (isUsual) this.#threads.set(groups, questions);
+    if (isUsual) this.#threads.set(kind, questions);
     return questions;
   }
 
@@ -56,16 +56,19 @@ export class Questions {
     facts: TaskFacts,
     addMore: (program: Program) => void,
   ): TaskQuestions {
-    const groups = task.leader.status.groups.length;
+    const kind = kindOf(task.leader);
     const isUsual =
       outside.pending.signals.length + facts.pending.signals.length === 0 && facts.posixTimers.length === 0;
-    const common = (isUsual ? this.#leaders.get(groups) : undefined) ?? askLeader(task, outside, facts);
-    if (isUsual) this.#leaders.set(groups, common);
+    const common = (isUsual ? this.#leaders.get(kind) : undefined) ?? askLeader(task, outside, facts);
+    if (isUsual) this.#leaders.set(kind, common);
     const program = common.program.copy();
     addMore(program);
     return program.byteLength === common.program.byteLength ? common : { ...common, program };
   }
 }
+
+/** Threads of one kind are asked the same: for their groups the program has room. */
+const kindOf = ({ registers, status }: FrozenThread) => `${abiOf(registers).bits} ${status.groups.length}`;
 
 function askLeader(task: FrozenTask, outside: ThreadFacts, facts: TaskFacts): TaskQuestions {
   const program = new Program();
@@ -74,6 +77,6 @@ function askLeader(task: FrozenTask, outside: ThreadFacts, facts: TaskFacts): Ta
     token: inspectThread(program, task.leader, outside),
     taskToken: inspectTask(program, task, facts),
     brk: program.call(SYS.brk, 0),
-    lockFuture: inspectLockFuture(program),
+    lockFuture: inspectLockFuture(program, abiOf(task.leader.registers)),
   };
 }

@@ -18,7 +18,7 @@ export function rehearse(options: DumpOptions, log: Logger): void {
   let pid: number | undefined;
   try {
     pid = spawnIdle();
-    const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), undefined, options, logger);
+    const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), undefined, undefined, options, logger);
     dump.undo();
     freezer.release();
     log.debug(`rehearsed with process ${pid}`);

@@ -4,13 +4,11 @@ import { CriuError } from '../base/errors.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseStat } from '../proc/stat.ts';
-import { readRseq } from '../resources/rseq/rseq.ts';
-import { readSyscallDispatch, writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
+import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
+import { readThreads } from '../resources/task/thread-probe.ts';
 import { Guest, type VisitResult } from '../tracee/guest.ts';
-import { register, setRegister } from '../tracee/registers.ts';
 import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
 import { agentPlaces } from './agent-places.ts';
-import { describeThread } from './freeze.ts';
 
 /**
  * Runs a program in a thread that can be stopped; the first one comes first. Undefined when the task is gone.
@@ -19,11 +17,13 @@ import { describeThread } from './freeze.ts';
 export function runInTask(pid: number, add: (program: Program) => void): VisitResult | undefined {
   const tids = tryListDirectory(`/proc/${pid}/task`);
   if (typeof tids === 'number') return undefined;
-  const states = tids.map((name) => ({ tid: Number(name), state: threadState(pid, Number(name)) }));
-  if (states.every(({ state }) => state === undefined || state === 'Z' || state === 'X')) return undefined;
-  // One that waits in the kernel and can't be interrupted (for the end of a vfork, say) would make us wait as well.
-  for (const { tid, state } of states) {
-    if (state === undefined || !'RSTt'.includes(state) || seize(tid) === 'gone') continue;
+  let isAlive = false;
+  for (const tid of tids.map(Number)) {
+    const state = threadState(pid, tid);
+    if (state === undefined || state === 'Z' || state === 'X') continue;
+    isAlive = true;
+    // One that waits in the kernel and can't be interrupted (for the end of a vfork, say) would make us wait as well.
+    if (!'RSTt'.includes(state) || seize(tid) === 'gone') continue;
     interrupt(tid);
     if (waitForTrap(tid) === 'gone') continue;
     try {
@@ -32,14 +32,14 @@ export function runInTask(pid: number, add: (program: Program) => void): VisitRe
       detach(tid);
     }
   }
+  if (!isAlive) return undefined;
   throw new CriuError({ object: `task ${pid}`, action: 'has no thread that can be stopped' });
 }
 
 function visit(pid: number, tid: number, add: (program: Program) => void): VisitResult | undefined {
-  const thread = describeThread(pid, tid);
-  const { abortAddress } = readRseq(pid, tid, register(thread.registers, 'rip'));
-  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-  const dispatch = readSyscallDispatch(tid);
+  const [thread] = readThreads([{ pid, tid }]);
+  if (thread === undefined) return undefined;
+  const { dispatch } = thread;
   if (dispatch !== undefined) writeSyscallDispatch(tid, undefined);
   const maps = `/proc/${pid}/maps`;
   try {

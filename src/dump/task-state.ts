@@ -15,6 +15,7 @@ import {
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { describeLockFuture } from '../resources/mm/lock-future.ts';
 import { describeRegisters } from '../resources/registers/registers.ts';
+import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
@@ -30,7 +31,6 @@ import {
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
-import { readXstate, setRegister } from '../tracee/registers.ts';
 import { agentPlaces } from './agent-places.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
@@ -61,6 +61,7 @@ interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
   readonly xstate: ReturnType<typeof describeXstate>;
+  readonly tls: ReturnType<typeof readTls>;
 }
 
 /** What is asked is the same in every dump of this process, its rehearsal included. */
@@ -104,7 +105,7 @@ function askTask(
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
-  const outsides = task.threads.map(readOutside);
+  const outsides = task.threads.map(readThread);
   let tellFiles: ReturnType<FilesDump['ask']> | undefined;
   let tellTwins: ReturnType<Twins['ask']> | undefined;
   const describeCalls = new Map<FrozenThread, () => DescribedCall>();
@@ -121,7 +122,8 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, xstate: describeXstate(readXstate(thread.tid)), ...asking };
+    const tls = readTls(thread.tid, thread.registers);
+    return { thread, outside, xstate: describeXstate(thread.xstate), tls, ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -150,7 +152,7 @@ function askTask(
 
 function describeCore(
   task: FrozenTask,
-  { thread, outside, xstate }: AskedThread,
+  { thread, outside, xstate, tls }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
@@ -162,7 +164,7 @@ function describeCore(
       clear_tid_addr: clearTidAddr,
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
-      tls: emptyTls(),
+      tls,
       xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
     },
     ...(thread.tid === task.pid ? { tc } : {}),
@@ -175,25 +177,17 @@ function describeCore(
   };
 }
 
-/** A thread inside of a restartable sequence goes on, as after any signal, at its abort address. */
-function readOutside(thread: FrozenThread): ThreadFacts {
-  const outside = readThread(thread);
-  const { abortAddress } = outside.rseq;
-  if (abortAddress !== undefined) setRegister(thread.registers, 'rip', abortAddress);
-  return outside;
-}
-
 function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched: AskedThread[] = [];
   for (const { asked } of inspections) {
-    for (const one of asked) if (one.outside.dispatch !== undefined) dispatched.push(one);
+    for (const one of asked) if (one.thread.dispatch !== undefined) dispatched.push(one);
   }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
     return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
   } finally {
-    for (const { thread, outside } of dispatched) writeSyscallDispatch(thread.tid, outside.dispatch);
+    for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, thread.dispatch);
   }
 }
 
@@ -201,24 +195,6 @@ function at<T>(list: readonly T[], index: number): T {
   const value = list[index];
   if (value === undefined) throw new RangeError(`element ${index} is there`);
   return value;
-}
-
-const GDT_ENTRY_TLS_MIN = 12;
-
-/** The three thread-local segments of 32-bit code (man 2 set_thread_area), which 64-bit tasks do not use. */
-function emptyTls() {
-  return [0, 1, 2].map((i) => ({
-    entry_number: GDT_ENTRY_TLS_MIN + i,
-    base_addr: 0,
-    limit: 0,
-    seg_32bit: false,
-    contents_h: false,
-    contents_l: false,
-    read_exec_only: true,
-    limit_in_pages: false,
-    seg_not_present: true,
-    usable: false,
-  }));
 }
 
 /** The core image of a task that is dead. */

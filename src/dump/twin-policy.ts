@@ -11,7 +11,7 @@ import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 /** To copy less takes no longer than to fork, and to stop the task once more. */
-const TWIN_BYTES_MIN = 8 << 20;
+export const TWIN_BYTES_MIN = 8 << 20;
 
 /** A task and the runs of pages that are to be copied. */
 export interface Candidate {

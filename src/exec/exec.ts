@@ -5,18 +5,18 @@
  * Lost: nothing of the task, except what the call itself changes. A call that blocks holds the main thread as long.
  */
 import { Program } from '../agent/program.ts';
-import { CriuError } from '../base/errors.ts';
+import { assert, CriuError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { PROT_EXEC } from '../linux/abi/mman.ts';
 import { readFile, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readSyscallDispatch, writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
+import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
+import { readThreads } from '../resources/task/thread-probe.ts';
 import { Guest } from '../tracee/guest.ts';
-import { type GuestThread, readSignalMask } from '../tracee/guest-thread.ts';
-import { readRegisters } from '../tracee/registers.ts';
-import { detach, interrupt, seize, suspendSeccomp, waitForTrap } from '../tracee/stop.ts';
+import type { GuestThread } from '../tracee/guest-thread.ts';
+import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
 import type { Call } from './parse-call.ts';
 
 export interface CallResult {
@@ -48,11 +48,9 @@ function stopThread(pid: number): 'stopped' | 'gone' {
 }
 
 function callInStopped(pid: number, call: Call): CallResult {
-  const status = parseStatus(readFile(`/proc/${pid}/status`));
-  // A filter must not see the agent's calls. It is switched on again by itself when we detach.
-  if (status.seccomp !== 0) suspendSeccomp(pid);
-  const thread: GuestThread = { pid, tid: pid, registers: readRegisters(pid), signalMask: readSignalMask(pid) };
-  const dispatch = readSyscallDispatch(pid);
+  const [thread] = readThreads([{ pid, tid: pid }]);
+  assert(thread !== undefined, 'one thread was asked for');
+  const { dispatch, status } = thread;
   if (dispatch !== undefined) writeSyscallDispatch(pid, undefined);
   try {
     return visit(thread, status.sigCgt, call);

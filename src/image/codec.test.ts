@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { decode, encode, UNKNOWN_FIELDS } from './codec.ts';
+import { decode, encode } from './codec.ts';
 import { ApparmorEntry } from './gen/apparmor.ts';
 import { CgroupEntry } from './gen/cgroup.ts';
 import { CoreEntry } from './gen/core.ts';
@@ -16,7 +16,7 @@ import { VmaEntry } from './gen/vma.ts';
 import { ImageError } from './image-error.ts';
 import { IMAGE_KINDS } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
-import type { MessageType } from './message-type.ts';
+import { type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const bytes = (text: string) => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));

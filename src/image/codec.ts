@@ -7,13 +7,11 @@
  * that an image of a newer criu survives a round trip. `bytes` fields are views into the decoded array.
  */
 import { FieldPath, type ImagePlace } from './image-error.ts';
-import type { EnumType, FieldType, MessageType } from './message-type.ts';
+import { MANY_MESSAGES, manyEncoder } from './many-encoder.ts';
+import { type EnumType, type FieldType, type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
 import { enumScalar, type Scalar, scalarOf } from './scalars.ts';
 import { LENGTH, WireReader, wireName } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
-
-/** Under this key a decoded message keeps the fields its description does not know, as they were in the image. */
-export const UNKNOWN_FIELDS: unique symbol = Symbol('unknown fields');
 
 type Message = Record<string, unknown> & { [UNKNOWN_FIELDS]?: Uint8Array };
 
@@ -241,7 +239,12 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
     writer.endNested(start);
     return;
   }
+  const type = field.message;
+  const encodeMany =
+    type !== undefined && list.length >= MANY_MESSAGES ? manyEncoder(type, { fieldNumber: field.number }) : undefined;
   for (let index = 0; index < list.length; index++) {
+    if (encodeMany !== undefined) index = encodeMany(list, index, writer);
+    if (index === list.length) break;
     const value: unknown = list[index];
     const first = index;
     // Lists of registers and of signal actions are mostly the same value again and again.

@@ -22,6 +22,8 @@ import {
   type RawKind,
   type WithPayload,
 } from './image-kinds.ts';
+import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
+import { MANY_MESSAGES, manyEncoder } from './many-encoder.ts';
 import type { MessageType } from './message-type.ts';
 import { readUint32, WireReader } from './wire-reader.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -46,7 +48,7 @@ export function parseImage<K extends ImageKindName>(kind: K, bytes: Uint8Array, 
 function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
   switch (spec.layout) {
     case 'entries':
-      return cursor.all(() => cursor.message(spec.type));
+      return cursor.messages(spec.type);
     case 'payload':
       return cursor.all(() => {
         const message = cursor.message(spec.type);
@@ -54,7 +56,7 @@ function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
       });
     case 'pagemap': {
       const head = cursor.message(PagemapHead);
-      return { head, entries: cursor.all(() => cursor.message(spec.type)) } satisfies Pagemap;
+      return { head, entries: cursor.messages(spec.type) } satisfies Pagemap;
     }
     case 'ghost-file':
       return parseGhostFile(spec.type, cursor);
@@ -83,12 +85,20 @@ function parseQueue(type: MessageType<IpcMessageQueue['message']>, cursor: Entry
   return { message, messages };
 }
 
+/** The size before each entry. */
+const SIZE_BYTES = 4;
+
+/** An image of this size has so many entries that compiling a decoder for them pays. */
+const MANY_BYTES = 16 * 1024;
+
 /** Walks through an image; keeps the number of the entry for error texts. */
 class EntryCursor {
   private readonly bytes: Uint8Array;
   private readonly reader: WireReader;
   private readonly place: { file: string; entry: number | undefined };
   private position = 0;
+  /** Of the entries that came last. */
+  private decoder: { readonly type: MessageType<unknown>; readonly decode: ManyDecoder<unknown> } | undefined;
 
   constructor(bytes: Uint8Array, file: string) {
     this.bytes = bytes;
@@ -113,12 +123,40 @@ class EntryCursor {
     return list;
   }
 
+  /** All that is left. */
+  messages<T>(type: MessageType<T>): T[] {
+    const list: T[] = [];
+    const { bytes } = this;
+    const decode = bytes.length < MANY_BYTES ? undefined : this.many(type);
+    while (this.position < bytes.length) {
+      const start = this.position + SIZE_BYTES;
+      const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
+      const message = end <= bytes.length ? decode?.(start, end) : undefined;
+      if (message === undefined) list.push(this.message(type));
+      else {
+        list.push(message);
+        this.position = end;
+        this.place.entry = (this.place.entry ?? -1) + 1;
+      }
+    }
+    return list;
+  }
+
   message<T>(type: MessageType<T>): T {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
+    if (this.bytes.length >= MANY_BYTES) {
+      const message = this.many(type)(end - size, end);
+      if (message !== undefined) return message;
+    }
     this.reader.limit(end - size, end);
     return decodeFrom(type, this.reader);
+  }
+
+  private many<T>(type: MessageType<T>): ManyDecoder<T> {
+    if (this.decoder?.type !== type) this.decoder = { type, decode: manyDecoder(type, this.bytes) };
+    return this.decoder.decode as ManyDecoder<T>;
   }
 
   payload(length: number, alignment: number): Uint8Array {
@@ -135,8 +173,8 @@ class EntryCursor {
 
   private word(problem: string): number {
     const { bytes, position } = this;
-    if (bytes.length - position < 4) this.fail(problem);
-    this.position += 4;
+    if (bytes.length - position < SIZE_BYTES) this.fail(problem);
+    this.position += SIZE_BYTES;
     return readUint32(bytes, position);
   }
 
@@ -186,7 +224,7 @@ export function serializeImage<K extends ImageKindName>(kind: K, content: Conten
   const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
   if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
   else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
-  else for (const element of content as unknown[]) builder.element(element);
+  else builder.elements(content as unknown[]);
   return builder.take();
 }
 
@@ -237,9 +275,22 @@ class ImageBuilder {
     return written;
   }
 
+  /** Messages without payload are encoded by a function of their own when there are many. */
+  elements(elements: readonly unknown[]): void {
+    const { type, layout } = this.spec;
+    const isMany = elements.length >= MANY_MESSAGES && (layout === 'entries' || layout === 'pagemap');
+    const encodeMany = isMany ? manyEncoder(type, { sizeBytes: 4 }) : undefined;
+    for (let i = 0; i < elements.length; i++) {
+      const next = encodeMany?.(elements, i, this.writer) ?? i;
+      this.entry += next - i;
+      i = next;
+      if (i < elements.length) this.element(elements[i]);
+    }
+  }
+
   element(element: unknown): void {
     const { spec } = this;
-    if (spec.layout === 'entries') this.message(spec.type, element);
+    if (spec.layout === 'entries' || spec.layout === 'pagemap') this.message(spec.type, element);
     else if (spec.layout === 'payload') {
       const { message, payload } = element as WithPayload<unknown>;
       this.message(spec.type, message);
@@ -249,7 +300,7 @@ class ImageBuilder {
 
   pagemap({ head, entries }: Pagemap): void {
     this.message(PagemapHead, head);
-    for (const entry of entries) this.message(this.spec.type, entry);
+    this.elements(entries);
   }
 
   ghostFile({ message, payload, chunks }: GhostFile): void {

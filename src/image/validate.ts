@@ -21,6 +21,7 @@ export interface TaskImages {
   readonly pagemap: Pagemap;
   readonly fs: FsEntry;
   readonly ids: { readonly files_id: number };
+  /** By number. */
   readonly fds: readonly FdinfoEntry[];
   /** The leader first. */
   readonly threads: readonly { readonly tid: number; readonly core: CoreEntry }[];
@@ -81,46 +82,39 @@ const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
 function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   for (const file of files.values()) {
-    const field = FIELD_OF_TYPE[file.type];
-    const object = `files.img: file ${file.id}`;
-    if (field === undefined) problems.push({ object, action: `the type ${typeText(file.type)} is not one of a file` });
-    else problems.push(...findContentProblems(file, field, object, files));
+    const problem = findContentProblem(file, files);
+    if (problem !== undefined) problems.push({ object: `files.img: file ${file.id}`, action: problem });
   }
   return problems;
 }
 
-function findContentProblems(
-  file: FileEntry,
-  field: keyof FileEntry,
-  object: string,
-  files: ReadonlyMap<number, FileEntry>,
-): CriuErrorFields[] {
+function findContentProblem(file: FileEntry, files: ReadonlyMap<number, FileEntry>): string | undefined {
+  const field = FIELD_OF_TYPE[file.type];
+  if (field === undefined) return `the type ${typeText(file.type)} is not one of a file`;
   const content = file[field];
-  if (typeof content !== 'object') {
-    return [{ object, action: `it is of type ${typeText(file.type)}, but the field ${field} is missing` }];
-  }
-  if (content.id !== file.id) return [{ object, action: `${field}.id is ${content.id}` }];
+  if (typeof content !== 'object') return `it is of type ${typeText(file.type)}, but the field ${field} is missing`;
+  if (content.id !== file.id) return `${field}.id is ${content.id}`;
   // The name of a FIFO is an entry of its own.
   const nameId = file.fifo?.regf_id;
-  if (nameId === undefined || files.get(nameId)?.reg !== undefined) return [];
-  return [{ object, action: `its name is said to be file ${nameId}, which is not a regular file in files.img` }];
+  if (nameId === undefined || files.get(nameId)?.reg !== undefined) return undefined;
+  return `its name is said to be file ${nameId}, which is not a regular file in files.img`;
 }
 
 /** The descriptors of a table refer to files of the same type, and none comes twice. */
 function findTableProblems({ fds, ids }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
-  const seen = new Set<number>();
+  const report = (fd: number, action: string) =>
+    problems.push({ object: `fdinfo-${ids.files_id}.img: fd ${fd}`, action });
+  let before = -1;
   for (const { fd, id, type, flags } of fds) {
-    const object = `fdinfo-${ids.files_id}.img: fd ${fd}`;
-    if ((flags & ~FD_CLOEXEC) !== 0)
-      problems.push({ object, action: `it has unknown flags (0x${flags.toString(16)})` });
+    if ((flags & ~FD_CLOEXEC) !== 0) report(fd, `it has unknown flags (0x${flags.toString(16)})`);
     const file = files.get(id);
-    if (seen.has(fd)) problems.push({ object, action: 'it is in the table twice' });
-    seen.add(fd);
-    if (file === undefined) problems.push(missingFile(object, id));
+    // They ascend.
+    if (fd === before) report(fd, 'it is in the table twice');
+    before = fd;
+    if (file === undefined) report(fd, missingFile(id));
     else if (file.type !== type) {
-      const types = `${typeText(type)}, but file ${id} is ${typeText(file.type)}`;
-      problems.push({ object, action: `its type is ${types}` });
+      report(fd, `its type is ${typeText(type)}, but file ${id} is ${typeText(file.type)}`);
     }
   }
   return problems;
@@ -131,7 +125,7 @@ function findReferenceProblems({ pid, mm, fs }: TaskImages, files: ReadonlyMap<n
   const problems: CriuErrorFields[] = [];
   const check = (object: string, id: number, mayBeMemfd: boolean) => {
     const file = files.get(id);
-    if (file === undefined) problems.push(missingFile(object, id));
+    if (file === undefined) problems.push({ object, action: missingFile(id) });
     else if (file.reg === undefined && !(mayBeMemfd && file.memfd !== undefined)) {
       problems.push({ object, action: `it refers to file ${id}, which is of type ${typeText(file.type)}` });
     }
@@ -171,8 +165,8 @@ function findThreadProblems(tasks: readonly TaskImages[]): CriuErrorFields[] {
   return problems;
 }
 
-function missingFile(object: string, id: number): CriuErrorFields {
-  return { object, action: `it refers to file ${id}, which is not in files.img` };
+function missingFile(id: number): string {
+  return `it refers to file ${id}, which is not in files.img`;
 }
 
 function typeText(type: number): string {

@@ -10,6 +10,8 @@ export class WireWriter {
   private bytes: Uint8Array;
   /** Bytes written. */
   length = 0;
+  /** `bytes`, for texts. */
+  private buffer: Buffer | undefined;
 
   constructor(capacity = 256) {
     this.bytes = new Uint8Array(capacity);
@@ -18,6 +20,12 @@ export class WireWriter {
   /** What was written, as a view: valid until the next write. */
   get written(): Uint8Array {
     return this.bytes.subarray(0, this.length);
+  }
+
+  /** The bytes to write to from `length` on: at least so many. Whoever does moves `length` himself. */
+  room(count: number): Uint8Array {
+    this.reserve(count);
+    return this.bytes;
   }
 
   /** A 64-bit varint given as unsigned halves. */
@@ -86,6 +94,12 @@ export class WireWriter {
       this.bytes.copyWithin(start + done, start, start + Math.min(done, total - done));
     }
     this.length = start + total;
+  }
+
+  /** Puts a byte string at a place, where there is room for it. */
+  putText(at: number, text: string): void {
+    this.buffer ??= Buffer.from(this.bytes.buffer);
+    this.buffer.write(text, at, 'latin1');
   }
 
   /** Negative values are sign-extended to 64 bits, as protobuf asks for int32 and int64. */
@@ -182,5 +196,6 @@ export class WireWriter {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
+    this.buffer = undefined;
   }
 }

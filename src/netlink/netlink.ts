@@ -12,11 +12,17 @@ export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 export const NLM_F_REQUEST = 1;
+/** Of a message that is part of a list. */
+export const NLM_F_MULTI = 2;
 export const NLM_F_ACK = 4;
 export const NLM_F_DUMP = 0x300;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
 export const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+/** The list changed while it was read. */
+const NLM_F_DUMP_INTR = 0x10;
 export const NLA_F_NESTED = 0x8000;
 
 const HEADER_BYTES = 16;
@@ -41,6 +47,12 @@ export function nested(type: number, ...attributes: Uint8Array[]): Uint8Array {
 }
 
 export const text = (value: string) => Buffer.from(`${value}\0`, 'latin1');
+/** The text before the first NUL. */
+export function textOf(bytes: Uint8Array | undefined): string {
+  return Buffer.from(bytes ?? [])
+    .toString('latin1')
+    .replace(/\0.*$/s, '');
+}
 export const u32 = (value: number) => new Uint8Array(Int32Array.of(value).buffer);
 /** 32 bits in network order, as nf_tables has them. */
 export const be32 = (value: number) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
@@ -68,8 +80,12 @@ export function message(type: number, flags: number, sequence: number, ...body: 
   return bytes;
 }
 
+/** What a message takes with its padding. */
+export const messageBytes = (payload: Uint8Array) => aligned(HEADER_BYTES + payload.length);
+
 export interface Answer {
   readonly type: number;
+  readonly flags: number;
   readonly sequence: number;
   readonly payload: Uint8Array;
 }
@@ -82,7 +98,8 @@ export function parseAnswers(bytes: Uint8Array): Answer[] {
     const length = view.getUint32(at, true);
     if (length < HEADER_BYTES || at + length > bytes.length) break;
     const payload = bytes.slice(at + HEADER_BYTES, at + length);
-    answers.push({ type: view.getUint16(at + 4, true), sequence: view.getUint32(at + 8, true), payload });
+    const [type, flags] = [view.getUint16(at + 4, true), view.getUint16(at + 6, true)];
+    answers.push({ type, flags, sequence: view.getUint32(at + 8, true), payload });
     at += aligned(length);
   }
   return answers;
@@ -126,6 +143,18 @@ export function attributes(payload: Uint8Array, offset: number): Map<number, Uin
   return all;
 }
 
+/** The payload of the first attribute of a type, not a copy. */
+export function findAttribute(bytes: Uint8Array, wanted: number): Uint8Array | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const length = view.getUint16(at, true);
+    if (length < 4 || at + length > bytes.length) return undefined;
+    if ((view.getUint16(at + 2, true) & 0x3fff) === wanted) return bytes.subarray(at + 4, at + length);
+    at += aligned(length);
+  }
+  return undefined;
+}
+
 /** 32-bit words of the machine; a rest is left out. */
 export function words(bytes: Uint8Array | undefined): number[] {
   if (bytes === undefined) return [];
@@ -146,5 +175,41 @@ export function ask(protocol: number, request: Uint8Array): Answer[] | number {
     return got < 0 ? (got === -ERRNO.EAGAIN ? -ERRNO.ETIMEDOUT : got) : parseAnswers(buffer.subarray(0, got));
   } finally {
     close(fd);
+  }
+}
+
+const LIST_BYTES = 64 * 1024;
+const LIST_TRIES = 10;
+
+/** All objects that a request with NLM_F_DUMP lists, or −errno. A list that changed meanwhile is read again. */
+export function list(protocol: number, request: Uint8Array): Answer[] | number {
+  const fd = syscall(SYS.socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+  if (fd < 0) return fd;
+  try {
+    for (let tries = 1; ; tries++) {
+      const sent = syscall(SYS.sendto, fd, request, request.length, 0, 0, 0);
+      const answers = sent < 0 ? sent : receiveList(fd);
+      if (typeof answers === 'number' || tries === LIST_TRIES) return answers;
+      if (answers.every(({ flags }) => (flags & NLM_F_DUMP_INTR) === 0)) return answers;
+    }
+  } finally {
+    close(fd);
+  }
+}
+
+function receiveList(fd: number): Answer[] | number {
+  const all: Answer[] = [];
+  const buffer = new Uint8Array(LIST_BYTES);
+  for (;;) {
+    const got = syscall(SYS.recvfrom, fd, buffer, buffer.length, 0, 0, 0);
+    if (got === -ERRNO.EINTR) continue;
+    if (got < 0) return got;
+    const answers = parseAnswers(buffer.subarray(0, got));
+    for (const answer of answers) {
+      if (answer.type === NLMSG_DONE) return all;
+      if (answer.type === NLMSG_ERROR) return firstError([answer]) || -ERRNO.EIO;
+      all.push(answer);
+    }
+    if (answers.length === 0) return all;
   }
 }

@@ -20,6 +20,7 @@ export const NFPROTO_IPV6 = 10;
 const NFT_MSG = { NEWTABLE: 0, GETTABLE: 1, DELTABLE: 2, NEWCHAIN: 3, NEWRULE: 6, NEWSET: 9, NEWSETELEM: 12 } as const;
 const NFTA_LIST_ELEM = 1;
 
+const NFGENMSG_BYTES = 4;
 /** struct nfgenmsg: family, version 0, resource in network order. */
 export const nfgenmsg = (family: number, resource = 0) => Uint8Array.of(family, 0, 0, resource);
 
@@ -51,17 +52,30 @@ export function hasTable(table: string): boolean {
   return typeof answers !== 'number' && answers.length > 0 && NL.firstError(answers) === undefined;
 }
 
+/** All tables of all families of our network namespace; none where the kernel has no nf_tables. */
+export function listTables(): { name: string; flags: number }[] {
+  const type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG.GETTABLE;
+  const answers = NL.list(NL.NETLINK_NETFILTER, NL.message(type, NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, nfgenmsg(0)));
+  if (typeof answers === 'number') return [];
+  return answers.map(({ payload }) => {
+    const found = NL.attributes(payload, NFGENMSG_BYTES);
+    const flags = found.get(2);
+    return { name: NL.textOf(found.get(1)), flags: flags === undefined ? 0 : Buffer.from(flags).readUInt32BE() };
+  });
+}
+
 export const NF_INET_LOCAL_IN = 1;
 export const NF_INET_LOCAL_OUT = 3;
 
-/** A base chain of type filter with priority 0. */
-export const newFilterChain = (table: string, chain: string, hook: number) =>
+/** A base chain of type filter with priority 0. What reaches its end is accepted or dropped. */
+export const newFilterChain = (table: string, chain: string, hook: number, policy: keyof typeof VERDICT = 'accept') =>
   nftMessage(
     'NEWCHAIN',
     NL.NLM_F_CREATE,
     NL.attribute(1, NL.text(table)),
     NL.attribute(3, NL.text(chain)),
     NL.nested(4, NL.attribute(1, NL.be32(hook)), NL.attribute(2, NL.be32(0))),
+    NL.attribute(5, NL.be32(VERDICT[policy])),
     NL.attribute(7, NL.text('filter')),
   );
 
@@ -93,13 +107,11 @@ export function newElements(table: string, set: string, keys: readonly Uint8Arra
   return messages;
 }
 
-const NLM_F_APPEND = 0x800;
-
 /** A rule at the end of its chain. */
 export const newRule = (table: string, chain: string, expressions: readonly Uint8Array[]) =>
   nftMessage(
     'NEWRULE',
-    NL.NLM_F_CREATE | NLM_F_APPEND,
+    NL.NLM_F_CREATE | NL.NLM_F_APPEND,
     NL.attribute(1, NL.text(table)),
     NL.attribute(2, NL.text(chain)),
     NL.nested(4, ...expressions),

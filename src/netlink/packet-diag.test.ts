@@ -9,7 +9,7 @@ const words = (...values: number[]) => new Uint8Array(Uint32Array.from(values).b
 /** family, type, protocol; inode; cookie. */
 const HEAD = concat(Uint8Array.of(17, 3, 0, 8), words(99, 0, 0));
 const INFO = attribute(0, words(1, 2, 8, 0, 0, 6));
-const answer = (payload: Uint8Array) => ({ type: SOCK_DIAG_BY_FAMILY, sequence: 1, payload });
+const answer = (payload: Uint8Array) => ({ type: SOCK_DIAG_BY_FAMILY, flags: 0, sequence: 1, payload });
 
 test('a socket with a ring and a membership', () => {
   const membership = concat(words(1, 2), Uint8Array.of(2, 0, 6, 0, 1, 2, 3, 4, 5, 6), new Uint8Array(26));

@@ -11,7 +11,7 @@ test('a listening socket with a name and somebody waiting', () => {
   const queue = concat(u32(1), u32(5));
   const attributes = [attribute(0, name), attribute(4, queue), attribute(3, u32(99)), attribute(6, Uint8Array.of(3))];
   const payload = concat(header, ...attributes);
-  expect(parseUnixDiag({ type: 20, sequence: 1, payload })).toEqual({
+  expect(parseUnixDiag({ type: 20, flags: 0, sequence: 1, payload })).toEqual({
     ino: 4711,
     type: 1,
     state: 10,
@@ -34,8 +34,8 @@ test('garbage is no socket, or one', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
       const payload = concat(header, bytes);
-      expect(parseUnixDiag({ type: 20, sequence: 1, payload })?.ino).toBe(4711);
-      expect(parseUnixDiag({ type: 20, sequence: 1, payload: bytes.subarray(0, 15) })).toBeUndefined();
+      expect(parseUnixDiag({ type: 20, flags: 0, sequence: 1, payload })?.ino).toBe(4711);
+      expect(parseUnixDiag({ type: 20, flags: 0, sequence: 1, payload: bytes.subarray(0, 15) })).toBeUndefined();
     }),
   );
 });

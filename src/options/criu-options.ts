@@ -141,6 +141,8 @@ export interface CriuOptions {
   trackMem: boolean;
   /** Fork tasks that go on, instead of copying all memory while they are frozen. */
   cowDump: boolean;
+  /** Restored tasks run before all of their memory is there. */
+  runAtOnce: boolean;
   preDumpMode: PreDumpMode;
   autoDedup: boolean;
   lazyPages: boolean;
@@ -230,6 +232,7 @@ export function defaultOptions(): CriuOptions {
     lsmMountContext: undefined,
     trackMem: false,
     cowDump: true,
+    runAtOnce: false,
     preDumpMode: 'splice',
     autoDedup: false,
     lazyPages: false,

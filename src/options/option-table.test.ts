@@ -32,7 +32,7 @@ test('every option of CRIU 4.2 is there, of the same kind', () => {
 test('nothing else is there but what CRIU 3.12 had, and our own', () => {
   const known = new Set(Object.values(CRIU_OPTIONS).flatMap((names) => names.split(' ')));
   const others = OPTION_TABLE.map(({ long }) => long).filter((long) => !known.has(long));
-  expect(others).toEqual(['cgroup-props-ignore-default', 'cow-dump']);
+  expect(others).toEqual(['cgroup-props-ignore-default', 'cow-dump', 'run-at-once']);
 });
 
 test('the short options are those of CRIU', () => {

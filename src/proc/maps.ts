@@ -2,7 +2,8 @@
  * /proc/PID/maps: one line per virtual memory area (VMA), man 5 proc_pid_maps; fs/proc/task_mmu.c show_map_vma().
  *
  * A dump reads it for every task while the task is frozen, and big programs have tens of thousands of VMAs; so this
- * scans by index, without regular expressions and without splitting.
+ * scans by index, without regular expressions and without splitting, and compares with the line before instead of
+ * scanning.
  */
 import { PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
 import { malformed } from './text.ts';
@@ -41,21 +42,55 @@ const BLANK = 32;
 const DASH = 45;
 const COLON = 58;
 const ANONYMOUS_DEVICE: Device = { major: 0, minor: 0 };
+/** No byte string begins like this. */
+const NOTHING = '\u0100';
 
 /** Parses /proc/PID/maps. Throws CriuError, naming `file` and line, when the text is not the kernel's. */
 export function parseMaps(text: string, file = '/proc/PID/maps'): MapsEntry[] {
   const entries: MapsEntry[] = [];
   const scanner = new MapsScanner(text, file);
-  while (!scanner.isAtEnd()) entries.push(scanner.scanEntry());
+  while (!scanner.isAtEnd()) {
+    scanner.scan();
+    const { start, end } = scanner;
+    const { prot, isShared, offset, device, inode, path, rawPath, isDeleted } = scanner.area;
+    entries.push({ start, end, prot, isShared, offset, device, inode, path, rawPath, isDeleted });
+  }
   return entries;
 }
 
-/** Scans header lines of maps and smaps, which have the same form. */
-export class MapsScanner {
+/** What a line says but for the addresses, and the text that says it, with the newline. */
+interface Area extends Omit<MapsEntry, 'start' | 'end'> {
   readonly text: string;
+}
+
+const NO_AREA: Area = {
+  text: NOTHING,
+  prot: 0,
+  isShared: false,
+  offset: 0,
+  device: ANONYMOUS_DEVICE,
+  inode: 0,
+  path: '',
+  rawPath: '',
+  isDeleted: false,
+};
+
+/**
+ * Scans header lines of maps and smaps, which have the same form. Of thousands of mappings most are like the one before
+ * or the one before that, but for the addresses; and most begin where the one before ends.
+ */
+export class MapsScanner {
+  text: string;
   readonly file: string;
   /** Index of the character to look at next. */
   position = 0;
+  /** Of the line that was scanned last. */
+  start = 0;
+  end = 0;
+  area = NO_AREA;
+  #other = NO_AREA;
+  #endText = NOTHING;
+  #isWhole = true;
   private device = ANONYMOUS_DEVICE;
 
   constructor(text: string, file: string) {
@@ -67,12 +102,51 @@ export class MapsScanner {
     return this.position >= this.text.length;
   }
 
+  /** Goes on with another part of the file. */
+  continueWith(text: string): void {
+    this.text = text;
+    this.position = 0;
+    this.#isWhole = false;
+  }
+
   /** Scans the line at `position` and moves behind it. */
-  scanEntry(): MapsEntry {
-    const lineStart = this.position;
-    const start = this.scanHex(lineStart, DASH);
-    const end = this.scanHex(lineStart, BLANK);
-    if (end <= start) throw this.fail(lineStart, 'an address range');
+  scan(): void {
+    const { text, position: lineStart } = this;
+    const dash = lineStart + this.#endText.length;
+    if (text.charCodeAt(dash) === DASH && text.startsWith(this.#endText, lineStart)) {
+      this.start = this.end;
+      this.position = dash + 1;
+    } else this.start = this.scanHex(lineStart, DASH);
+    this.scanEnd(lineStart);
+    if (this.end <= this.start) throw this.fail(lineStart, 'an address range');
+    const { position } = this;
+    if (!text.startsWith(this.area.text, position)) {
+      const other = this.#other;
+      this.#other = this.area;
+      if (!text.startsWith(other.text, position)) {
+        this.area = this.scanArea(lineStart);
+        return;
+      }
+      this.area = other;
+    }
+    this.position = position + this.area.text.length;
+  }
+
+  private scanEnd(lineStart: number): void {
+    const { text, position } = this;
+    const blank = text.indexOf(' ', position);
+    const digits = text.slice(position, Math.max(blank, position));
+    // Number() does not mind a newline at the end.
+    const isNumber = digits.length <= 16 && text.charCodeAt(blank - 1) > BLANK;
+    const end = isNumber ? Number(`0x${digits}`) : Number.NaN;
+    if (Number.isNaN(end)) throw this.fail(lineStart, 'a hexadecimal number');
+    this.end = end;
+    this.#endText = digits;
+    this.position = blank + 1;
+  }
+
+  private scanArea(lineStart: number): Area {
+    const first = this.position;
     const prot = this.scanProt(lineStart);
     const isShared = this.scanShared(lineStart);
     const offset = this.scanHex(lineStart, BLANK);
@@ -81,13 +155,16 @@ export class MapsScanner {
     const rawPath = this.scanPath();
     const isDeleted = rawPath.endsWith(DELETED);
     const path = isDeleted ? rawPath.slice(0, rawPath.length - DELETED.length) : rawPath;
-    return { start, end, prot, isShared, offset, device, inode, path, rawPath, isDeleted };
+    // Without the newline at the end it would be the beginning of others.
+    const text = this.position > this.text.length ? NOTHING : this.text.slice(first, this.position);
+    return { text, prot, isShared, offset, device, inode, path, rawPath, isDeleted };
   }
 
-  /** The error for the line that starts at `lineStart`; its number is counted only now. */
+  /** The error for the line that starts at `lineStart`; its number is counted only now, where all of the file is there. */
   fail(lineStart: number, expected: string): Error {
-    let line = 1;
-    for (let at = this.text.indexOf('\n'); at >= 0 && at < lineStart; at = this.text.indexOf('\n', at + 1)) line++;
+    let line = this.#isWhole ? 1 : 0;
+    if (this.#isWhole)
+      for (let at = this.text.indexOf('\n'); at >= 0 && at < lineStart; at = this.text.indexOf('\n', at + 1)) line++;
     const newline = this.text.indexOf('\n', lineStart);
     const text = this.text.slice(lineStart, newline < 0 ? undefined : newline);
     return malformed({ file: this.file, line, text }, expected);

@@ -1,6 +1,7 @@
-import { expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
+import { bytesOf } from '../base/bytes.ts';
 import { fixture } from './fixtures/fixture.ts';
-import { parseStatus, unescapeComm } from './status.ts';
+import { parseStatus, StatusParser, unescapeComm } from './status.ts';
 
 test('a real process, with a name of brackets, newline and backslash', () => {
   expect(parseStatus(fixture('status'))).toEqual({
@@ -85,4 +86,35 @@ test('errors name file and line', () => {
 test('names are unescaped from the left, once', () => {
   expect(unescapeComm('a\\\\nb')).toBe('a\\nb');
   expect(unescapeComm('a\\nb')).toBe('a\nb');
+});
+
+describe('many status files', () => {
+  const text = fixture('status');
+  const thread = (pid: string, change = (same: string) => same) =>
+    change(text.replace(/\nPid:.*/, `\nPid:\t${pid}`).replace(/\nNSpid:.*/, `\nNSpid:\t${pid}\t${pid}7`));
+  const texts = [
+    text,
+    thread('9'),
+    thread('123456'),
+    thread('12345', (same) => same.replace(/voluntary_ctxt_switches:.*/g, 'voluntary_ctxt_switches:\t77')),
+    thread('12346', (same) => same.replace('a) R', 'other')),
+    thread('12347', (same) => same.replace('CapEff:\t000001ff', 'CapEff:\t000001f0')),
+    thread('12348', (same) => same.replace(/Umask:.*\n/, '')),
+    thread('12349'),
+    thread('12350', (same) => same.slice(0, same.indexOf('voluntary'))),
+  ];
+
+  test('are what each of them is by itself, in any order', () => {
+    for (const order of [texts, texts.toReversed(), [...texts, ...texts.toReversed()]]) {
+      const parser = new StatusParser();
+      for (const one of order) expect(parser.parse(bytesOf(one), 'status')).toEqual(parseStatus(one));
+    }
+  });
+
+  test('are refused when they are broken', () => {
+    const parser = new StatusParser();
+    parser.parse(bytesOf(text), 'status');
+    expect(() => parser.parse(bytesOf(text.slice(0, 40)), 'status')).toThrow('cannot parse');
+    expect(() => parser.parse(bytesOf(thread('12x')), 'status')).toThrow('cannot parse');
+  });
 });

@@ -3,6 +3,7 @@
  *
  * Fields only grow, so they are found by key and unknown ones are ignored. A zombie or a kernel thread may lack Umask.
  */
+import { byteString } from '../base/bytes.ts';
 import type { CriuError } from '../base/errors.ts';
 import { malformed, type Place, toIntegers, tryHexBigint, tryInteger } from './text.ts';
 
@@ -84,6 +85,62 @@ export function parseStatus(text: string, file = '/proc/PID/status'): Status {
     cpusAllowed: lines.find('Cpus_allowed') ?? '',
   };
 }
+
+/** "\nPid:\t" and "\nNSpid:\t" hold numbers of the thread; from here on there are only counters. */
+const [OWN_PID, OWN_NSPID, COUNTERS] = ['\nPid:\t', '\nNSpid:\t', '\nvoluntary_ctxt_switches:'];
+
+/**
+ * Parses the status files of many threads. The threads of a process differ in their numbers and little else, so what is
+ * otherwise the same as in the file before is not parsed again.
+ */
+export class StatusParser {
+  #status: Status | undefined;
+  #bytes = new Uint8Array(0);
+  /** Three parts of `#bytes` that must be the same: up to the pid, from there up to NSpid, from there up to the counters. */
+  #parts: readonly { readonly start: number; readonly end: number }[] = [];
+
+  /** Throws as `parseStatus` does. `bytes` may change afterwards. */
+  parse(bytes: Uint8Array, file: string): Status {
+    const known = this.#tryKnown(bytes);
+    if (known !== undefined) return known;
+    const text = byteString(bytes);
+    const status = parseStatus(text, file);
+    const [pid, nsPid, end] = [text.indexOf(OWN_PID), text.indexOf(OWN_NSPID), text.indexOf(COUNTERS)];
+    this.#status = pid < 0 || nsPid < pid || end < nsPid ? undefined : status;
+    this.#bytes = bytes.slice();
+    this.#parts = [
+      { start: 0, end: pid + OWN_PID.length },
+      { start: text.indexOf('\n', pid + 1), end: nsPid + OWN_NSPID.length },
+      { start: text.indexOf('\n', nsPid + 1), end: end + COUNTERS.length },
+    ];
+    return status;
+  }
+
+  #tryKnown(bytes: Uint8Array): Status | undefined {
+    if (this.#status === undefined) return undefined;
+    const numbers: number[][] = [];
+    let at = 0;
+    for (let i = 0; i < this.#parts.length; i++) {
+      const { start, end } = this.#parts[i] ?? { start: 0, end: 0 };
+      const part = bytes.subarray(at, at + end - start);
+      if (Buffer.compare(part, this.#bytes.subarray(start, end)) !== 0) return undefined;
+      at += end - start;
+      if (i === 2) break;
+      const list = [0];
+      for (; at < bytes.length && bytes[at] !== NEWLINE; at++) {
+        const byte = bytes[at] ?? 0;
+        if (byte === TAB) list.push(0);
+        else if (byte < ZERO || byte > NINE) return undefined;
+        else list.push((list.pop() ?? 0) * 10 + byte - ZERO);
+      }
+      numbers.push(list);
+    }
+    const [[pid = 0] = [], nsPid = []] = numbers;
+    return { ...this.#status, pid, nsPid };
+  }
+}
+
+const [TAB, NEWLINE, ZERO, NINE] = [9, 10, 48, 57];
 
 /** Undoes string_escape_str() with ESCAPE_SPACE | ESCAPE_SPECIAL, which /proc uses for comm in status. */
 export function unescapeComm(text: string): string {

@@ -7,6 +7,7 @@
  * 3. fork the children, and become a session or group leader in between: births.ts
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
  */
+import { ABI_32 } from '../agent/abi.ts';
 import { Program, type Result } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
@@ -19,18 +20,21 @@ import { CLONE_FILES, CLONE_FS, CLONE_PTRACE } from '../linux/abi/sched.ts';
 import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
+import { readFile } from '../linux/syscalls/fs.ts';
 import { tryWait } from '../linux/syscalls/process.ts';
+import { parseMaps } from '../proc/maps.ts';
+import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { fillMemory, MappedFiles } from '../resources/mm/fill-memory.ts';
-import { type MemoryPlan, type ParentMemory, planMemory } from '../resources/mm/memory-plan.ts';
+import { type MemoryPlan, planMemory } from '../resources/mm/memory-plan.ts';
 import { cut, type PageRun } from '../resources/mm/pages-image.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
-import { planMoveVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
+import { planMoveVdso, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
 import { planAttachments } from '../resources/sysv/attach.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { HostTask } from '../tracee/host.ts';
-import { ForcedMemory } from '../tracee/memory.ts';
-import { pidTaken } from '../tracee/stub.ts';
+import { ForcedMemory, readMemory } from '../tracee/memory.ts';
+import { exchangeStub, pidTaken } from '../tracee/stub.ts';
 import type { RestoreContext } from './context.ts';
 import type { RestoreMember, RestoreTask, RestoreZombie } from './restore-tree.ts';
 
@@ -38,6 +42,8 @@ import type { RestoreMember, RestoreTask, RestoreZombie } from './restore-tree.t
 export interface BuiltTask {
   readonly task: RestoreTask;
   readonly host: HostTask;
+  /** The vdso group while it is parked, until its final place is free. */
+  readonly parkedVdso: readonly VdsoPiece[];
   /** Mappings that still have PROT_WRITE for their content. */
   readonly writable: ReadonlySet<VmaEntry>;
 }
@@ -67,32 +73,63 @@ export class TreeBuilder {
   }
 
   /** Builds all tasks from the root's stub. */
-  build(root: HostTask, vdso: readonly VdsoPiece[]): readonly BuiltTask[] {
-    const parking = this.#context.parking;
+  build(root: HostTask): readonly BuiltTask[] {
     this.#pids.push(root.pid);
     const program = new Program();
     program.must('close what the stub inherited', SYS.close_range, 0, 0xffff_ffff, 0);
-    planMoveVdso(program, vdso, parking.start);
-    planUnmap(program, [{ start: parking.start, end: root.home.address + root.home.bytes }]);
-    this.#buildTask(this.#context.tree.root, root, program, undefined);
+    this.#buildInStub(this.#context.tree.root, root, program);
     return this.#built;
+  }
+
+  /** The task's host is a stub: nothing of its memory is there, and the vdso is where the kernel put it. */
+  #buildInStub(task: RestoreTask, host: HostTask, program: Program): void {
+    const { parking, home } = this.#context;
+    const vdso = vdsoPieces(parseMaps(readFile(`/proc/${host.pid}/maps`)));
+    if (task.abi === ABI_32) this.#checkVdso32(host, vdso);
+    const parkedVdso = planMoveVdso(program, vdso, parking.start);
+    planUnmap(program, [{ start: parking.start, end: home.address + home.bytes }], task.abi);
+    this.#buildTask(task, host, program, parkedVdso, undefined);
+  }
+
+  #isVdso32Checked = false;
+
+  /** Only a 32-bit process has the vdso of such tasks, so here is the first chance to look at it. */
+  #checkVdso32({ pid }: HostTask, pieces: readonly VdsoPiece[]): void {
+    if (this.#isVdso32Checked) return;
+    this.#isVdso32Checked = true;
+    const code = pieces.find(({ name }) => name === '[vdso]');
+    if (code === undefined) return;
+    const tasks = this.#context.tree.tasks.filter(({ abi }) => abi === ABI_32);
+    checkVdso(tasks, readMemory(pid, code.start, code.end - code.start));
   }
 
   [Symbol.dispose](): void {
     this.#files[Symbol.dispose]();
   }
 
-  #buildTask(task: RestoreTask, host: HostTask, program: Program, parent: ParentMemory | undefined): void {
-    const memory = { vmas: task.mm.vmas, runs: task.runs };
-    const plan = planMemory(memory, parent, (own, theirs) => this.#equal(own, theirs));
+  #buildTask(
+    task: RestoreTask,
+    host: HostTask,
+    program: Program,
+    parkedVdso: readonly VdsoPiece[],
+    parent: BuiltTask | undefined,
+  ): void {
+    const plan = planMemory(
+      memoryOf(task),
+      parent && { ...memoryOf(parent.task), writable: parent.writable },
+      (own, theirs) => this.#equal(own, theirs),
+    );
     this.#planMemory(program, task, plan, parent);
     program.stop();
     this.#run(host, task, program);
-    fillMemory(task.pid, plan.write, this.#files, (bytes) => this.#tell(bytes));
-    this.#overwrite(task.pid, plan);
+    const { later, births } = this.#context;
+    const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
+    fillMemory(task.pid, write, this.#files, (bytes) => this.#tell(bytes));
+    this.#overwrite(task.pid, plan, write);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
-    this.#built.push({ task, host, writable: plan.writable });
-    this.#forkChildren(task, host, { ...memory, writable: plan.writable });
+    const built = { task, host, parkedVdso, writable: plan.writable };
+    this.#built.push(built);
+    this.#forkChildren(built);
   }
 
   #tell(bytes: number): void {
@@ -108,14 +145,11 @@ export class TreeBuilder {
     }
   }
 
-  #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: ParentMemory | undefined): void {
+  #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: BuiltTask | undefined): void {
     const { files, sharedMemory, segments, parking, home } = this.#context;
     if (parent !== undefined) {
       const keep = [...plan.inherited].map(({ start, end }) => ({ start, end }));
-      planUnmap(
-        program,
-        mergeRanges([...keep, { start: parking.start, end: this.#context.home.address + this.#context.home.bytes }]),
-      );
+      planUnmap(program, mergeRanges([...keep, { start: parking.start, end: home.address + home.bytes }]), task.abi);
     }
     for (const { start, end } of plan.drop) {
       program.must('drop inherited pages', SYS.madvise, start, end - start, MADV_DONTNEED);
@@ -128,7 +162,7 @@ export class TreeBuilder {
       (p, vma, prot) => sharedMemory.planMap(p, vma, prot),
     );
     const taken = [{ start: parking.start, end: home.address + home.bytes }];
-    planAttachments(program, task.mm.vmas, taken, segments.sizeOf);
+    planAttachments(program, task.mm.vmas, taken, segments.sizeOf, task.abi);
   }
 
   #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry): void {
@@ -139,7 +173,7 @@ export class TreeBuilder {
       throw new CriuError({ object: task.label, action });
     }
     try {
-      restoreRing(host, ring, this.#files.view(run));
+      restoreRing(host, ring, this.#files.view(run), task.abi);
     } catch (error) {
       throw named(error, task.label);
     }
@@ -150,17 +184,18 @@ export class TreeBuilder {
     return Buffer.compare(this.#files.view(own), this.#files.view(theirs)) === 0;
   }
 
-  #overwrite(pid: number, plan: MemoryPlan): void {
+  #overwrite(pid: number, plan: MemoryPlan, written: readonly PageRun[]): void {
     const count = (runs: readonly { bytes: number }[]) => runs.reduce((sum, { bytes }) => sum + bytes / 4096, 0);
     this.#pagesShared += plan.sharedPages;
-    this.#pagesWritten += count(plan.write) + count(plan.overwrite);
+    this.#pagesWritten += count(written) + count(plan.overwrite);
     if (plan.overwrite.length === 0) return;
     using memory = new ForcedMemory(pid);
     for (const run of plan.overwrite) memory.write(run.address, this.#files.view(run));
   }
 
   /** Forks the children, in the order of births.ts. */
-  #forkChildren(task: RestoreTask, host: HostTask, parent: ParentMemory): void {
+  #forkChildren(parent: BuiltTask): void {
+    const { task, host } = parent;
     const births = this.#context.births.get(task.pid);
     const leadsSession = task.sid === task.pid;
     const leadsGroup = task.pgid === task.pid;
@@ -181,7 +216,7 @@ export class TreeBuilder {
     program.stop();
     this.#run(host, task, program);
     for (const [child, result] of forked) this.#adopt(child, host, result, parent);
-    for (const [pid, result] of helped) this.#startHelper(task, host, pid, host.result(result), parent);
+    for (const [pid, result] of helped) this.#startHelper(parent, pid, host.result(result));
     if (sessions.length > 0)
       this.#reap(
         host,
@@ -191,7 +226,8 @@ export class TreeBuilder {
   }
 
   /** A helper does its work at once; a session helper is dead when this returns. */
-  #startHelper(task: RestoreTask, host: HostTask, pid: number, made: number, parent: ParentMemory): void {
+  #startHelper(parent: BuiltTask, pid: number, made: number): void {
+    const { task, host } = parent;
     this.#checkPid(made, pid, `helper ${pid} of ${task.label}`);
     const helper = host.adopt(pid);
     const session = this.#context.births.get(task.pid)?.sessions.find((candidate) => candidate.pid === pid);
@@ -220,12 +256,17 @@ export class TreeBuilder {
     this.#run(host, task, program);
   }
 
-  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: ParentMemory): void {
+  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: BuiltTask): void {
     this.#checkPid(host.result(result), child.pid, child.label);
     const childHost = host.adopt(child.pid);
     if (child.kind === 'task') {
       this.#context.cgroups.enter(child);
-      this.#buildTask(child, childHost, new Program(), parent);
+      if (child.abi === parent.task.abi) {
+        this.#buildTask(child, childHost, new Program(), parent.parkedVdso, parent);
+        return;
+      }
+      exchangeStub(childHost, child.abi);
+      this.#buildInStub(child, childHost, new Program());
       return;
     }
     const program = new Program();
@@ -245,6 +286,8 @@ export class TreeBuilder {
     }
   }
 }
+
+const memoryOf = ({ mm, runs }: RestoreTask) => ({ vmas: mm.vmas, runs });
 
 /** Lets a helper die; its parent can reap it then. */
 export function endHelper(helper: HostTask): void {

@@ -5,12 +5,12 @@ import type { SeccompEntry } from '../image/gen/seccomp.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import type { Range } from '../resources/mm/address-space.ts';
-import type { VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import type { SharedMemory } from '../resources/mm/shared-memory.ts';
 import type { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import type { HostTask } from '../tracee/host.ts';
 import type { BirthPlan } from './births.ts';
+import type { LaterPages } from './later-pages.ts';
 import type { RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Files are restored in up to three steps, with all tasks in step: created, handed to others, finished. */
@@ -51,12 +51,12 @@ export interface RestoreContext {
   /** System V shared memory. */
   readonly segments: HostSegments;
   readonly cgroups: RestoredCgroups;
+  /** Takes the memory that comes after the tasks run; undefined when all of it comes before. */
+  readonly later: LaterPages | undefined;
   /** Where the vdso waits while address spaces are built; directly before `home`. */
   readonly parking: Range;
   /** Where the agent lives in every task. */
   readonly home: { readonly address: number; readonly bytes: number };
-  /** The vdso group while it is parked. */
-  readonly parkedVdso: readonly VdsoPiece[];
   /** What new tasks have before they get their own state. */
   readonly taskNow: TaskNow;
   /** The content of seccomp.img. */

@@ -43,7 +43,11 @@ export interface FinalProgram {
 }
 
 /** Steps 1 to 6, and 8 too when there is one thread only; ends in a stop. */
-export function planFinal(program: Program, { task, writable }: BuiltTask, context: RestoreContext): FinalProgram {
+export function planFinal(
+  program: Program,
+  { task, writable, parkedVdso }: BuiltTask,
+  context: RestoreContext,
+): FinalProgram {
   const { files, taskNow, tree } = context;
   files.addOps('finish', task.pid, program);
   planRings(program, task);
@@ -53,7 +57,7 @@ export function planFinal(program: Program, { task, writable }: BuiltTask, conte
   program.must('close the executable', SYS.close, exe);
   planFilesystem(program, task, files, tree);
   planFinishMappings(program, task.mm.vmas, writable);
-  const pieces = planPlaceVdso(program, context.parkedVdso, task.mm.vmas);
+  const pieces = planPlaceVdso(program, parkedVdso, task.mm.vmas);
   planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
@@ -95,7 +99,7 @@ export function planLate(program: Program, task: RestoreTask, context: RestoreCo
 }
 
 function planOwnThread(program: Program, task: RestoreTask, thread: RestoreThread): void {
-  planThread(program, { pid: task.pid, tid: thread.tid, ...coreOf(thread), tc: tcOf(task) });
+  planThread(program, { pid: task.pid, tid: thread.tid, abi: task.abi, ...coreOf(thread), tc: tcOf(task) });
 }
 
 function leaderOf({ threads: [leader] }: RestoreTask): RestoreThread {

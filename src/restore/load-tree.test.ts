@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ABI_32 } from '../agent/abi.ts';
 import type { CoreEntry, TaskCoreEntry } from '../image/gen/core.ts';
 import { UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode } from '../image/gen/core-x86.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
@@ -122,17 +123,34 @@ describe('images of a tree', () => {
     expect(() => loadTree(images)).toThrow('the process tree in the images is broken');
   });
 
-  test('of a task that executes 32-bit code are refused', () => {
+  test('of a task with 64-bit and 32-bit code are refused', () => {
     writeTree({ has_empty_images_ext: true }, [10, 0]);
     writeTask(10);
     const zeros = (type: MessageType<object>) =>
       Object.fromEntries(type.fields().map(([, name, kind]) => [name, kind === 'uint64' ? 0n : 0]));
-    const gpregs = { ...zeros(UserX86RegsEntry), mode: UserX86RegsMode.COMPAT };
     const fpregs = { ...zeros(UserX86FpregsEntry), st_space: [], xmm_space: [], padding: [], xsave: undefined };
-    const thread_info = { clear_tid_addr: 0n, gpregs, fpregs, tls: [], xstate_ext: [] };
-    images.write('core', 10, [{ ...core('x', TASK_ALIVE), thread_info } as unknown as CoreEntry]);
-    const why = 'programs of 32 bits are not supported by this criu';
-    expect(() => loadTree(images)).toThrow(`task 10 'x': cannot be restored: it executes 32-bit code: ${why}`);
+    const write = (tid: number, mode: UserX86RegsMode) => {
+      const gpregs = { ...zeros(UserX86RegsEntry), mode };
+      const thread_info = { clear_tid_addr: 0n, gpregs, fpregs, tls: [], xstate_ext: [] };
+      images.write('core', tid, [{ ...core('x', TASK_ALIVE), thread_info } as unknown as CoreEntry]);
+    };
+    images.write('pstree', undefined, [{ pid: 10, ppid: 0, pgid: 10, sid: 10, threads: [10, 11] }]);
+    images.write('fdinfo', 2, []);
+    write(10, UserX86RegsMode.COMPAT);
+    write(11, UserX86RegsMode.COMPAT);
+    expect(loadTree(images).root.abi).toBe(ABI_32);
+    write(11, UserX86RegsMode.NATIVE);
+    expect(() => loadTree(images)).toThrow(
+      "task 10 'x': cannot be restored: some of its threads execute 64-bit code, some 32-bit code: such tasks are not " +
+        'supported by this criu',
+    );
+    writeTree({ has_empty_images_ext: true }, [10, 0], [11, 10]);
+    writeTask(11);
+    write(10, UserX86RegsMode.COMPAT);
+    expect(() => loadTree(images)).toThrow(
+      "task 11 'task11': cannot be restored: it shares its descriptors with task 10 'x': one of them is a 64-bit " +
+        'program, the other a 32-bit program',
+    );
   });
 
   test('of a version we do not know are refused', () => {

@@ -1,8 +1,8 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
+import { ABI_64, type Abi } from '../agent/abi.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
-import { UserX86RegsMode } from '../image/gen/core-x86.ts';
-import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
+import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
@@ -16,7 +16,8 @@ import {
 } from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
-import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
+import { abiOfImage } from '../resources/registers/registers.ts';
+import type { RestoreMember, RestoreTask, RestoreThread, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
 export function loadTree(images: ImageDir): RestoreTree {
@@ -28,7 +29,8 @@ export function loadTree(images: ImageDir): RestoreTree {
       why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
     });
   }
-  const files = new Map(readFiles(images).map((file) => [file.id, file]));
+  const files = new Map<number, FileEntry>();
+  for (const file of readFiles(images)) files.set(file.id, file);
   const tables = new Map<number, readonly FdinfoEntry[]>();
   // CRIU does not write that.
   const isOurs = inventory.has_empty_images_ext === true;
@@ -36,6 +38,7 @@ export function loadTree(images: ImageDir): RestoreTree {
   const pages = new PagesIndex(images);
   const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
   if (!isOurs) for (const { core } of members) correctPersonality(core);
+  checkKinds(members);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
     throw new CriuError({ object: images.imagePath('pstree'), action: 'has no living root task' });
@@ -103,6 +106,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, 
     pgid,
     sid,
     core,
+    abi: abiOfThreads(threads, label),
     ids,
     mm: completeMm(images, pid, images.readOne('mm', pid)),
     pagemap,
@@ -131,10 +135,47 @@ function readFdinfo(
   let table = tables.get(filesId);
   if (table === undefined) {
     const entries = hasEmptyImages ? images.read('fdinfo', filesId) : (images.tryRead('fdinfo', filesId) ?? []);
-    table = [...entries].sort((a, b) => a.fd - b.fd);
+    table = byNumber(entries);
     tables.set(filesId, table);
   }
   return table;
+}
+
+/** Tables are dumped in ascending order, but nobody promised it. */
+function byNumber(entries: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
+  let before = -1;
+  for (const { fd } of entries) {
+    if (fd < before) return [...entries].sort((a, b) => a.fd - b.fd);
+    before = fd;
+  }
+  return entries;
+}
+
+/** All threads of a task execute the same kind of code: whatever else there may be is refused by a dump. */
+function abiOfThreads(threads: readonly RestoreThread[], label: string): Abi {
+  const [abi = ABI_64, ...others] = new Set(
+    threads.map(({ core }) => (core.thread_info === undefined ? ABI_64 : abiOfImage(core.thread_info.gpregs))),
+  );
+  if (others.length === 0) return abi;
+  const action = 'cannot be restored: some of its threads execute 64-bit code, some 32-bit code';
+  throw new CriuError({ object: label, action, why: 'such tasks are not supported by this criu' });
+}
+
+/** A task becomes one of the other kind by execve(2), which leaves it alone with its descriptors. */
+function checkKinds(members: readonly RestoreMember[]): void {
+  const kinds = new Map<number, RestoreTask>();
+  for (const task of members) {
+    if (task.kind !== 'task') continue;
+    const other = kinds.get(task.ids.files_id) ?? task;
+    kinds.set(task.ids.files_id, other);
+    if (other.abi === task.abi) continue;
+    const action = `cannot be restored: it shares its descriptors with ${other.label}`;
+    throw new CriuError({
+      object: task.label,
+      action,
+      why: 'one of them is a 64-bit program, the other a 32-bit program',
+    });
+  }
 }
 
 const MARCH_X86_64 = 1;
@@ -142,9 +183,5 @@ const MARCH_X86_64 = 1;
 function checkCore(core: CoreEntry, object: string): void {
   if (core.mtype !== MARCH_X86_64) {
     throw new CriuError({ object, action: 'was dumped on another kind of CPU', why: 'these images are not of x86-64' });
-  }
-  if (core.thread_info?.gpregs.mode === UserX86RegsMode.COMPAT) {
-    const why = 'programs of 32 bits are not supported by this criu';
-    throw new CriuError({ object, action: 'cannot be restored: it executes 32-bit code', why });
   }
 }

@@ -1,4 +1,5 @@
 /** What a restore works on: the images of a tree, checked and put together by task. */
+import type { Abi } from '../agent/abi.ts';
 import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { FsEntry } from '../image/gen/fs.ts';
@@ -20,13 +21,15 @@ export interface RestoreTask {
   readonly pgid: number;
   readonly sid: number;
   readonly core: CoreEntry;
+  /** What kind of code all of its threads execute. */
+  readonly abi: Abi;
   readonly ids: TaskKobjIdsEntry;
   readonly mm: MmEntry;
   readonly pagemap: Pagemap;
   /** Its pages, those of parent folders included, in order of address. */
   readonly runs: readonly PageRun[];
   readonly fs: FsEntry;
-  /** Descriptors of its table; tasks with equal `ids.files_id` share one table and one array. */
+  /** Descriptors of its table by number; tasks with equal `ids.files_id` share one table and one array. */
   readonly fds: readonly FdinfoEntry[];
   /** The leader first. */
   readonly threads: readonly RestoreThread[];

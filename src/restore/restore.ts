@@ -4,6 +4,7 @@
  * Everything that can be refused is refused before a process exists; what fails later leaves no process behind, because
  * all of them die with their tracer (PTRACE_O_EXITKILL) until they are complete.
  */
+import { ABI_64 } from '../agent/abi.ts';
 import { Program } from '../agent/program.ts';
 import type { Logger } from '../base/log.ts';
 import type { ImageDir } from '../image/image-dir.ts';
@@ -11,9 +12,10 @@ import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
-import { syscall } from '../linux/kernel.ts';
+import { memoryAt, syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
+import type { Filler } from '../pages/filler-link.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
@@ -23,7 +25,7 @@ import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
-import { VDSO_ROOM, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
+import { VDSO_ROOM, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../resources/mm/shared-memory.ts';
 import { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
@@ -34,6 +36,7 @@ import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
 import { clockOffsets } from './clocks.ts';
 import type { FilesPlan, RestoreContext } from './context.ts';
+import { LaterPages } from './later-pages.ts';
 import type { RestoreTree } from './restore-tree.ts';
 import { letRun, runStages } from './stages.ts';
 
@@ -44,6 +47,8 @@ export interface RestoreOptions {
   readonly onProgress?: (doneBytes: number) => void;
   /** Prepared; the caller takes them back when the restore fails. */
   readonly cgroups: RestoredCgroups;
+  /** For memory that comes after the tasks run: who brings it. */
+  readonly filler: Filler | undefined;
   /** Leave the tasks stopped. */
   readonly leaveStopped: boolean;
   /** Called when the root task has its pid and namespaces, and nothing else of it is restored. It may throw. */
@@ -76,8 +81,9 @@ export function restoreTree(
   // The group is the same in every process of this kernel.
   const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
-  checkVdso(tree, ownCode);
-  const parkedVdso = parked(ownVdso, parking.start);
+  const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
+  if (ownCode !== undefined) checkVdso(tasks64, memoryAt(ownCode.start, ownCode.end - ownCode.start));
+  using later = options.filler === undefined ? undefined : new LaterPages(options.filler, log);
   const context: RestoreContext = {
     tree,
     images,
@@ -87,9 +93,9 @@ export function restoreTree(
     sharedMemory,
     segments,
     cgroups,
+    later,
     parking,
     home,
-    parkedVdso,
     ...planBirths(tree),
     groupHelpers: [],
     zombies: [],
@@ -100,16 +106,23 @@ export function restoreTree(
   const started = Bun.nanoseconds();
   let root: HostTask | undefined;
   try {
-    root = spawnStub({ pid: tree.root.pid, sibling: options.sibling, home, clockOffsets: offsets(images, tree) });
+    root = spawnStub({
+      pid: tree.root.pid,
+      abi: tree.root.abi,
+      sibling: options.sibling,
+      home,
+      clockOffsets: offsets(images, tree),
+    });
     cgroups.enter(tree.root, runIn(root));
     options.rootExists();
-    const maps = parseMaps(readFile(`/proc/${tree.root.pid}/maps`));
-    const tasks = builder.build(root, vdsoPieces(maps));
+    const tasks = builder.build(root);
     const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
+    later?.begin(tasks);
     const finished = runStages(context, tasks);
     files.seal();
     cgroups.finish();
     options.beforeResume();
+    later?.waitUntilReady();
     letRun(context, finished, options.leaveStopped);
     segments.commit();
     cgroups.commit();
@@ -168,29 +181,19 @@ function killAll(pids: readonly number[]): void {
   }
 }
 
-/** The pieces, one after the other, from `address` on. */
-export function parked(pieces: readonly VdsoPiece[], address: number): VdsoPiece[] {
-  let start = address;
-  return pieces.map(({ name, start: from, end }) => {
-    const piece = { name, start, end: start + end - from };
-    start = piece.end;
-    return piece;
-  });
-}
-
 function allVmas(tree: RestoreTree) {
   return tree.tasks.flatMap(({ mm }) => mm.vmas);
 }
-
-/** The agent's room in every task: virtual, only what programs need is mapped. */
-const HOME_ROOM = 1 << 30;
 
 export function findHome(
   tree: RestoreTree,
   files: FilesPlan,
 ): { parking: Range; home: { address: number; bytes: number } } {
-  const start = findHole(allVmas(tree), HOME_ROOM + VDSO_ROOM);
-  const home = { address: start + VDSO_ROOM, bytes: homeSize(tree, files) };
+  const bytes = homeSize(tree, files);
+  // One place for all of them.
+  const limit = Math.min(...tree.tasks.map(({ abi }) => abi.taskSize));
+  const start = findHole(allVmas(tree), VDSO_ROOM + bytes, limit);
+  const home = { address: start + VDSO_ROOM, bytes };
   return { parking: { start, end: home.address }, home };
 }
 

@@ -161,11 +161,11 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): S
   const executable = task.mm.vmas.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
-  const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso]);
+  const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso], task.abi);
   if (syscallAt === undefined) {
     throw new CriuError({
       object: task.label,
-      action: 'cannot be completed: there is no syscall instruction in its vdso or its code',
+      action: 'cannot be completed: there is no instruction for system calls in its vdso or its code',
       why: 'the agent is unmapped through it',
     });
   }
@@ -179,7 +179,7 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): S
   });
   return [
     ...together(calls.map(({ steps }) => steps)),
-    ...unmapHome(task.pid, syscallAt, host.home),
+    ...unmapHome(task.pid, syscallAt, host.home, task.abi),
     () => {
       giveState(task, log);
       for (const { goOn } of calls) goOn();

@@ -1,6 +1,6 @@
 /** A stopped thread that guest code may use, and its signal mask. */
 import { CriuError } from '../base/errors.ts';
-import { PTRACE_GETSIGMASK, PTRACE_SETSIGMASK } from '../linux/abi/ptrace.ts';
+import { PTRACE_SETSIGMASK } from '../linux/abi/ptrace.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace } from '../linux/syscalls/process.ts';
 import type { Registers } from './registers.ts';
@@ -14,13 +14,6 @@ export interface GuestThread {
   readonly registers: Registers;
   /** Blocked signals, as read from the kernel. */
   readonly signalMask: bigint;
-}
-
-/** Blocked signals of a stopped thread. */
-export function readSignalMask(tid: number): bigint {
-  const mask = new BigUint64Array(1);
-  check('ptrace', ptrace(PTRACE_GETSIGMASK, tid, SIGSET_BYTES, mask), `GETSIGMASK, ${tid}`);
-  return mask[0] ?? 0n;
 }
 
 const words = new BigUint64Array(1);

@@ -13,6 +13,7 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
+import { ABI_64, type Abi } from '../agent/abi.ts';
 import { agentCode, OP_BYTES, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
 import { type Program, type Result, setWord } from '../agent/program.ts';
 import { assert, CriuError, SyscallError } from '../base/errors.ts';
@@ -21,7 +22,7 @@ import { SIG_SETMASK, SIGCHLD, SIGSTOP, SIGURG, SIGWINCH } from '../linux/abi/si
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
 import { readMemory, writeMemory } from './memory.ts';
-import { readRegisters, register, setRegister, writeRegisters } from './registers.ts';
+import { abiOf, readRegisters, register, setRegister, writeRegisters } from './registers.ts';
 import { resume, waitForStop } from './stop.ts';
 import { goToSystemCall, PutOffStops, type Range, Trampoline, waitForSystemCall, wayBack } from './trampoline.ts';
 
@@ -73,6 +74,7 @@ export class Guest {
   readonly #pid: number;
   readonly #trampoline: Trampoline;
   readonly #caught: bigint;
+  readonly #abi: Abi;
   readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
 
@@ -86,6 +88,7 @@ export class Guest {
     assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
     this.#pid = leader.pid;
     this.#caught = caughtSignals;
+    this.#abi = abiOf(leader.registers);
     this.#putOff = new PutOffStops(leader.pid);
     this.#trampoline = new Trampoline(leader, executable, this.#putOff);
   }
@@ -113,7 +116,7 @@ export class Guest {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
     const started: boolean[] = [];
     return [
-      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
+      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | this.#abi.mmapFlags, -1, 0),
       () => trampoline.cross(),
       () => {
         const address = this.#succeeded(trampoline.leave());
@@ -197,6 +200,7 @@ export class Guest {
   #start(plan: Plan): boolean {
     const { thread, marker } = plan;
     const registers = thread.registers.slice();
+    setRegister(registers, 'cs', ABI_64.codeSegment);
     setRegister(registers, 'rip', this.#home.address);
     setRegister(registers, 'r15', this.#home.address + this.#home.codeBytes + plan.offset);
     setRegister(registers, 'orig_rax', -1n);

@@ -2,12 +2,12 @@
  * The agent as the host of a task that is being built: the controller writes programs into the agent's home and runs
  * them, stage by stage. Programs end in int3, which the tracer sees as SIGTRAP.
  */
+import type { Abi } from '../agent/abi.ts';
 import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { SIGSTOP, SIGTRAP } from '../linux/abi/signal.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { readMemory, writeMemory } from './memory.ts';
 import { newRegisters, type Registers, readRegisters, register, setRegister, writeRegisters } from './registers.ts';
 import { resume, waitForStop } from './stop.ts';
@@ -41,6 +41,18 @@ export class HostTask {
     resume(this.pid);
     this.#waitForTrap(undefined);
     this.moveIn();
+  }
+
+  /**
+   * Runs a program that ends with the execution of a stub, whose built-in program is `inStub`. Nothing of the task's memory
+   * is left afterwards but the agent.
+   */
+  execute(program: Program, inStub: Program): void {
+    this.start(program);
+    this.#waitForTrap(undefined);
+    const index = (Number(register(this.#registers, 'r15')) - this.programAddress) / OP_BYTES;
+    if (index >= 0 && index < program.length) this.#failed(program, index);
+    this.continueInStub(inStub);
   }
 
   /** Puts the agent into its home, which is there already. */
@@ -103,17 +115,17 @@ export class HostTask {
   }
 
   #failed(program: Program, index: number): never {
-    const { nr, because } = program.describe(index);
+    const { nr, because, abi } = program.describe(index);
     const result = Number(BigInt.asIntN(64, register(this.#registers, 'rax')));
     const answer = result < 0 && result >= -4095 ? errnoName(-result) : `unexpected result ${result}`;
     throw new CriuError({
       object: `task ${this.pid}`,
-      action: `cannot ${because} (${systemCallName(nr)}: ${answer})`,
+      action: `cannot ${because} (${systemCallName(nr, abi)}: ${answer})`,
       crErrno: result < 0 && result >= -4095 ? -result : 0,
     });
   }
 }
 
-function systemCallName(nr: number): string {
-  return Object.entries(SYS).find(([, value]) => value === nr)?.[0] ?? `system call ${nr}`;
+function systemCallName(nr: number, { calls }: Abi): string {
+  return Object.entries(calls).find(([, value]) => value === nr)?.[0] ?? `system call ${nr}`;
 }

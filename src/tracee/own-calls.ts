@@ -23,6 +23,22 @@ const RETURN = [
 
 let entry: { enter: ReturnType<typeof callable>; agent: number; back: number } | undefined;
 
+function entryOf() {
+  entry ??= { enter: callable(placeCode(ENTER)), agent: placeCode(agentCode()), back: placeCode(RETURN) };
+  return entry;
+}
+
+/** Where a program that our own thread executes leaves the agent to. */
+export function wayOut(): number {
+  return entryOf().back;
+}
+
+/** Executes a program at an address of our own memory; it must not stop, and end by leaving to `wayOut`. */
+export function execute(address: number): void {
+  const { enter, agent } = entryOf();
+  enter(address, agent, 0, 0, 0, 0, 0);
+}
+
 export class OwnCalls {
   /** The program in memory: ops, then data. */
   readonly block: Uint8Array;
@@ -32,8 +48,7 @@ export class OwnCalls {
 
   /** Lays the program out; it must not stop, so none of its calls may be a `must`. */
   constructor(program: Program) {
-    entry ??= { enter: callable(placeCode(ENTER)), agent: placeCode(agentCode()), back: placeCode(RETURN) };
-    program.leave(entry.back);
+    program.leave(wayOut());
     this.#program = program;
     // An array with a buffer of its own never moves.
     this.block = new Uint8Array(new ArrayBuffer(program.byteLength));
@@ -44,7 +59,7 @@ export class OwnCalls {
 
   /** Executes all of it. */
   run(): void {
-    entry?.enter(this.#address, entry.agent, 0, 0, 0, 0, 0);
+    execute(this.#address);
   }
 
   /** Where a place of the program is in `block`. */
@@ -54,6 +69,11 @@ export class OwnCalls {
 
   /** What an op returned; the calls made here return numbers of 32 bits, or −errno. */
   result(of: Result): number {
-    return this.view.getInt32(of.op * OP_BYTES + OP_RESULT, true);
+    return this.resultAt(of.op);
+  }
+
+  /** The same by the index of the op. */
+  resultAt(op: number): number {
+    return this.view.getInt32(op * OP_BYTES + OP_RESULT, true);
   }
 }

@@ -1,15 +1,14 @@
 /** The general registers of a stopped thread: struct user_regs_struct of x86-64 (arch/x86/include/asm/user_64.h). */
+import { ABI_32, ABI_64, type Abi } from '../agent/abi.ts';
 import { ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from '../linux/abi/errno.ts';
 import {
   NT_X86_XSTATE,
   PTRACE_GETREGS,
-  PTRACE_GETREGSET,
   PTRACE_SETREGS,
   PTRACE_SETREGSET,
   USER_REGS,
   USER_REGS_BYTES,
 } from '../linux/abi/ptrace.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
 
@@ -42,22 +41,17 @@ export function writeRegisters(tid: number, registers: Registers): void {
   check('ptrace', ptrace(PTRACE_SETREGS, tid, 0, registers), `SETREGS, ${tid}`);
 }
 
-/** Larger than any XSAVE area so far (11,008 bytes with AMX). */
-const XSTATE_BYTES_MAX = 32 * 1024;
-const xstate = new Uint8Array(XSTATE_BYTES_MAX);
-
-/** The XSAVE area of a stopped thread, in the standard (not compacted) format. A copy. */
-export function readXstate(tid: number): Uint8Array {
-  const bytes = check('ptrace', ptraceRegset(PTRACE_GETREGSET, tid, NT_X86_XSTATE, xstate), `GETREGSET xstate, ${tid}`);
-  return xstate.slice(0, bytes);
-}
-
 export function writeXstate(tid: number, bytes: Uint8Array): void {
   check('ptrace', ptraceRegset(PTRACE_SETREGSET, tid, NT_X86_XSTATE, bytes), `SETREGSET xstate, ${tid}`);
 }
 
-/** Bytes of the `syscall` instruction. */
-const SYSCALL_INSTRUCTION_BYTES = 2n;
+/** The kind of code that a thread executes. */
+export function abiOf(registers: Registers): Abi {
+  return register(registers, 'cs') === ABI_32.codeSegment ? ABI_32 : ABI_64;
+}
+
+/** Bytes of the instruction that makes a system call. */
+const CALL_INSTRUCTION_BYTES = 2n;
 
 /**
  * The registers with which the thread goes on by itself as if the kernel had restarted an interrupted system call, as
@@ -72,10 +66,10 @@ export function restarted(registers: Registers): Registers {
   if (error === ERESTARTSYS || error === ERESTARTNOINTR || error === ERESTARTNOHAND) {
     setRegister(result, 'rax', register(registers, 'orig_rax'));
   } else if (error === ERESTART_RESTARTBLOCK) {
-    setRegister(result, 'rax', SYS.restart_syscall);
+    setRegister(result, 'rax', abiOf(registers).calls.restart_syscall);
   } else {
     return result;
   }
-  setRegister(result, 'rip', register(registers, 'rip') - SYSCALL_INSTRUCTION_BYTES);
+  setRegister(result, 'rip', register(registers, 'rip') - CALL_INSTRUCTION_BYTES);
   return result;
 }

@@ -45,12 +45,20 @@ export function classify(status: number): Stop {
 
 /** Waits for the next stop of one thread. */
 export function waitForStop(tid: number): Stop {
-  const waited = tryWait(tid);
-  if (waited === undefined || waited === -ERRNO.ECHILD) return 'gone';
-  if (typeof waited !== 'number') return classify(waited.status);
-  check('wait4', waited, `${tid}`);
-  return 'gone';
+  return classify(waitForStatus(tid));
 }
+
+/** The status word of the next stop of one thread, or of its end. */
+export function waitForStatus(tid: number): number {
+  const waited = tryWait(tid);
+  if (waited === undefined || waited === -ERRNO.ECHILD) return ENDED;
+  if (typeof waited !== 'number') return waited.status;
+  check('wait4', waited, `${tid}`);
+  return ENDED;
+}
+
+/** The status word of a thread that has ended (by exit, but what matters is that it did not stop). */
+export const ENDED = 0;
 
 /**
  * PTRACE_SEIZE; 'gone' when the thread is dead. System call stops are told from SIGTRAP (PTRACE_O_TRACESYSGOOD): without
@@ -92,13 +100,23 @@ export function detach(tid: number, signal = 0): void {
  * Waits until an interrupted thread has stopped without a signal in hand. Signals that arrive first are delivered: the
  * thread runs on with them until the trap, which stays pending (kernel/signal.c, JOBCTL_TRAP_STOP).
  */
-export function waitForTrap(tid: number): Exclude<Stop, { kind: 'signal' | 'event' }> {
+export function waitForTrap(tid: number): TrapStop {
   for (;;) {
-    const stop = waitForStop(tid);
-    if (stop === 'gone' || stop.kind === 'trap' || stop.kind === 'group-stop') return stop;
-    if (!resume(tid, stop.kind === 'signal' ? stop.signal : 0)) return 'gone';
-    interrupt(tid);
+    const stop = passOn(tid, waitForStatus(tid));
+    if (stop !== undefined) return stop;
   }
+}
+
+/** Where an interrupted thread ends up. */
+export type TrapStop = Exclude<Stop, { kind: 'signal' | 'event' }>;
+
+/** What a status of an interrupted thread says. Undefined: it had a signal in hand, was let go with it, and will stop again. */
+export function passOn(tid: number, status: number): TrapStop | undefined {
+  const stop = classify(status);
+  if (stop === 'gone' || stop.kind === 'trap' || stop.kind === 'group-stop') return stop;
+  if (!resume(tid, stop.kind === 'signal' ? stop.signal : 0)) return 'gone';
+  interrupt(tid);
+  return undefined;
 }
 
 export { SIGTRAP };

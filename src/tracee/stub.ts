@@ -6,13 +6,13 @@
  * PTRACE_O_EXITKILL, so a restore that fails, or is killed, leaves no process behind.
  */
 
-import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
+import { ABI_64, type Abi } from '../agent/abi.ts';
 import { Program, type ProgramArg, type Result } from '../agent/program.ts';
 import { bytesOf } from '../base/bytes.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { CAP_SYS_ADMIN, CAP_SYS_TIME } from '../linux/abi/capability.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { AT_EMPTY_PATH, AT_FDCWD, O_RDWR, O_WRONLY } from '../linux/abi/fcntl.ts';
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_RDWR, O_WRONLY } from '../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
@@ -31,63 +31,18 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { ptrace } from '../linux/syscalls/process.ts';
+import { getpid, ptrace } from '../linux/syscalls/process.ts';
 import { OwnProgram } from './clone-agent.ts';
 import { HostTask } from './host.ts';
 import { readRegisters, register } from './registers.ts';
 import { interrupt, resume, seize, waitForStop, waitForTrap } from './stop.ts';
-
-/** Where the stub's own file is mapped: above vm.mmap_min_addr, below every ordinary program. */
-const ELF_ADDRESS = 0x10000;
-const ELF_HEADER_BYTES = 64;
-const PROGRAM_HEADER_BYTES = 56;
-const CODE_OFFSET = ELF_HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES;
-
-/** The stub's file: ELF header, one loadable segment with agent and program, and a stack that is not executable. */
-function stubFile(program: Program): Uint8Array {
-  const code = agentCode();
-  // The first instruction sets the program counter: lea r15, [rip + distance]; the agent follows.
-  const entry = Uint8Array.of(0x4c, 0x8d, 0x3d, 0, 0, 0, 0);
-  const codeStart = CODE_OFFSET + entry.length;
-  const programStart = (codeStart + code.length + OP_BYTES - 1) & ~(OP_BYTES - 1);
-  new DataView(entry.buffer).setInt32(3, programStart - codeStart, true);
-  const block = program.assemble(ELF_ADDRESS + programStart);
-  const size = programStart + block.length;
-  const file = new Uint8Array(size);
-  const view = new DataView(file.buffer);
-  file.set(entry, CODE_OFFSET);
-  file.set(code, codeStart);
-  file.set(block, programStart);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]); // ELF, 64 bits, little-endian, version 1
-  view.setUint16(16, 2, true); // ET_EXEC
-  view.setUint16(18, 62, true); // EM_X86_64
-  view.setUint32(20, 1, true);
-  view.setBigUint64(24, BigInt(ELF_ADDRESS + CODE_OFFSET), true); // e_entry
-  view.setBigUint64(32, BigInt(ELF_HEADER_BYTES), true); // e_phoff
-  view.setUint16(52, ELF_HEADER_BYTES, true);
-  view.setUint16(54, PROGRAM_HEADER_BYTES, true);
-  view.setUint16(56, 2, true); // e_phnum
-  const segment = (index: number, type: number, flags: number, bytes: number) => {
-    const at = ELF_HEADER_BYTES + index * PROGRAM_HEADER_BYTES;
-    view.setUint32(at, type, true);
-    view.setUint32(at + 4, flags, true);
-    view.setBigUint64(at + 16, BigInt(type === PT_LOAD ? ELF_ADDRESS : 0), true);
-    view.setBigUint64(at + 24, BigInt(type === PT_LOAD ? ELF_ADDRESS : 0), true);
-    view.setBigUint64(at + 32, BigInt(bytes), true);
-    view.setBigUint64(at + 40, BigInt(bytes), true);
-    view.setBigUint64(at + 48, 0x1000n, true);
-  };
-  segment(0, PT_LOAD, 7, size);
-  segment(1, PT_GNU_STACK, 6, 0);
-  return file;
-}
-
-const PT_LOAD = 1;
-const PT_GNU_STACK = 0x6474e551;
+import { stubFile } from './stub-file.ts';
 
 export interface StubOptions {
   /** The pid it gets. */
   readonly pid: number;
+  /** What kind of task it will become; 64 bits unless stated. */
+  readonly abi?: Abi;
   /** Make it a sibling: a child of our own parent. */
   readonly sibling: boolean;
   /** Where the agent goes to live, and how much room it gets there. Free in the stub and in the task it will become. */
@@ -103,13 +58,10 @@ export interface StubOptions {
  * @throws CriuError when the pid is taken
  */
 export function spawnStub(options: StubOptions): HostTask {
-  const program = new Program();
-  const prot = PROT_READ | PROT_WRITE | PROT_EXEC;
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-  program.must('make room for the agent', SYS.mmap, options.home.address, options.home.bytes, prot, flags, -1, 0);
+  const program = makeHome(options.home);
   if (options.sibling) program.call(SYS.pause);
   program.stop();
-  const memfd = makeMemfd(stubFile(program));
+  const memfd = makeMemfd(stubFile(program, options.abi ?? ABI_64));
   try {
     startProcess(memfd, options);
   } finally {
@@ -125,6 +77,35 @@ export function spawnStub(options: StubOptions): HostTask {
     task.moveIn();
   }
   return task;
+}
+
+/** The program that a stub has in its file, without its end. */
+function makeHome(home: StubOptions['home']): Program {
+  const program = new Program();
+  const prot = PROT_READ | PROT_WRITE | PROT_EXEC;
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+  program.must('make room for the agent', SYS.mmap, home.address, home.bytes, prot, flags, -1, 0);
+  return program;
+}
+
+/**
+ * Turns a task that is being built into a stub of another kind: what tells a 32-bit task from others (the limit of its
+ * address space, its vdso) the kernel sets in execve(2) only. All other properties of the process stay.
+ */
+export function exchangeStub(host: HostTask, abi: Abi): void {
+  const inStub = makeHome(host.home);
+  inStub.stop();
+  const memfd = makeMemfd(stubFile(inStub, abi));
+  try {
+    const program = new Program();
+    const path = program.string(`/proc/${getpid()}/fd/${memfd}`);
+    const fd = program.must('open a stub', SYS.openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    program.must(`become a task of ${abi.bits} bits`, SYS.execveat, ...stubArguments(program, fd));
+    program.stop();
+    host.execute(program, inStub);
+  } finally {
+    syscall(SYS.close, memfd);
+  }
 }
 
 /**
@@ -196,7 +177,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
 }
 
 /** Of execveat(2), for the stub's file. */
-function stubArguments(p: Program, memfd: number): ProgramArg[] {
+function stubArguments(p: Program, memfd: ProgramArg): ProgramArg[] {
   const argv = p.words(0, 0);
   p.store64(argv, p.string('criu-stub'));
   return [memfd, p.string(''), argv, p.words(0), AT_EMPTY_PATH];
@@ -216,7 +197,7 @@ export function spawnIdle(): number {
   program.place(again);
   program.call(SYS.pause);
   program.jump(again);
-  const memfd = makeMemfd(stubFile(program));
+  const memfd = makeMemfd(stubFile(program, ABI_64));
   const p = new Program();
   p.call(SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
   p.call(SYS.execveat, ...stubArguments(p, memfd));

@@ -6,6 +6,7 @@
  * A call has three steps, `enter`, `cross` and `leave`; after the first two the task runs until its next stop. Whoever
  * has many tasks does each step in all of them before the next, and they run at the same time.
  */
+import { ABI_64 } from '../agent/abi.ts';
 import { type GeneralRegisters, resumeCode } from '../agent/agent-code.ts';
 import { CriuError } from '../base/errors.ts';
 import { PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
@@ -19,8 +20,7 @@ import { waitForStop } from './stop.ts';
 
 const SIGSET_BYTES = 8;
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
-const SYSCALL_INSTRUCTION = [0x0f, 0x05] as const;
-const ARGUMENTS: readonly RegisterName[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
+const { argumentRegisters: ARGUMENTS, callInstruction: SYSCALL_INSTRUCTION } = ABI_64;
 const TAIL_BYTES = 288;
 
 /** The registers with which a thread goes on by itself. */
@@ -51,6 +51,7 @@ export class Trampoline {
     const call = registers.slice();
     for (let i = 0; i < ARGUMENTS.length; i++) setRegister(call, ARGUMENTS[i] as RegisterName, args[i] ?? 0);
     setRegister(call, 'rax', nr);
+    setRegister(call, 'cs', ABI_64.codeSegment);
     setRegister(call, 'rip', this.#tail + SIGSET_BYTES);
     setRegister(call, 'orig_rax', -1n);
     // Registers before the mask: see guest.ts.

@@ -13,13 +13,28 @@ export function findCompiler(): string | undefined {
   return Bun.which('cc') ?? Bun.which('gcc') ?? Bun.which('clang') ?? undefined;
 }
 
+/** Programs are built for 64 bits unless a test, or who runs the tests, wants 32. */
+export type Bits = 64 | 32;
+const defaultBits: Bits = process.env['CRIU_TEST_BITS'] === '32' ? 32 : 64;
+
+let canBuild32: boolean | undefined;
+
+/** Whether the compiler makes programs of 32 bits: it needs their C library (gcc-multilib, libc6-dev-i386). */
+export function supports32(): boolean {
+  canBuild32 ??= Bun.spawnSync([findCompiler() ?? 'cc', '-m32', '-x', 'c', '-o', '/dev/null', '-'], {
+    stdin: Buffer.from('#include <stdio.h>\nint main(void) { return 0; }\n'),
+  }).success;
+  return canBuild32;
+}
+
 /** The path of the built program. Throws with the compiler's words when it can't be built. */
-export function buildProgram(name: string): string {
+export function buildProgram(name: string, bits: Bits = defaultBits): string {
   const compiler = findCompiler();
   if (compiler === undefined) throw new Error('there is no C compiler (cc, gcc or clang) on this machine');
   const source = join(programsDir, `${name}.c`);
   const text = readFileSync(source, 'utf8');
   const flags = /^\/\* flags: (.*) \*\/$/m.exec(text)?.[1]?.trim().split(/\s+/) ?? [];
+  if (bits === 32) flags.push('-m32', '-msse2', '-mfpmath=sse');
   const header = readFileSync(join(programsDir, 'selftest.h'), 'utf8');
   const key = Bun.hash(`${compiler}\n${flags}\n${header}\n${text}`).toString(16);
   const folder = join(tmpdir(), `criu-test-programs-${process.getuid?.() ?? 0}`, key);

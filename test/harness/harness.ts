@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { buildProgram } from './build-program.ts';
+import { type Bits, buildProgram, supports32 } from './build-program.ts';
 import { type CriuResult, explain, runCriu } from './criu-command.ts';
 import { becomeSubreaper } from './libc.ts';
 import { compareSnapshots, type ProcSnapshot, readProcSnapshot } from './proc-snapshot.ts';
@@ -39,6 +39,8 @@ export interface Specimen {
 export interface StartOptions {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The program is built for 32 bits. */
+  readonly bits?: Bits;
 }
 
 export interface RoundTripOptions extends StartOptions {
@@ -90,7 +92,8 @@ export async function cleanUp(): Promise<void> {
 export async function startProgram(name: string, options: StartOptions = {}): Promise<Specimen> {
   const dir = makeFolder(name);
   const status = join(dir, 'status');
-  const binary = buildProgram(name);
+  if (options.bits === 32 && !supports32()) skip32();
+  const binary = buildProgram(name, options.bits);
   const child = Bun.spawn([binary, status, ...(options.args ?? [])], {
     cwd: dir,
     env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', ...options.env },
@@ -112,6 +115,11 @@ export async function startProgram(name: string, options: StartOptions = {}): Pr
     if (!said.startsWith('ready')) throw new Error(`${name}: ${file}: ${said}`);
   }
   return { dir, pid, status, reporters };
+}
+
+/** Where nothing may be skipped, the compiler will say what is missing. */
+function skip32(): void {
+  if (process.env['CRIU_TEST_NO_SKIP'] !== '1') throw new SkippedByProgram('the compiler makes no programs of 32 bits');
 }
 
 /** A status file is "status" or "status.NAME"; "status.go1" and "status.tmp12" are not. */

@@ -4,20 +4,22 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { ABI_64 } from '../../src/agent/abi.ts';
 import { Program } from '../../src/agent/program.ts';
 import { LogSink } from '../../src/base/log.ts';
+import { planNetwork, plannedSystem } from '../../src/cli/commands/restore-network.ts';
 import { ImageDir } from '../../src/image/image-dir.ts';
+import { memoryAt } from '../../src/linux/kernel.ts';
 import { getpid } from '../../src/linux/syscalls/process.ts';
 import { defaultOptions } from '../../src/options/criu-options.ts';
 import { parseMaps } from '../../src/proc/maps.ts';
 import { RestoredCgroups } from '../../src/resources/cgroup/restore-cgroups.ts';
 import { checkFpu } from '../../src/resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../src/resources/fd/fd-table/plan-files.ts';
-import { restoreSystem } from '../../src/resources/fd/fd-table/restore-system.ts';
 import { checkVdso } from '../../src/resources/mm/check-vdso.ts';
 import { planMemory } from '../../src/resources/mm/memory-plan.ts';
 import { PagesIndex } from '../../src/resources/mm/pages-image.ts';
-import { vdsoPieces } from '../../src/resources/mm/restore-vdso.ts';
+import { planMoveVdso, vdsoPieces } from '../../src/resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../../src/resources/mm/shared-memory.ts';
 import { HostSegments } from '../../src/resources/sysv/restore-segments.ts';
 import { checkShellJob, planBirths } from '../../src/restore/births.ts';
@@ -25,7 +27,7 @@ import { checkTree } from '../../src/restore/check-tree.ts';
 import type { RestoreContext } from '../../src/restore/context.ts';
 import { planFinal, planLate } from '../../src/restore/final-program.ts';
 import { loadTree } from '../../src/restore/load-tree.ts';
-import { findHome, parked, readTaskNow } from '../../src/restore/restore.ts';
+import { findHome, readTaskNow } from '../../src/restore/restore.ts';
 
 const log = new LogSink(() => 0).logger;
 const taskNow = readTaskNow();
@@ -47,6 +49,7 @@ export function checkRestore(folder: string): void {
   checkShellJob(tree, true);
   checkTree(tree, images);
   checkFpu(tree.tasks.flatMap(({ threads }) => threads.map(({ core }) => core)));
+  const network = planNetwork(tree, images, options);
   using cgroups = new RestoredCgroups(
     images.tryReadOne('cgroup'),
     tree,
@@ -58,7 +61,7 @@ export function checkRestore(folder: string): void {
     images,
     options,
     controllerPid: getpid(),
-    system: restoreSystem,
+    system: plannedSystem(network),
     warn: () => undefined,
   });
   const { parking, home } = findHome(tree, files);
@@ -68,19 +71,19 @@ export function checkRestore(folder: string): void {
     images,
   );
   using segments = new HostSegments(tree, images);
-  checkVdso(
-    tree,
-    ownVdso.find(({ name }) => name === '[vdso]'),
-  );
+  const code = ownVdso.find(({ name }) => name === '[vdso]');
+  const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
+  if (code !== undefined) checkVdso(tasks64, memoryAt(code.start, code.end - code.start));
   const context: RestoreContext = {
     ...{ tree, images, log, onProgress: undefined, files, sharedMemory, segments, cgroups, parking, home },
-    parkedVdso: parked(ownVdso, parking.start),
+    later: undefined,
     ...planBirths(tree),
     groupHelpers: [],
     zombies: [],
     taskNow,
     filters: images.tryReadOne('seccomp'),
   };
+  const parkedVdso = planMoveVdso(new Program(), ownVdso, parking.start);
   const pages = new PagesIndex(images);
   for (const task of tree.tasks) {
     const memory = { vmas: task.mm.vmas, runs: pages.runs('pagemap', task.pid, task.pagemap) };
@@ -88,7 +91,7 @@ export function checkRestore(folder: string): void {
     const program = new Program();
     unlessPrepared(() => {
       for (const stage of files.stages) if (stage !== 'finish') files.addOps(stage, task.pid, program);
-      planFinal(program, { task, host: undefined as never, writable }, context);
+      planFinal(program, { task, host: undefined as never, parkedVdso, writable }, context);
     });
     planLate(new Program(), task, context);
   }

@@ -35,12 +35,13 @@ async function restoreInstead(specimen: Specimen, imagesDir: string): Promise<vo
   expectSuccess(await restore(specimen, imagesDir));
 }
 
-for (const args of [[], ['seccomp']]) {
+for (const args of [[], ['seccomp'], ['unlocked']]) {
   const name = ['a program that writes to all of its memory', ...args].join(', ');
   liveCase(`${name}: runs on, and the images have one moment of it`, async () => {
     const specimen = await startProgram('mem-busy', { args });
     const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
     expect(log).toContain('1 task(s) have twins');
+    expect(log.includes('mappings that were read before the stop')).toBe(args.includes('unlocked'));
     await checkRound(specimen, 1);
     await restoreInstead(specimen, imagesDir);
     await checkRound(specimen, 2);

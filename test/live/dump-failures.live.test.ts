@@ -42,13 +42,13 @@ liveCase('objects that no checkpoint can hold are refused, all at once, by task 
   expect(result.output).toMatch(/\bfd 41\b.*\bfd 42\b/s);
 });
 
-liveCase('a task that executes 32-bit code is refused', async () => {
+liveCase('a 64-bit task that executes 32-bit code is refused', async () => {
   const specimen = await startProgram('compat-mode');
   const child = readTree(specimen.pid)[1];
   const result = await expectRefusal(specimen, makeImagesDir(specimen, 'images'));
   expect(result.log).toContain(
-    `task ${child} 'compat-mode': cannot be dumped: it executes 32-bit code: programs of 32 bits are not supported by this ` +
-      'criu; use a build of the program for x86-64',
+    `task ${child} 'compat-mode': cannot be dumped: it executes 32-bit code in a 64-bit program: such a mixture, as Wine ` +
+      'makes it, is not supported by this criu; use a build of the program for x86-64',
   );
 });
 

@@ -13,6 +13,11 @@ liveTest('open files keep position, flags and number', 'files-regular', {
   ignore: isOriginal ? [/fdinfo\/1[01]$/] : [],
 });
 liveTest('shared descriptions and tables stay shared', 'files-shared');
+// From 64 on, most descriptors are not looked up in fdinfo.
+liveTest('hundreds of descriptors of all kinds keep position, flags, locks and FD_CLOEXEC', 'many-descriptors', {
+  dumpArgs: ['--file-locks'],
+  restoreArgs: ['--file-locks'],
+});
 liveTest('pipes keep their data, size and ends', 'pipes');
 liveTest('a pipe in packet mode keeps its packets', 'pipes', { args: ['packets'] });
 liveTest('a pipe end opened again for reading and writing survives', 'pipe-rdwr');

@@ -15,7 +15,7 @@ import {
 } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { dropPackets, inNetworkNamespace, raiseLoopback } from '../harness/network-namespace.ts';
-import { isAlive, readTree } from '../harness/processes.ts';
+import { isAlive, killAll, readState, readTree } from '../harness/processes.ts';
 
 // A restored socket has another inode number; the program compares the rest.
 const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
@@ -76,6 +76,21 @@ liveCase('TCP connections go on after a dump that ends with a script that fails'
   const specimen = await startProgram('inet-peers', { args: ['4'] });
   const result = await dump(specimen, makeImagesDir(specimen, 'images'), [...established, ...failAt('post-dump')]);
   expect(result.exitCode).not.toBe(0);
+  await checkRound(specimen, 1);
+});
+
+liveCase('TCP connections wait for the restore when the tree is left stopped, and is killed afterwards', async () => {
+  const specimen = await startProgram('inet-peers', { args: ['4'] });
+  const tree = readTree(specimen.pid);
+  const images = makeImagesDir(specimen, 'images');
+  const result = await dump(specimen, images, [...established, '--leave-stopped']);
+  expectSuccess(result);
+  expect(tree.map(readState)).toEqual(tree.map(() => 'T'));
+  expect(result.log).toContain('they do not work any more if it is continued here');
+  await killAll(tree);
+  expectSuccess(await restore(specimen, images, ['--tcp-established', '--leave-stopped']));
+  expect(tree.map(readState)).toEqual(tree.map(() => 'T'));
+  for (const pid of tree) process.kill(pid, 'SIGCONT');
   await checkRound(specimen, 1);
 });
 

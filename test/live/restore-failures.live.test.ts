@@ -26,8 +26,9 @@ import {
   type Specimen,
   startProgram,
 } from '../harness/harness.ts';
+import { tryReap } from '../harness/libc.ts';
 import { liveCase } from '../harness/live-test.ts';
-import { isAlive, killAll, readOwnDescendants, readTree, waitGone } from '../harness/processes.ts';
+import { isAlive, killAll, readOwnDescendants, readState, readTree, waitGone } from '../harness/processes.ts';
 
 interface Checkpoint {
   readonly specimen: Specimen;
@@ -60,6 +61,20 @@ async function expectRefusal(
 }
 
 const words = (result: CriuResult): string => `${result.log}\n${result.output}`;
+
+liveCase('a tree that was killed a moment ago is waited for', async () => {
+  const specimen = await startProgram('static-counter');
+  const images = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, images, ['--leave-stopped']));
+  expect(readState(specimen.pid)).toBe('T');
+  process.kill(specimen.pid, 'SIGKILL');
+  const restoring = restore(specimen, images);
+  await Bun.sleep(150);
+  // Until now it was a zombie.
+  expect(tryReap(specimen.pid)).toBe(true);
+  expectSuccess(await restoring);
+  await checkRound(specimen, 1);
+});
 
 liveCase('a pid that is in use is refused, and its holder is named', async () => {
   const checkpoint = await makeCheckpoint('static-counter');

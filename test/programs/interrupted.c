@@ -31,6 +31,13 @@ static void on_usr1(int signal) { cancelled = signal; }
 
 static int is(const char *name) { return strcmp(kind, name) == 0; }
 
+/* The number SYS_select is of an older call in 32-bit programs, with all arguments in one structure. */
+#ifdef SYS__newselect
+#define NR_SELECT SYS__newselect
+#else
+#define NR_SELECT SYS_select
+#endif
+
 /* Blocks in the call under test; raw calls, so that the C library hides nothing. */
 static long block(void) {
   char byte = 0;
@@ -53,9 +60,9 @@ static long block(void) {
     fd_set set;
     FD_ZERO(&set);
     FD_SET(ends[0], &set);
-    return syscall(SYS_select, ends[0] + 1, &set, NULL, NULL, NULL);
+    return syscall(NR_SELECT, ends[0] + 1, &set, NULL, NULL, NULL);
   }
-  if (is("select-timeout")) return syscall(SYS_select, 0, NULL, NULL, NULL, &(struct timeval){1, 0});
+  if (is("select-timeout")) return syscall(NR_SELECT, 0, NULL, NULL, NULL, &(struct timeval){1, 0});
   if (is("read-pipe")) return syscall(SYS_read, ends[0], &byte, 1);
   if (is("futex")) return syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
   if (is("futex-timeout"))

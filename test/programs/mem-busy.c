@@ -5,7 +5,8 @@
  * which the registers were taken, breaks that, and the thread notices in its next round.
  *
  * It also watches for what a fork that it did not make would show: SIGCHLD, a child to wait for, descriptors that stay
- * open after it has closed them. With "seccomp" it is confined by a filter that kills it for making processes.
+ * open after it has closed them. With "seccomp" it is confined by a filter that kills it for making processes. With
+ * "unlocked" no memory is locked.
  */
 #include "selftest.h"
 #include <linux/filter.h>
@@ -99,7 +100,8 @@ int main(int argc, char **argv) {
   add_area(&writers[0], BIG, MAP_PRIVATE, MADV_NOHUGEPAGE);
   add_area(&writers[1], BIG, MAP_PRIVATE, MADV_HUGEPAGE);
   add_area(&writers[2], SMALL, MAP_PRIVATE, -1);
-  MUST(mlock((void *)writers[2].areas[0].words, SMALL));
+  int is_locked = argc <= 2 || strcmp(argv[2], "unlocked") != 0;
+  if (is_locked) MUST(mlock((void *)writers[2].areas[0].words, SMALL));
   add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_DONTFORK);
   add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_WIPEONFORK);
   add_area(&writers[3], SMALL, MAP_SHARED, -1);

@@ -94,7 +94,7 @@ static void check(int index) {
   void *head = NULL;
   size_t bytes = 0;
   CHECK_EQ(syscall(SYS_get_robust_list, 0, &head, &bytes), 0);
-  CHECK(head != NULL && bytes == 24, "thread %d: no robust list", index);
+  CHECK(head != NULL && bytes == 3 * sizeof(long), "thread %d: no robust list", index);
   check_rseq(index);
 }
 

@@ -2,6 +2,7 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseImage } from '../../src/image/image-file.ts';
+import { type AtOnceWay, measureAtOnce, type Timing } from './at-once.ts';
 import { killTrees, readTree, waitGone } from './processes.ts';
 import { Target } from './target.ts';
 import type { Workload } from './workloads.ts';
@@ -22,10 +23,15 @@ export interface Sample {
   freeze: number;
   /** Size of the images, in MiB. */
   images: number;
+  /** Restores that let the program run before its memory is there, where the workload asks for them; see at-once.ts. */
+  onceRestore?: number;
+  onceTick?: number;
+  onceComplete?: number;
 }
 
 export interface Setup {
   readonly criu: string;
+  readonly way: AtOnceWay;
   readonly launcher: string;
   readonly program: string;
   /** On tmpfs; emptied by each run. */
@@ -69,7 +75,9 @@ async function measureTarget(workload: Workload, setup: Setup, target: Target): 
   if (!(await target.isGood())) throw new Error('the program is not the same after restore');
   const count = readTree(target.pid).length;
   if (count !== tree.length) throw new Error(`${count} tasks instead of ${tree.length} after restore`);
+  const once = workload.isAtOnce === true ? await measureOnce(setup, target, run, options) : {};
   return {
+    ...once,
     dump: milliseconds(dump),
     frozen: readFrozenMs(join(setup.folder, 'images')),
     restore: milliseconds(restore),
@@ -80,12 +88,19 @@ async function measureTarget(workload: Workload, setup: Setup, target: Target): 
   };
 }
 
-interface Timing {
-  /** CLOCK_MONOTONIC, ns. */
-  readonly start: number;
-  readonly end: number;
-  /** CLOCK_REALTIME at the start, ns. */
-  readonly realtime: number;
+/** The program is ended, and restored from the same images once more. */
+async function measureOnce(
+  setup: Setup,
+  target: Target,
+  run: (name: string, command: string[]) => Promise<Timing>,
+  options: readonly string[],
+) {
+  await killTrees([target.pid]);
+  const images = join(setup.folder, 'images');
+  const restore = (more: readonly string[]) => run('images', ['restore', '-d', ...more, ...options]);
+  const { command, tick, complete } = await measureAtOnce(setup.way, setup.criu, images, target, restore);
+  if (!(await target.isGood())) throw new Error(`the program is not the same after restore --${setup.way}`);
+  return { onceRestore: command, onceTick: tick, onceComplete: complete };
 }
 
 const milliseconds = ({ start, end }: Timing) => (end - start) / 1e6;

@@ -1,25 +1,27 @@
 /** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
-import { CriuError } from '../../base/errors.ts';
+import { CriuError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { EarlyMappings } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { rehearse } from '../../dump/rehearsal.ts';
 import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
-import { ERRNO } from '../../linux/abi/errno.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
+import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
-import { NetworkLock, shortRunId } from '../../resources/network-lock/network-lock.ts';
-import { postDumpStatus, runActionScripts } from '../action-script.ts';
+import { shortRunId } from '../../resources/network-lock/network-lock.ts';
+import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
 import { formatDumpStats } from '../stats.ts';
 import { reportReady } from '../status-files.ts';
+import { DumpNetwork, type DumpNetworkOptions } from './dump-network.ts';
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
 const us = (from: number, to: number) => Math.round((to - from) / 1000);
@@ -40,7 +42,10 @@ export function run(context: CommandContext): number {
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
-  let lock: NetworkLock | number | undefined;
+  waitForFilling(options.treePid, log);
+  const plan = { ...dumpOptions(context, cgroup), runId };
+  if (twins !== undefined) rehearse(plan, log);
+  using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
@@ -49,19 +54,17 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
-    const plan = { ...dumpOptions(context, cgroup), runId, onProgress };
-    if (twins !== undefined) rehearse(plan, log);
-    lock = prepareLock(runId, options);
+    const early = twins === undefined ? undefined : new EarlyMappings(options.treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
     const frozen = Bun.nanoseconds();
-    const dump = dumpTree(tree, images, twins, { ...plan, networkLock: lock }, log);
-    const { statistics, complete, undo, killed } = dump;
+    const dump = dumpTree(tree, images, twins, early, { ...plan, onProgress, ...network.freeze() }, log);
+    const { statistics, complete, undo, handOver } = dump;
     const release = () => {
       undo();
-      unlock(lock);
+      network.unlock();
       freezer.release();
     };
     let status = 0;
@@ -73,16 +76,15 @@ export function run(context: CommandContext): number {
     complete();
     progress?.finish();
     if (twins === undefined) {
-      status = postDumpStatus(scripts);
+      status = network.outside(() => postDumpStatus(scripts));
       if (status !== 0 || options.finalState === 'alive') release();
-      else if (options.finalState === 'stopped') {
-        unlock(lock);
-        stopTree(tree, freezer);
-      } else {
-        killTree(tree, freezer, () => {
-          killed();
-          keepLocked(lock, log);
+      else {
+        const end = options.finalState === 'stopped' ? stopTree : killTree;
+        end(tree, freezer, () => {
+          handOver();
+          network.keepLocked(log);
         });
+        if (options.finalState === 'stopped' && network.isLocked) log.warn(STOPPED_CONNECTIONS);
       }
     }
     const stats = {
@@ -100,7 +102,7 @@ export function run(context: CommandContext): number {
     return status;
   } catch (error) {
     forgetSignals(ENDING_SIGNALS);
-    unlock(lock);
+    tryUnlock(network, log);
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
@@ -128,24 +130,27 @@ function interrupted({ signal }: Interrupted): CriuError {
   return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
 }
 
-/** The lock is made while the tree still runs; filling it takes less time. −errno when it cannot be made. */
-function prepareLock(runId: string, { tcpEstablished, tcpClose, networkLock }: CommandContext['options']) {
-  if (networkLock === 'skip') return undefined;
-  return tcpEstablished && !tcpClose ? NetworkLock.tryMake(runId) : -ERRNO.ENOENT;
+/** After a failure, which is what the user has to know of. */
+function tryUnlock(network: DumpNetwork, log: Logger): void {
+  try {
+    network.unlock();
+  } catch (error) {
+    log.error(errorText(error));
+  }
 }
 
-/** Packets pass again. */
-function unlock(lock: NetworkLock | number | undefined): void {
-  if (typeof lock === 'object') lock.release();
-}
+const STOPPED_CONNECTIONS =
+  'TCP connections of the tree are kept for the restore: they do not work any more if it is continued here';
 
-/** The tree is dead, and its connections wait for the restore. */
-function keepLocked(lock: NetworkLock | number | undefined, log: Logger): void {
-  if (typeof lock !== 'object' || !lock.isUsed) return;
-  const result = lock.tryPersist();
-  if (result === 0) return;
-  const action = 'does not stay locked, so other sides may close their connections before the restore';
-  log.error(new CriuError({ object: 'the network', action, crErrno: -result }).message);
+function networkOptions(
+  { options }: CommandContext,
+  runId: string,
+  scripts: Omit<ScriptRun, 'hook'>,
+): DumpNetworkOptions {
+  const { networkLock, tcpEstablished, tcpClose, treePid, external } = options;
+  const isEmpty = options.emptyNamespaces.length > 0;
+  const hook: DumpNetworkOptions['hook'] = (name) => runActionScripts({ ...scripts, hook: name });
+  return { networkLock, tcpEstablished, tcpClose, rootPid: treePid, runId, isEmpty, external, hook };
 }
 
 function dumpOptions(

@@ -7,15 +7,16 @@ import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
+import { Filler } from '../../pages/filler-link.ts';
 import { type CgroupRestoreOptions, RestoredCgroups } from '../../resources/cgroup/restore-cgroups.ts';
 import { checkCpuinfo, checkFpu } from '../../resources/cpuinfo/cpuinfo.ts';
 import { capabilitiesOf } from '../../resources/creds/creds.ts';
 import { readLsmModule } from '../../resources/creds/lsm.ts';
 import { chooseLabels, parseLsmProfile } from '../../resources/creds/lsm-profile.ts';
 import { planFiles } from '../../resources/fd/fd-table/plan-files.ts';
-import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import { checkShellJob } from '../../restore/births.ts';
 import { checkTree } from '../../restore/check-tree.ts';
+import { checkUserfaults } from '../../restore/later-pages.ts';
 import { loadTree } from '../../restore/load-tree.ts';
 import { restoreTree } from '../../restore/restore.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
@@ -25,11 +26,21 @@ import type { CommandContext } from '../command-context.ts';
 import { memoryProgress } from '../progress.ts';
 import { formatRestoreStats } from '../stats.ts';
 import { reportReady, writePidfile } from '../status-files.ts';
+import { RestoreNetwork } from './restore-network.ts';
 
 /** Throws CriuError when it cannot be done. */
 export function run(context: CommandContext): number {
+  const pid = restore(context);
+  return context.options.detached ? 0 : waitForRoot(pid);
+}
+
+/** The pid of the root, when the tree runs and nothing of the restore is left. */
+function restore(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
+  if (options.runAtOnce) checkUserfaults();
+  // It takes as long to start as the tree takes to be read.
+  using filler = options.runAtOnce ? Filler.start(context.logFd, options.logLevel) : undefined;
   const images = ImageDir.open(imagesDir);
   warnOfRoot(options.root, log);
   const tree = loadTree(images);
@@ -39,16 +50,19 @@ export function run(context: CommandContext): number {
   checkShellJob(tree, options.shellJob);
   checkTree(tree, images);
   checkCpu(tree, images, options.cpuCap);
+  using network = new RestoreNetwork(tree, images, options);
   const hook = (name: Hook) =>
-    runActionScripts({
-      scripts: options.actionScripts,
-      hook: name,
-      imagesDir,
-      initPid: name === 'pre-restore' ? undefined : tree.root.pid,
-      log,
-      outputFd: context.logFd,
-      notify: context.client?.notify,
-    });
+    network.outside(() =>
+      runActionScripts({
+        scripts: options.actionScripts,
+        hook: name,
+        imagesDir,
+        initPid: name === 'pre-restore' ? undefined : tree.root.pid,
+        log,
+        outputFd: context.logFd,
+        notify: context.client?.notify,
+      }),
+    );
   // Files may be open in them.
   using cgroups = new RestoredCgroups(images.tryReadOne('cgroup'), tree, cgroupOptions(options), log.child('cg'));
   cgroups.check();
@@ -58,7 +72,7 @@ export function run(context: CommandContext): number {
     images,
     options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
-    system: restoreSystem,
+    system: network.system,
     warn: (text) => log.warn(text),
   });
   hook('pre-restore');
@@ -71,16 +85,20 @@ export function run(context: CommandContext): number {
     {
       onProgress: (done) => progress.update(done),
       sibling: options.restoreSibling,
+      filler,
       leaveStopped: options.finalState === 'stopped',
       cgroups,
       rootExists: () => {
         hook('setup-namespaces');
+        network.fill();
         hook('post-setup-namespaces');
       },
       beforeResume: () => {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        if (network.isLocked) hook('network-unlock');
+        network.unlock();
         files.resume();
         hook('pre-resume');
       },
@@ -112,7 +130,7 @@ export function run(context: CommandContext): number {
   log.info(RESTORE_FINISHED);
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
-  return options.detached ? 0 : waitForRoot(tree.root.pid);
+  return tree.root.pid;
 }
 
 function cgroupOptions({ manageCgroups, cgroupRoots, cgroupYard }: CriuOptions): CgroupRestoreOptions {

@@ -34,6 +34,8 @@ export interface NetDeviceEntry {
   peer_nsid?: number | undefined;
   master?: number | undefined;
   sit?: SitEntry | undefined;
+  kind_ext?: string | undefined;
+  attributes_ext?: Uint8Array | undefined;
 }
 export const NetDeviceEntry: MessageType<NetDeviceEntry> = {
   name: 'net_device_entry',
@@ -53,6 +55,8 @@ export const NetDeviceEntry: MessageType<NetDeviceEntry> = {
     [13, 'peer_nsid', 'uint32', 'optional'],
     [14, 'master', 'uint32', 'optional'],
     [15, 'sit', SitEntry, 'optional'],
+    [20000, 'kind_ext', 'string', 'optional'],
+    [20001, 'attributes_ext', 'bytes', 'optional'],
   ],
 };
 
@@ -79,6 +83,7 @@ export interface NetnsEntry {
   ext_key?: string | undefined;
   unix_conf: SysctlEntry[];
   ipv4_sysctl: SysctlEntry[];
+  settings_ext: NetnsSettingExt[];
 }
 export const NetnsEntry: MessageType<NetnsEntry> = {
   name: 'netns_entry',
@@ -93,5 +98,18 @@ export const NetnsEntry: MessageType<NetnsEntry> = {
     [8, 'ext_key', 'string', 'optional'],
     [9, 'unix_conf', SysctlEntry, 'repeated'],
     [10, 'ipv4_sysctl', SysctlEntry, 'repeated'],
+    [20000, 'settings_ext', NetnsSettingExt, 'repeated'],
+  ],
+};
+
+export interface NetnsSettingExt {
+  path: string;
+  value: string;
+}
+export const NetnsSettingExt: MessageType<NetnsSettingExt> = {
+  name: 'netns_setting_ext',
+  fields: () => [
+    [1, 'path', 'string', 'required'],
+    [2, 'value', 'string', 'required'],
   ],
 };

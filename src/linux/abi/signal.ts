@@ -121,11 +121,15 @@ export const SIGEV_THREAD_ID = 4;
 export const SIGINFO_BYTES = 128;
 export const SIGEVENT_BYTES = 64;
 export const KERNEL_SIGACTION_BYTES = 32;
+export const KERNEL_SIGACTION_32_BYTES = 20;
 export const STACK_T_BYTES = 24;
 export const SIGNALFD_SIGINFO_BYTES = 128;
 
 /** Offsets in bytes of the fields of the kernel's struct sigaction on x86-64 (not the C library's). */
 export const KERNEL_SIGACTION = { handler: 0, flags: 8, restorer: 16, mask: 24 } as const;
+
+/** The same for 32-bit programs: struct compat_sigaction (linux/compat.h). */
+export const KERNEL_SIGACTION_32 = { handler: 0, flags: 4, restorer: 8, mask: 12 } as const;
 
 /** Offsets in bytes of the fields of stack_t. */
 export const STACK_T = { ss_sp: 0, ss_flags: 8, ss_size: 16 } as const;

@@ -29,17 +29,6 @@ export const IFF_VNET_HDR = 0x4000;
 /** struct ifreq: name, then flags or an address. */
 export const IFREQ = { bytes: 40, ifr_name: 0, ifr_flags: 16 } as const;
 
-/* Of any network device. */
-export const IFF_UP = 1;
 export const SIOCGIFADDR = 0x8915;
-export const RTM_NEWLINK = 16;
-export const RTM_GETLINK = 18;
-export const IFLA_ADDRESS = 1;
-export const IFLA_IFNAME = 3;
-export const IFLA_MTU = 4;
-export const IFLA_LINKINFO = 18;
-export const IFLA_INFO_DATA = 2;
 export const IFLA_TUN_OWNER = 1;
 export const IFLA_TUN_GROUP = 2;
-/** struct ifinfomsg. */
-export const IFINFOMSG = { bytes: 16, index: 4, flags: 8, change: 12 } as const;

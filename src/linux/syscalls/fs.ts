@@ -93,15 +93,28 @@ export function readFile(path: string): string {
  */
 const RECORDS_BYTES = 3000;
 
+/** So much is handed on at once. */
+const PART_BYTES = 64 * 1024;
+
 /**
- * A file of /proc whose records are costly, as a byte string: a record that does not fit the kernel's page any more would
- * be made a second time, so less than a page is read at once. Throws SyscallError naming the path.
+ * A file of /proc whose records are costly, in parts that are byte strings: a record that does not fit the kernel's page any
+ * more would be made a second time, so less than a page is read at once. `take` returns how much of a part it has used,
+ * and gets the rest again with the next one. Throws SyscallError naming the path.
  */
-export function readRecords(path: string): string {
+export function readRecords(path: string, take: (text: string, isLast: boolean) => number): void {
   const fd = open(path, O_RDONLY);
   try {
-    const bytes = tryReadAll(fd, RECORDS_BYTES);
-    return typeof bytes === 'number' ? String(check('read', bytes, path)) : byteString(bytes);
+    for (let [used, limit] = [0, PART_BYTES]; ; ) {
+      const got = check('read', syscall(SYS.read, fd, addressOf(buffer) + used, RECORDS_BYTES), path);
+      used += got;
+      if (got > 0 && used < limit) continue;
+      const isFull = used + RECORDS_BYTES > buffer.length;
+      const taken = take(byteString(buffer.subarray(0, used)), got === 0 || isFull);
+      if (got === 0) return;
+      buffer.copyWithin(0, taken, used);
+      used -= taken;
+      limit = used + PART_BYTES;
+    }
   } finally {
     close(fd);
   }
@@ -160,38 +173,71 @@ export interface Stat {
 
 /** Size of struct stat. */
 export const STAT_BYTES = 144;
-const stat = new Uint8Array(STAT_BYTES);
-const view = new DataView(stat.buffer);
+const stat = new Uint32Array(STAT_BYTES / 4);
 
 const WORD = 2 ** 32;
 
-/** The struct stat at byte `start`. Numbers are put together from halves: a bigint for each is slow. */
-export function parseStat(bytes: DataView, start: number): Stat {
-  const u32 = (at: number) => bytes.getUint32(start + at, true);
-  const u64 = (at: number) => bytes.getUint32(start + at, true) + bytes.getUint32(start + at + 4, true) * WORD;
-  const time = (at: number) => ({ sec: u64(at), nsec: u64(at + 8) });
+/** The struct stat at word `at` of memory. Numbers are put together from halves: a bigint for each is slow. */
+export function parseStat(words: Uint32Array, at: number): Stat {
   return {
-    st_dev: u64(0), st_ino: u64(8), st_nlink: u64(16), st_mode: u32(24), st_uid: u32(28), st_gid: u32(32),
-    st_rdev: u64(40), st_size: u64(48), st_blocks: u64(64), st_atime: time(72), st_mtime: time(88),
-  }; // biome-ignore format: a table
+    st_dev: word64(words, at),
+    st_ino: word64(words, at + 2),
+    st_nlink: word64(words, at + 4),
+    st_mode: words[at + 6] ?? 0,
+    st_uid: words[at + 7] ?? 0,
+    st_gid: words[at + 8] ?? 0,
+    st_rdev: word64(words, at + 10),
+    st_size: word64(words, at + 12),
+    st_blocks: word64(words, at + 16),
+    st_atime: { sec: word64(words, at + 18), nsec: words[at + 20] ?? 0 },
+    st_mtime: { sec: word64(words, at + 22), nsec: words[at + 24] ?? 0 },
+  };
 }
+
+/** Size of struct statx, and places in it, in words. */
+export const STATX_BYTES = 256;
+export const STATX_MASK_AT = 0;
+export const STATX_MNT_ID_AT = 36;
+
+/** The struct statx at word `at` of memory, as stat(2) tells the same. */
+export function parseStatx(words: Uint32Array, at: number): Stat {
+  return {
+    st_dev: deviceNumber(words[at + 34] ?? 0, words[at + 35] ?? 0),
+    st_ino: word64(words, at + 8),
+    st_nlink: words[at + 4] ?? 0,
+    st_mode: (words[at + 7] ?? 0) & 0xffff,
+    st_uid: words[at + 5] ?? 0,
+    st_gid: words[at + 6] ?? 0,
+    st_rdev: deviceNumber(words[at + 32] ?? 0, words[at + 33] ?? 0),
+    st_size: word64(words, at + 10),
+    st_blocks: word64(words, at + 12),
+    st_atime: { sec: word64(words, at + 16), nsec: words[at + 18] ?? 0 },
+    st_mtime: { sec: word64(words, at + 28), nsec: words[at + 30] ?? 0 },
+  };
+}
+
+/** As stat(2) puts it together (new_encode_dev of include/linux/kdev_t.h). */
+const deviceNumber = (majorNumber: number, minorNumber: number) =>
+  ((minorNumber & 0xff) | (majorNumber << 8) | ((minorNumber & ~0xff) << 12)) >>> 0;
+
+const word64 = (words: Uint32Array, at: number) => (words[at] ?? 0) + (words[at + 1] ?? 0) * WORD;
 
 /** stat(2), following links; or −errno. */
 export function tryStat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, 0);
-  return result < 0 ? result : parseStat(view, 0);
+  return result < 0 ? result : parseStat(stat, 0);
 }
 
 /** lstat(2), not following links; or −errno. */
 export function tryLstat(name: string): Stat | number {
   const result = syscall(SYS.newfstatat, AT_FDCWD, cString(name), stat, AT_SYMLINK_NOFOLLOW);
-  return result < 0 ? result : parseStat(view, 0);
+  return result < 0 ? result : parseStat(stat, 0);
 }
 
 /** fstat(2). Throws SyscallError. */
 export function fstat(fd: number): Stat {
   check('fstat', syscall(SYS.fstat, fd, stat));
-  return parseStat(view, 0);
+  return parseStat(stat, 0);
 }
 
 const statfsBuffer = new Uint8Array(120);
@@ -235,6 +281,34 @@ export function tryListDirectory(name: string): string[] | number {
   close(fd);
   return got < 0 ? got : names;
 }
+
+/** The names of a directory that are decimal numbers, such as descriptors or tids, ascending; or −errno. */
+export function tryListNumbers(name: string): number[] | number {
+  const fd = tryOpen(name, O_RDONLY);
+  if (fd < 0) return fd;
+  const numbers: number[] = [];
+  let isSorted = true;
+  let got = syscall(SYS.getdents64, fd, entries, entries.length);
+  while (got > 0) {
+    for (let at = 0; at < got; at += (entries[at + 16] ?? 0) | ((entries[at + 17] ?? 0) << 8)) {
+      let number = 0;
+      let digit = at + 19;
+      for (; (entries[digit] ?? 0) >= ZERO && (entries[digit] ?? 0) <= NINE; digit++) {
+        number = number * 10 + (entries[digit] ?? 0) - ZERO;
+      }
+      if (entries[digit] !== 0 || digit === at + 19) continue;
+      isSorted &&= number > (numbers[numbers.length - 1] ?? -1);
+      numbers.push(number);
+    }
+    got = syscall(SYS.getdents64, fd, entries, entries.length);
+  }
+  close(fd);
+  if (got < 0) return got;
+  return isSorted ? numbers : numbers.sort((a, b) => a - b);
+}
+
+const ZERO = 48;
+const NINE = 57;
 
 /** True when −errno says that the object is not there (any more). */
 export const isGone = (result: number) => result === -ERRNO.ENOENT || result === -ERRNO.ESRCH;

@@ -27,24 +27,31 @@ export function unixSocket(type: number): number {
   return check('socket', syscall(SYS.socket, AF_UNIX, type | SOCK_CLOEXEC, 0));
 }
 
+/** socketpair(2) of the UNIX family, close-on-exec. Throws SyscallError. */
+export function unixSocketPair(type: number): [number, number] {
+  const pair = new Int32Array(2);
+  check('socketpair', syscall(SYS.socketpair, AF_UNIX, type | SOCK_CLOEXEC, 0, pair));
+  return [pair[0] ?? -1, pair[1] ?? -1];
+}
+
 /** Whether `path` fits the address of a UNIX socket, with its NUL. */
 export const fitsUnixAddress = (path: string) => path.length < SUN_PATH_BYTES;
 
-/** struct sockaddr_un of a file. */
+/** struct sockaddr_un of a file, or of a name that begins with a NUL byte: an abstract one, which ends where it ends. */
 function unixAddress(path: string): Uint8Array {
-  const address = new Uint8Array(2 + path.length + 1);
+  const address = new Uint8Array(2 + path.length + (path.startsWith('\0') ? 0 : 1));
   address[0] = AF_UNIX;
   address.set(bytesOf(path), 2);
   return address;
 }
 
-/** bind(2) to a file; 0 or −errno. */
+/** bind(2) to a file or an abstract name; 0 or −errno. */
 export function tryBindUnix(fd: number, path: string): number {
   const address = unixAddress(path);
   return syscall(SYS.bind, fd, address, address.length);
 }
 
-/** connect(2) to a file; 0 or −errno. */
+/** connect(2) to a file or an abstract name; 0 or −errno. */
 export function tryConnectUnix(fd: number, path: string): number {
   const address = unixAddress(path);
   return syscall(SYS.connect, fd, address, address.length);

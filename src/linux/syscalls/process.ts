@@ -1,4 +1,5 @@
 /** Tasks: ptrace, waiting, pidfds, signals, kcmp (man 2 ptrace, wait4, pidfd_open, pidfd_getfd, kcmp). */
+import { RLIMIT_NOFILE } from '../abi/resource.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { __WALL } from '../abi/wait.ts';
 import { isInterrupted } from '../interrupts.ts';
@@ -87,4 +88,12 @@ export function kcmp(pid1: number, pid2: number, type: number, idx1 = 0, idx2 = 
 /** Our own process id. */
 export function getpid(): number {
   return syscall(SYS.getpid);
+}
+
+/** How many descriptors this process may have: its soft RLIMIT_NOFILE. */
+export function descriptorLimit(): number {
+  const limits = new Uint32Array(4);
+  check('getrlimit', syscall(SYS.getrlimit, RLIMIT_NOFILE, limits));
+  // RLIM_INFINITY and the like are more than anybody needs.
+  return limits[1] === 0 ? (limits[0] ?? 0) : 0xffff_ffff;
 }

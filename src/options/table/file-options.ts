@@ -291,7 +291,7 @@ export const FILE_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /** The kinds CRIU knows; others are kept for plugins. */
-const LATER_TYPES: readonly string[] = ['mnt', 'dev', 'net', 'pid', 'veth', 'macvlan', 'netdev'];
+const LATER_TYPES: readonly string[] = ['mnt', 'dev', 'pid', 'veth', 'macvlan', 'netdev'];
 
 function laterExternal({ spelling, value = '' }: Given): string | undefined {
   return LATER_TYPES.includes(parseExternal(value).type) ? `${spelling} ${value}` : undefined;
@@ -307,6 +307,7 @@ function applyExternal(options: CriuOptions, { value = '' }: Given): void {
     return;
   }
   if (resource.type === 'file' && !/^[0-9a-f]+:[0-9a-f]+$/i.test(resource.id ?? '')) throw badExternal(value);
+  if (resource.type === 'net' && !(/^[0-9]+$/.test(resource.id ?? '') && resource.value)) throw badExternal(value);
   options.external.push(resource);
 }
 

@@ -48,6 +48,19 @@ export const MEMORY_OPTIONS = [
       'little memory, or with action scripts.',
   },
   {
+    long: 'run-at-once',
+    argument: 'negatable',
+    sets: 'runAtOnce',
+    group: 'memory',
+    commands: ['restore'],
+    rpc: null,
+    capability: 'built',
+    help:
+      'Let the tasks run as soon as they exist, and bring their private memory while they run: first the pages that they ' +
+      'wait for, meanwhile all others. A process of its own does that, criu-fill, which ends by itself when all memory is ' +
+      'there. When it is killed before, or an image cannot be read, the tasks are killed.',
+  },
+  {
     long: 'pre-dump-mode',
     argument: 'required',
     metavar: 'MODE',

@@ -21,7 +21,8 @@ export const NAMESPACE_OPTIONS = [
       join_ns: (list) =>
         list.map(({ ns, ns_file, extra_opt }) => `${ns}:${ns_file}${extra_opt === undefined ? '' : `,${extra_opt}`}`),
     },
-    capability: 'later',
+    capability: 'built',
+    laterWhen: ({ spelling, value = '' }) => (value.startsWith('net:') ? undefined : `${spelling} ${value}`),
     help:
       'Restore into a namespace that exists: that of PID, or the one open as FILE. NS is ipc, net, time, user or uts; ' +
       'with user may follow ",UID,GID". May be repeated.',
@@ -38,7 +39,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'namespaces',
     commands: DUMP_RESTORE,
     rpc: { empty_ns: emptyNamespacesOfRequest },
-    capability: 'later',
+    capability: 'built',
     help: 'Make the network namespace but leave it empty; an action script fills it.',
     apply: (options, { value = '' }) => {
       if (value !== 'net') throw new ValueError(`Unsupported empty namespace: ${value}`);
@@ -52,7 +53,7 @@ export const NAMESPACE_OPTIONS = [
     group: 'namespaces',
     commands: ['restore'],
     rpc: 'weak_sysctls',
-    capability: 'later',
+    capability: 'built',
     help: 'Skip settings of namespaces (sysctl) that this kernel does not have.',
   },
   {

@@ -61,11 +61,13 @@ export class DumpedCgroups {
     const prefixes = inside === undefined ? undefined : hiddenPrefixes(readCgroup(pid, threads[0]?.tid ?? pid), inside);
     const known = new Map<string, CgroupSet>();
     for (const task of tree.tasks) {
-      for (const { tid } of task.threads) {
-        const text = readFile(cgroupFile(task.pid, tid));
-        const set = known.get(text) ?? this.#sets.add(parseCgroup(text, cgroupFile(task.pid, tid)), prefixes);
-        if (!known.has(text)) this.#findProblems(set, task.label);
-        known.set(text, set);
+      for (const { tid, cgroup } of task.threads) {
+        let set = known.get(cgroup);
+        if (set === undefined) {
+          set = this.#sets.add(parseCgroup(cgroup, cgroupFile(task.pid, tid)), prefixes);
+          this.#findProblems(set, task.label);
+          known.set(cgroup, set);
+        }
         this.#setOf.set(tid, set);
       }
     }

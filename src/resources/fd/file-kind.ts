@@ -15,7 +15,7 @@ import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
-import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
+import type { FdTablePlan, Slot } from './fd-table/fd-table-plan.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
 /** What the kernel says about an open file of a frozen task. */
@@ -140,8 +140,8 @@ export interface KindDump {
   addProblem(problem: CriuErrorFields): void;
   /** When the dump turns out to fail: undoes what was done outside the image directory. */
   onRollback(undo: () => void): void;
-  /** When the tree has been sent its SIGKILL: for what must not be done to one that might go on. */
-  onKill(action: () => void): void;
+  /** When the tree is not to go on here: for what must not be done to one that might. */
+  onHandOver(action: () => void): void;
 }
 
 /** Sizes of the buffers of a new socket. */
@@ -219,6 +219,13 @@ export interface RestoreHome {
   pull(controllerFd: number | LaterNumber): number;
 }
 
+/** A file that is made with the number it is to have, which no other has. */
+export interface NumberedFile {
+  readonly entry: FileEntry;
+  /** One. */
+  readonly slots: readonly Slot[];
+}
+
 export interface FileKind {
   readonly type: FdTypes;
   /** Pure. For any file exactly one kind says yes. */
@@ -241,7 +248,7 @@ export interface FileKind {
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
-  groupKey?(entry: FileEntry, context: RestoreContext): string;
+  groupKey?(entry: FileEntry, context: RestoreContext): number;
   /** Pid of the task that made it, which others may see, or the first one that has it. Undefined: nobody can see it. */
   maker?(entry: FileEntry): number | 'first' | undefined;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
@@ -252,6 +259,11 @@ export interface FileKind {
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */
   create(entries: readonly FileEntry[], home: RestoreHome): void;
+  /** For kinds of which there are thousands: plans those that fit together, each alone and with the next number. */
+  many?: {
+    fits(entry: FileEntry, context: RestoreContext): boolean;
+    create(files: readonly NumberedFile[], table: FdTablePlan): void;
+  };
   /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */
   finish?(entry: FileEntry, fd: number, home: RestoreHome): void;
   /** Owner and signal of the description; undefined when the kind keeps none. */

@@ -87,7 +87,7 @@ function planned(kind: FileKind, entry: FileEntry, cloexec = 0): Step[] {
   } as unknown as RestoreHome;
   kind.create([entry], home);
   kind.finish?.(entry, made[0] ?? -1, home);
-  return table.take();
+  return table.take().toSteps();
 }
 
 function dumped(kind: FileKind, file: OpenFile): FileEntry {

@@ -1,9 +1,14 @@
 /**
- * Steps of a restore: system calls of one task as plain data, each with its reason, so that a plan can be printed and
- * tested without a kernel. `addSteps` turns them into ops of an agent program.
+ * Steps of a restore: system calls of one task, each with its reason. A plan can be printed and tested as data without a
+ * kernel; when it is carried out, its steps become ops of an agent program.
  */
-import type { Place, Program, ProgramArg } from '../../agent/program.ts';
+import type { Abi } from '../../agent/abi.ts';
+import { ABI_64 } from '../../agent/abi.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
+import { OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
+import { CHECKS, kindFor, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
 
 /** A number that is known when the steps are added, such as that of a descriptor of the controller. */
 export interface LaterNumber {
@@ -11,10 +16,12 @@ export interface LaterNumber {
 }
 
 /** An argument of a step. */
-export type StepArg =
-  | number
-  | bigint
+export type StepArg = number | bigint | StepObject;
+
+/** What becomes an argument when the steps are added. */
+export type StepObject =
   | LaterNumber
+  | IntArg
   /** A NUL-terminated byte string. */
   | { readonly text: string }
   /** Bytes that the task can read and write; addresses of other bytes are put in where `pointers` says. */
@@ -30,38 +37,204 @@ export interface Pointer {
   readonly pointers?: readonly Pointer[];
 }
 
+/** An int of the kernel that is only read (an option of a socket): the program has equal ones once. */
+export class IntArg {
+  readonly value: number;
+
+  constructor(value: number) {
+    this.value = value;
+  }
+
+  get bytes(): Uint8Array {
+    return new Uint8Array(Int32Array.of(this.value).buffer);
+  }
+}
+
+/** Room for two descriptors, whose numbers are known. */
+export const PAIR_ROOM = { bytes: new Uint8Array(8) } as const;
+
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
   readonly nr: number;
-  readonly args: readonly StepArg[];
+  readonly args: readonly (number | bigint | StepObject)[];
   readonly because: string;
   readonly expected?: number | undefined;
   /** It may also fail: nobody looks at the result. */
   readonly mayFail?: boolean;
 }
 
-/** Adds the steps to a program, in order. */
-export function addSteps(program: Program, steps: readonly Step[]): void {
-  for (const { nr, args, because, expected, mayFail } of steps) {
-    const words = args.map((arg) => toProgramArg(program, arg));
-    if (mayFail === true) program.call(nr, ...words);
-    else if (expected === undefined) program.must(because, nr, ...words);
-    else program.expect(because, expected, nr, ...words);
+/** Steps in the form that a program has them. Where the result of each will be is the number of its arguments. */
+export class StepList {
+  readonly #ops = new Ops<StepObject>();
+  /** What those that may fail are for. */
+  readonly #unchecked = new Map<number, Reason>();
+
+  get length(): number {
+    return this.#ops.length;
+  }
+
+  add(because: Reason, nr: number, args: readonly StepArg[], expected?: number): void {
+    const ops = this.#ops;
+    const flags = expected === undefined ? CHECKS.must : CHECKS.expect;
+    const op = ops.add(KIND.syscall, nr, flags, args, because, expected);
+    ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
+  }
+
+  /** A step that may also fail. */
+  addTolerant(because: Reason, nr: number, args: readonly StepArg[]): void {
+    const ops = this.#ops;
+    const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
+    ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
+    this.#unchecked.set(op, because);
+  }
+
+  /** The same step for many things. */
+  addMany(count: number, nr: number, args: readonly StepArg[], expected?: number): ManySteps {
+    const ops = this.#ops;
+    this.add('', nr, args, expected);
+    ops.because.pop();
+    ops.repeatLast(count);
+    return new ManySteps(ops, ops.length - count);
+  }
+
+  /**
+   * Adds the steps to a program, in order. In a tree with 32-bit tasks (`abi`) files are opened as those do it: each open(2)
+   * of a 64-bit task adds O_LARGEFILE (fs/open.c, force_o_largefile).
+   */
+  addTo(program: Program, abi: Abi): void {
+    // Strings and bytes first: they may need ops of their own.
+    const args: ProgramArg[] = [];
+    for (const object of this.#ops.references) args.push(toProgramArg(program, object));
+    program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args);
+  }
+
+  #openedAs(abi: Abi): Ops<StepObject> {
+    const ops = this.#ops.copy();
+    for (let op = 0; op < ops.length; op++) {
+      const isOpen = ops.nr(op) === SYS.openat && (ops.flags(op) & OP_EXPECT) !== 0;
+      if (isOpen) ops.setCall(op, kindFor(abi), abi.calls.openat);
+    }
+    return ops;
+  }
+
+  /**
+   * Adds them with `fd` for the first argument of each. The program goes on when one fails, for nobody traces it; see
+   * `findFailure`.
+   */
+  addUnchecked(program: Program, fd: ProgramArg): void {
+    const start = program.length;
+    this.addTo(program, ABI_64);
+    for (let step = 0; step < this.#ops.length; step++) program.change(start + step, fd);
+  }
+
+  /** The first step that has failed otherwise than it may, when `resultOf` says what each has returned. */
+  findFailure(
+    resultOf: (step: number) => number,
+    tolerated: readonly number[],
+  ): { because: string; result: number; expected: number | undefined } | undefined {
+    const ops = this.#ops;
+    for (let step = 0; step < ops.length; step++) {
+      const because = ops.because[step];
+      const result = resultOf(step);
+      if (because === undefined || tolerated.includes(-result)) continue;
+      const isExpecting = (ops.flags(step) & OP_EXPECT) !== 0;
+      const expected = isExpecting ? ops.argument(step, EXPECTED_ARGUMENT) : undefined;
+      if (result >= 0 && (expected === undefined || result === expected)) continue;
+      return { because: textOf(because), result, expected };
+    }
+    return undefined;
+  }
+
+  /** How much room (bytes) they take in a program, at most. */
+  get programBytes(): number {
+    let bytes = this.#ops.length * OP_BYTES;
+    for (const object of this.#ops.references) bytes += bytesOf(object);
+    return bytes;
+  }
+
+  /** The same as data. */
+  toSteps(): Step[] {
+    const steps: Step[] = [];
+    const ops = this.#ops;
+    let next = 0;
+    for (let op = 0; op < ops.length; op++) {
+      const args: Step['args'][number][] = [];
+      const count = ops.words[(op * OP_BYTES + OP_RESULT) / 4] ?? 0;
+      for (let i = 0; i < count; i++) {
+        const isObject = ops.referenceAt[next] === (op * OP_BYTES + OP_ARGS) / 4 + 2 * i;
+        args.push((isObject ? ops.references[next++] : undefined) ?? ops.argument(op, i));
+      }
+      const nr = ops.nr(op);
+      const because = ops.because[op];
+      const isExpecting = (ops.flags(op) & OP_EXPECT) !== 0;
+      if (because === undefined) {
+        steps.push({ nr, args, because: textOf(this.#unchecked.get(op) ?? ''), mayFail: true });
+      } else if (isExpecting)
+        steps.push({ nr, args, because: textOf(because), expected: ops.argument(op, EXPECTED_ARGUMENT) });
+      else steps.push({ nr, args, because: textOf(because) });
+    }
+    return steps;
   }
 }
 
-function toProgramArg(program: Program, arg: StepArg): ProgramArg {
-  if (typeof arg === 'number' || typeof arg === 'bigint') return arg;
-  if ('later' in arg) return arg.later();
+/** Equal steps one after the other, whose arguments are to be written. */
+export class ManySteps {
+  readonly #ops: Ops<StepObject>;
+  readonly words: Uint32Array;
+  /** Where the first one is in `words`; the next ones are OP_WORDS further each. */
+  readonly start: number;
+
+  constructor(ops: Ops<StepObject>, first: number) {
+    this.#ops = ops;
+    this.words = ops.words;
+    this.start = first * OP_WORDS;
+  }
+
+  /** The argument that is at this word. To be called in their order. */
+  refer(at: number, object: StepObject): void {
+    this.#ops.referenceAt.push(at);
+    this.#ops.references.push(object);
+  }
+
+  /** What the next step is for. */
+  because(reason: Reason): void {
+    this.#ops.because.push(reason);
+  }
+}
+
+const EXPECTED_ARGUMENT = 5;
+
+function bytesOf(arg: StepObject): number {
+  if (arg instanceof IntArg) return 8;
+  if ('text' in arg) return arg.text.length + 8;
+  return 'bytes' in arg ? bytesOfBytes(arg) : PATH_BYTES;
+}
+
+/** Room for the name of a descriptor. */
+const PATH_BYTES = 64;
+
+function bytesOfBytes({ bytes, pointers }: Omit<Pointer, 'offset'>): number {
+  let sum = bytes.length + 8;
+  if (pointers !== undefined) for (const pointer of pointers) sum += OP_BYTES + bytesOfBytes(pointer);
+  return sum;
+}
+
+function toProgramArg(program: Program, arg: StepObject): ProgramArg {
+  if (arg instanceof IntArg) return program.int(arg.value);
   if ('text' in arg) return program.string(arg.text);
+  if (arg === PAIR_ROOM) return program.scratch;
   if ('bytes' in arg) return putBytes(program, arg);
+  if ('later' in arg) return arg.later();
   const path = arg.path();
   assert(path !== '', 'the path of a step is known when it is added to a program');
   return program.string(path);
 }
 
+/** From this size on bytes are not copied before the program is laid out. */
+const BLOB_BYTES = 512;
+
 function putBytes(program: Program, { bytes, pointers = [] }: Omit<Pointer, 'offset'>): Place {
-  const place = program.data(bytes);
+  const place = bytes.length < BLOB_BYTES ? program.data(bytes) : program.blob(bytes);
   for (const pointer of pointers) program.store64(program.at(place, pointer.offset), putBytes(program, pointer));
   return place;
 }

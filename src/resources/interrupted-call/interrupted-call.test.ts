@@ -1,14 +1,18 @@
 import { describe, expect, test } from 'bun:test';
+import { ABI_32, ABI_64 } from '../../agent/abi.ts';
 import { ERESTART_RESTARTBLOCK } from '../../linux/abi/errno.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { SYS_32 } from '../../linux/abi/syscall-numbers-32.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID } from '../../linux/abi/time.ts';
 import { newRegisters, type RegisterName, register, setRegister } from '../../tracee/registers.ts';
 import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
 import { callAgain, goOn } from './reenter-call.ts';
+import { assembleTimespec, parseTimespec, type TimedCall } from './timed-calls.ts';
 
 function registers(nr: number, values: Partial<Record<RegisterName, number | bigint>>) {
   const result = newRegisters();
   setRegister(result, 'orig_rax', nr);
+  setRegister(result, 'cs', ABI_64.codeSegment);
   for (const [name, value] of Object.entries(values)) setRegister(result, name as RegisterName, value);
   return result;
 }
@@ -94,5 +98,53 @@ describe('a call is entered again', () => {
     expect(register(waiting, 'orig_rax')).toBe(BigInt(SYS.poll));
     const ended = goOn(own, call, 1n);
     expect([register(ended, 'rax'), register(ended, 'orig_rax')]).toEqual([1n, register(own, 'orig_rax')]);
+  });
+});
+
+describe('a call of a 32-bit task', () => {
+  const registers32 = (nr: number, values: Partial<Record<RegisterName, number | bigint>>) => {
+    const result = registers(nr, values);
+    setRegister(result, 'cs', ABI_32.codeSegment);
+    return result;
+  };
+
+  test('has its own numbers and registers, and times of either size', () => {
+    const sizes: number[] = [];
+    const read = (_at: bigint, { wordBytes }: TimedCall) => {
+      sizes.push(wordBytes);
+      return undefined;
+    };
+    expect(canBeMadeAgain(registers32(SYS_32.nanosleep, { rbx: 0x10, rcx: 0x20 }), read)).toBe(false);
+    expect(canBeMadeAgain(registers32(SYS_32.clock_nanosleep_time64, { rdx: 0x10, rsi: 0x10 }), read)).toBe(true);
+    expect(canBeMadeAgain(registers32(SYS_32.futex_time64, { rcx: 128, rsi: 0x30 }), read)).toBe(false);
+    expect(canBeMadeAgain(registers32(SYS_32.poll, { rdx: 0xffff_ffff }), read)).toBe(true);
+    expect(sizes).toEqual([4, 8]);
+  });
+
+  test('that was interrupted before is found by its arguments', () => {
+    const of = (values: Partial<Record<RegisterName, number>>, words: readonly number[]) =>
+      describeInterruptedCall(registers32(SYS_32.restart_syscall, values), block(words), clock)?.nr;
+    const sleep = (type: number) => [CLOCK_MONOTONIC, type, 0x20, 0, 2_000_000_000, 1];
+    expect(of({ rbx: 0x7000, rcx: 0x20 }, sleep(2))).toBe(SYS_32.nanosleep);
+    expect(of({ rbx: 1, rcx: 0, rsi: 0x20 }, sleep(2))).toBe(SYS_32.clock_nanosleep);
+    expect(of({ rbx: 1, rcx: 0, rsi: 0x20 }, sleep(1))).toBe(SYS_32.clock_nanosleep_time64);
+  });
+
+  test('is entered again by its own registers', () => {
+    const own32 = registers32(-1, { rbx: 1, rcx: 2, rdx: 3, rsi: 4 });
+    const args = (nr: number) => {
+      const made = callAgain(own32, { nr, rest_ns: 2_000_000n }, 0x5000);
+      return (['rax', 'rbx', 'rcx', 'rdx', 'rsi'] as const).map((name) => Number(register(made, name)));
+    };
+    expect(args(SYS_32.nanosleep)).toEqual([SYS_32.nanosleep, 0x5000, 2, 3, 4]);
+    expect(args(SYS_32.futex)).toEqual([SYS_32.futex, 1, 2, 3, 0x5000]);
+    expect(args(SYS_32.poll)).toEqual([SYS_32.poll, 1, 2, 2, 4]);
+  });
+
+  test('has times that come back, as long as their size allows', () => {
+    const call = (wordBytes: 8 | 4) => ({ nr: 0, name: 'futex', wordBytes }) as const;
+    expect(parseTimespec(assembleTimespec(5_000_000_007n, call(4)))).toBe(5_000_000_007n);
+    expect(parseTimespec(assembleTimespec(1n << 62n, call(8)))).toBe(1n << 62n);
+    expect(parseTimespec(assembleTimespec(1n << 62n, call(4))) / 1_000_000_000n).toBe(0x7fff_ffffn);
   });
 });

@@ -3,12 +3,12 @@ import type { Program } from '../../agent/program.ts';
 import type { FrozenThread, FrozenTree } from '../../dump/frozen-tree.ts';
 import type { InterruptedCallExt } from '../../image/gen/core.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { TIMESPEC_BYTES } from '../../linux/abi/time.ts';
 import { check, syscall } from '../../linux/kernel.ts';
 import { tryReadMemory } from '../../tracee/memory.ts';
 import { hasRestartBlock } from '../registers/registers.ts';
 import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
 import { RestartBlocks } from './restart-blocks.ts';
+import { parseTimespec, type TimedCall } from './timed-calls.ts';
 
 export interface DescribedCall {
   /** The registers are to make the call again. */
@@ -29,7 +29,9 @@ export class InterruptedCalls {
   constructor({ tasks }: Pick<FrozenTree, 'tasks'>) {
     const interrupted = tasks.flatMap(({ threads }) => threads.filter(({ registers }) => hasRestartBlock(registers)));
     this.#unknown = new Set(
-      interrupted.filter(({ pid, registers }) => !canBeMadeAgain(registers, (at) => tryReadTimespec(pid, at))),
+      interrupted.filter(
+        ({ pid, registers }) => !canBeMadeAgain(registers, (at, call) => tryReadTimespec(pid, at, call)),
+      ),
     );
   }
 
@@ -59,11 +61,9 @@ export class InterruptedCalls {
 const NS = 1_000_000_000n;
 
 /** Undefined when there is no such memory: then the call would have failed. */
-function tryReadTimespec(pid: number, address: bigint): bigint | undefined {
-  const bytes = tryReadMemory(pid, Number(address), TIMESPEC_BYTES);
-  if (bytes === undefined) return undefined;
-  const time = new DataView(bytes.buffer);
-  return time.getBigInt64(0, true) * NS + time.getBigInt64(8, true);
+function tryReadTimespec(pid: number, address: bigint, { wordBytes }: TimedCall): bigint | undefined {
+  const bytes = tryReadMemory(pid, Number(address), 2 * wordBytes);
+  return bytes === undefined ? undefined : parseTimespec(bytes);
 }
 
 /** A clock of our own, which is the kernel's: restart blocks know nothing of time namespaces. */

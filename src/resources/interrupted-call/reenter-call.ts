@@ -8,29 +8,22 @@ import type { CoreEntry, InterruptedCallExt } from '../../image/gen/core.ts';
 import { ERESTART_RESTARTBLOCK } from '../../linux/abi/errno.ts';
 import { PTRACE_SYSCALL } from '../../linux/abi/ptrace.ts';
 import { SIGSTOP, SIGTRAP } from '../../linux/abi/signal.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { TIMESPEC_BYTES } from '../../linux/abi/time.ts';
 import { check } from '../../linux/kernel.ts';
 import { ptrace, tgkill } from '../../linux/syscalls/process.ts';
 import { writeMemory } from '../../tracee/memory.ts';
-import {
-  type RegisterName,
-  type Registers,
-  readRegisters,
-  register,
-  setRegister,
-  writeRegisters,
-} from '../../tracee/registers.ts';
+import { abiOf, type Registers, readRegisters, register, setRegister, writeRegisters } from '../../tracee/registers.ts';
 import type { Steps } from '../../tracee/steps.ts';
 import { resume, waitForStop } from '../../tracee/stop.ts';
 import { registersFromImage } from '../registers/registers.ts';
+import {
+  argumentRegister,
+  assembleTimespec,
+  POLL_TIMEOUT_ARGUMENT,
+  TIMESPEC_ARGUMENT,
+  timedCall,
+} from './timed-calls.ts';
 
-/** Where a call has the address of its relative timeout. */
-const TIMESPEC_ARGUMENT: Readonly<Record<number, RegisterName>> = {
-  [SYS.nanosleep]: 'rdi',
-  [SYS.clock_nanosleep]: 'rdx',
-  [SYS.futex]: 'r10',
-};
 const POLL_MS_MAX = 0x7fff_ffffn;
 
 /** The registers that make the call for the rest of its time; `timespec` is where that will be. */
@@ -38,14 +31,17 @@ export function callAgain(own: Registers, { nr, rest_ns }: InterruptedCallExt, t
   const registers = own.slice();
   setRegister(registers, 'rax', nr);
   setRegister(registers, 'orig_rax', -1);
-  const argument = TIMESPEC_ARGUMENT[nr];
+  const abi = abiOf(own);
+  const call = timedCall(abi, nr);
+  assert(call !== undefined, `system call ${nr} has a timeout`);
+  const argument = TIMESPEC_ARGUMENT[call.name];
   if (argument !== undefined) {
-    setRegister(registers, argument, timespec);
+    setRegister(registers, argumentRegister(abi, argument), timespec);
     return registers;
   }
-  assert(nr === SYS.poll, `system call ${nr} has a timeout`);
   const milliseconds = (rest_ns + 999_999n) / 1_000_000n;
-  setRegister(registers, 'rdx', milliseconds < POLL_MS_MAX ? milliseconds : POLL_MS_MAX);
+  const register = argumentRegister(abi, POLL_TIMEOUT_ARGUMENT);
+  setRegister(registers, register, milliseconds < POLL_MS_MAX ? milliseconds : POLL_MS_MAX);
   return registers;
 }
 
@@ -57,14 +53,11 @@ export function goOn(own: Registers, { nr }: InterruptedCallExt, result: bigint)
   return registers;
 }
 
-/** Calls that can be entered again: what an image asks for beyond that is damaged. */
-export const isKnownCall = ({ nr }: InterruptedCallExt): boolean => nr === SYS.poll || nr in TIMESPEC_ARGUMENT;
-
 /** Bytes of `scratch`. */
 export const SCRATCH_BYTES = TIMESPEC_BYTES;
 
 /**
- * Makes the call in a stopped thread, through a `syscall` instruction at `syscallAt`; `scratch` is memory of the task for
+ * Makes the call in a stopped thread, through an instruction for system calls at `syscallAt`; `scratch` is memory of the task for
  * a timespec. `goOn` is to be called when the thread has got its registers. Undefined when it is in no such call.
  */
 export function reenterCall(
@@ -74,12 +67,14 @@ export function reenterCall(
 ): { steps: Steps; goOn: () => void } | undefined {
   const call = core.thread_core?.interrupted_call_ext;
   const gpregs = core.thread_info?.gpregs;
-  if (call === undefined || gpregs === undefined || !isKnownCall(call)) return undefined;
+  if (call === undefined || gpregs === undefined) return undefined;
   const own = registersFromImage(gpregs);
+  const timed = timedCall(abiOf(own), call.nr);
+  // An image that asks for another call is damaged.
+  if (timed === undefined) return undefined;
   let result = 0n;
   const enter = () => {
-    const timespec = new BigInt64Array([call.rest_ns / 1_000_000_000n, call.rest_ns % 1_000_000_000n]);
-    writeMemory(tid, scratch, new Uint8Array(timespec.buffer, 0, TIMESPEC_BYTES));
+    writeMemory(tid, scratch, assembleTimespec(call.rest_ns, timed));
     const registers = callAgain(own, call, scratch);
     setRegister(registers, 'rip', syscallAt);
     writeRegisters(tid, registers);

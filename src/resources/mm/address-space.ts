@@ -1,4 +1,5 @@
 /** Ranges of addresses, and holes between them. Pure. */
+import { ABI_64 } from '../../agent/abi.ts';
 import { CriuError } from '../../base/errors.ts';
 
 export interface Range {
@@ -6,24 +7,24 @@ export interface Range {
   readonly end: number;
 }
 
-/** End of the user address space with four-level page tables (TASK_SIZE_MAX, arch/x86/include/asm/page_64_types.h). */
-export const TASK_SIZE = 0x7fff_ffff_f000;
+/** End of the user address space. */
+export const TASK_SIZE = ABI_64.taskSize;
 
 /** Where a search for holes begins: above what the kernel and old programs use, below where it puts mappings. */
 const SEARCH_START = 0x1000_0000;
 /** Distance kept from other mappings, so that a stack that grows down has its guard gap (vm.stack_guard_gap, 1 MiB). */
 const MARGIN = 0x11_0000;
 
-/** A hole of `bytes` bytes in all of the given ranges together. Throws CriuError when there is none. */
-export function findHole(ranges: Iterable<Range>, bytes: number): number {
+/** A hole of `bytes` bytes below `limit` in all of the given ranges together. Throws CriuError when there is none. */
+export function findHole(ranges: Iterable<Range>, bytes: number, limit = TASK_SIZE): number {
   const sorted = [...ranges].sort((a, b) => a.start - b.start);
   let candidate = SEARCH_START;
   for (const { start, end } of sorted) {
-    if (start >= TASK_SIZE) break;
+    if (start >= limit) break;
     if (candidate + bytes + MARGIN <= start) return candidate;
     if (end + MARGIN > candidate) candidate = end + MARGIN;
   }
-  if (candidate + bytes + MARGIN <= TASK_SIZE) return candidate;
+  if (candidate + bytes + MARGIN <= limit) return candidate;
   throw new CriuError({
     action: `cannot find ${bytes} bytes of address space that no task uses`,
     why: 'the agent that rebuilds the tasks needs a place that is free in all of them',

@@ -61,25 +61,66 @@ export function describeVmas(
 ): { vmas: DescribedVma[]; problems: CriuErrorFields[] } {
   const vmas: DescribedVma[] = [];
   const problems: CriuErrorFields[] = [];
+  // Of thousands of mappings most are like one of the two before: a page of data, a guard page, and so on.
+  let [last, other]: (DescribedVma | undefined)[] = [];
   for (const seen of maps) {
+    if (last === undefined || !isAlike(seen, last.seen)) {
+      const swap: DescribedVma | undefined = other;
+      other = last;
+      last = swap;
+    }
+    if (last !== undefined && isAlike(seen, last.seen)) {
+      last = describeAlike(seen, last);
+      vmas.push(last);
+      continue;
+    }
     const problem = refuse(seen);
     if (problem !== undefined) {
       problems.push({ object: `${label}: mapping ${nameOf(seen)}`, action: 'cannot be dumped', ...problem });
       continue;
     }
-    const last = vmas.at(-1);
+    const previous = vmas.at(-1);
     // [vvar] and [vvar_vclock] (Linux 6.13) are one group in the image format.
-    if (isVvar(seen) && last !== undefined && isVvar(last.seen) && last.entry.end === seen.start) {
-      last.entry.end = seen.end;
+    if (isVvar(seen) && previous !== undefined && isVvar(previous.seen) && previous.entry.end === seen.start) {
+      previous.entry.end = seen.end;
       continue;
     }
-    vmas.push(describe(seen));
+    last = describe(seen);
+    vmas.push(last);
   }
   return { vmas, problems };
 }
 
+/** Whether what is said of one holds for the other too. Sets of flags that are equal are one object. */
+function isAlike(one: SmapsEntry, other: SmapsEntry): boolean {
+  return (
+    one.vmFlags === other.vmFlags &&
+    one.prot === other.prot &&
+    one.path === other.path &&
+    one.offset === other.offset &&
+    one.inode === other.inode &&
+    one.isShared === other.isShared &&
+    one.protectionKey === other.protectionKey &&
+    one.kernelPageSizeKb === other.kernelPageSizeKb &&
+    !isVvar(one)
+  );
+}
+
+function describeAlike(seen: SmapsEntry, { entry, needsFile }: DescribedVma): DescribedVma {
+  const { pgoff, shmid, prot, flags, status, fd } = entry;
+  const copy: VmaEntry = { start: seen.start, end: seen.end, pgoff, shmid, prot, flags, status, fd };
+  if (entry.madv !== undefined) copy.madv = entry.madv;
+  if (entry.fdflags !== undefined) copy.fdflags = entry.fdflags;
+  if (entry.lock_on_fault_ext !== undefined) copy.lock_on_fault_ext = entry.lock_on_fault_ext;
+  if (entry.sealed_ext !== undefined) copy.sealed_ext = entry.sealed_ext;
+  if (entry.name_ext !== undefined) copy.name_ext = entry.name_ext;
+  return { seen, entry: copy, needsFile };
+}
+
 const isVvar = ({ path }: SmapsEntry) => path.startsWith('[vvar');
-const nameOf = ({ start, end, rawPath }: SmapsEntry) => `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
+/** Address and name, for people. */
+export const nameOf = ({ start, end, rawPath }: SmapsEntry) =>
+  `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
 
 type Refusal = Pick<CriuErrorFields, 'why' | 'remedy'>;
 

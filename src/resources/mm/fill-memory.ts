@@ -62,7 +62,8 @@ export class MappedFiles {
   }
 }
 
-function checkLength({ path, bytes }: MappedFile, wanted: number): void {
+/** Throws CriuError when a file has less than that. */
+export function checkLength({ path, bytes }: { path: string; bytes: number }, wanted: number): void {
   if (wanted <= bytes) return;
   throw new CriuError({
     object: path,

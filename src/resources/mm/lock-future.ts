@@ -2,6 +2,7 @@
  * mlockall(MCL_FUTURE): whether later mappings are locked. Nothing in /proc tells, so a page is mapped and looked at:
  * msync(MS_INVALIDATE) says EBUSY when it is locked (man 2 msync), and it is there at once when it is not MCL_ONFAULT.
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Place, Program, Result } from '../../agent/program.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import {
@@ -24,9 +25,10 @@ export interface LockFutureToken {
 }
 
 /** Questions to a task. */
-export function inspectLockFuture(program: Program): LockFutureToken {
+export function inspectLockFuture(program: Program, abi: Abi): LockFutureToken {
   const protection = PROT_READ | PROT_WRITE;
-  const page = program.call(SYS.mmap, 0, PAGE, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | abi.mmapFlags;
+  const page = program.call(SYS.mmap, 0, PAGE, protection, flags, -1, 0);
   const invalidated = program.call(SYS.msync, page, PAGE, MS_INVALIDATE);
   const resident = program.reserve(1);
   program.call(SYS.mincore, page, PAGE, resident);

@@ -18,16 +18,23 @@ import { addressOf, check } from '../../linux/kernel.ts';
 import { close, ioctl, open } from '../../linux/syscalls/fs.ts';
 import { type Range, TASK_SIZE } from './address-space.ts';
 
-export interface ScannedPages {
-  /** Pages with content, in order of address. */
-  readonly content: Range[];
-  /** Ranges of guard pages. */
-  readonly guards: Range[];
+interface WritableRange {
+  start: number;
+  end: number;
 }
 
-const REGION_WORDS = 3;
+export interface ScannedPages {
+  /** Pages with content, in order of address. */
+  readonly content: WritableRange[];
+  /** Ranges of guard pages. */
+  readonly guards: WritableRange[];
+}
+
+/** struct page_region: start, end, categories; as halves, since a bigint for each would be the most expensive part. */
+const REGION_HALVES = 6;
 const REGIONS = 4096;
-const regions = new BigUint64Array(REGIONS * REGION_WORDS);
+const regions = new Uint32Array(REGIONS * REGION_HALVES);
+const HIGH = 2 ** 32;
 let knowsGuards = true;
 
 /** A mapping to be scanned. */
@@ -56,7 +63,7 @@ export function scanPages(pid: number, mappings: readonly ScannedMapping[]): Sca
  * ten times more than the rest, so mappings without files are not asked. Pure.
  */
 export function groupMappings(mappings: readonly ScannedMapping[]): (Range & { readonly hasFiles: boolean })[] {
-  const groups: { start: number; end: number; hasFiles: boolean }[] = [];
+  const groups: (WritableRange & { hasFiles: boolean })[] = [];
   for (const { start, end, isShared, inode } of mappings) {
     if (start >= TASK_SIZE) continue; // [vsyscall]
     const hasFiles = isShared || inode !== 0;
@@ -90,7 +97,7 @@ function scan(fd: number, { start, end }: Range, unwanted: number, result: Scann
       continue;
     }
     check('ioctl', count, 'PAGEMAP_SCAN');
-    for (let i = 0; i < count; i++) addRegion(result, i * REGION_WORDS);
+    addRegions(result, count);
     // Only a full vector means that there is more: else walk_end may be where the kernel's own buffer was full last.
     if (count < REGIONS) break;
     const walked = Number(arg[PM_SCAN_ARG.walk_end / 8] ?? 0n);
@@ -99,11 +106,19 @@ function scan(fd: number, { start, end }: Range, unwanted: number, result: Scann
   }
 }
 
-function addRegion({ content, guards }: ScannedPages, at: number): void {
-  const start = Number(regions[at] ?? 0n);
-  const end = Number(regions[at + 1] ?? 0n);
-  const list = ((regions[at + 2] ?? 0n) & BigInt(PAGE_IS_GUARD)) !== 0n ? guards : content;
-  const last = list.at(-1);
-  if (last !== undefined && last.end === start) list[list.length - 1] = { start: last.start, end };
-  else list.push({ start, end });
+function addRegions({ content, guards }: ScannedPages, count: number): void {
+  let lastList = content;
+  let last = content.at(-1);
+  for (let at = 0; at < count * REGION_HALVES; at += REGION_HALVES) {
+    const start = (regions[at] as number) + (regions[at + 1] as number) * HIGH;
+    const end = (regions[at + 2] as number) + (regions[at + 3] as number) * HIGH;
+    const list = ((regions[at + 4] as number) & PAGE_IS_GUARD) !== 0 ? guards : content;
+    if (list !== lastList) last = list.at(-1);
+    if (last !== undefined && last.end === start) last.end = end;
+    else {
+      last = { start, end };
+      list.push(last);
+    }
+    lastList = list;
+  }
 }

@@ -5,6 +5,7 @@
  * The kernel has a tail of its own that no call sets. So as many requests are made as it takes: writes to /dev/null, which
  * are complete when io_submit(2) returns.
  */
+import type { Abi } from '../../agent/abi.ts';
 import { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { AioRingEntry } from '../../image/gen/mm.ts';
@@ -12,6 +13,7 @@ import { errnoName } from '../../linux/abi/errno.ts';
 import { AT_FDCWD, O_WRONLY } from '../../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
+  MAP_FIXED,
   MAP_PRIVATE,
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
@@ -24,10 +26,10 @@ import { readMemory, writeMemory } from '../../tracee/memory.ts';
 import { AIO_HEAD_OFFSET, AIO_HEADER_BYTES, completionsNeeded, parseRing } from './aio-ring.ts';
 
 /** Makes a ring in a task whose other mappings are there already. `content` is the old ring. */
-export function restoreRing(host: HostTask, ring: AioRingEntry, content: Uint8Array): void {
+export function restoreRing(host: HostTask, ring: AioRingEntry, content: Uint8Array, abi: Abi): void {
   const { pid } = host;
   const old = parseRing(content);
-  makeRing(host, ring);
+  makeRing(host, ring, abi);
   const { slots } = parseRing(readMemory(pid, ring.id, AIO_HEADER_BYTES));
   if (old.slots !== slots || old.head >= slots || old.tail >= slots) {
     throw new CriuError({
@@ -36,16 +38,19 @@ export function restoreRing(host: HostTask, ring: AioRingEntry, content: Uint8Ar
       why: 'the number depends on the number of CPUs',
     });
   }
-  if (old.tail !== 0 || old.head !== 0) moveTail(host, ring.id, old.head, completionsNeeded(old));
+  if (old.tail !== 0 || old.head !== 0) moveTail(host, ring.id, old.head, completionsNeeded(old), abi);
   writeMemory(pid, ring.id + AIO_HEADER_BYTES, content.subarray(AIO_HEADER_BYTES, ring.ring_len));
   writeHead(pid, ring.id, old.head);
 }
 
-function makeRing(host: HostTask, { id, nr_req, ring_len }: AioRingEntry): void {
+function makeRing(host: HostTask, { id, nr_req, ring_len }: AioRingEntry, abi: Abi): void {
   const program = new Program();
   const context = program.words(0);
   const flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-  program.must('make a ring of asynchronous I/O', SYS.io_setup, nr_req, context);
+  // Else the new ring could overlap the place of the old one, and then it can't be moved there.
+  const reserve = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  program.must('reserve room for a ring of asynchronous I/O', SYS.mmap, id, ring_len, 0, reserve, -1, 0);
+  program.mustAs('make a ring of asynchronous I/O', abi, 'io_setup', nr_req, context);
   program.must('place a ring of asynchronous I/O', SYS.mremap, program.wordAt(context), ring_len, ring_len, flags, id);
   program.stop();
   host.run(program);
@@ -57,11 +62,12 @@ const BATCH = 512;
 const IOCB_BYTES = 64;
 const IOCB_CMD_PWRITE = 1;
 
-function moveTail(host: HostTask, context: number, head: number, count: number): void {
+function moveTail(host: HostTask, context: number, head: number, count: number, abi: Abi): void {
   const bytes = IOCB_BYTES + 8 * BATCH;
   const begin = new Program();
   const protection = PROT_READ | PROT_WRITE;
-  const room = begin.must('map requests', SYS.mmap, 0, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | abi.mmapFlags;
+  const room = begin.must('map requests', SYS.mmap, 0, bytes, protection, flags, -1, 0);
   const file = begin.must('open /dev/null', SYS.openat, AT_FDCWD, begin.string('/dev/null'), O_WRONLY);
   begin.stop();
   host.run(begin);

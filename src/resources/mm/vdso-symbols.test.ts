@@ -18,6 +18,29 @@ test('the functions of the vdso of this kernel', () => {
   for (const offset of symbols?.values() ?? []) expect(offset).toBeGreaterThanOrEqual(0);
 });
 
+/** A 32-bit file with one function: headers, dynamic section, symbols and names, one after the other. */
+function file32(name: string, value: number): Uint8Array {
+  const file = new Uint8Array(0x200);
+  const view = new DataView(file.buffer);
+  const words = (at: number, ...values: number[]) => {
+    for (const [i, word] of values.entries()) view.setUint32(at + 4 * i, word, true);
+  };
+  file.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
+  words(28, 52);
+  view.setUint16(44, 2, true);
+  words(52, 1, 0, 0x1000, 0x1000, 0x200); // PT_LOAD, file offset 0 at 0x1000
+  words(84, 2, 0x80, 0x1080, 0x1080, 24); // PT_DYNAMIC
+  words(0x80, 6, 0x1100, 5, 0x1140); // DT_SYMTAB, DT_STRTAB
+  words(0x110, 1, 0x1000 + value, 4); // the second symbol
+  view.setUint16(0x110 + 14, 7, true);
+  file.set(Buffer.from(name), 0x141);
+  return file;
+}
+
+test('the functions of a vdso of 32 bits', () => {
+  expect(parseVdsoSymbols(file32('__kernel_vsyscall', 0x5e0))).toEqual(new Map([['__kernel_vsyscall', 0x5e0]]));
+});
+
 test('functions that moved or are missing', () => {
   const wanted = new Map([
     ['a', 1],

@@ -38,11 +38,30 @@ export function unlockIptables(connections: readonly LockedEnds[]): void {
     ['iptables-restore', v4],
     ['ip6tables-restore', v6],
   ] as const) {
-    if (input === undefined) continue;
-    try {
-      Bun.spawnSync([program, '-w', '--noflush'], { stdin: Buffer.from(input), stdout: 'ignore', stderr: 'ignore' });
-    } catch {
-      // It is not installed: then it has not made the rules here.
-    }
+    if (input !== undefined) change(program, input);
+  }
+}
+
+/** What CRIU puts into a network namespace of the tree: a chain that drops all packets but those with its mark. */
+const CHAIN_REMOVAL = ['-D INPUT -j CRIU\n-D OUTPUT -j CRIU', '-X CRIU'].map(
+  (rules) => `*filter\n:CRIU - [0:0]\n${rules}\nCOMMIT\n`,
+);
+
+/** The same for a namespace that was locked as a whole. In two steps: iptables-nft does not see that the chain is free. */
+export function unlockNamespace(): void {
+  for (const program of ['iptables-restore', 'ip6tables-restore']) {
+    for (const input of CHAIN_REMOVAL) if (!change(program, input)) break;
+  }
+}
+
+/** Either all of it is done, or nothing. */
+function change(program: string, input: string): boolean {
+  try {
+    const stdin = Buffer.from(input);
+    const { exitCode } = Bun.spawnSync([program, '-w', '--noflush'], { stdin, stdout: 'ignore', stderr: 'ignore' });
+    return exitCode === 0;
+  } catch {
+    // It is not installed: then it has not made the rules here.
+    return false;
   }
 }

@@ -74,19 +74,33 @@ const CHAINS = [
 
 /** The messages that make the table: nothing is dropped yet. Pure. */
 export function describeTable(table: string, flags: number): Uint8Array[] {
-  const accept = [
-    NFT.loadMeta(NFT.NFT_META_MARK, NFT.NFT_REG32_00),
-    NFT.mustEqual(NFT.NFT_REG32_00, new Uint8Array(Uint32Array.of(UNLOCKED_MARK).buffer)),
-    NFT.verdict('accept'),
-  ];
   return [
     NFT.newTable(table, flags),
     ...[V4, V6].map(({ set, id, type, addressBytes }) => NFT.newSet(table, set, id, type, 2 * (addressBytes + 4))),
     ...CHAINS.flatMap(([chain, hook]) => [
       NFT.newFilterChain(table, chain, hook),
-      NFT.newRule(table, chain, accept),
+      NFT.newRule(table, chain, acceptMarked()),
       NFT.newRule(table, chain, dropping(V4)),
       NFT.newRule(table, chain, dropping(V6)),
+    ]),
+  ];
+}
+
+function acceptMarked(): Uint8Array[] {
+  return [
+    NFT.loadMeta(NFT.NFT_META_MARK, NFT.NFT_REG32_00),
+    NFT.mustEqual(NFT.NFT_REG32_00, new Uint8Array(Uint32Array.of(UNLOCKED_MARK).buffer)),
+    NFT.verdict('accept'),
+  ];
+}
+
+/** The messages that make a table which drops everything, for a namespace that the tree has for itself. Pure. */
+export function describeWholeTable(table: string, flags: number): Uint8Array[] {
+  return [
+    NFT.newTable(table, flags),
+    ...CHAINS.flatMap(([chain, hook]) => [
+      NFT.newFilterChain(table, chain, hook, 'drop'),
+      NFT.newRule(table, chain, acceptMarked()),
     ]),
   ];
 }
@@ -143,39 +157,55 @@ function keyOf(source: readonly number[], sport: number, destination: readonly n
 export class NetworkLock {
   readonly #socket: NFT.NfTables;
   readonly #table: string;
+  readonly #describe: typeof describeTable;
   readonly #connections: LockedEnds[] = [];
 
-  private constructor(socket: NFT.NfTables, table: string) {
+  private constructor(socket: NFT.NfTables, table: string, describe: typeof describeTable) {
     this.#socket = socket;
     this.#table = table;
+    this.#describe = describe;
   }
 
   /** An empty one; to make it takes longer than to fill it. −errno when it cannot be made; −EEXIST: it is there. */
   static tryMake(runId: string): NetworkLock | number {
+    return NetworkLock.#tryMake(runId, describeTable);
+  }
+
+  /** One for all packets of our network namespace, from now on; or −errno. */
+  static tryMakeWhole(runId: string): NetworkLock | number {
+    return NetworkLock.#tryMake(runId, describeWholeTable);
+  }
+
+  static #tryMake(runId: string, describe: typeof describeTable): NetworkLock | number {
     const socket = NFT.NfTables.tryOpen();
     if (typeof socket === 'number') return socket;
     const table = tableName(runId);
-    const result = socket.tryCommit(describeTable(table, NFT.NFT_TABLE_F_OWNER));
-    if (result === 0) return new NetworkLock(socket, table);
+    const result = socket.tryCommit(describe(table, NFT.NFT_TABLE_F_OWNER));
+    if (result === 0) return new NetworkLock(socket, table, describe);
     socket.close();
     return result;
   }
 
+  get #isWhole(): boolean {
+    return this.#describe === describeWholeTable;
+  }
+
   /** From now on their packets are dropped, those of all of them at once: 0 or −errno. */
   tryAdd(connections: readonly LockedEnds[]): number {
+    if (this.#isWhole) return 0;
     this.#connections.push(...connections);
     return this.#socket.tryCommit(describeConnections(this.#table, connections));
   }
 
   get isUsed(): boolean {
-    return this.#connections.length > 0;
+    return this.#isWhole || this.#connections.length > 0;
   }
 
   /** Lets it outlive us, without a moment in between: 0 or −errno. */
   tryPersist(): number {
     return this.#socket.tryCommit([
       NFT.deleteTable(this.#table),
-      ...describeTable(this.#table, 0),
+      ...this.#describe(this.#table, 0),
       ...describeConnections(this.#table, this.#connections),
     ]);
   }

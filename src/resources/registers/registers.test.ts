@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'bun:test';
+import { ABI_32 } from '../../agent/abi.ts';
+import { UserX86RegsMode } from '../../image/gen/core-x86.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { newRegisters, type RegisterName, register, setRegister } from '../../tracee/registers.ts';
-import { describeRegisters, hasRestartBlock, registersFromImage } from './registers.ts';
+import { newRegisters, type RegisterName, register, restarted, setRegister } from '../../tracee/registers.ts';
+import { abiOfImage, describeRegisters, hasRestartBlock, registersFromImage } from './registers.ts';
 
 function registers(values: Partial<Record<RegisterName, number | bigint>>) {
   const result = newRegisters();
@@ -32,6 +34,16 @@ describe('registers in the image', () => {
     expect([left.ax, left.ip]).toEqual([EINTR, 0x1000n]);
     const again = describeRegisters(sleep, true);
     expect([again.ax, again.ip]).toEqual([BigInt(SYS.nanosleep), 0xffen]);
+  });
+
+  test('tell code of 32 bits, whose calls have other numbers', () => {
+    const sleep = registers({ orig_rax: 162, rax: RESTART_BLOCK, rip: 0x1000, cs: 0x23 });
+    expect(describeRegisters(sleep, true)).toMatchObject({ mode: UserX86RegsMode.COMPAT, ax: 162n, ip: 0xffen });
+    expect(register(restarted(sleep), 'rax')).toBe(0n);
+    expect(abiOfImage(describeRegisters(sleep, true))).toBe(ABI_32);
+    const native = registers({ orig_rax: SYS.nanosleep, rax: RESTART_BLOCK, rip: 0x1000, cs: 0x33 });
+    expect(describeRegisters(native, true).mode).toBe(UserX86RegsMode.NATIVE);
+    expect(register(restarted(native), 'rax')).toBe(BigInt(SYS.restart_syscall));
   });
 
   test('leave alone what only looks like an interrupted call', () => {

@@ -1,7 +1,8 @@
 /** General registers: the kernel's struct user_regs_struct and the image's user_x86_regs_entry. */
-import type { UserX86RegsEntry } from '../../image/gen/core-x86.ts';
+import { ABI_32, ABI_64, type Abi } from '../../agent/abi.ts';
+import { type UserX86RegsEntry, UserX86RegsMode } from '../../image/gen/core-x86.ts';
 import { ERESTART_RESTARTBLOCK, ERRNO } from '../../linux/abi/errno.ts';
-import { newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
+import { abiOf, newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
 
 /** The image's names of the registers, in the kernel's order. */
 const NAMES = [
@@ -9,7 +10,9 @@ const NAMES = [
   'flags', 'sp', 'ss', 'fs_base', 'gs_base', 'ds', 'es', 'fs', 'gs',
 ] as const; // biome-ignore format: a table
 
-const MODE_NATIVE = 1;
+/** Whether the thread of an image executes 64-bit or 32-bit code. */
+export const abiOfImage = ({ mode }: Pick<UserX86RegsEntry, 'mode'>): Abi =>
+  mode === UserX86RegsMode.COMPAT ? ABI_32 : ABI_64;
 
 /** The kernel's register set from the image's. */
 export function registersFromImage(entry: UserX86RegsEntry): Registers {
@@ -32,7 +35,8 @@ export function describeRegisters(registers: Registers, isMadeAgain: boolean): U
     setRegister(shown, 'rax', isMadeAgain ? register(registers, 'orig_rax') : -ERRNO.EINTR);
     if (isMadeAgain) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
   }
-  const entry = { mode: MODE_NATIVE } as UserX86RegsEntry;
+  const mode = abiOf(registers) === ABI_32 ? UserX86RegsMode.COMPAT : UserX86RegsMode.NATIVE;
+  const entry = { mode } as UserX86RegsEntry;
   for (let i = 0; i < NAMES.length; i++) entry[NAMES[i] as (typeof NAMES)[number]] = shown[i] ?? 0n;
   return entry;
 }

@@ -45,6 +45,11 @@ function component(bit: number): Component {
   return place;
 }
 
+/** Room for an XSAVE area with all that the processor has (Intel SDM volume 2, CPUID leaf 0xD: ecx). */
+export function xstateBytesMax(): number {
+  return Math.max(cpuid(0xd).ecx, LEGACY_BYTES);
+}
+
 /** The image's view of an XSAVE area as PTRACE_GETREGSET gives it, and the raw bytes of components it has no field for. */
 export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; extended: Map<number, Uint8Array> } {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);

@@ -7,7 +7,7 @@
  * the copy: when the agent runs in the thread, the kernel sees a program counter outside and forgets the section. So
  * `readRseq` must be asked before an agent runs in the thread.
  */
-import type { Program } from '../../agent/program.ts';
+import type { Place, Program, Result, Word } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { RseqEntry } from '../../image/gen/rseq.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
@@ -15,9 +15,9 @@ import { PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_RSEQ_CONFIGURATION } from '../../
 import { RSEQ, RSEQ_CS } from '../../linux/abi/rseq.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check } from '../../linux/kernel.ts';
-import { ptrace } from '../../linux/syscalls/process.ts';
+import type { CallTable } from '../../tracee/call-table.ts';
 import { readMemory } from '../../tracee/memory.ts';
-import { u32, u64 } from '../task/words.ts';
+import { u64 } from '../task/words.ts';
 
 /** What a stopped thread has registered. */
 export interface RseqState {
@@ -34,28 +34,54 @@ export interface CriticalSection {
   readonly abort: bigint;
 }
 
+/** Where a table of calls (one row for each thread) has its answers. */
+export interface RseqColumns {
+  readonly got: Result;
+  readonly config: Place;
+  readonly read: Result;
+  readonly area: Place;
+}
+
+/** Asks for what a stopped thread has registered: calls of our own, with the words that hold its numbers. */
+export function askRseq(row: Program, pid: Word, tid: Word): RseqColumns {
+  const config = row.reserve(PTRACE_RSEQ_CONFIGURATION.bytes);
+  const area = row.reserve(RSEQ.bytes);
+  const [own, theirs] = [row.words(0, RSEQ.bytes), row.words(0, RSEQ.bytes)];
+  const got = row.call(SYS.ptrace, PTRACE_GET_RSEQ_CONFIGURATION, tid, PTRACE_RSEQ_CONFIGURATION.bytes, config);
+  row.store64(own, area);
+  row.store64(theirs, row.wordAt(row.at(config, PTRACE_RSEQ_CONFIGURATION.rseq_abi_pointer)));
+  const read = row.call(SYS.process_vm_readv, pid, own, 1, theirs, 1, 0);
+  return { got, config, read, area };
+}
+
 /**
  * @param instruction program counter of the stopped thread
  * @throws SyscallError when struct rseq can't be read
  */
-export function readRseq(pid: number, tid: number, instruction: bigint): RseqState {
-  const config = new Uint8Array(PTRACE_RSEQ_CONFIGURATION.bytes);
-  const got = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, config.length, config);
+export function readRseq(
+  table: CallTable,
+  row: number,
+  columns: RseqColumns,
+  pid: number,
+  instruction: bigint,
+): RseqState {
+  const got = table.result(row, columns.got);
   if (got === -ERRNO.EIO || got === -ERRNO.EINVAL) return { entry: undefined, abortAddress: undefined };
-  check('ptrace', got, `GET_RSEQ_CONFIGURATION, ${tid}`);
-  const pointer = u64(config, PTRACE_RSEQ_CONFIGURATION.rseq_abi_pointer);
+  check('ptrace', got, 'GET_RSEQ_CONFIGURATION');
+  const { view } = table;
+  const config = table.at(row, columns.config);
+  const pointer = view.getBigUint64(config + PTRACE_RSEQ_CONFIGURATION.rseq_abi_pointer, true);
   const entry = {
     rseq_abi_pointer: pointer,
-    rseq_abi_size: u32(config, PTRACE_RSEQ_CONFIGURATION.rseq_abi_size),
-    signature: u32(config, PTRACE_RSEQ_CONFIGURATION.signature),
+    rseq_abi_size: view.getUint32(config + PTRACE_RSEQ_CONFIGURATION.rseq_abi_size, true),
+    signature: view.getUint32(config + PTRACE_RSEQ_CONFIGURATION.signature, true),
   };
-  return { entry, abortAddress: pointer === 0n ? undefined : readAbortAddress(pid, pointer, instruction) };
-}
-
-function readAbortAddress(pid: number, pointer: bigint, instruction: bigint): bigint | undefined {
-  const section = u64(readMemory(pid, Number(pointer), RSEQ.bytes), RSEQ.rseq_cs);
-  if (section === 0n) return undefined;
-  return abortAddress(instruction, parseCriticalSection(readMemory(pid, Number(section), RSEQ_CS.bytes)));
+  if (pointer === 0n) return { entry, abortAddress: undefined };
+  check('process_vm_readv', table.result(row, columns.read), `task ${pid}, struct rseq at 0x${pointer.toString(16)}`);
+  const section = view.getBigUint64(table.at(row, columns.area) + RSEQ.rseq_cs, true);
+  if (section === 0n) return { entry, abortAddress: undefined };
+  const bytes = readMemory(pid, Number(section), RSEQ_CS.bytes);
+  return { entry, abortAddress: abortAddress(instruction, parseCriticalSection(bytes)) };
 }
 
 /** Parses struct rseq_cs. */

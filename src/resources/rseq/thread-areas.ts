@@ -2,6 +2,7 @@
  * Places in a thread's memory that the kernel knows about: the list of robust futexes (man 2 get_robust_list) and the
  * word that is cleared when the thread ends (man 2 set_tid_address). The C library registers both for every thread.
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Place, Program } from '../../agent/program.ts';
 import { PR_GET_TID_ADDRESS } from '../../linux/abi/prctl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -21,9 +22,10 @@ export interface ThreadAreasToken {
   readonly tidAddress: Place;
 }
 
-export function inspectThreadAreas(program: Program): ThreadAreasToken {
+/** A 32-bit task has a list of its own kind; its addresses of 32 bits are put into words of zeros. */
+export function inspectThreadAreas(program: Program, abi: Abi): ThreadAreasToken {
   const [head, length, tidAddress] = [program.reserve(8), program.reserve(8), program.reserve(8)];
-  program.call(SYS.get_robust_list, 0, head, length);
+  program.callAs(abi, 'get_robust_list', 0, head, length);
   program.call(SYS.prctl, PR_GET_TID_ADDRESS, tidAddress);
   return { head, length, tidAddress };
 }
@@ -36,8 +38,8 @@ export function describeThreadAreas(token: ThreadAreasToken, result: VisitResult
   };
 }
 
-export function planThreadAreas(program: Program, areas: ThreadAreas): void {
+export function planThreadAreas(program: Program, areas: ThreadAreas, abi: Abi): void {
   program.call(SYS.set_tid_address, areas.clearTidAddr);
   if (areas.futex_rla_len === 0) return;
-  program.must('register robust futexes', SYS.set_robust_list, areas.futex_rla, areas.futex_rla_len);
+  program.mustAs('register robust futexes', abi, 'set_robust_list', areas.futex_rla, areas.futex_rla_len);
 }

@@ -5,6 +5,7 @@
  * Lost: nothing.
  */
 
+import { ABI_32, ABI_64, type Abi } from '../../agent/abi.ts';
 import type { Place, Program } from '../../agent/program.ts';
 import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
@@ -12,6 +13,8 @@ import type { SaEntry } from '../../image/gen/sa.ts';
 import {
   _NSIG,
   KERNEL_SIGACTION,
+  KERNEL_SIGACTION_32,
+  KERNEL_SIGACTION_32_BYTES,
   KERNEL_SIGACTION_BYTES,
   SIG_DFL,
   SIG_IGN,
@@ -23,7 +26,7 @@ import {
 } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
-import { putU64 } from '../task/words.ts';
+import { putU32, putU64 } from '../task/words.ts';
 
 /** The signals in image order. */
 export const SETTABLE_SIGNALS: readonly number[] = times(_NSIG, (i) => i + 1).filter(
@@ -43,11 +46,15 @@ export function inspectSigactions(program: Program): SigactionsToken {
   return { actions };
 }
 
-/** The entries of `task_core_entry.sigactions`. Most actions are the default, which is one object for all of them. */
-export function describeSigactions(token: SigactionsToken, result: VisitResult): SaEntry[] {
+/**
+ * The entries of `task_core_entry.sigactions`. Most actions are the default, which is one object for all of them. Which
+ * kind of stack frame a handler gets the kernel does not tell; it is that of the task.
+ */
+export function describeSigactions(token: SigactionsToken, result: VisitResult, abi: Abi): SaEntry[] {
   const bytes = result.bytes(token.actions);
   const words = new BigUint64Array(bytes.slice().buffer);
-  const byDefault: SaEntry = { ...DEFAULT, compat_sigaction: false };
+  const compat_sigaction = abi.bits === 32;
+  const byDefault: SaEntry = { ...DEFAULT, compat_sigaction };
   const entries: SaEntry[] = [];
   for (let i = 0; i < SETTABLE_SIGNALS.length; i++) {
     const first = (i * KERNEL_SIGACTION_BYTES) / 8;
@@ -56,7 +63,7 @@ export function describeSigactions(token: SigactionsToken, result: VisitResult):
     const restorer = words[first + KERNEL_SIGACTION.restorer / 8] ?? 0n;
     const mask = words[first + KERNEL_SIGACTION.mask / 8] ?? 0n;
     const isDefault = sigaction === 0n && flags === 0n && restorer === 0n && mask === 0n;
-    entries.push(isDefault ? byDefault : { sigaction, flags, restorer, mask, compat_sigaction: false });
+    entries.push(isDefault ? byDefault : { sigaction, flags, restorer, mask, compat_sigaction });
   }
   return entries;
 }
@@ -87,23 +94,18 @@ export function planSigactions(program: Program, entries: readonly SaEntry[]): v
   entries.forEach((entry, i) => {
     const signal = SETTABLE_SIGNALS[i] ?? 0;
     const because = `set the action of ${signalName(signal)}`;
-    program.must(because, SYS.rt_sigaction, signal, placeOf(program, places, signal, entry), 0, SIGSET_BYTES);
+    // The call tells the kernel which kind of stack frame the handler gets (kernel/signal.c, sigaction_compat_abi).
+    const abi = entry.compat_sigaction === true ? ABI_32 : ABI_64;
+    program.mustAs(because, abi, 'rt_sigaction', signal, placeOf(program, places, abi, entry), 0, SIGSET_BYTES);
   });
 }
 
 /** Most actions are equal: one place for each different one. */
-function placeOf(program: Program, places: Map<string, Place>, signal: number, entry: SaEntry): Place {
-  if (entry.compat_sigaction === true) {
-    throw new CriuError({
-      object: `action of ${signalName(signal)}`,
-      action: 'cannot be restored',
-      why: 'it was set by a 32-bit program, and 32-bit programs are not supported',
-    });
-  }
-  const key = `${entry.sigaction} ${entry.flags} ${entry.restorer} ${entry.mask}`;
+function placeOf(program: Program, places: Map<string, Place>, abi: Abi, entry: SaEntry): Place {
+  const key = `${abi.bits} ${entry.sigaction} ${entry.flags} ${entry.restorer} ${entry.mask}`;
   let place = places.get(key);
   if (place === undefined) {
-    place = program.data(sigactionBytes(entry));
+    place = program.data(abi.bits === 32 ? sigactionBytes32(entry) : sigactionBytes(entry));
     places.set(key, place);
   }
   return place;
@@ -120,5 +122,14 @@ function sigactionBytes(action: Action): Uint8Array {
   putU64(bytes, KERNEL_SIGACTION.flags, action.flags);
   putU64(bytes, KERNEL_SIGACTION.restorer, action.restorer);
   putU64(bytes, KERNEL_SIGACTION.mask, action.mask);
+  return bytes;
+}
+
+function sigactionBytes32(action: Action): Uint8Array {
+  const bytes = new Uint8Array(KERNEL_SIGACTION_32_BYTES);
+  putU32(bytes, KERNEL_SIGACTION_32.handler, Number(action.sigaction));
+  putU32(bytes, KERNEL_SIGACTION_32.flags, Number(action.flags));
+  putU32(bytes, KERNEL_SIGACTION_32.restorer, Number(action.restorer));
+  putU64(bytes, KERNEL_SIGACTION_32.mask, action.mask);
   return bytes;
 }

@@ -1,4 +1,6 @@
 import { expect, test } from 'bun:test';
+import { ABI_32 } from '../../agent/abi.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_FLAGS } from '../../agent/agent-code.ts';
 import { Program } from '../../agent/program.ts';
 import { planSigactions, SETTABLE_SIGNALS } from './sigactions.ts';
 import { planSigaltstack } from './sigaltstack.ts';
@@ -22,11 +24,22 @@ test('planSigactions refuses lists of another length', () => {
   );
 });
 
-test('planSigactions refuses actions of 32-bit programs', () => {
-  const actions = SETTABLE_SIGNALS.map(() => ({ ...action, compat_sigaction: true }));
-  expect(() => planSigactions(new Program(), actions)).toThrow(
-    'action of SIGHUP: cannot be restored: it was set by a 32-bit program, and 32-bit programs are not supported',
-  );
+test('planSigactions sets actions of 32-bit programs by their own call', () => {
+  const action32 = { sigaction: 0x1234n, flags: 0x4000000n, restorer: 0x5678n, mask: 0x9n, compat_sigaction: true };
+  const program = new Program();
+  planSigactions(program, [action32, ...SETTABLE_SIGNALS.slice(1).map(() => action)]);
+  const block = program.assemble(0x1000_0000);
+  const view = new DataView(block.buffer);
+  const op = SETTABLE_SIGNALS.length * OP_BYTES;
+  expect(program.describe(SETTABLE_SIGNALS.length)).toEqual({
+    nr: 174,
+    because: 'set the action of SIGHUP',
+    abi: ABI_32,
+  });
+  expect(view.getUint8(op + OP_FLAGS + 1)).toBe(KIND.syscall32);
+  const at = view.getUint32(op + OP_ARGS + 8, true) - 0x1000_0000;
+  const words = [0, 4, 8, 12, 16].map((offset) => view.getUint32(at + offset, true));
+  expect(words).toEqual([0x1234, 0x4000000, 0x5678, 9, 0]);
 });
 
 test('signals that stop or continue the task are left to the controller', () => {

@@ -4,6 +4,7 @@
  * A call of shmat attaches the whole segment. What the task had may be parts of it, with holes in which other mappings
  * are, or parts with other protections. So it is attached somewhere else, and the parts are moved to their places.
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
@@ -45,6 +46,7 @@ export function planAttachments(
   vmas: readonly VmaEntry[],
   taken: readonly Range[],
   sizeOf: SegmentSize,
+  { taskSize }: Abi,
 ): void {
   for (const attachment of findAttachments(vmas)) {
     const size = sizeOf(attachment.id);
@@ -54,7 +56,7 @@ export function planAttachments(
         action: 'is mapped by a task but not in the images',
       });
     }
-    const hole = findHole([...vmas, ...taken], size.bytes + size.pageBytes);
+    const hole = findHole([...vmas, ...taken], size.bytes + size.pageBytes, taskSize);
     planAttachment(program, attachment, Math.ceil(hole / size.pageBytes) * size.pageBytes, size.bytes);
   }
 }

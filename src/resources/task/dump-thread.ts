@@ -9,17 +9,16 @@
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
-import type { SyscallDispatchExt, TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
+import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import { TASK_ALIVE, TASK_STOPPED } from '../../image/task-state.ts';
 import { SIGSTOP } from '../../linux/abi/signal.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
-import { register } from '../../tracee/registers.ts';
+import { abiOf } from '../../tracee/registers.ts';
 import { type CredsToken, describeCreds, inspectCreds } from '../creds/creds.ts';
 import { type LsmLabels, readLsmLabels } from '../creds/lsm.ts';
 import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/rlimits.ts';
-import { type RseqState, readRseq } from '../rseq/rseq.ts';
 import { describeThreadAreas, inspectThreadAreas, type ThreadAreasToken } from '../rseq/thread-areas.ts';
 import { chosenAffinity } from '../sched/affinity.ts';
 import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts';
@@ -42,35 +41,25 @@ import {
   type ProcessFlags,
   type ProcessFlagsToken,
 } from './process-flags.ts';
-import { readSyscallDispatch } from './syscall-dispatch.ts';
 import { describeThreadFlags, inspectThreadFlags, type ThreadFlagsToken } from './thread-flags.ts';
 import { describeThreadTuning, inspectThreadTuning, type ThreadTuningToken } from './thread-tuning.ts';
 
 /** What is read of a stopped thread from outside. */
 export interface ThreadFacts {
-  /**
-   * When `rseq.abortAddress` is there, the thread was inside a restartable sequence: both its image and its own
-   * registers have to get this program counter, before an agent runs in it.
-   */
-  readonly rseq: RseqState;
   readonly pending: SignalQueueEntry;
   readonly lsm: LsmLabels;
   /** For `SeccompFilters`, which numbers the filters of the whole tree. */
   readonly seccomp: ThreadSeccomp;
   readonly affinity: Uint8Array | undefined;
-  /** When it is there, it must be off while an agent runs in the thread: see `writeSyscallDispatch`. */
-  readonly dispatch: SyscallDispatchExt | undefined;
 }
 
 export function readThread(thread: FrozenThread): ThreadFacts {
-  const { pid, tid, registers, status } = thread;
+  const { pid, tid, status } = thread;
   return {
-    rseq: readRseq(pid, tid, register(registers, 'rip')),
     pending: readSignalQueue(tid, 'thread', status.sigPnd !== 0n),
     lsm: readLsmLabels(pid, tid),
     seccomp: readSeccomp(tid, status.seccomp),
     affinity: chosenAffinity(tid, status.cpusAllowed),
-    dispatch: readSyscallDispatch(tid),
   };
 }
 
@@ -88,7 +77,7 @@ export interface ThreadToken {
 export function inspectThread(program: Program, thread: FrozenThread, { pending }: ThreadFacts): ThreadToken {
   return {
     overruns: inspectOverruns(program, pending, { ...thread, queue: 'thread' }),
-    areas: inspectThreadAreas(program),
+    areas: inspectThreadAreas(program, abiOf(thread.registers)),
     stack: inspectSigaltstack(program),
     sched: inspectSched(program),
     creds: inspectCreds(program, thread.status.groups.length),
@@ -126,9 +115,9 @@ export function describeThread(
     signals_p: describeOverruns(token.overruns, result, facts.pending),
     creds: describeCreds(token.creds, result, thread.status, facts.lsm),
     comm: thread.status.name,
-    ...(facts.rseq.entry === undefined ? {} : { rseq_entry: facts.rseq.entry }),
+    ...(thread.rseq === undefined ? {} : { rseq_entry: thread.rseq }),
     ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
-    ...(facts.dispatch === undefined ? {} : { syscall_dispatch_ext: facts.dispatch }),
+    ...(thread.dispatch === undefined ? {} : { syscall_dispatch_ext: thread.dispatch }),
     ...describeThreadTuning(token.tuning, result),
   };
   return { threadCore, clearTidAddr: areas.clearTidAddr, personality: flags.personality };
@@ -223,7 +212,7 @@ export function describeTask(
     signals_s: describeOverruns(token.overruns, result, facts.pending),
     ...(facts.attributes.loginuid === undefined ? {} : { loginuid: facts.attributes.loginuid }),
     oom_score_adj: facts.attributes.oomScoreAdj,
-    sigactions: describeSigactions(token.sigactions, result),
+    sigactions: describeSigactions(token.sigactions, result, abiOf(task.leader.registers)),
     child_subreaper: flags.isSubreaper,
     ...(task.stopSignal === undefined ? {} : { stop_signo: task.stopSignal }),
     ...(flags.membarrierRegistrations === 0 ? {} : { membarrier_registration_mask: flags.membarrierRegistrations }),

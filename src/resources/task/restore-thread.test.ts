@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test';
+import { ABI_64 } from '../../agent/abi.ts';
 import { Program } from '../../agent/program.ts';
 import type { ThreadCoreEntry } from '../../image/gen/core.ts';
 import { SETTABLE_SIGNALS } from '../signals/sigactions.ts';
@@ -41,7 +42,7 @@ const tc = {
 test('the order of the last program keeps every step possible', () => {
   const program = new Program();
   const creds = { status: undefined, securebits: 0 };
-  planThread(program, { pid: 5, tid: 5, threadCore, clearTidAddr: 0n, tc });
+  planThread(program, { pid: 5, tid: 5, abi: ABI_64, threadCore, clearTidAddr: 0n, tc });
   const warnings = planTaskLate(program, {
     pid: 5,
     tc,

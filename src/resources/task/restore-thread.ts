@@ -29,6 +29,7 @@
  * Inside `planThread`: struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
  * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
+import type { Abi } from '../../agent/abi.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
@@ -78,6 +79,7 @@ export function planTaskEarly(
 export interface ThreadPlan {
   readonly pid: number;
   readonly tid: number;
+  readonly abi: Abi;
   readonly threadCore: ThreadCoreEntry;
   /** thread_info.clear_tid_addr. */
   readonly clearTidAddr: bigint;
@@ -87,8 +89,8 @@ export interface ThreadPlan {
 
 /** Piece 2: see the head of this file. */
 export function planThread(program: Program, thread: ThreadPlan): void {
-  const { pid, tid, threadCore, clearTidAddr, tc } = thread;
-  planThreadAreas(program, { ...threadCore, clearTidAddr });
+  const { pid, tid, abi, threadCore, clearTidAddr, tc } = thread;
+  planThreadAreas(program, { ...threadCore, clearTidAddr }, abi);
   planRseq(program, threadCore.rseq_entry);
   if (threadCore.sas !== undefined) planSigaltstack(program, threadCore.sas);
   planName(program, threadCore.comm ?? tc.comm);

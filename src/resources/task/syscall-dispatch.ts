@@ -5,6 +5,7 @@
  * An agent's system calls would be caught too, so the dispatch of a thread is off while an agent runs in it. The tracer
  * can read and set it from outside (man 2 ptrace, since 6.4).
  */
+import type { Place, Program, Result, Word } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { SyscallDispatchExt } from '../../image/gen/core.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
@@ -14,24 +15,40 @@ import {
   PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG,
   PTRACE_SUD_CONFIG,
 } from '../../linux/abi/ptrace.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check } from '../../linux/kernel.ts';
 import { ptrace } from '../../linux/syscalls/process.ts';
-import { putU64, u64 } from './words.ts';
+import type { CallTable } from '../../tracee/call-table.ts';
+import { putU64 } from './words.ts';
 
-/** What a stopped thread has set; undefined when that is off, or when the kernel is older than 6.4. */
-export function readSyscallDispatch(tid: number): SyscallDispatchExt | undefined {
-  const config = new Uint8Array(PTRACE_SUD_CONFIG.bytes);
-  const got = ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, config.length, config);
+/** Where a table of calls (one row for each thread) has its answers. */
+export interface DispatchColumns {
+  readonly got: Result;
+  readonly config: Place;
+}
+
+/** Asks for what a stopped thread has set: a call of our own, with the word that holds its number. */
+export function askSyscallDispatch(row: Program, tid: Word): DispatchColumns {
+  const config = row.reserve(PTRACE_SUD_CONFIG.bytes);
+  const got = row.call(SYS.ptrace, PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, PTRACE_SUD_CONFIG.bytes, config);
+  return { got, config };
+}
+
+/** What it is; undefined when that is off, or when the kernel is older than 6.4. */
+export function readSyscallDispatch(
+  table: CallTable,
+  row: number,
+  columns: DispatchColumns,
+): SyscallDispatchExt | undefined {
+  const got = table.result(row, columns.got);
   if (got === -ERRNO.EIO || got === -ERRNO.EINVAL) return undefined;
-  check('ptrace', got, `GET_SYSCALL_USER_DISPATCH_CONFIG, ${tid}`);
-  const mode = u64(config, PTRACE_SUD_CONFIG.mode);
-  if (mode === BigInt(PR_SYS_DISPATCH_OFF)) return undefined;
-  return {
-    mode,
-    selector: u64(config, PTRACE_SUD_CONFIG.selector),
-    offset: u64(config, PTRACE_SUD_CONFIG.offset),
-    len: u64(config, PTRACE_SUD_CONFIG.len),
-  };
+  check('ptrace', got, 'GET_SYSCALL_USER_DISPATCH_CONFIG');
+  const config = table.at(row, columns.config);
+  const { view } = table;
+  if (view.getUint32(config + PTRACE_SUD_CONFIG.mode, true) === PR_SYS_DISPATCH_OFF) return undefined;
+  const field = (name: 'mode' | 'selector' | 'offset' | 'len') =>
+    view.getBigUint64(config + PTRACE_SUD_CONFIG[name], true);
+  return { mode: field('mode'), selector: field('selector'), offset: field('offset'), len: field('len') };
 }
 
 /** Sets it in a stopped thread; undefined turns it off. */

@@ -3,6 +3,7 @@
  * Method: a stub gets the state of an image by the restore's programs and is asked by the dump's programs.
  */
 import { afterEach, test as anyTest, describe, expect } from 'bun:test';
+import { ABI_64 } from '../../agent/abi.ts';
 import { Program } from '../../agent/program.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
@@ -21,9 +22,7 @@ import { parseMaps } from '../../proc/maps.ts';
 import { parseStat } from '../../proc/stat.ts';
 import { parseStatus } from '../../proc/status.ts';
 import { Guest } from '../../tracee/guest.ts';
-import { readSignalMask } from '../../tracee/guest-thread.ts';
 import type { HostTask } from '../../tracee/host.ts';
-import { readRegisters } from '../../tracee/registers.ts';
 import { spawnStub } from '../../tracee/stub.ts';
 import { splitCaps } from '../creds/creds.ts';
 import { SeccompFilters } from '../seccomp/seccomp.ts';
@@ -40,7 +39,8 @@ import {
 } from './dump-thread.ts';
 import { writeProcAttributes } from './proc-attributes.ts';
 import { planTaskEarly, planTaskLate, planThread } from './restore-thread.ts';
-import { readSyscallDispatch, writeSyscallDispatch } from './syscall-dispatch.ts';
+import { writeSyscallDispatch } from './syscall-dispatch.ts';
+import { readThreads } from './thread-probe.ts';
 import { putU32 } from './words.ts';
 
 /** Tracing and setting credentials needs root. */
@@ -79,15 +79,15 @@ interface State {
   readonly filters: SeccompFilters;
 }
 
+function readStub(pid: number): FrozenThread {
+  const [thread] = readThreads([{ pid, tid: pid }]);
+  if (thread === undefined) throw new Error('one thread was asked for');
+  return thread;
+}
+
 /** The dump's half. */
 function dumpStub(pid: number): State {
-  const leader: FrozenThread = {
-    pid,
-    tid: pid,
-    registers: readRegisters(pid),
-    signalMask: readSignalMask(pid),
-    status: parseStatus(readFile(`/proc/${pid}/status`)),
-  };
+  const leader = readStub(pid);
   const task: FrozenTask = {
     kind: 'task',
     pid,
@@ -128,7 +128,7 @@ function restoreStub(host: HostTask, { thread, task, filters }: State, kernel = 
   const { tc, mm } = task;
   const { threadCore, clearTidAddr } = thread;
   planTaskEarly(program, tc, now, threadCore);
-  planThread(program, { pid, tid: pid, threadCore, clearTidAddr, tc });
+  planThread(program, { pid, tid: pid, abi: ABI_64, threadCore, clearTidAddr, tc });
   const { dumpable, isThpDisabled } = mm;
   planTaskLate(program, { pid, tc, threadCore, dumpable, isThpDisabled, filters: filters.entry, now });
   program.stopBySignal(pid);
@@ -372,9 +372,9 @@ describe('what CRIU has no field for', () => {
     const { pid } = newStub();
     const entry = { mode: 1n, selector: BigInt(PAGE), offset: 0x1000n, len: 0x2000n };
     writeSyscallDispatch(pid, entry);
-    expect(readSyscallDispatch(pid)).toEqual(entry);
+    expect(readStub(pid).dispatch).toEqual(entry);
     writeSyscallDispatch(pid, undefined);
-    expect(readSyscallDispatch(pid)).toBeUndefined();
+    expect(readStub(pid).dispatch).toBeUndefined();
   });
 });
 

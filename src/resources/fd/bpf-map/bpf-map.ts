@@ -35,6 +35,7 @@ import {
 import { close, readFile } from '../../../linux/syscalls/fs.ts';
 import type { BpfMapInfo } from '../../../proc/fdinfo-types.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 
 /** Types that are a set of pairs, and whether each CPU has a value of its own. */
 const IS_PER_CPU: ReadonlyMap<number, boolean> = new Map([
@@ -177,7 +178,7 @@ class MadeMaps {
 
   /** Makes every map of the tree, and a description for each of the image. Throws CriuError. */
   make(context: RestoreContext): void {
-    for (const { bpf } of context.tree.files.values()) {
+    for (const { bpf } of filesOfType(context.tree.files, FdTypes.BPFMAP)) {
       if (bpf === undefined) continue;
       const map = this.#maps.get(bpf.map_id) ?? this.#makeMap(bpf, contentOf(bpf, context));
       this.#maps.set(bpf.map_id, map);

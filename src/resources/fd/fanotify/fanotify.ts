@@ -36,6 +36,7 @@ import type {
   RestoreHome,
   Unsupported,
 } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { describeWatched, finishWatched } from '../watched/describe.ts';
 import { deviceOf } from '../watched/mount-anchors.ts';
 import { emptyQueues, noteQueue, warnOfEvents } from '../watched/queues.ts';
@@ -53,7 +54,7 @@ export const fanotify: FileKind = {
   check: (entry, context) => (entry.ffy === undefined ? [] : checkMarks(entry.ffy, context)),
 
   prepare(context) {
-    const marks = [...context.tree.files.values()].flatMap(({ ffy }) => ffy?.mark ?? []);
+    const marks = filesOfType(context.tree.files, FdTypes.FANOTIFY).flatMap(({ ffy }) => ffy?.mark ?? []);
     holdWatched(marks.flatMap(watchedBy), context);
   },
 

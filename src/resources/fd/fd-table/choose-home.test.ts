@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import type { FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { RestoreTask } from '../../../restore/restore-tree.ts';
 import type { FileKind } from '../file-kind.ts';
+import { StepList } from '../step.ts';
 import { madeElsewhere, makerOf } from './choose-home.ts';
 import type { Description, Table } from './description.ts';
 import { FdTablePlan } from './fd-table-plan.ts';
@@ -10,7 +11,7 @@ const table = (pid: number): Table => ({
   order: pid,
   owner: { pid } as RestoreTask,
   plan: new FdTablePlan(0),
-  steps: { create: [], share: [], finish: [] },
+  steps: { create: new StepList(), share: new StepList(), finish: new StepList() },
 });
 const [first, second, third] = [table(10), table(20), table(30)];
 const byPid = new Map([first, second, third].map((one) => [one.owner.pid, one]));

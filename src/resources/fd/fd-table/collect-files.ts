@@ -3,7 +3,7 @@
  * root and file mappings. What cannot be dumped is collected too, so that the user learns all of it at once.
  */
 import type { Program } from '../../../agent/program.ts';
-import { CriuError, type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
+import { type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
 import type { FdinfoEntry, FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -11,19 +11,8 @@ import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import type { ElementOf } from '../../../image/image-kinds.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import {
-  F_GETFD,
-  FD_CLOEXEC,
-  O_PATH,
-  O_RDONLY,
-  O_RDWR,
-  O_WRONLY,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFMT,
-} from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { close, tryListDirectory, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
+import { FD_CLOEXEC, O_PATH, O_RDONLY, O_RDWR, O_WRONLY, S_IFBLK, S_IFCHR, S_IFMT } from '../../../linux/abi/fcntl.ts';
+import { close, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
@@ -40,10 +29,13 @@ import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
-import { FdProbe } from './fd-probe.ts';
+import { CloexecQuestions } from './cloexec.ts';
+import { FdProbe, listDescriptors } from './fd-probe.ts';
 import { FileIds } from './file-ids.ts';
+import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { QuickFiles } from './quick-files.ts';
 import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
@@ -53,6 +45,9 @@ export interface MappedFile {
   readonly fileId: number;
   readonly fdflags: number;
 }
+
+/** From so many descriptors of a table on, it pays to find out whose fdinfo need not be read. */
+const MANY = 64;
 
 /** Reads all descriptors of all tables. `filesIds` has the files_id of each task by pid. */
 export function collectFiles(
@@ -78,6 +73,8 @@ export class FilesDump implements KindDump {
   #pids: ReadonlySet<number> = new Set();
   readonly #log: Logger;
   readonly #ids = new FileIds();
+  #kind: FileKind | undefined;
+  #quick: { readonly files: QuickFiles | undefined } | undefined;
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
   readonly #images: ((images: ImageDir) => void)[] = [];
@@ -88,17 +85,16 @@ export class FilesDump implements KindDump {
   /** Other descriptors of ours, to be closed in the end. */
   readonly #others: number[] = [];
   readonly #undo: (() => void)[] = [];
-  readonly #kill: (() => void)[] = [];
+  readonly #handOver: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
   /** Ids of what is mapped and no file: memfds and the like. */
   readonly #memory = new Set<number>();
-  readonly #fdTables = new Map<number, { entries: Map<number, FdinfoEntry> }>();
+  readonly #found = new FoundDescriptors();
   readonly #locks: LockCollector;
   readonly #completions: (() => void)[] = [];
-  /** Descriptors whose FD_CLOEXEC only the task itself can tell, by pid. */
-  readonly #uncertain = new Map<number, FdinfoEntry[]>();
+  readonly #cloexec = new CloexecQuestions();
 
   constructor(options: DumpFilesOptions, log: Logger) {
     this.options = options;
@@ -117,7 +113,7 @@ export class FilesDump implements KindDump {
         entries = this.#collectTable(task, filesId);
         this.fdinfo.set(filesId, entries);
       }
-      this.#fdTables.set(task.pid, { entries: new Map(entries.map((entry) => [entry.fd, entry])) });
+      this.#found.add(task.pid, entries);
     }
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
@@ -170,13 +166,7 @@ export class FilesDump implements KindDump {
    * called with the results, before `write`.
    */
   ask(program: Program, pid: number): (results: Pick<VisitResult, 'result'>) => void {
-    const asked = (this.#uncertain.get(pid) ?? []).map((entry) => ({
-      entry,
-      result: program.call(SYS.fcntl, entry.fd, F_GETFD),
-    }));
-    return (results) => {
-      for (const { entry, result } of asked) entry.flags = results.result(result) & FD_CLOEXEC;
-    };
+    return this.#cloexec.ask(program, pid);
   }
 
   /** Writes files.img, fdinfo images and what the kinds have. */
@@ -202,9 +192,9 @@ export class FilesDump implements KindDump {
     for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
-  /** The tree has been sent its SIGKILL. */
-  killed(): void {
-    for (const action of this.#kill.splice(0)) action();
+  /** The tree does not go on: what it had belongs to the images. */
+  handOver(): void {
+    for (const action of this.#handOver.splice(0)) action();
   }
 
   // What kinds may use.
@@ -242,19 +232,18 @@ export class FilesDump implements KindDump {
   }
 
   idOf(task: FrozenTask, fd: number): number | undefined {
-    return this.#fdTables.get(task.pid)?.entries.get(fd)?.id;
+    return this.#found.idOf(task.pid, fd);
   }
 
   findId(test: (descriptor: DescriptorOf) => boolean): number | undefined {
-    for (const [pid, { entries }] of this.#fdTables) {
-      for (const { fd, id } of entries.values()) if (test({ pid, fd })) return id;
-    }
+    const found = this.#found.find(test);
+    if (found !== undefined) return found;
     const self = getpid();
     return this.#inFlight.find(({ fd, id }) => id !== undefined && test({ pid: self, fd }))?.id;
   }
 
   fdsOf(task: FrozenTask): number[] {
-    return [...(this.#fdTables.get(task.pid)?.entries.keys() ?? [])];
+    return this.#found.fdsOf(task.pid);
   }
 
   state<T>(key: string, make: () => T): T {
@@ -292,8 +281,8 @@ export class FilesDump implements KindDump {
     this.#undo.push(undo);
   }
 
-  onKill(action: () => void): void {
-    this.#kill.push(action);
+  onHandOver(action: () => void): void {
+    this.#handOver.push(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {
@@ -302,29 +291,21 @@ export class FilesDump implements KindDump {
   }
 
   #collectTable(task: FrozenTask, filesId: number): FdinfoEntry[] {
-    const folder = `/proc/${task.pid}/fd`;
-    const names = tryListDirectory(folder);
-    if (typeof names === 'number') {
-      throw new CriuError({
-        object: task.label,
-        action: `cannot list ${folder} (${errnoName(-names)})`,
-        crErrno: -names,
-      });
-    }
+    const fds = listDescriptors(task);
     const entries: FdinfoEntry[] = [];
-    const fds = names.map(Number).sort((a, b) => a - b);
     if (fds.length === 0) return entries;
-    using probe = new FdProbe(task);
-    for (const fd of fds) {
-      const entry = this.#collectDescriptor(task, fd, probe, filesId);
+    using probe = new FdProbe(task, fds, fds.length < MANY ? undefined : this.#quickFiles());
+    for (let i = 0; i < fds.length; i++) {
+      const entry = this.#collectDescriptor(task, fds[i] ?? -1, probe, i, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, filesId: number): FdinfoEntry | undefined {
+  /** `index`: the place of the descriptor in the list that the probe was given. */
+  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, index: number, filesId: number) {
     try {
-      const file = probe.inspect(fd);
+      const file = probe.inspect(index);
       if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
       return this.#fail({
         object: `fd ${fd} of ${task.label}`,
@@ -339,18 +320,29 @@ export class FilesDump implements KindDump {
 
   /** `receiver`: the task that it is in flight to. */
   #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
-    const kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    const kind = this.#kindOf(file);
     if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
-    const { id, isNew } = this.#ids.identify(file);
+    const before = this.#ids.last;
+    const id = this.#ids.identify(file);
+    const isNew = id > before;
     const lockProblem = file.hasLocks ? this.#locks.add(file, filesId, isNew) : undefined;
     if (lockProblem !== undefined) this.problems.push(lockProblem);
-    const entry = { id, flags: file.isCloexec ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
-    if (file.isCloexecUncertain) {
-      const { pid } = file.task;
-      this.#uncertain.set(pid, [...(this.#uncertain.get(pid) ?? []), entry]);
-    }
+    const { isCloexec } = file;
+    const entry = { id, flags: isCloexec === true ? FD_CLOEXEC : 0, type: kind.type, fd: file.fd };
+    if (isCloexec === undefined) this.#cloexec.add(file.task.pid, entry);
     if (isNew) this.#dumpDescription(kind, file, entry, receiver);
     return entry;
+  }
+
+  #quickFiles(): QuickFiles | undefined {
+    this.#quick ??= { files: QuickFiles.tryRead() };
+    return this.#quick.files;
+  }
+
+  /** Mostly that of the file before. */
+  #kindOf(file: InspectedFile): FileKind | undefined {
+    if (this.#kind?.recognise(file) !== true) this.#kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    return this.#kind;
   }
 
   #dumpDescription(kind: FileKind, file: OpenFile, fdinfo: FdinfoEntry, receiver: FrozenTask): void {
@@ -361,8 +353,9 @@ export class FilesDump implements KindDump {
     }
     this.files.push(result);
     if (kind === regularFile) this.#remember(file, fdinfo.id);
+    if (kind.complete === undefined) return;
     const holder = { pid: file.task.pid, fd: file.fd };
-    if (kind.complete !== undefined) this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
+    this.#completions.push(() => kind.complete?.(result, holder, receiver, this));
   }
 
   /** Registers a path that is open as `localFd`, which is closed. */

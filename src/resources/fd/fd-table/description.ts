@@ -3,7 +3,7 @@ import type { FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { FileStage } from '../../../restore/context.ts';
 import type { RestoreTask } from '../../../restore/restore-tree.ts';
 import type { FileKind } from '../file-kind.ts';
-import type { Step } from '../step.ts';
+import type { StepList } from '../step.ts';
 import type { FdTablePlan, Slot } from './fd-table-plan.ts';
 
 /** A descriptor table: one task's, or that of several tasks with the same files_id. */
@@ -12,7 +12,7 @@ export interface Table {
   readonly order: number;
   readonly owner: RestoreTask;
   readonly plan: FdTablePlan;
-  readonly steps: Record<FileStage, Step[]>;
+  readonly steps: Record<FileStage, StepList>;
 }
 
 /** An open file description that some descriptor refers to. */

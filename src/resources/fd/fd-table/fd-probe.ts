@@ -1,120 +1,136 @@
 /**
- * Looking at the descriptors of a task, one after the other. Each takes nine system calls; one program makes them all.
- * The first of them closes the descriptor before.
+ * Looking at the descriptors of a task, in portions: two tables of system calls (probe-tables.ts) with a row for each
+ * descriptor. A duplicate is closed when its row is used again.
+ *
+ * Reading /proc/PID/fdinfo takes longer than all else together. Of many descriptors it is read only where it may say more
+ * than the duplicate does (quick-files.ts). Whether the others have FD_CLOEXEC is not known then.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
-import { byteString } from '../../../base/bytes.ts';
-import { SyscallError } from '../../../base/errors.ts';
+import { CriuError, SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
-import type { FownEntry } from '../../../image/gen/fown.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { F_GETOWN_EX, F_GETSIG, O_CLOEXEC, O_RDONLY } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { S_IFMT, S_IFREG } from '../../../linux/abi/fcntl.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, parseStat, STAT_BYTES } from '../../../linux/syscalls/fs.ts';
-import { OwnCalls } from '../../../tracee/own-calls.ts';
-import { InspectedFile, noOwner, readOwner } from './open-file.ts';
+import { close, type Stat, tryListNumbers } from '../../../linux/syscalls/fs.ts';
+import { descriptorLimit } from '../../../linux/syscalls/process.ts';
+import { InspectedFile, type Position, parsePosition } from './open-file.ts';
+import { Details, Duplicates, FDINFO_BYTES, LINK_BYTES } from './probe-tables.ts';
+import type { QuickFiles } from './quick-files.ts';
 
-const FDINFO_BYTES = 4096;
-const LINK_BYTES = 4096;
-const NAME_BYTES = 16;
+/** So many descriptors of ours are open at once, but no more than a part of what we may have. */
+const ROWS_MAX = 128;
+const LIMIT_SHARE = 4;
+
+/** All descriptors of a task, ascending. Throws CriuError. */
+export function listDescriptors(task: FrozenTask): number[] {
+  const folder = `/proc/${task.pid}/fd`;
+  const fds = tryListNumbers(folder);
+  if (typeof fds === 'object') return fds;
+  throw new CriuError({ object: task.label, action: `cannot list ${folder} (${errnoName(-fds)})`, crErrno: -fds });
+}
 
 export class FdProbe {
   readonly #task: FrozenTask;
+  readonly #fds: readonly number[];
+  readonly #quick: QuickFiles | undefined;
   readonly #fdinfo: Folder;
-  readonly #links: Folder;
-  readonly #calls: OwnCalls;
-  readonly #results: Readonly<Record<'fetched' | 'read' | 'link' | 'signal' | 'owner' | 'stat', Result>>;
-  readonly #at: Readonly<Record<'last' | 'fd' | 'name' | 'fdinfo' | 'stat' | 'link' | 'owner', number>>;
+  readonly #own = new Folder('/proc/self/fd');
+  readonly #rows: number;
+  readonly #duplicates: Duplicates;
+  readonly #details: Details;
+  /** The portion that is in the tables, by places in the list. */
+  #start = 0;
+  #end = 0;
+  /** What the files of the portion are, as far as they could be fetched. */
+  #stats: (Stat | undefined)[] = [];
 
-  constructor(task: FrozenTask) {
+  /** `fds`: the descriptors that are to be looked at. `quick`: of which of them fdinfo need not be read. */
+  constructor(task: FrozenTask, fds: readonly number[], quick: QuickFiles | undefined) {
     this.#task = task;
+    this.#fds = fds;
+    this.#quick = quick;
     this.#fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
-    this.#links = new Folder(`/proc/${task.pid}/fd`);
-    const program = new Program();
-    const places = {
-      last: program.words(-1),
-      fd: program.words(0),
-      name: program.reserve(NAME_BYTES),
-      fdinfo: program.reserve(FDINFO_BYTES),
-      stat: program.reserve(STAT_BYTES),
-      link: program.reserve(LINK_BYTES),
-      owner: program.reserve(8),
-    };
-    program.call(SYS.close, program.wordAt(places.last));
-    const fetched = program.call(SYS.pidfd_getfd, task.pidfd, program.wordAt(places.fd), 0);
-    const opened = program.call(SYS.openat, this.#fdinfo.fd, places.name, O_RDONLY | O_CLOEXEC, 0);
-    const read = program.call(SYS.read, opened, places.fdinfo, FDINFO_BYTES);
-    program.call(SYS.close, opened);
-    const stat = program.call(SYS.fstat, fetched, places.stat);
-    const link = program.call(SYS.readlinkat, this.#links.fd, places.name, places.link, LINK_BYTES);
-    const signal = program.call(SYS.fcntl, fetched, F_GETSIG, 0);
-    const owner = program.call(SYS.fcntl, fetched, F_GETOWN_EX, places.owner);
-    this.#results = { fetched, read, link, signal, owner, stat };
-    this.#calls = new OwnCalls(program);
-    const at = (place: Place) => this.#calls.offsetOf(place);
-    this.#at = {
-      last: at(places.last),
-      fd: at(places.fd),
-      name: at(places.name),
-      fdinfo: at(places.fdinfo),
-      stat: at(places.stat),
-      link: at(places.link),
-      owner: at(places.owner),
-    };
+    this.#rows = Math.min(fds.length, ROWS_MAX, Math.ceil(descriptorLimit() / LIMIT_SHARE));
+    this.#duplicates = new Duplicates(task, this.#rows);
+    this.#details = new Details(this.#own.fd, this.#fdinfo.fd, this.#rows);
   }
 
-  /** What is behind descriptor `fd`, until the next one is inspected; −errno when it cannot be fetched. */
-  inspect(fd: number): InspectedFile | number {
-    const calls = this.#calls;
-    calls.view.setInt32(this.#at.fd, fd, true);
-    const text = `${fd}\0`;
-    for (let i = 0; i < text.length; i++) calls.block[this.#at.name + i] = text.charCodeAt(i);
-    calls.run();
-    const { fetched, read, link, stat } = this.#results;
-    const localFd = calls.result(fetched);
-    calls.view.setInt32(this.#at.last, localFd, true);
+  /**
+   * What is behind `fds[index]`, until an index of another portion is asked for; −errno when it cannot be fetched. Throws
+   * SyscallError.
+   */
+  inspect(index: number): InspectedFile | number {
+    if (index < this.#start || index >= this.#end) this.#run(index);
+    const row = index - this.#start;
+    const localFd = this.#duplicates.fd(row);
     if (localFd < 0) return localFd;
-    const path = `/proc/${this.#task.pid}/fd/${fd}`;
-    this.#check('fstat', stat, path);
-    const fdinfoBytes = this.#check('read', read, `/proc/${this.#task.pid}/fdinfo/${fd}`);
-    const linkBytes = this.#check('readlink', link, path);
-    return new InspectedFile(this.#task, fd, localFd, `fd ${fd}`, {
-      fdinfo: this.#fdinfoText(fd, fdinfoBytes),
-      stat: parseStat(calls.view, this.#at.stat),
-      link: byteString(calls.block.subarray(this.#at.link, this.#at.link + linkBytes)),
-      owner: this.#owner(localFd),
-    });
+    const fd = this.#fds[index] ?? -1;
+    const stat = this.#stats[row];
+    if (stat === undefined) throw this.#failed('statx', this.#duplicates.statResult(row), fd);
+    const link = this.#link(row, localFd, fd);
+    const owner = this.#duplicates.owner(row);
+    const fdinfo = this.#details.isQuick(row) ? undefined : this.#fdinfoText(row, fd);
+    const position = fdinfo === undefined ? this.#position(row, stat, fd) : parsePosition(fdinfo);
+    return new InspectedFile(this.#task, fd, localFd, undefined, { stat, link, owner, position, fdinfo });
   }
 
-  #check(name: string, result: Result, path: string): number {
-    const value = this.#calls.result(result);
-    if (value < 0) throw new SyscallError(name, -value, errnoName(-value), path);
-    return value;
-  }
-
-  #fdinfoText(fd: number, bytes: number): string {
-    // A longer one may have been cut off.
-    if (bytes >= FDINFO_BYTES / 2) {
-      const text = this.#fdinfo.tryReadText(fd);
-      if (typeof text === 'string') return text;
+  /** Fills the tables with the portion that begins at an index. */
+  #run(start: number): void {
+    const duplicates = this.#duplicates;
+    const details = this.#details;
+    const count = Math.min(this.#fds.length - start, this.#rows);
+    for (let row = 0; row < count; row++) duplicates.ask(row, this.#fds[start + row] ?? -1);
+    duplicates.run(count);
+    for (let row = 0; row < count; row++) {
+      const localFd = duplicates.fd(row);
+      const stat = localFd < 0 || duplicates.statResult(row) < 0 ? undefined : duplicates.stat(row);
+      this.#stats[row] = stat;
+      const isQuick = stat !== undefined && this.#isQuick(row, stat, localFd);
+      details.ask(row, localFd, isQuick, this.#fds[start + row] ?? -1);
     }
-    return byteString(this.#calls.block.subarray(this.#at.fdinfo, this.#at.fdinfo + bytes));
+    details.run(count);
+    this.#start = start;
+    this.#end = start + count;
   }
 
-  /** Files opened with O_PATH have none; EBADF says so. */
-  #owner(localFd: number): FownEntry {
-    const { signal, owner } = this.#results;
-    if (this.#calls.result(owner) < 0) return noOwner();
-    const signum = Math.max(this.#calls.result(signal), 0);
-    const pid = this.#calls.view.getInt32(this.#at.owner + 4, true);
-    return pid === 0 ? { ...noOwner(), signum } : readOwner(localFd);
+  #isQuick(row: number, stat: Stat, localFd: number): boolean {
+    if (this.#quick === undefined || this.#duplicates.mntId(row) === undefined) return false;
+    return this.#quick.has(stat, this.#duplicates.flags(row), localFd);
+  }
+
+  #position(row: number, stat: Stat, fd: number): Position {
+    const position = this.#details.position(row);
+    const isSeekable = (stat.st_mode & S_IFMT) === S_IFREG;
+    if (isSeekable && position < 0n) throw this.#failed('lseek', Number(position), fd);
+    return {
+      pos: isSeekable ? position : 0n,
+      flags: this.#duplicates.flags(row),
+      mntId: this.#duplicates.mntId(row) ?? -1,
+      isCloexec: undefined,
+    };
+  }
+
+  #fdinfoText(row: number, fd: number): string {
+    const bytes = this.#details.readResult(row);
+    if (bytes < 0) throw this.#failed('read', bytes, fd);
+    // A longer one may have been cut off.
+    const text = bytes >= FDINFO_BYTES / 2 ? this.#fdinfo.tryReadText(fd) : undefined;
+    return typeof text === 'string' ? text : this.#details.fdinfo(row);
+  }
+
+  #link(row: number, localFd: number, fd: number): string {
+    const bytes = this.#details.linkResult(row);
+    if (bytes < 0) throw this.#failed('readlink', bytes, fd);
+    const link = bytes === LINK_BYTES ? this.#own.tryReadlink(localFd) : undefined;
+    return typeof link === 'string' ? link : this.#details.link(row);
+  }
+
+  #failed(call: string, result: number, fd: number): SyscallError {
+    return new SyscallError(call, -result, errnoName(-result), `fd ${fd} of task ${this.#task.pid}`);
   }
 
   [Symbol.dispose](): void {
-    const last = this.#calls.view.getInt32(this.#at.last, true);
-    if (last >= 0) close(last);
+    for (const fd of this.#duplicates.open()) close(fd);
     this.#fdinfo[Symbol.dispose]();
-    this.#links[Symbol.dispose]();
+    this.#own[Symbol.dispose]();
   }
 }

@@ -13,7 +13,7 @@ function open(plan: FdTablePlan, text: string, flags = 0): number {
 
 function run(plan: FdTablePlan): ModelTable {
   const table = new ModelTable();
-  table.run(plan.take());
+  table.run(plan.take().toSteps());
   return table;
 }
 

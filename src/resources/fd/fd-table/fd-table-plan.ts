@@ -5,10 +5,11 @@
  * The plan starts with an empty table. Nobody else may open or close descriptors of the table between the steps, unless
  * everything opened is closed again. Where a step returns a number, the agent checks it against the plan.
  */
+import type { Reason } from '../../../agent/ops.ts';
 import { assert } from '../../../base/errors.ts';
 import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { Step, StepArg } from '../step.ts';
+import { type ManySteps, type StepArg, StepList } from '../step.ts';
 
 /** A number that a description is to have in the end. */
 export interface Slot {
@@ -32,7 +33,7 @@ export class FdTablePlan {
   readonly #used = new Set<number>();
   #lowestFree = 0;
   #highest = -1;
-  #steps: Step[] = [];
+  #steps = new StepList();
 
   /** @param highestFinal the highest number that the table is to have in the end; −1 when it stays empty */
   constructor(highestFinal: number) {
@@ -40,9 +41,9 @@ export class FdTablePlan {
   }
 
   /** The steps planned since the last call. */
-  take(): Step[] {
+  take(): StepList {
     const steps = this.#steps;
-    this.#steps = [];
+    this.#steps = new StepList();
     return steps;
   }
 
@@ -57,37 +58,54 @@ export class FdTablePlan {
   }
 
   /** A step that neither takes nor frees a number. */
-  do(because: string, nr: number, ...args: StepArg[]): void {
-    this.#steps.push({ nr, args, because });
+  do(because: Reason, nr: number, ...args: StepArg[]): void {
+    this.#steps.add(because, nr, args);
   }
 
   /** The same, where the result is known. */
-  doExpecting(because: string, expected: number, nr: number, ...args: StepArg[]): void {
-    this.#steps.push({ nr, args, because, expected });
+  doExpecting(because: Reason, expected: number, nr: number, ...args: StepArg[]): void {
+    this.#steps.add(because, nr, args, expected);
   }
 
   /** A step of that sort which may fail. */
-  doUnchecked(because: string, nr: number, ...args: StepArg[]): void {
-    this.#steps.push({ nr, args, because, mayFail: true });
+  doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
+    this.#steps.addTolerant(because, nr, args);
   }
 
   /** A step that returns a new descriptor; returns its number. */
-  open(because: string, nr: number, ...args: StepArg[]): number {
+  open(because: Reason, nr: number, ...args: StepArg[]): number {
     const fd = this.#take();
-    this.#steps.push({ nr, args, because, expected: fd });
+    this.#steps.add(because, nr, args, fd);
     return fd;
   }
 
+  /** The same step for the next `count` numbers, all of which are free. The caller says which it expects. */
+  openMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
+    for (let i = 0; i < count; i++) this.#take();
+    return this.#steps.addMany(count, nr, args, 0);
+  }
+
+  /** The same step many times; it neither takes nor frees a number. */
+  doMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
+    return this.#steps.addMany(count, nr, args);
+  }
+
+  /** The number that the next open takes. */
+  get lowestFree(): number {
+    while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
+    return this.#lowestFree;
+  }
+
   /** A step (pipe2, socketpair) that makes two descriptors and returns 0. The caller passes room for their numbers. */
-  openPair(because: string, nr: number, ...args: StepArg[]): [number, number] {
-    this.#steps.push({ nr, args, because, expected: 0 });
+  openPair(because: Reason, nr: number, ...args: StepArg[]): [number, number] {
+    this.#steps.add(because, nr, args, 0);
     return [this.#take(), this.#take()];
   }
 
   close(fd: number): void {
     assert(this.#used.delete(fd), `descriptor ${fd} is in the table`);
     if (fd < this.#lowestFree) this.#lowestFree = fd;
-    this.#steps.push({ nr: SYS.close, args: [fd], because: `close descriptor ${fd}`, expected: 0 });
+    this.#steps.add(['close descriptor', fd], SYS.close, [fd], 0);
   }
 
   /** dup3 onto number `to`, which is free. */
@@ -95,7 +113,7 @@ export class FdTablePlan {
     assert(!this.#used.has(fd), `descriptor ${fd} is free`);
     this.#use(fd);
     const args = [from, fd, isCloexec ? O_CLOEXEC : 0];
-    this.#steps.push({ nr: SYS.dup3, args, because: `give descriptor ${fd} its number`, expected: fd });
+    this.#steps.add(`give descriptor ${fd} its number`, SYS.dup3, args, fd);
   }
 
   /** Gives a descriptor another number. Costs nothing when it has it already. */
@@ -115,7 +133,7 @@ export class FdTablePlan {
     if (from >= this.parkingStart && from < fd) return from;
     this.#use(fd);
     const args = [from, F_DUPFD_CLOEXEC, this.parkingStart];
-    this.#steps.push({ nr: SYS.fcntl, args, because: 'put a descriptor out of the way', expected: fd });
+    this.#steps.add('put a descriptor out of the way', SYS.fcntl, args, fd);
     this.close(from);
     return fd;
   }
@@ -125,8 +143,9 @@ export class FdTablePlan {
    * another one still sits on is vacated first. Returns, for each, the number by which it can be reached now.
    */
   place(placements: readonly Placement[]): number[] {
-    const [only] = placements;
-    if (only !== undefined && placements.length === 1) return [this.#settle(only.from, only.isCloexec, only.slots)];
+    if (!isCrossed(placements)) {
+      return placements.map(({ from, isCloexec, slots }) => this.settle(from, isCloexec, slots));
+    }
     const homes = new Array<number>(placements.length).fill(-1);
     const pending = placements.map((placement, index) => ({ ...placement, index }));
     while (pending.length > 0) {
@@ -135,7 +154,7 @@ export class FdTablePlan {
       const next = pending.findIndex(({ slots, from }) => slots.every((slot) => isFree(slot, from)));
       if (next < 0) this.#vacate(pending);
       for (const { from, isCloexec, slots, index } of next < 0 ? [] : pending.splice(next, 1)) {
-        homes[index] = this.#settle(from, isCloexec, slots);
+        homes[index] = this.settle(from, isCloexec, slots);
       }
     }
     return homes;
@@ -149,17 +168,18 @@ export class FdTablePlan {
     first.isCloexec = true;
   }
 
-  #settle(from: number, isCloexec: boolean, slots: readonly Slot[]): number {
-    const own = slots.find((slot) => slot.fd === from) ?? slots[0];
+  /** The same for one, whose numbers are free, or its own. */
+  settle(from: number, isCloexec: boolean, slots: readonly Slot[]): number {
+    let own = slots[0];
     if (own === undefined) return this.park(from);
-    for (const slot of slots) if (slot !== own) this.dup(from, slot);
+    for (let i = 1; i < slots.length; i++) if (slots[i]?.fd === from) own = slots[i] ?? own;
+    if (slots.length > 1) for (const slot of slots) if (slot !== own) this.dup(from, slot);
     this.move(from, isCloexec, own);
     return own.fd;
   }
 
   #take(): number {
-    while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
-    const fd = this.#lowestFree;
+    const fd = this.lowestFree;
     this.#use(fd);
     return fd;
   }
@@ -168,4 +188,15 @@ export class FdTablePlan {
     this.#used.add(fd);
     if (fd > this.#highest) this.#highest = fd;
   }
+}
+
+/** Whether one of them sits on a number of another. */
+function isCrossed(placements: readonly Placement[]): boolean {
+  for (const { from } of placements) {
+    for (const other of placements) {
+      if (other.from === from) continue;
+      for (const { fd } of other.slots) if (fd === from) return true;
+    }
+  }
+  return false;
 }

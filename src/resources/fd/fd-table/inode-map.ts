@@ -6,23 +6,35 @@ interface Entry<T> {
   readonly mntId: number;
   readonly link: string;
   readonly value: T;
+  /** Another one with the same inode number. */
+  next: Entry<T> | undefined;
 }
 
 /** Values by what a file is: device, inode, mount, and the path that it was reached by. The first value of a key stays. */
 export class PathMap<T> {
-  readonly #byInode = new Map<number, Entry<T>[]>();
+  readonly #byInode = new Map<number, Entry<T>>();
 
-  get({ stat, mntId, link }: OpenFile): T | undefined {
-    const isSame = (entry: Entry<T>) => entry.dev === stat.st_dev && entry.mntId === mntId && entry.link === link;
-    return this.#byInode.get(stat.st_ino)?.find(isSame)?.value;
+  get(file: OpenFile): T | undefined {
+    const first = this.#byInode.get(file.stat.st_ino);
+    return first && find(first, file)?.value;
   }
 
   add(file: OpenFile, value: T): void {
     const { stat, mntId, link } = file;
-    const entry = { dev: stat.st_dev, mntId, link, value };
-    const entries = this.#byInode.get(stat.st_ino);
-    if (entries === undefined) this.#byInode.set(stat.st_ino, [entry]);
+    const first = this.#byInode.get(stat.st_ino);
     // Many descriptors of one file: only the first of them counts.
-    else if (this.get(file) === undefined) entries.push(entry);
+    if (first !== undefined && find(first, file) !== undefined) return;
+    const entry = { dev: stat.st_dev, mntId, link, value, next: first?.next };
+    if (first === undefined) this.#byInode.set(stat.st_ino, entry);
+    else first.next = entry;
   }
+}
+
+function find<T>(first: Entry<T>, { stat, mntId, link }: OpenFile): Entry<T> | undefined {
+  let entry: Entry<T> | undefined = first;
+  while (entry !== undefined) {
+    if (entry.dev === stat.st_dev && entry.mntId === mntId && entry.link === link) return entry;
+    entry = entry.next;
+  }
+  return undefined;
 }

@@ -24,19 +24,23 @@ import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
 
-/** What /proc/PID/fdinfo says of every file. */
-interface Position {
+/** What an open file is at. */
+export interface Position {
   readonly pos: bigint;
+  /** O_* of the description, with O_CLOEXEC only where a driver has left it there. */
   readonly flags: number;
   readonly mntId: number;
+  /** FD_CLOEXEC of the descriptor; undefined when it was not asked for. */
+  readonly isCloexec: boolean | undefined;
 }
 
 /** What was read of a file. */
 interface FileFacts {
-  /** /proc/PID/fdinfo/N */
-  readonly fdinfo: string;
   readonly stat: Stat;
   readonly link: string;
+  readonly position: Position;
+  /** Text of /proc/PID/fdinfo/N; undefined when it holds no file locks and says nothing else. */
+  readonly fdinfo: string | undefined;
   /** Asked for when it is not known yet. */
   readonly owner?: FownEntry;
 }
@@ -51,34 +55,34 @@ export class InspectedFile implements OpenFile {
   readonly pos: bigint;
   readonly mntId: number;
   readonly fown: FownEntry;
-  /** FD_CLOEXEC of the descriptor. */
-  readonly isCloexec: boolean;
-  readonly #role: string;
-  readonly #fdinfoText: string;
+  readonly #isCloexec: boolean | undefined;
+  readonly #role: string | undefined;
+  readonly #fdinfoText: string | undefined;
   #fdinfo: Fdinfo | undefined;
   #fsType: number | undefined;
   #family: { readonly family: number | undefined } | undefined;
 
-  /** `fd`: −1 for what is no descriptor of the task. */
-  constructor(task: FrozenTask, fd: number, localFd: number, role: string, facts: FileFacts) {
-    const { pos, flags, mntId } = parsePosition(facts.fdinfo);
+  /** `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. */
+  constructor(task: FrozenTask, fd: number, localFd: number, role: string | undefined, facts: FileFacts) {
+    const { position, owner } = facts;
+    const { flags } = position;
     this.task = task;
     this.fd = fd;
     this.localFd = localFd;
     this.stat = facts.stat;
     this.link = facts.link;
-    this.isCloexec = (flags & O_CLOEXEC) !== 0;
     this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
-    this.pos = fd < 0 ? 0n : pos;
-    this.mntId = mntId;
-    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? noOwner() : (facts.owner ?? readOwner(localFd));
+    this.pos = fd < 0 ? 0n : position.pos;
+    this.mntId = position.mntId;
+    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? NO_OWNER : (owner ?? readOwner(localFd));
+    this.#isCloexec = position.isCloexec;
     this.#role = role;
     this.#fdinfoText = facts.fdinfo;
   }
 
   /** A descriptor of ours. Throws SyscallError. */
   static ofOwn(task: FrozenTask, localFd: number): InspectedFile {
-    return new InspectedFile(task, localFd, localFd, `fd ${localFd}`, readFacts(localFd));
+    return new InspectedFile(task, localFd, localFd, undefined, readFacts(localFd));
   }
 
   /** What is behind exe, cwd, root or a mapping, opened by us with O_PATH; `role` says so. */
@@ -87,12 +91,14 @@ export class InspectedFile implements OpenFile {
   }
 
   /**
-   * Whether FD_CLOEXEC only seems to be set: a terminal opened by ioctl(TIOCGPTPEER) keeps O_CLOEXEC among the flags of
-   * the open file (drivers/tty/pty.c ptm_open_peer()), and all its descriptors show it.
+   * FD_CLOEXEC of the descriptor; undefined when only the task itself can tell. fdinfo shows it where it is not set when a
+   * terminal was opened by ioctl(TIOCGPTPEER): that keeps O_CLOEXEC among the flags of the open file
+   * (drivers/tty/pty.c ptm_open_peer()), and all its descriptors show it.
    */
-  get isCloexecUncertain(): boolean {
-    if (!this.isCloexec || (this.stat.st_mode & S_IFMT) !== S_IFCHR || (this.flags & O_PATH) !== 0) return false;
-    return (fcntl(this.localFd, F_GETFL) & O_CLOEXEC) !== 0;
+  get isCloexec(): boolean | undefined {
+    if (this.#isCloexec !== true || (this.stat.st_mode & S_IFMT) !== S_IFCHR) return this.#isCloexec;
+    if ((this.flags & O_PATH) !== 0) return true;
+    return (fcntl(this.localFd, F_GETFL) & O_CLOEXEC) !== 0 ? undefined : true;
   }
 
   get fsType(): number {
@@ -106,13 +112,16 @@ export class InspectedFile implements OpenFile {
   }
 
   get fdinfo(): Fdinfo {
-    this.#fdinfo ??= parseFdinfo(this.#fdinfoText, `/proc/${this.task.pid}/fdinfo/${this.fd}`);
+    if (this.#fdinfo === undefined) {
+      const path = `/proc/${this.task.pid}/fdinfo/${this.fd}`;
+      this.#fdinfo = parseFdinfo(this.#fdinfoText ?? readProc(path), path);
+    }
     return this.#fdinfo;
   }
 
   /** Whether the descriptor holds a file lock. */
   get hasLocks(): boolean {
-    return this.#fdinfoText.includes('\nlock:');
+    return this.#fdinfoText?.includes('\nlock:') === true;
   }
 
   get isKernelShmem(): boolean {
@@ -124,12 +133,13 @@ export class InspectedFile implements OpenFile {
   }
 
   get object(): string {
-    return `${this.#role} of ${this.task.label} (${this.link})`;
+    return `${this.#role ?? `fd ${this.fd}`} of ${this.task.label} (${this.link})`;
   }
 }
 
 function readFacts(localFd: number): FileFacts {
-  return { fdinfo: readProc(`/proc/self/fdinfo/${localFd}`), stat: fstat(localFd), link: readLink(localFd) };
+  const fdinfo = readProc(`/proc/self/fdinfo/${localFd}`);
+  return { stat: fstat(localFd), link: readLink(localFd), position: parsePosition(fdinfo), fdinfo };
 }
 
 let ownFds: Folder | undefined;
@@ -145,20 +155,41 @@ function failed(name: string, result: number, path: string): SyscallError {
   return new SyscallError(name, -result, errnoName(-result), path);
 }
 
-const PLAIN = /^pos:\t(\d+)\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n/;
-
-/** The first lines are the same for all files, so most texts need no more than this. */
-function parsePosition(text: string): Position {
-  const match = PLAIN.exec(text);
-  if (match !== null) {
-    const [, pos = '', flags = '', mntId = ''] = match;
-    return { pos: BigInt(pos), flags: Number.parseInt(flags, 8), mntId: Number(mntId) };
-  }
-  const { pos, flags, mntId } = parseFdinfo(text);
-  return { pos, flags, mntId: mntId ?? -1 };
+/** Lines of /proc/PID/fdinfo after the first one, which are mostly the same as for the file before. */
+interface CommonLines {
+  /** With the end of the line before. */
+  readonly text: string;
+  readonly flags: number;
+  readonly isCloexec: boolean;
+  readonly mntId: number;
 }
 
-export const noOwner = (): FownEntry => ({ uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 });
+const COMMON = /^pos:\t\d+(\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n)/;
+const POSITION_AT = 'pos:\t'.length;
+
+let common: CommonLines = { text: '\n\n', flags: 0, isCloexec: false, mntId: -1 };
+
+/** Parses what all texts of fdinfo begin with: most need no more than this. */
+export function parsePosition(fdinfo: string): Position {
+  const newline = fdinfo.indexOf('\n');
+  if (!fdinfo.startsWith(common.text, newline)) {
+    const match = COMMON.exec(fdinfo);
+    if (match === null) return positionOf(parseFdinfo(fdinfo));
+    const [, text = '', digits = '', mntId = ''] = match;
+    const flags = Number.parseInt(digits, 8);
+    common = { text, flags: flags & ~O_CLOEXEC, isCloexec: (flags & O_CLOEXEC) !== 0, mntId: Number(mntId) };
+  }
+  const position = Number(fdinfo.slice(POSITION_AT, newline));
+  const pos = Number.isSafeInteger(position) ? BigInt(position) : parseFdinfo(fdinfo).pos;
+  return { pos, flags: common.flags, mntId: common.mntId, isCloexec: common.isCloexec };
+}
+
+function positionOf({ pos, flags, mntId }: Fdinfo): Position {
+  return { pos, flags: flags & ~O_CLOEXEC, mntId: mntId ?? -1, isCloexec: (flags & O_CLOEXEC) !== 0 };
+}
+
+/** Of a file that nobody is told about. */
+export const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 const ownerEx = new Int32Array(2);
 const ownerUids = new Uint32Array(2);
@@ -168,7 +199,7 @@ export function readOwner(fd: number): FownEntry {
   const signum = fcntl(fd, F_GETSIG);
   check('fcntl', fcntl(fd, F_GETOWN_EX, ownerEx), 'F_GETOWN_EX');
   const [pid_type = 0, pid = 0] = ownerEx;
-  const fown = { ...noOwner(), signum: Math.max(signum, 0) };
+  const fown = { ...NO_OWNER, signum: Math.max(signum, 0) };
   if (pid === 0) return fown;
   check('fcntl', fcntl(fd, F_GETOWNER_UIDS, ownerUids), 'F_GETOWNER_UIDS');
   const [uid = 0, euid = 0] = ownerUids;

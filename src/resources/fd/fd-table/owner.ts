@@ -24,6 +24,8 @@ const KEEP = -1;
  * that (fs/fcntl.c sigio_perm()), so the task takes those ids for a moment; its saved uid is 0, so it can return.
  */
 export function planOwner(plan: FdTablePlan, fd: number, fown: FownEntry, flags: number): void {
+  // Hardly any has one.
+  if (fown.signum === 0 && fown.pid === 0 && (flags & FASYNC) === 0) return;
   const what = `owner of descriptor ${fd}`;
   if (fown.signum !== 0) plan.do(`set the signal of the ${what}`, SYS.fcntl, fd, F_SETSIG, fown.signum);
   if (fown.pid !== 0) {

@@ -11,19 +11,21 @@ import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fd
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { FILE_KINDS } from '../registry.ts';
 import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import type { LaterNumber, StepArg } from '../step.ts';
-import { madeElsewhere, makerOf } from './choose-home.ts';
+import { type StepArg, StepList } from '../step.ts';
+import { madeElsewhere } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
+import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
+import { PeerDescriptors } from './peer-descriptors.ts';
 import { PlannedFiles } from './planned-files.ts';
 
 export interface PlanFilesInput {
@@ -102,7 +104,7 @@ class FilesPlanner {
 
   #pathOf(fileId: number): StepArg {
     const reg = this.#input.tree.files.get(fileId)?.reg;
-    assert(reg !== undefined, `file ${fileId} is a regular file`);
+    assert(reg !== undefined, 'only regular files have a path');
     const inherited = reg.ext === true ? inheritedFd(reg, this.#context) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
     const { kind } = remapOf(fileId, this.#context);
@@ -112,14 +114,17 @@ class FilesPlanner {
 
   /** Each file on its own. */
   #checkEntries(): void {
-    const files = this.#input.tree.files.values();
+    const { files } = this.#input.tree;
     const paths = new Set<number>();
-    for (const entry of this.#input.tree.files.values()) {
-      const id = this.#kinds.get(entry.type)?.pathEntry?.(entry);
-      if (id !== undefined) paths.add(id);
+    for (const kind of FILE_KINDS) {
+      if (kind.pathEntry === undefined) continue;
+      for (const entry of filesOfType(files, kind.type)) {
+        const id = kind.pathEntry(entry);
+        if (id !== undefined) paths.add(id);
+      }
     }
-    for (const entry of files) {
-      if (paths.has(entry.id)) continue;
+    for (const entry of files.values()) {
+      if (paths.size > 0 && paths.has(entry.id)) continue;
       const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
       if (problems !== undefined && problems.length > 0) this.#problems.push(...problems);
     }
@@ -135,12 +140,13 @@ class FilesPlanner {
         this.#sharers.set(task.pid, known);
         continue;
       }
-      const highest = task.fds.reduce((max, { fd }) => Math.max(max, fd), -1);
+      let highest = -1;
+      for (const { fd } of task.fds) if (fd > highest) highest = fd;
       const table: Table = {
         order: this.#tables.length,
         owner: task,
         plan: new FdTablePlan(highest),
-        steps: { create: [], share: [], finish: [] },
+        steps: { create: NO_STEPS, share: NO_STEPS, finish: NO_STEPS },
       };
       byFilesId.set(task.ids.files_id, table);
       this.#tables.push(table);
@@ -212,88 +218,19 @@ class FilesPlanner {
     } else addSlot(description, table, slot);
   }
 
+  /** For each group of which files in flight are known: the groups of these. */
+  #needed: NeededGroups = new Map();
   /** Groups by home, each with its members. */
   readonly #groups = new Map<Table, Description[][]>();
 
   #chooseHomes(): void {
-    const groups = this.#formGroups();
-    for (const group of groups) setHome(group, makerOf(group, this.#byPid) ?? firstOf(group.map(({ table }) => table)));
-    this.#joinNeeded(groups);
+    const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
+    this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
     for (const group of groups) {
       const text = madeElsewhere(group, this.#sharers);
       if (text !== undefined) this.#input.warn(text);
     }
-  }
-
-  #formGroups(): Description[][] {
-    const groups: Description[][] = [];
-    const byKey = new Map<string, Description[]>();
-    for (const description of this.#descriptions.values()) {
-      const { kind, entry } = description;
-      const key = kind.groupKey === undefined ? undefined : `${entry.type} ${kind.groupKey(entry, this.#context)}`;
-      const known = key === undefined ? undefined : byKey.get(key);
-      if (known !== undefined) {
-        known.push(description);
-        continue;
-      }
-      const group = [description];
-      groups.push(group);
-      if (key !== undefined) byKey.set(key, group);
-    }
-    return groups;
-  }
-
-  /** For each group of which files in flight are known: the groups of these. */
-  readonly #needed = new Map<Description[], Description[][]>();
-
-  /** What is sent to somebody is made where that one is, and so is what is watched. */
-  #joinNeeded(groups: readonly Description[][]): void {
-    const context = this.#context;
-    const idsOf = (group: Description[], when: 'needs' | 'needsAtLast') =>
-      group.flatMap(({ kind, entry }) => kind[when]?.(entry, context) ?? []);
-    const needing = groups
-      .filter(([first]) => first?.kind.needs !== undefined || first?.kind.needsAtLast !== undefined)
-      .map((group) => ({ group, before: idsOf(group, 'needs'), atLast: idsOf(group, 'needsAtLast') }))
-      .filter(({ before, atLast }) => before.length + atLast.length > 0);
-    if (needing.length === 0) return;
-    const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
-    const joined = needing.map(({ group, before, atLast }) => {
-      const others = (ids: number[]) => {
-        const found = new Set<Description[]>();
-        for (const id of ids) found.add(byId.get(id) ?? group);
-        found.delete(group);
-        return [...found];
-      };
-      this.#needed.set(group, others(before));
-      return [group, ...others([...before, ...atLast])];
-    });
-    for (let isSettled = false; !isSettled; ) {
-      isSettled = true;
-      for (const all of joined) {
-        const home = firstOf(all.flatMap(([first]) => first?.home ?? []));
-        for (const member of all) {
-          if (member[0]?.home === home) continue;
-          setHome(member, home);
-          isSettled = false;
-        }
-      }
-    }
-  }
-
-  /** The same groups, each behind those it needs. */
-  #neededFirst(groups: readonly Description[][]): Iterable<Description[]> {
-    if (this.#needed.size === 0) return groups;
-    const ordered = new Set<Description[]>();
-    const visited = new Set<Description[]>();
-    const visit = (group: Description[]) => {
-      if (visited.has(group)) return;
-      visited.add(group);
-      for (const other of this.#needed.get(group) ?? []) visit(other);
-      ordered.add(group);
-    };
-    for (const group of groups) visit(group);
-    return ordered;
   }
 
   #addGroup(home: Table, group: Description[]): void {
@@ -305,17 +242,52 @@ class FilesPlanner {
   #planCreate(table: Table): void {
     const { plan } = table;
     const groups = this.#groups.get(table) ?? [];
-    groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
+    sortByNumber(groups, table);
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    for (const group of this.#neededFirst(groups)) this.#createGroup(group, table, home);
+    let many: Description[] = [];
+    for (const group of neededFirst(groups, this.#needed)) {
+      const [first] = group;
+      if (first !== undefined && group.length === 1 && this.#isOneOfMany(first, many, table)) {
+        many.push(first);
+        continue;
+      }
+      this.#createMany(many, plan);
+      many = [];
+      this.#createGroup(group, table, home);
+    }
+    this.#createMany(many, plan);
     pulls.close();
     table.steps.create = plan.take();
   }
 
+  /** Whether a file can be made together with those before it, for it gets the number that comes then. */
+  #isOneOfMany({ kind, entry, table: owner, slots }: Description, before: Description[], table: Table): boolean {
+    if (kind.many === undefined || owner !== table || slots.length !== 1) return false;
+    const [first] = before;
+    const next = first === undefined ? table.plan.lowestFree : (first.slots[0]?.fd ?? 0) + before.length;
+    if (slots[0]?.fd !== next || table.plan.has(next)) return false;
+    return (first === undefined || first.kind === kind) && kind.many.fits(entry, this.#context);
+  }
+
+  #createMany(files: readonly Description[], plan: FdTablePlan): void {
+    if (files.length === 0) return;
+    files[0]?.kind.many?.create(files, plan);
+    for (const file of files) file.homeFd = file.slots[0]?.fd ?? -1;
+  }
+
   #createGroup(group: readonly Description[], table: Table, home: RestoreHome): void {
+    const [first] = group;
+    if (first === undefined) return;
+    if (group.length === 1) {
+      first.homeFd = -1;
+      first.kind.create([first.entry], home);
+      assert(first.homeFd >= 0, 'the file was made');
+      first.homeFd = table.plan.settle(first.homeFd, first.isCloexec, slotsIn(first, table));
+      return;
+    }
     for (const description of group) description.homeFd = -1;
-    group[0]?.kind.create(
+    first.kind.create(
       group.map(({ entry }) => entry),
       home,
     );
@@ -330,9 +302,12 @@ class FilesPlanner {
   }
 
   #home(table: Table, pulls: PeerDescriptors): RestoreHome {
+    let last: Description | undefined;
     const describe = (fileId: number): Description => {
+      if (last?.entry.id === fileId) return last;
       const description = this.#descriptions.get(fileId);
-      assert(description !== undefined, `a descriptor refers to file ${fileId}`);
+      last = description;
+      assert(description !== undefined, 'a descriptor refers to the file');
       return description;
     };
     return {
@@ -353,17 +328,18 @@ class FilesPlanner {
 
   /** Fetches what was made elsewhere, in ascending order of the numbers wanted. */
   #planShare(table: Table): void {
-    const foreign = [...this.#descriptions.values()].filter(
-      (description) => description.home !== table && slotsIn(description, table).length > 0,
-    );
-    foreign.sort((a, b) => lowestSlot([a], table) - lowestSlot([b], table));
+    const foreign: Description[][] = [];
+    for (const description of this.#descriptions.values()) {
+      if (description.home !== table && slotsIn(description, table).length > 0) foreign.push([description]);
+    }
+    sortByNumber(foreign, table);
     const peers = new Map<Table, PeerDescriptors>();
-    for (const description of foreign) {
+    for (const [description] of foreign) {
+      if (description === undefined) continue;
       const { home, homeFd } = description;
       const peer = peers.get(home) ?? new PeerDescriptors(table.plan, home.owner.pid, home.owner.label);
       peers.set(home, peer);
-      const from = peer.fetch(homeFd);
-      table.plan.place([{ from, isCloexec: true, slots: slotsIn(description, table) }]);
+      table.plan.settle(peer.fetch(homeFd), true, slotsIn(description, table));
     }
     for (const peer of peers.values()) peer.close();
     table.steps.share = table.plan.take();
@@ -373,51 +349,42 @@ class FilesPlanner {
     const { plan } = table;
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    const descriptions = (this.#groups.get(table) ?? []).flat();
-    for (const description of descriptions) {
-      const { entry, kind, homeFd } = description;
-      kind.finish?.(entry, homeFd, home);
-      this.#planLeases(table, slotsIn(description, table), entry);
-      const fown = kind.fown(entry, this.#input.tree);
-      if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
+    const locks = this.#locks.get(table) ?? [];
+    const leases = locks.filter(isLease);
+    const parked: number[] = [];
+    for (const group of this.#groups.get(table) ?? []) {
+      for (const description of group) {
+        const { entry, kind, homeFd } = description;
+        kind.finish?.(entry, homeFd, home);
+        if (leases.length > 0) this.#planLeases(table, leases, slotsIn(description, table), entry);
+        const fown = kind.fown(entry, this.#input.tree);
+        if (fown !== undefined) planOwner(plan, homeFd, fown, kind.statusFlags?.(entry) ?? entry.reg?.flags ?? 0);
+        if (homeFd >= plan.parkingStart) parked.push(homeFd);
+      }
     }
     // What is parked may be needed by any of them.
-    for (const { homeFd } of descriptions) if (homeFd >= plan.parkingStart) plan.close(homeFd);
+    for (const fd of parked) plan.close(fd);
     pulls.close();
-    for (const lock of this.#locks.get(table) ?? []) if (!isLease(lock)) planLock(plan, lock);
+    for (const lock of locks) if (!isLease(lock)) planLock(plan, lock);
     table.steps.finish = plan.take();
   }
 
   /** Before the owner, who would get a signal when a lease is broken. */
-  #planLeases(table: Table, slots: readonly Slot[], entry: FileEntry): void {
-    for (const lock of this.#locks.get(table) ?? []) {
-      if (!isLease(lock) || entry.reg === undefined || !slots.some(({ fd }) => fd === lock.fd)) continue;
+  #planLeases(table: Table, leases: readonly FileLockEntry[], slots: readonly Slot[], entry: FileEntry): void {
+    for (const lock of leases) {
+      if (entry.reg === undefined || !slots.some(({ fd }) => fd === lock.fd)) continue;
       planLease(table.plan, lock, entry.reg.flags, this.#context.pathOf(entry.id));
     }
   }
 }
 
+const NO_STEPS = new StepList();
 const FD_MAX = 0x7fff_fffe;
-
-function firstOf(tables: readonly Table[]): Table {
-  return tables.reduce((first, table) => (table.order < first.order ? table : first));
-}
-
-function setHome(group: readonly Description[], home: Table): void {
-  for (const description of group) description.home = home;
-}
 
 /** Tables are dumped in ascending order, but nobody promised it. */
 function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
   const isSorted = fds.every(({ fd }, i) => i === 0 || fd >= (fds[i - 1]?.fd ?? 0));
   return isSorted ? fds : [...fds].sort((a, b) => a.fd - b.fd);
-}
-
-/** Slots ascend. */
-function lowestSlot(group: readonly Description[], table: Table): number {
-  let lowest = Number.POSITIVE_INFINITY;
-  for (const description of group) lowest = Math.min(lowest, slotsIn(description, table)[0]?.fd ?? lowest);
-  return lowest;
 }
 
 function addSlot(description: Description, table: Table, slot: Slot): void {
@@ -429,32 +396,6 @@ function addSlot(description: Description, table: Table, slot: Slot): void {
   const slots = description.others.get(table);
   if (slots === undefined) description.others.set(table, [slot]);
   else slots.push(slot);
-}
-
-/** Fetching descriptors of another process. Its pidfd is opened at the first one and parked. */
-class PeerDescriptors {
-  readonly #plan: FdTablePlan;
-  readonly #pid: number;
-  readonly #label: string;
-  #pidfd: number | undefined;
-
-  constructor(plan: FdTablePlan, pid: number, label: string) {
-    this.#plan = plan;
-    this.#pid = pid;
-    this.#label = label;
-  }
-
-  fetch(fd: number | LaterNumber): number {
-    const plan = this.#plan;
-    this.#pidfd ??= plan.park(plan.open(`refer to ${this.#label}`, SYS.pidfd_open, this.#pid, 0));
-    const which = typeof fd === 'number' ? `descriptor ${fd}` : 'a descriptor';
-    return plan.open(`fetch ${which} of ${this.#label}`, SYS.pidfd_getfd, this.#pidfd, fd, 0);
-  }
-
-  close(): void {
-    if (this.#pidfd !== undefined) this.#plan.close(this.#pidfd);
-    this.#pidfd = undefined;
-  }
 }
 
 function kindName(type: number): string {

@@ -1,4 +1,5 @@
 /** The finished plan of what is open, as the restore uses it; plan-files.ts makes it. */
+import { ABI_32, ABI_64, type Abi } from '../../../agent/abi.ts';
 import type { Program, ProgramArg } from '../../../agent/program.ts';
 import { assert } from '../../../base/errors.ts';
 import { AT_FDCWD, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
@@ -8,10 +9,10 @@ import type { RestoreContext } from '../file-kind.ts';
 import { openMemfdForMapping } from '../memfd/memfd.ts';
 import { memfdObjects } from '../memfd/memfd-objects.ts';
 import { FILE_KINDS } from '../registry.ts';
+import { openFlags } from '../regular-file/create-files.ts';
 import { DeadProcesses } from '../regular-file/dead-processes.ts';
 import type { NameHolders } from '../regular-file/name-holders.ts';
-import { openFlags } from '../regular-file/regular-file.ts';
-import { addSteps, type Pointer, type Step } from '../step.ts';
+import type { Step } from '../step.ts';
 import { planTerminals } from '../tty/session.ts';
 import type { Table } from './description.ts';
 
@@ -24,6 +25,7 @@ export class PlannedFiles implements FilesPlan {
   readonly #tables: ReadonlyMap<number, Table>;
   readonly #context: RestoreContext;
   readonly #holders: NameHolders;
+  readonly #abi: Abi;
   readonly #deadProcesses = new DeadProcesses();
 
   constructor(tables: ReadonlyMap<number, Table>, context: RestoreContext, holders: NameHolders) {
@@ -31,6 +33,7 @@ export class PlannedFiles implements FilesPlan {
     this.#context = context;
     this.terminals = planTerminals(context);
     this.#holders = holders;
+    this.#abi = context.tree.tasks.some(({ abi }) => abi === ABI_32) ? ABI_32 : ABI_64;
     this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
   }
 
@@ -43,18 +46,18 @@ export class PlannedFiles implements FilesPlan {
 
   /** Adds the steps of a stage; tasks that share another one's table get none. */
   addOps(stage: FileStage, pid: number, program: Program): void {
-    addSteps(program, this.steps(stage, pid));
+    this.#tables.get(pid)?.steps[stage].addTo(program, this.#abi);
   }
 
   /** The same as data, for tests and for people. */
   steps(stage: FileStage, pid: number): Step[] {
-    return this.#tables.get(pid)?.steps[stage] ?? [];
+    return this.#tables.get(pid)?.steps[stage].toSteps() ?? [];
   }
 
   /** How much room (bytes) the steps of all stages of a task take in a program, at most. */
   programBytes(pid: number): number {
     const steps = this.#tables.get(pid)?.steps;
-    return steps === undefined ? 0 : STAGES.reduce((sum, stage) => sum + bytesOf(steps[stage]), 0);
+    return steps === undefined ? 0 : STAGES.reduce((sum, stage) => sum + steps[stage].programBytes, 0);
   }
 
   /** The RLIMIT_NOFILE that a task needs while it is restored; it may be higher than the one it gets in the end. */
@@ -99,29 +102,4 @@ export class PlannedFiles implements FilesPlan {
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
     this.#holders[Symbol.dispose]();
   }
-}
-
-const OP_BYTES_MAX = 64;
-
-function bytesOf(steps: readonly Step[]): number {
-  let bytes = 0;
-  for (const { args } of steps) {
-    bytes += OP_BYTES_MAX;
-    for (const arg of args) {
-      if (typeof arg !== 'object') continue;
-      if ('text' in arg) bytes += arg.text.length + 8;
-      else if ('bytes' in arg) {
-        bytes += arg.bytes.length + 8;
-        bytes += bytesOfPointers(arg.pointers);
-      } else bytes += 64;
-    }
-  }
-  return bytes;
-}
-
-function bytesOfPointers(pointers: readonly Pointer[] = []): number {
-  return pointers.reduce(
-    (sum, { bytes, pointers: inner }) => sum + OP_BYTES_MAX + bytes.length + 8 + bytesOfPointers(inner),
-    0,
-  );
 }

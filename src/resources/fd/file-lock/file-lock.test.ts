@@ -63,7 +63,10 @@ const entry = (flag: number, type: number): FileLockEntry => ({ flag, type, pid:
 function stepsOf(plan: (table: FdTablePlan) => void): [number, unknown, unknown][] {
   const table = new FdTablePlan(9);
   plan(table);
-  return table.take().map(({ nr, args }) => [nr, args[1], args[2]]);
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args }) => [nr, args[1], args[2]]);
 }
 
 describe('restore', () => {

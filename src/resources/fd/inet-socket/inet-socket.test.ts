@@ -66,16 +66,19 @@ function planned(...entries: Partial<InetSkEntry>[]): [string, unknown[]][] {
   inetSocket.create([first], home);
   inetSocket.finish?.(first, 0, home);
   const names = Object.entries(SYS);
-  return table.take().map(({ nr, args }) => {
-    const name = names.find(([, number]) => number === nr)?.[0] ?? '';
-    const plain = args.slice(1).map((arg) => {
-      if (typeof arg !== 'object' || !('bytes' in arg)) return arg;
-      return arg.bytes.length === 4
-        ? new DataView(arg.bytes.buffer).getInt32(0, true)
-        : Buffer.from(arg.bytes).toString('hex');
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args }) => {
+      const name = names.find(([, number]) => number === nr)?.[0] ?? '';
+      const plain = args.slice(1).map((arg) => {
+        if (typeof arg !== 'object' || !('bytes' in arg)) return arg;
+        return arg.bytes.length === 4
+          ? new DataView(arg.bytes.buffer).getInt32(0, true)
+          : Buffer.from(arg.bytes).toString('hex');
+      });
+      return [name, name === 'setsockopt' ? plain.slice(0, 3) : plain];
     });
-    return [name, name === 'setsockopt' ? plain.slice(0, 3) : plain];
-  });
 }
 
 const BUFFERS: [string, unknown[]][] = [
@@ -279,7 +282,12 @@ describe('options of TCP', () => {
   test('are set on a new socket', () => {
     const table = new FdTablePlan(3);
     planTcpExtensions(table, 3, { congestion_ext: 'reno', maxseg_ext: 700 }, 'it');
-    expect(table.take().map(({ because, args }) => [because, args[2]])).toEqual([
+    expect(
+      table
+        .take()
+        .toSteps()
+        .map(({ because, args }) => [because, args[2]]),
+    ).toEqual([
       ['set maxseg_ext of it', 2],
       ['set congestion control reno of it', 13],
     ]);

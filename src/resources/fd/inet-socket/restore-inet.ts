@@ -1,5 +1,7 @@
 /** Entry → the steps that make the socket again, and what speaks against it. Pure. */
+
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { SkShutdown } from '../../../image/gen/sk-opts.ts';
 import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
@@ -9,6 +11,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import {
@@ -65,7 +68,7 @@ function isShared(entry: InetSkEntry, context: RestoreContext): boolean {
   const keyOf = ({ proto, src_port }: InetSkEntry) => `${proto}:${src_port}`;
   const users = context.state('inet ports', () => {
     const counts = new Map<string, number>();
-    for (const { isk } of context.tree.files.values()) {
+    for (const { isk } of filesOfType(context.tree.files, FdTypes.INETSK)) {
       if (isk === undefined || isRaw(isk)) continue;
       counts.set(keyOf(isk), (counts.get(keyOf(isk)) ?? 0) + 1);
     }

@@ -2,7 +2,7 @@
  * TCP connections of a tree: tcp-stream images.
  *
  * The network is locked for all of them at once, then they are read. That takes repair mode, in which the kernel gives out
- * numbers and queues, and once more when the tree has been killed: then closing a connection sends nothing.
+ * numbers and queues, and once more when the tree has been killed, or left stopped: then closing a connection sends nothing.
  */
 import { SyscallError } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
@@ -33,7 +33,7 @@ export const forgottenPorts = (dump: KindDump): Set<number> => dump.state('forgo
 export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDump): void {
   const fd = check('fcntl', fcntl(file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
   dump.onRollback(() => close(fd));
-  dump.onKill(() => {
+  dump.onHandOver(() => {
     syscall(SYS.setsockopt, fd, INET.SOL_TCP, INET.TCP_REPAIR, Int32Array.of(1), 4);
     close(fd);
   });

@@ -53,14 +53,17 @@ type Plan = (table: FdTablePlan, context: RestoreContext) => void;
 function planned(plan: Plan, options: Partial<RestoreContext['options']>): string[] {
   const table = new FdTablePlan(3);
   plan(table, contextOf(options));
-  return table.take().map(({ nr, args }) => {
-    const value = args.find((arg) => typeof arg === 'object' && 'bytes' in arg) as { bytes: Uint8Array } | undefined;
-    if (nr === SYS.write) return `packet of ${value?.bytes.length}`;
-    if (nr === SYS.sendto) return `send ${Buffer.from(value?.bytes ?? []).toString()}`;
-    const words = new Int32Array(value?.bytes.slice().buffer ?? new ArrayBuffer(0));
-    if (nr === SYS.setsockopt) return `${args[1] === INET.SOL_TCP ? 'tcp' : 'socket'} ${args[2]}=${words.join()}`;
-    return Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
-  });
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args }) => {
+      const value = args.find((arg) => typeof arg === 'object' && 'bytes' in arg) as { bytes: Uint8Array } | undefined;
+      if (nr === SYS.write) return `packet of ${value?.bytes.length}`;
+      if (nr === SYS.sendto) return `send ${Buffer.from(value?.bytes ?? []).toString()}`;
+      const words = new Int32Array(value?.bytes.slice().buffer ?? new ArrayBuffer(0));
+      if (nr === SYS.setsockopt) return `${args[1] === INET.SOL_TCP ? 'tcp' : 'socket'} ${args[2]}=${words.join()}`;
+      return Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
+    });
 }
 
 /** The last steps of a connection in that state, from its window on. */

@@ -4,16 +4,18 @@
  * other sides are told cannot be taken back.
  */
 
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
-import { pidfd_open, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
-import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP } from '../../network-lock/methods.ts';
+import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
-import { runSteps } from '../run-steps.ts';
+import { filesOfType } from '../files-of-type.ts';
+import { type Errand, runErrands } from '../own-steps.ts';
 import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
 
 /** Where a task has a connection open. */
@@ -42,21 +44,20 @@ export const isWithinReach = ({ id }: InetSkEntry, context: RestoreContext) => p
 const connectionsOf = ({ tree, options }: RestoreContext): InetSkEntry[] =>
   options.tcpClose === true
     ? []
-    : [...tree.files.values()].flatMap(({ isk }) => (isk !== undefined && isConnection(isk) ? [isk] : []));
+    : filesOfType(tree.files, FdTypes.INETSK).flatMap(({ isk }) => (isk !== undefined && isConnection(isk) ? isk : []));
 
 /** The lock that this restore has made, because that of the dump is not there any more. */
 const ownLock = (context: RestoreContext): { lock?: NetworkLock | undefined } =>
   context.state('network lock', () => ({}));
 
-const methodOf = ({ tree }: RestoreContext) => tree.inventory.network_lock_method ?? NETWORK_LOCK_IPTABLES;
-/** As CRIU: images from before there were run ids have the pid of the root. */
-const runIdOf = ({ tree }: RestoreContext) => tree.inventory.dump_criu_run_id ?? `${tree.root.pid}`;
+const methodOf = ({ tree }: RestoreContext) => lockMethodOf(tree.inventory);
+const nameOfRun = ({ tree }: RestoreContext) => runIdOf(tree.inventory, tree.root.pid);
 
 /** Sees to it that the network is locked, also after a reboot or on another host. */
 export function lockNetwork(context: RestoreContext): void {
   const connections = connectionsOf(context);
-  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(runIdOf(context))) return;
-  const lock = NetworkLock.tryMake(runIdOf(context));
+  if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(nameOfRun(context))) return;
+  const lock = NetworkLock.tryMake(nameOfRun(context));
   // There can be none.
   if (typeof lock === 'number') return;
   ownLock(context).lock = lock;
@@ -78,20 +79,22 @@ export function resumeConnections(context: RestoreContext): void {
   if (connections.length === 0) return;
   if (methodOf(context) === NETWORK_LOCK_IPTABLES) unlockIptables(connections);
   if (ownLock(context).lock !== undefined) releaseNetwork(context);
-  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(runIdOf(context));
+  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(nameOfRun(context));
   const pidfds = new Map<number, number>();
   try {
+    const errands: Errand[] = [];
     for (const entry of connections) {
       const place = placesOf(context).get(entry.id);
       if (place === undefined) continue;
+      const { fd } = place;
       const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
       pidfds.set(place.pid, pidfd);
-      const fd = tryPidfdGetfd(pidfd, place.fd);
+      const object = nameOf(entry);
       const table = new FdTablePlan(fd);
-      finishConnection(table, fd, entry, nameOf(entry), context);
-      runSteps(table.take(), nameOf(entry), LOST);
-      close(fd);
+      finishConnection(table, fd, entry, object, context);
+      errands.push({ object, pidfd, fd, steps: table.take() });
     }
+    runErrands(errands, LOST);
   } finally {
     for (const pidfd of pidfds.values()) close(pidfd);
   }

@@ -21,28 +21,33 @@ function planned(own: number, message: object, isShared: boolean): string[] {
   } as unknown as RestoreContext;
   const table = new FdTablePlan(3);
   planDatagrams(table, 3, entry, 'it', context, isShared);
-  return table.take().map(({ nr, args }) => {
-    const [, data] = args;
-    const name = Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
-    if (nr !== SYS.sendto || typeof data !== 'object' || !('bytes' in data)) return name;
-    return `${Buffer.from(data.bytes.subarray(12, 24)).toString('hex')} ${data.bytes.length}`;
-  });
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args }) => {
+      const [, data] = args;
+      const name = Object.entries(SYS).find(([, number]) => number === nr)?.[0] ?? '';
+      if (nr !== SYS.sendto || typeof data !== 'object' || !('bytes' in data)) return name;
+      return `${Buffer.from(data.bytes.subarray(12, 24)).toString('hex')} ${data.bytes.length}`;
+    });
 }
 
 describe('a datagram', () => {
   const message = { sender_ext: sockaddr(OTHER, 9), target_ext: sockaddr(OTHER, 0) };
 
   test('goes to the address of the socket', () => {
-    expect(planned(LOOPBACK, message, false)).toEqual(['socket', '7f0000027f00000100090005 31', 'poll', 'close']);
+    expect(planned(LOOPBACK, message, false)).toEqual([
+      ...['socket', 'setsockopt', '7f0000027f00000100090005 31', 'poll', 'close'],
+    ]);
   });
 
   test('goes to the address that it was sent to, when the socket has no one address', () => {
-    expect(planned(0, message, false)[1]).toBe('7f0000027f00000200090005 31');
-    expect(planned(0, { sender_ext: message.sender_ext }, false)[1]).toBe('7f0000027f00000100090005 31');
+    expect(planned(0, message, false)[2]).toBe('7f0000027f00000200090005 31');
+    expect(planned(0, { sender_ext: message.sender_ext }, false)[2]).toBe('7f0000027f00000100090005 31');
   });
 
   test('reaches a socket that shares its port, because that is connected for a moment', () => {
-    const calls = ['socket', 'connect', '7f0000027f00000100090005 31', 'poll', 'close', 'connect'];
+    const calls = ['socket', 'setsockopt', 'connect', '7f0000027f00000100090005 31', 'poll', 'close', 'connect'];
     expect(planned(LOOPBACK, message, true)).toEqual(calls);
   });
 

@@ -17,6 +17,7 @@ import {
 import { O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext, RestoreHome } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { describeWatched, finishWatched } from '../watched/describe.ts';
 import { emptyQueues, noteQueue, warnOfEvents } from '../watched/queues.ts';
 import { checkWatched, holdWatched, nameOf, releaseWatched, type WatchedEntry } from '../watched/restore.ts';
@@ -33,7 +34,7 @@ export const inotify: FileKind = {
   check: (entry, context) => (entry.ify === undefined ? [] : checkWatches(entry.ify, context)),
 
   prepare(context) {
-    const entries = [...context.tree.files.values()].flatMap(({ ify }) => ify?.wd ?? []);
+    const entries = filesOfType(context.tree.files, FdTypes.INOTIFY).flatMap(({ ify }) => ify?.wd ?? []);
     holdWatched(entries.map(watchedBy), context);
   },
 

@@ -25,7 +25,7 @@ function planned(entries: readonly FileEntry[], inherited?: number): Step[] {
   const pull = () => table.open('fetch', SYS.pidfd_getfd, 8, 9, 0);
   const home = { table, context, pull, made: () => {} } as unknown as RestoreHome;
   for (const one of entries) memfd.create([one], home);
-  return table.take();
+  return table.take().toSteps();
 }
 
 const names = (steps: readonly Step[]) => steps.map(({ nr }) => nr);

@@ -71,7 +71,10 @@ test('it is opened by the task itself, or by one that lives there', () => {
     const table = new FdTablePlan(3);
     const home = { table, context, task: tasks[1], cloexec: () => O_CLOEXEC, made: () => undefined };
     namespaceFile.create([file], home as unknown as RestoreHome);
-    return table.take().map(({ args }) => args);
+    return table
+      .take()
+      .toSteps()
+      .map(({ args }) => args);
   });
   expect(paths).toEqual([
     [[AT_FDCWD, { text: '/proc/6/ns/net' }, O_CLOEXEC]],

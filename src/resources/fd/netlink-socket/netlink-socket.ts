@@ -26,7 +26,7 @@ import { getsockoptInt, tryGetpeername, tryGetsockname, tryGetsockopt } from '..
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, KindDump, OpenFile, RestoreHome, Unsupported } from '../file-kind.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
-import { findForeign } from '../socket-options/network-namespace.ts';
+import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { checkSocketOptions, planSocketOptions, readSocketOptions } from '../socket-options/socket-options.ts';
 
 const NETLINK_CONNECTED = 1;
@@ -82,16 +82,13 @@ function describeSocket(file: OpenFile, id: number, dump: KindDump): NetlinkSkEn
     dst_group: peer.groups === 0 ? 0 : 32 - Math.clz32(peer.groups),
     fown: file.fown,
     opts: { ...opts, options_ext: [...opts.options_ext, ...memberships.filter((g) => !isInImage(g)).map(joinOption)] },
-    ns_id: NETWORK_ID,
+    ns_id: networkId(dump),
   };
   const mask = memberships.filter(isInImage).reduce((bits, group) => bits | (1 << (group - 1)), 0);
   if (mask !== 0) entry.groups = [mask >>> 0];
   if (type !== SOCK_RAW) entry.type_ext = type;
   return entry;
 }
-
-/** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
-const NETWORK_ID = 2;
 
 const joinOption = (group: number) => ({
   level: SOL_NETLINK,

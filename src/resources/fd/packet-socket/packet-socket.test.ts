@@ -63,13 +63,17 @@ const context = {
 function planned(kind: FileKind, entry: FileEntry): string[] {
   const table = new FdTablePlan(3);
   kind.create([entry], { table, context, cloexec: () => 0, made: () => {} } as unknown as RestoreHome);
-  return table.take().flatMap(({ nr, because, args }) => {
-    if (because.includes('buf of')) return [];
-    const address = args[2 - 1];
-    const isAddress = nr === SYS.bind || nr === SYS.connect;
-    const hex = isAddress && typeof address === 'object' && 'bytes' in address ? Buffer.from(address.bytes) : undefined;
-    return hex === undefined ? [because] : [`${because}: ${hex.toString('hex')}`];
-  });
+  return table
+    .take()
+    .toSteps()
+    .flatMap(({ nr, because, args }) => {
+      if (because.includes('buf of')) return [];
+      const address = args[2 - 1];
+      const isAddress = nr === SYS.bind || nr === SYS.connect;
+      const hex =
+        isAddress && typeof address === 'object' && 'bytes' in address ? Buffer.from(address.bytes) : undefined;
+      return hex === undefined ? [because] : [`${because}: ${hex.toString('hex')}`];
+    });
 }
 
 describe('packet sockets', () => {

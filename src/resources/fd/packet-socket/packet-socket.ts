@@ -15,7 +15,7 @@ import { ioctl } from '../../../linux/syscalls/fs.ts';
 import { type PacketDiag, packetDiagRequest, parsePacketDiag } from '../../../netlink/packet-diag.ts';
 import { askForSockets } from '../../../netlink/sock-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { findForeign } from '../socket-options/network-namespace.ts';
+import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { checkPacketSocket, createPacketSocket } from './restore-packet.ts';
 
@@ -50,9 +50,6 @@ function readAll(): ReadonlyMap<number, PacketDiag> {
   return new Map(all.map((socket) => [socket.ino, socket]));
 }
 
-/** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
-const NETWORK_ID = 2;
-
 function describeSocket(file: OpenFile, id: number, dump: KindDump): PacketSockEntry | Unsupported {
   const foreign = findForeign(file.localFd, dump);
   if (foreign !== undefined) return foreign;
@@ -86,7 +83,7 @@ function describeSocket(file: OpenFile, id: number, dump: KindDump): PacketSockE
     mclist: seen.memberships.flatMap(({ index, type: kind, address, count }) =>
       new Array<PacketMclist>(count).fill({ index, type: kind, addr: address }),
     ),
-    ns_id: NETWORK_ID,
+    ns_id: networkId(dump),
   };
   if (fanout !== undefined) entry.fanout = fanout;
   if (seen.rxRing !== undefined) entry.rx_ring = describeRing(seen.rxRing);

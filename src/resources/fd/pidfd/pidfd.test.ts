@@ -62,7 +62,12 @@ describe('restore', () => {
     const made: unknown[] = [];
     const home = { table, context, made: (...args: unknown[]) => made.push(args) } as unknown as RestoreHome;
     pidfd.create([entry(5, O_NONBLOCK | PIDFD_THREAD | 0o100000)], home);
-    expect(table.take().map(({ nr, args }) => [nr, args])).toEqual([[SYS.pidfd_open, [5, O_NONBLOCK | PIDFD_THREAD]]]);
+    expect(
+      table
+        .take()
+        .toSteps()
+        .map(({ nr, args }) => [nr, args]),
+    ).toEqual([[SYS.pidfd_open, [5, O_NONBLOCK | PIDFD_THREAD]]]);
     expect(made).toEqual([[7, 0, true]]);
   });
 

@@ -21,6 +21,7 @@ import { close } from '../../../linux/syscalls/fs.ts';
 import { pidfd_open, tryWait } from '../../../linux/syscalls/process.ts';
 import { OwnProgram } from '../../../tracee/clone-agent.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext, RestoreHome } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 
 /** What the kernel and the image have in place of the pid of a task that was reaped. */
 const DEAD = -1;
@@ -90,7 +91,7 @@ const deadPidfds = ({ state }: RestoreContext): Map<number, number> => state('de
 
 function openDead(context: RestoreContext): void {
   const byInode = new Map<number, PidfdEntry[]>();
-  for (const { pidfd: entry } of context.tree.files.values()) {
+  for (const { pidfd: entry } of filesOfType(context.tree.files, FdTypes.PIDFD)) {
     if (entry?.nspid !== DEAD) continue;
     byInode.set(entry.ino, [...(byInode.get(entry.ino) ?? []), entry]);
   }

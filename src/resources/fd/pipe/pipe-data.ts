@@ -4,6 +4,7 @@
  * At dump they are read without taking them out: tee(2) copies the buffers into a pipe of ours. One entry holds all
  * bytes. In packet mode (O_DIRECT, man 2 pipe) there is one entry for each packet, in order; CRIU refuses such pipes.
  */
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -12,6 +13,7 @@ import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscal
 import { withoutOwner } from '../data-owner.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 
 type Image = 'pipes-data' | 'fifo-data';
 
@@ -94,7 +96,9 @@ export interface PipeContent {
 export function pipeContent(image: Image, id: number, context: RestoreContext): PipeContent | undefined {
   const all = context.state(image, () => {
     const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
-    const pipes = new Set([...context.tree.files.values()].map(({ pipe, fifo }) => (pipe ?? fifo)?.pipe_id));
+    const pipes = new Set<number | undefined>();
+    const type = image === 'pipes-data' ? FdTypes.PIPE : FdTypes.FIFO;
+    for (const { pipe, fifo } of filesOfType(context.tree.files, type)) pipes.add((pipe ?? fifo)?.pipe_id);
     for (const [entry, { message, payload }] of (context.images.tryRead(image) ?? []).entries()) {
       if (!pipes.has(message.pipe_id)) throw withoutOwner(image, entry, 'pipe_id', message.pipe_id);
       const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
@@ -109,8 +113,8 @@ export function pipeContent(image: Image, id: number, context: RestoreContext): 
 /** Sets the size and writes the content into a pipe through `fd`. */
 export function planPipeContent(table: FdTablePlan, fd: number, what: string, content: PipeContent | undefined): void {
   if (content === undefined) return;
-  if (content.size !== undefined) table.do(`set the size of ${what}`, SYS.fcntl, fd, F_SETPIPE_SZ, content.size);
+  if (content.size !== undefined) table.do(['set the size of', what], SYS.fcntl, fd, F_SETPIPE_SZ, content.size);
   for (const bytes of content.packets) {
-    table.doExpecting(`fill ${what}`, bytes.length, SYS.write, fd, { bytes }, bytes.length);
+    table.doExpecting(['fill', what], bytes.length, SYS.write, fd, { bytes }, bytes.length);
   }
 }

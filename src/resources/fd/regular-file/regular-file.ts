@@ -9,14 +9,10 @@ import type { FileEntry } from '../../../image/gen/fdinfo.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { RegFileEntry } from '../../../image/gen/regfile.ts';
 import {
-  __O_TMPFILE,
-  AT_FDCWD,
-  FASYNC,
   O_ACCMODE,
   O_APPEND,
   O_PATH,
   O_RDONLY,
-  O_TMPFILE,
   O_WRONLY,
   S_IFBLK,
   S_IFCHR,
@@ -24,18 +20,14 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
-  SEEK_SET,
 } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { major, minor } from '../../../linux/syscalls/fs.ts';
-import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome, Unsupported } from '../file-kind.ts';
-import { checkRegularFile, inheritedFd } from './check.ts';
+import type { DumpResult, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { checkRegularFile } from './check.ts';
+import { createPlainFiles, createRegularFile, isPlain, NO_POSITION } from './create-files.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
-import { isHeld } from './remap-restore.ts';
 
-/** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
-const NO_POSITION = 0xffff_ffff_ffff_ffffn;
 const MEM_MAJOR = 1;
 const KMSG_MINOR = 11;
 const MISC_MAJOR = 10;
@@ -69,6 +61,8 @@ export const regularFile: FileKind = {
     if (entry?.reg !== undefined) createRegularFile(entry.reg, home);
   },
 
+  many: { fits: isPlain, create: createPlainFiles },
+
   fown: (entry) => entry.reg?.fown,
 };
 
@@ -80,24 +74,26 @@ function isPlainDevice(device: number): boolean {
 
 /** Also used by kinds that keep a path in an entry of this form (FIFO). Such an entry is added with `dump.addEntry`. */
 export function dumpRegularFile(file: OpenFile, id: number, dump: KindDump): DumpResult {
-  const { stat } = file;
-  const fields = { id, flags: file.flags, pos: position(file), fown: file.fown, mode: stat.st_mode };
   if (mayHaveTrigger(file)) return PRESSURE_TRIGGER;
-  const external = `file[${file.mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
-  let reg: RegFileEntry;
-  if (dump.options.externalFiles.has(external)) {
-    reg = { ...fields, name: external, ext: true, build_id: [] };
-  } else {
-    const name = nameForImage(file, id, dump);
-    if (typeof name !== 'string') return name;
-    reg = { ...fields, name, build_id: [] };
-    if (dump.options.hasOwnMounts && file.mntId >= 0) reg.mnt_id = file.mntId;
-  }
-  if ((stat.st_mode & S_IFMT) === S_IFREG && !isLog(file.flags)) {
+  const { stat, flags, fown } = file;
+  const external = externalName(file, dump);
+  const name = external ?? nameForImage(file, id, dump);
+  if (typeof name !== 'string') return name;
+  const reg: RegFileEntry = { id, flags, pos: position(file), fown, name, mode: stat.st_mode, build_id: [] };
+  if (external !== undefined) reg.ext = true;
+  else if (dump.options.hasOwnMounts && file.mntId >= 0) reg.mnt_id = file.mntId;
+  if ((stat.st_mode & S_IFMT) === S_IFREG && !isLog(flags)) {
     reg.size = stat.st_size;
     if (dump.options.fileValidation === 'buildid') reg.build_id = readLocalBuildId(file);
   }
   return { type: FdTypes.REG, id, reg };
+}
+
+/** The `--external` key of a file that the user takes care of. */
+function externalName({ mntId, stat }: OpenFile, { options }: KindDump): string | undefined {
+  if (options.externalFiles.size === 0) return undefined;
+  const key = `file[${mntId.toString(16)}:${stat.st_ino.toString(16)}]`;
+  return options.externalFiles.has(key) ? key : undefined;
 }
 
 const PRESSURE_TRIGGER: Unsupported = {
@@ -107,7 +103,8 @@ const PRESSURE_TRIGGER: Unsupported = {
 
 /** /proc/pressure/X and X.pressure of a cgroup, opened for writing: one trigger for each open file. */
 function mayHaveTrigger({ link, flags }: OpenFile): boolean {
-  return (flags & O_ACCMODE) !== O_RDONLY && /^\/proc\/pressure\/\w+$|^\/sys\/fs\/cgroup\/.*\.pressure$/.test(link);
+  if ((flags & O_ACCMODE) === O_RDONLY || !(link.startsWith('/proc/') || link.startsWith('/sys/'))) return false;
+  return /^\/proc\/pressure\/\w+$|^\/sys\/fs\/cgroup\/.*\.pressure$/.test(link);
 }
 
 /** A file that is only appended to may grow until it is restored, so its size says nothing. */
@@ -122,33 +119,6 @@ function position({ stat, flags, pos }: OpenFile): bigint {
     return NO_POSITION;
   }
   return BigInt.asUintN(64, pos);
-}
-
-/** The flags for opening a file again. What can't be given to open(2) is set later. */
-export function openFlags(flags: number): number {
-  // An unnamed temporary file exists again when it is opened.
-  const named = (flags & __O_TMPFILE) !== 0 ? flags & ~O_TMPFILE : flags;
-  return named & ~FASYNC;
-}
-
-function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
-  const { table, context } = home;
-  const inherited = inheritedFd(reg, context);
-  if (inherited !== undefined && reg.ext !== true) {
-    home.made(reg.id, home.pull(inherited), true);
-    return;
-  }
-  if (reg.mode !== undefined && (reg.mode & S_IFMT) === S_IFLNK && isHeld(reg.id, context)) {
-    // Opened through /proc a symbolic link would be followed, so the controller's own description is taken.
-    home.made(reg.id, home.pull(context.holderOf(reg.id)), true);
-    return;
-  }
-  const cloexec = home.cloexec(reg.id);
-  const flags = openFlags(reg.flags) | cloexec;
-  const fd = table.open(`open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
-  const hasPosition = (reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION;
-  if (hasPosition) table.do(`set the position in ${reg.name}`, SYS.lseek, fd, reg.pos, SEEK_SET);
-  home.made(reg.id, fd, cloexec !== 0);
 }
 
 /** Whether an entry is a regular file entry; narrows. */

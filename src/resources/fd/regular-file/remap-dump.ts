@@ -8,7 +8,6 @@
  * In /proc the kernel marks such names with " (deleted)" (fs/d_path.c), but a file can also be called so.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
-import type { FownEntry } from '../../../image/gen/fown.ts';
 import { RemapType } from '../../../image/gen/remap-file-path.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
@@ -22,12 +21,12 @@ import {
 } from '../../../linux/abi/statfs.ts';
 import { type Stat, tryLstat, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryLinkFd, tryUnlink } from '../../../linux/syscalls/names.ts';
+import { NO_OWNER } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { dumpGhost } from './ghost-dump.ts';
 import { HIDDEN_MOUNT, isOnHiddenMount } from './hidden-mount.ts';
 
 const DELETED = ' (deleted)';
-const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 /** File systems of the kernel's own, whose files have no name that could be opened. */
 const WITHOUT_NAMES: ReadonlyMap<number, Unsupported> = new Map([

@@ -1,4 +1,7 @@
-/** Which network namespace a socket is in: a cookie tells (SO_NETNS_COOKIE, since 5.14), or a descriptor of it. */
+/**
+ * Which network namespace a socket is in: a cookie tells (SO_NETNS_COOKIE, since 5.14), or a descriptor of it. During a
+ * dump criu is in that of the tree.
+ */
 import {
   AF_UNIX,
   SIOCGSKNS,
@@ -9,9 +12,10 @@ import {
 } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, fstat, ioctl, tryStat } from '../../../linux/syscalls/fs.ts';
+import { close, fstat, ioctl, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, Unsupported } from '../file-kind.ts';
+import type { NumberOfNamespace } from '../namespace-file/namespace-file.ts';
 
 const cookie = new Uint8Array(8);
 
@@ -27,14 +31,26 @@ function readOwnCookie(): bigint | undefined {
   return own;
 }
 
-/** Why a socket of another network namespace than that of criu cannot be dumped; undefined for the others. */
+/** Why a socket of another network namespace than that of the tree cannot be dumped; undefined for the others. */
 export function findForeign(fd: number, dump: Pick<KindDump, 'state'>): Unsupported | undefined {
   const { own } = dump.state('network cookie', () => ({ own: readOwnCookie() }));
   const isForeign = own === undefined ? hasOtherFile(fd) : readCookie(fd) !== own;
   if (!isForeign) return undefined;
-  const remedy = 'run criu in that network namespace (nsenter --net) if all sockets of the tree are there';
-  return { unsupported: 'it is in another network namespace than criu', remedy };
+  return { unsupported: 'it is in another network namespace than the tasks of the tree' };
 }
+
+/** The number of the tree's network namespace in the images. */
+export function networkId(dump: Pick<KindDump, 'state'>): number {
+  return dump.state('network id', () => {
+    const { numberOf } = dump.state<{ numberOf: NumberOfNamespace }>('namespaces', () => ({
+      numberOf: () => undefined,
+    }));
+    return { id: numberOf(String(tryReadlink('/proc/self/ns/net'))) ?? OWN_NETWORK };
+  }).id;
+}
+
+/** The second kind of namespace that is numbered. */
+const OWN_NETWORK = 2;
 
 /** The kernel tells to those with CAP_NET_ADMIN, since 4.10; others are believed. */
 function hasOtherFile(fd: number): boolean {

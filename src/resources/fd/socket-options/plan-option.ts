@@ -1,7 +1,7 @@
 /** Steps that set one option of a socket. */
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { StepArg } from '../step.ts';
+import { IntArg, type StepArg } from '../step.ts';
 
 /** Plans setsockopt(2) of an option that is an int. */
 export function planIntOption(
@@ -12,17 +12,7 @@ export function planIntOption(
   value: number,
   because: string,
 ): void {
-  planOption(table, fd, level, option, intBytes(value), because);
-}
-
-/** An int of the kernel. Thousands are made: an array of words, of which the bytes are taken, takes five times as long. */
-export function intBytes(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  bytes[0] = value;
-  bytes[1] = value >>> 8;
-  bytes[2] = value >>> 16;
-  bytes[3] = value >>> 24;
-  return bytes;
+  table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, new IntArg(value), 4);
 }
 
 /** Plans setsockopt(2). */

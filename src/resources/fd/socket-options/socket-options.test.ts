@@ -26,12 +26,15 @@ const plain: SkOptsEntry = {
 function planned(opts: Partial<SkOptsEntry>): [number, number[]][] {
   const table = new FdTablePlan(3);
   planSocketOptions(table, 3, { ...plain, ...opts }, 'socket:[1]');
-  return table.take().map(({ args }) => {
-    const value = args[3];
-    const bytes = typeof value === 'object' && 'bytes' in value ? value.bytes : new Uint8Array(0);
-    expect(args[4]).toBe(bytes.length);
-    return [Number(args[2]), [...new Int32Array(bytes.slice().buffer)]];
-  });
+  return table
+    .take()
+    .toSteps()
+    .map(({ args }) => {
+      const value = args[3];
+      const bytes = typeof value === 'object' && 'bytes' in value ? value.bytes : new Uint8Array(0);
+      expect(args[4]).toBe(bytes.length);
+      return [Number(args[2]), [...new Int32Array(bytes.slice().buffer)]];
+    });
 }
 
 const buffers: [number, number[]][] = [
@@ -61,7 +64,7 @@ describe('planSocketOptions', () => {
   test('a filter is reached through a pointer', () => {
     const table = new FdTablePlan(3);
     planSocketOptions(table, 3, { ...plain, so_filter: [0x0006_0102_ffff_fffen] }, 'socket:[1]');
-    const step = table.take().at(-1);
+    const step = table.take().toSteps().at(-1);
     const bytes = Uint8Array.of(6, 0, 1, 2, 0xfe, 0xff, 0xff, 0xff);
     const program = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     expect(step?.args[3]).toEqual({ bytes: program, pointers: [{ offset: 8, bytes }] });
@@ -107,7 +110,10 @@ describe('options without a field of their own', () => {
   const steps = (when: 'early' | 'late', ...options_ext: SkOptsEntry['options_ext']) => {
     const table = new FdTablePlan(3);
     planKeptOptions(table, 3, { ...socket, opts: { ...plain, options_ext } }, when, system);
-    return table.take().map(({ because, args }) => [because, args[1], args[2], args[3]]);
+    return table
+      .take()
+      .toSteps()
+      .map(({ because, args }) => [because, args[1], args[2], args[3]]);
   };
 
   test('are set early or late, by name', () => {

@@ -268,8 +268,6 @@ export function checkSocketOptions(
 function findDamage(opts: SkOptsEntry): string | undefined {
   if (opts.so_filter.length > BPF_MAXINSNS) return `its filter has ${opts.so_filter.length} instructions`;
   if ((opts.so_bound_dev?.length ?? 0) >= SOCKET.IFNAMSIZ) return `its device has the name ${opts.so_bound_dev}`;
-  for (const usec of [opts.so_snd_tmo_usec, opts.so_rcv_tmo_usec]) {
-    if (usec >= USEC_PER_SEC) return `${usec} microseconds are more than a second`;
-  }
-  return undefined;
+  const usec = Math.max(opts.so_snd_tmo_usec, opts.so_rcv_tmo_usec);
+  return usec >= USEC_PER_SEC ? `${usec} microseconds are more than a second` : undefined;
 }

@@ -1,7 +1,10 @@
 /** What the images say of a terminal, put together, and what speaks against restoring it. Pure. */
+
 import { assert, type CriuErrorFields } from '../../../base/errors.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { type TtyFileEntry, type TtyInfoEntry, TtyType } from '../../../image/gen/tty.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { terminalKey, terminalOf } from './terminal.ts';
 
 /** An open file of a terminal. */
@@ -27,7 +30,7 @@ function terminalFiles(context: RestoreContext): ReadonlyMap<number, TerminalFil
   return context.state('terminal files', () => {
     const infos = new Map((context.images.tryRead('tty-info') ?? []).map((info) => [info.id, info]));
     const files = new Map<number, TerminalFile>();
-    for (const { tty: entry } of context.tree.files.values()) {
+    for (const { tty: entry } of filesOfType(context.tree.files, FdTypes.TTY)) {
       const info = entry === undefined ? undefined : infos.get(entry.tty_info_id);
       if (entry === undefined || info === undefined) continue;
       files.set(entry.id, describe(entry, info, context));

@@ -2,8 +2,6 @@
  * The network device behind a TUN or TAP descriptor, as far as it can be made again: name, index, hardware address, MTU,
  * whether it is up. Its addresses and routes are part of the configuration of the machine.
  */
-import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../../../linux/abi/socket.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import {
   IFF_UP,
   IFINFOMSG,
@@ -12,13 +10,12 @@ import {
   IFLA_INFO_DATA,
   IFLA_LINKINFO,
   IFLA_MTU,
-  IFLA_TUN_GROUP,
-  IFLA_TUN_OWNER,
-  IFREQ,
   RTM_GETLINK,
   RTM_NEWLINK,
-  SIOCGIFADDR,
-} from '../../../linux/abi/tun.ts';
+} from '../../../linux/abi/rtnetlink.ts';
+import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../../../linux/abi/socket.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { IFLA_TUN_GROUP, IFLA_TUN_OWNER, IFREQ, SIOCGIFADDR } from '../../../linux/abi/tun.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import { close, ioctl, tryReadFile } from '../../../linux/syscalls/fs.ts';
 import {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'bun:test';
 import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import { NdType, type NetDeviceEntry } from '../../../image/gen/netdev.ts';
-import { IFF_PERSIST, IFF_TAP, IFINFOMSG } from '../../../linux/abi/tun.ts';
+import { IFINFOMSG } from '../../../linux/abi/rtnetlink.ts';
+import { IFF_PERSIST, IFF_TAP } from '../../../linux/abi/tun.ts';
 import { attribute, concat, nested, u32 } from '../../../netlink/netlink.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { parseDevice } from './device.ts';

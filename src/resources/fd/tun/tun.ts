@@ -47,8 +47,10 @@ import {
 } from '../../../linux/abi/tun.ts';
 import { close, fstat, ioctl, major, minor, tryOpen, tryReadlink, tryStat } from '../../../linux/syscalls/fs.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import type { NumberOfNamespace } from '../namespace-file/namespace-file.ts';
-import { dumpRegularFile, openFlags } from '../regular-file/regular-file.ts';
+import { openFlags } from '../regular-file/create-files.ts';
+import { dumpRegularFile } from '../regular-file/regular-file.ts';
 import { findConfiguration, interfaceRequest, type NetworkDevice, tryReadDevice, trySetDevice } from './device.ts';
 
 /** What TUNSETIFF takes. */
@@ -203,7 +205,7 @@ function deviceOf({ netdev, ns_id = 0 }: TunfileEntry, context: RestoreContext):
 const descriptors = (context: RestoreContext): Map<number, number> => context.state('tun descriptors', () => new Map());
 
 function openDescriptors(context: RestoreContext): void {
-  const entries = [...context.tree.files.values()].flatMap(({ tunf }) => (tunf === undefined ? [] : [tunf]));
+  const entries = filesOfType(context.tree.files, FdTypes.TUNF).flatMap(({ tunf }) => tunf ?? []);
   for (const tunf of entries) {
     const reg = pathOf(tunf, context);
     const fd = tryOpen(reg?.name ?? '', openFlags(reg?.flags ?? 0) | O_CLOEXEC);

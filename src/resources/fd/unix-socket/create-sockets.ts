@@ -32,15 +32,21 @@ class StreamSockets {
 
   create(): void {
     const group = this.#group;
-    for (const entry of group.missing) if (entry.state === TCP_LISTEN) this.#createListener(entry);
-    for (const entry of group.missing) if (isConnected(entry, group)) this.#createConnection(entry);
+    const entries = group.missing;
+    for (const entry of entries) if (entry.state === TCP_LISTEN) this.#createListener(entry);
+    for (const entry of entries) if (!group.isMade(entry) && isConnected(entry, group)) this.#createConnection(entry);
+    if (!group.isComplete) this.#createOthers();
+    for (const entry of group.members.values()) if (entry.state === TCP_LISTEN) this.#fillBacklog(entry);
+    for (const fd of this.#helpers) group.close(fd);
+  }
+
+  #createOthers(): void {
+    const group = this.#group;
     for (const entry of group.missing) if ((entry.uflags & USK_SERVICE) !== 0) group.makeAnswered(entry);
     for (const entry of group.missing) {
       group.make(entry);
       group.bind(entry);
     }
-    for (const entry of group.members.values()) if (entry.state === TCP_LISTEN) this.#fillBacklog(entry);
-    for (const fd of this.#helpers) group.close(fd);
   }
 
   #createListener(entry: UnixSkEntry): void {
@@ -85,7 +91,6 @@ class StreamSockets {
   /** Both ends, or the one that is left. */
   #createConnection(entry: UnixSkEntry): void {
     const group = this.#group;
-    if (group.isMade(entry)) return;
     const peer = group.peerOf(entry);
     const [server, client] = this.#isServer(entry, peer) ? [entry, peer] : [peer, entry];
     if (server === undefined || server.name.length === 0) this.#pair(entry, peer);

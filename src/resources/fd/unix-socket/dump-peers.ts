@@ -8,7 +8,7 @@ import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import { tryListDirectory, tryReadFile, tryReadlink } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
-import { noOwner } from '../fd-table/open-file.ts';
+import { NO_OWNER } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile } from '../file-kind.ts';
 import { ACCEPT_FIRST, isRead } from './dump-backlog.ts';
 import { findCircle } from './in-flight.ts';
@@ -180,7 +180,7 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
     uflags: USK_EXTERN,
     backlog: 0,
     peer: 0,
-    fown: noOwner(),
+    fown: NO_OWNER,
     opts: noOptions(),
     name: peer.name,
     pending_ext: [],

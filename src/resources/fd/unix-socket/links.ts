@@ -1,9 +1,11 @@
 /** How the UNIX sockets of an image belong together. Pure. */
 
 import { byteString } from '../../../base/bytes.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { queuedMessages } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
 
@@ -17,7 +19,7 @@ export const isConnection = ({ type, state }: UnixSkEntry): boolean => type !== 
 
 export const unixLinks = (context: RestoreContext): UnixLinks =>
   context.state('unix links', () => {
-    const entries = [...context.tree.files.values()].flatMap(({ usk }) => usk ?? []);
+    const entries = filesOfType(context.tree.files, FdTypes.UNIXSK).flatMap(({ usk }) => usk ?? []);
     return new UnixLinks(entries, ({ id }) =>
       queuedMessages(id, context).flatMap(({ message }) => message.sender_ext ?? []),
     );
@@ -64,8 +66,8 @@ export class UnixLinks {
   }
 
   /** Sockets with the same key depend on each other. */
-  groupOf(id: number): string {
-    return String(this.#root(id));
+  groupOf(id: number): number {
+    return this.#root(id);
   }
 
   #root(id: number): number {

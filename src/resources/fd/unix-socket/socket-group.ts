@@ -29,6 +29,7 @@ import type { RestoreHome } from '../file-kind.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import { planSocketOptions } from '../socket-options/socket-options.ts';
+import { IntArg, PAIR_ROOM } from '../step.ts';
 import { socketKey } from './check.ts';
 import { QueueFiller } from './fill-queues.ts';
 import { type UnixLinks, unixLinks } from './links.ts';
@@ -62,12 +63,20 @@ export class SocketGroup {
     this.places = new SocketPlaces(home);
     this.queues = new QueueFiller(this);
     this.links = unixLinks(home.context);
-    this.members = new Map(entries.map((entry) => [entry.ino, entry]));
+    const members = new Map<number, UnixSkEntry>();
+    for (const entry of entries) members.set(entry.ino, entry);
+    this.members = members;
   }
 
   /** Members that do not exist yet. */
   get missing(): UnixSkEntry[] {
-    return [...this.members.values()].filter(({ ino }) => !this.#fds.has(ino));
+    const missing: UnixSkEntry[] = [];
+    for (const entry of this.members.values()) if (!this.#fds.has(entry.ino)) missing.push(entry);
+    return missing;
+  }
+
+  get isComplete(): boolean {
+    return this.#fds.size === this.members.size;
   }
 
   isMade(entry: UnixSkEntry): boolean {
@@ -81,7 +90,7 @@ export class SocketGroup {
 
   fdOf(entry: UnixSkEntry): number {
     const fd = this.#fds.get(entry.ino);
-    assert(fd !== undefined, `${socketKey(entry)} was made`);
+    assert(fd !== undefined, 'the socket was made');
     return fd;
   }
 
@@ -107,12 +116,10 @@ export class SocketGroup {
   /** socketpair(2). Without `other` that end is a helper, to be closed; returns its number. */
   makePair(entry: UnixSkEntry, other?: UnixSkEntry): number {
     const { table, cloexec } = this.home;
-    const flags = [entry, other].map((end) => (end === undefined ? O_CLOEXEC : cloexec(end.id)));
-    const both = flags[0] === flags[1] ? (flags[0] ?? 0) : O_CLOEXEC;
-    const room = { bytes: new Uint8Array(8) };
+    const both = other === undefined ? O_CLOEXEC : cloexec(entry.id) | cloexec(other.id);
     let pair: [number, number] = [-1, -1];
     this.#as(entry, () => {
-      pair = table.openPair(`make ${socketKey(entry)}`, SYS.socketpair, AF_UNIX, entry.type | both, 0, room);
+      pair = table.openPair(['make', socketKey(entry)], SYS.socketpair, AF_UNIX, entry.type | both, 0, PAIR_ROOM);
     });
     const [fd, otherFd] = pair;
     this.#remember(entry, fd, both);
@@ -240,9 +247,10 @@ export class SocketGroup {
     if (hasKept) planKeptOptions(table, fd, socket, 'late', context.system);
     if (opts.reuseaddr === true) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
     // Newer kernels refuse it for UNIX sockets, where it means nothing.
-    const one = { bytes: new Uint8Array(Int32Array.of(1).buffer) };
-    const because = `set so_reuseport of ${what}`;
-    if (opts.so_reuseport === true) table.doUnchecked(because, SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEPORT, one, 4);
+    if (opts.so_reuseport === true) {
+      const because = `set so_reuseport of ${what}`;
+      table.doUnchecked(because, SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEPORT, new IntArg(1), 4);
+    }
   }
 
   #finishSocket(entry: UnixSkEntry, fd: number): void {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM, SOCK_STREAM } from '../../../linux/abi/socket.ts';
-import { noOwner } from '../fd-table/open-file.ts';
+import { NO_OWNER } from '../fd-table/open-file.ts';
 import { noOptions, peersFirst } from './dump-peers.ts';
 import { findCircle } from './in-flight.ts';
 import { nameKey, UnixLinks } from './links.ts';
@@ -21,7 +21,7 @@ function socket(ino: number, fields: Partial<UnixSkEntry> = {}): UnixSkEntry {
     uflags: 0,
     backlog: 0,
     peer: 0,
-    fown: noOwner(),
+    fown: NO_OWNER,
     opts: noOptions(),
     name: NOTHING,
     pending_ext: [],

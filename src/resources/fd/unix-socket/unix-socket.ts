@@ -18,7 +18,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { findForeign } from '../socket-options/network-namespace.ts';
+import { findForeign, networkId } from '../socket-options/network-namespace.ts';
 import { readPeer, readSocketOptions, type SocketPeer } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
@@ -59,8 +59,13 @@ export const unixSocket: FileKind = {
 
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
-  needs: (entry, context) =>
-    queuedMessages(entry.id, context).flatMap(({ message }) => message.scm.flatMap(({ rights }) => rights)),
+  needs(entry, context) {
+    const ids: number[] = [];
+    for (const { message } of queuedMessages(entry.id, context)) {
+      for (const { rights } of message.scm) ids.push(...rights);
+    }
+    return ids;
+  },
 
   check: (entry, context) => (entry.usk === undefined ? [] : checkSocket(entry.usk, context)),
 
@@ -118,7 +123,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
     ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
-    ns_id: NETWORK_ID,
+    ns_id: networkId(dump),
   };
 }
 
@@ -142,6 +147,3 @@ function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): bool
   const pollfd = Int32Array.of(localFd, POLLIN);
   return syscall(SYS.poll, pollfd, 1, 0) > 0 && (((pollfd[1] ?? 0) >> 16) & POLLIN) !== 0;
 }
-
-/** The number of criu's own network namespace (src/dump/namespace-ids.ts numbers it second). */
-const NETWORK_ID = 2;

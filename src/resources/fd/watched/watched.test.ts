@@ -55,7 +55,10 @@ function steps(kind: FileKind, entry: FileEntry, context: RestoreContext, cloexe
   const home = { table, context, task: { pid: 9 }, cloexec: () => cloexec, made: () => undefined };
   kind.create([entry], home as unknown as RestoreHome);
   kind.finish?.(entry, 0, home as unknown as RestoreHome);
-  return table.take().map(({ nr, args, expected }) => ({ nr, args, expected }));
+  return table
+    .take()
+    .toSteps()
+    .map(({ nr, args, expected }) => ({ nr, args, expected }));
 }
 
 const handle = { ...encodeHandle({ type: 1, bytes: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8) }), path: '/there' };

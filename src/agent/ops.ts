@@ -1,0 +1,171 @@
+/**
+ * A list of ops as they will be in memory (agent-code.ts has the layout), but for arguments that are not known yet: those
+ * are kept beside it. Thousands of ops are no objects this way, and are copied as a whole.
+ */
+import { assert } from '../base/errors.ts';
+import { OP_ARGS, OP_BYTES, OP_FLAGS, OP_NR } from './agent-code.ts';
+
+export const OP_WORDS = OP_BYTES / 4;
+/** Where an argument is in an op, in words. */
+export const argumentAt = (index: number) => OP_ARGS / 4 + 2 * index;
+
+/** Room of a new list: most are small. */
+const OPS_MIN = 32;
+const WORD = 2 ** 32;
+/** Where the sixth argument is, in words. */
+const EXPECTED_AT = argumentAt(5);
+
+/** What an op is for: a text, or one in two parts, for putting them together takes longer than planning the op. */
+export type Reason = string | readonly [what: string, which: string | number];
+
+export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : `${reason[0]} ${reason[1]}`);
+
+/** `R`: what stands for an argument that is not a number yet. */
+export class Ops<R extends object> {
+  /** x86-64 is little-endian. */
+  words = new Uint32Array(OPS_MIN * OP_WORDS);
+  length = 0;
+  /** What each op is for; undefined when it may fail. */
+  because: (Reason | undefined)[] = [];
+  /** Where arguments that are not known belong, in words, ascending; and what they are. */
+  referenceAt: number[] = [];
+  references: R[] = [];
+
+  copy(): Ops<R> {
+    const copy = new Ops<R>();
+    copy.words = this.words.slice();
+    copy.length = this.length;
+    copy.because = this.because.slice();
+    copy.referenceAt = this.referenceAt.slice();
+    copy.references = this.references.slice();
+    return copy;
+  }
+
+  /** Adds an op; returns its index. `expected` takes the place of the sixth argument. */
+  add(
+    kind: number,
+    nr: number,
+    flags: number,
+    args: readonly (number | bigint | R)[],
+    because: Reason | undefined,
+    expected?: number,
+  ): number {
+    const count = args.length;
+    if (count > 6) assert(false, 'an op has at most six arguments');
+    const op = this.length++;
+    let at = op * OP_WORDS;
+    if (at === this.words.length) this.#grow(this.length);
+    const { words } = this;
+    words[at + OP_FLAGS / 4] = (kind << 8) | flags;
+    words[at + OP_NR / 4] = nr;
+    at += OP_ARGS / 4;
+    for (let i = 0; i < count; i++, at += 2) {
+      const arg = args[i];
+      if (typeof arg !== 'number') this.#setAt(at, arg ?? 0);
+      else if (arg >= 0 && arg < WORD) words[at] = arg;
+      else this.#setNumber(at, arg);
+    }
+    if (expected !== undefined) {
+      if (count > 5) assert(false, 'an expected value takes the place of the sixth argument');
+      at = op * OP_WORDS + EXPECTED_AT;
+      if (expected >= 0 && expected < WORD) words[at] = expected;
+      else this.#setNumber(at, expected);
+    }
+    this.because.push(because);
+    return op;
+  }
+
+  /** Copies the last op until it is there `count` times. The caller changes the copies, and adds a reason for each. */
+  repeatLast(count: number): void {
+    const start = (this.length - 1) * OP_WORDS;
+    const end = start + count * OP_WORDS;
+    this.length += count - 1;
+    if (end > this.words.length) this.#grow(this.length);
+    for (let done = start + OP_WORDS; done < end; ) {
+      const more = Math.min(done - start, end - done);
+      this.words.copyWithin(done, start, start + more);
+      done += more;
+    }
+  }
+
+  /** Sets an argument of an op that is there, and is no reference yet. */
+  set(op: number, index: number, arg: number | bigint | R): void {
+    this.#setAt(op * OP_WORDS + argumentAt(index), arg);
+  }
+
+  clearFlags(op: number, flags: number): void {
+    const at = op * OP_WORDS + OP_FLAGS / 4;
+    this.words[at] = (this.words[at] ?? 0) & ~flags;
+  }
+
+  /** Adds an op as it was added before, but for the first arguments; it has none that is not known yet. */
+  addAgain(like: number, args: readonly number[]): number {
+    const op = this.length++;
+    let at = op * OP_WORDS;
+    if (at === this.words.length) this.#grow(this.length);
+    const { words } = this;
+    words.copyWithin(at, like * OP_WORDS, (like + 1) * OP_WORDS);
+    at += OP_ARGS / 4;
+    for (let i = 0; i < args.length; i++, at += 2) {
+      const arg = args[i] as number;
+      words[at] = arg;
+      words[at + 1] = arg / WORD;
+    }
+    this.because.push(this.because[like]);
+    return op;
+  }
+
+  /** An argument as a number. */
+  argument(op: number, index: number): number {
+    const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
+    return (this.words[at] ?? 0) + ((this.words[at + 1] ?? 0) | 0) * WORD;
+  }
+
+  nr(op: number): number {
+    return this.words[op * OP_WORDS + OP_NR / 4] ?? 0;
+  }
+
+  flags(op: number): number {
+    return this.words[op * OP_WORDS + OP_FLAGS / 4] ?? 0;
+  }
+
+  /** Makes an op another system call, which takes the same arguments. */
+  setCall(op: number, kind: number, nr: number): void {
+    this.words[op * OP_WORDS + OP_FLAGS / 4] = (kind << 8) | (this.flags(op) & 0xff);
+    this.words[op * OP_WORDS + OP_NR / 4] = nr;
+  }
+
+  /** Appends another list, with what its unknown arguments are now. */
+  append<Other extends object>(other: Ops<Other>, args: readonly (number | bigint | R)[]): void {
+    const start = this.length * OP_WORDS;
+    const length = this.length + other.length;
+    if (length * OP_WORDS > this.words.length) this.#grow(length);
+    this.words.set(other.words.subarray(0, other.length * OP_WORDS), start);
+    this.length = length;
+    this.because = this.because.concat(other.because);
+    const { referenceAt } = other;
+    for (let i = 0; i < args.length; i++) this.#setAt(start + (referenceAt[i] ?? 0), args[i] ?? 0);
+  }
+
+  #grow(length: number): void {
+    const grown = new Uint32Array(Math.max(length * OP_WORDS, this.words.length * 2));
+    grown.set(this.words);
+    this.words = grown;
+  }
+
+  #setAt(at: number, arg: number | bigint | R): void {
+    if (typeof arg === 'number') this.#setNumber(at, arg);
+    else if (typeof arg === 'bigint') {
+      this.words[at] = Number(BigInt.asUintN(32, arg));
+      this.words[at + 1] = Number(BigInt.asUintN(32, arg >> 32n));
+    } else {
+      this.referenceAt.push(at);
+      this.references.push(arg);
+    }
+  }
+
+  #setNumber(at: number, value: number): void {
+    this.words[at] = value;
+    this.words[at + 1] = Math.floor(value / WORD);
+  }
+}

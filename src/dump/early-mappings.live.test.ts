@@ -1,0 +1,108 @@
+/**
+ * Goal: what was read of a running task is used only as far as it is still true when the task stands still.
+ * Method: a stub with 9 MiB changes its mappings between the reading and what stands for the freeze.
+ */
+import { afterEach, test as anyTest, expect } from 'bun:test';
+import { Program } from '../agent/program.ts';
+import {
+  MADV_RANDOM,
+  MAP_ANONYMOUS,
+  MAP_FIXED_NOREPLACE,
+  MAP_POPULATE,
+  MAP_PRIVATE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../linux/abi/mman.ts';
+import { SIGKILL } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { kill, tryWait } from '../linux/syscalls/process.ts';
+import type { HostTask } from '../tracee/host.ts';
+import { spawnStub } from '../tracee/stub.ts';
+import { confirmMappings, EarlyMappings } from './early-mappings.ts';
+import type { FrozenTask } from './frozen-tree.ts';
+
+const test = anyTest.skipIf(process.getuid?.() !== 0);
+
+const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
+const BIG = 0x5000_0000;
+const BIG_BYTES = 9 << 20;
+const SMALL = 0x6000_0000;
+
+const stubs: number[] = [];
+
+afterEach(() => {
+  for (const pid of stubs.splice(0)) {
+    kill(pid, SIGKILL);
+    tryWait(pid);
+  }
+});
+
+function newStub(): HostTask {
+  const start = 30_000 + (Bun.nanoseconds() % 2000);
+  for (let pid = start; ; pid++) {
+    try {
+      const host = spawnStub({ pid, sibling: false, home: HOME });
+      stubs.push(pid);
+      return host;
+    } catch (error) {
+      if (!`${error}`.includes('is in use') || pid > start + 2000) throw error;
+    }
+  }
+}
+
+/** A stub with much memory, and a page beside it, and what it is called in a frozen tree. */
+function newTask(): { host: HostTask; task: FrozenTask } {
+  const host = newStub();
+  run(host, (program) => {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE;
+    program.must('map much', SYS.mmap, BIG, BIG_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+    program.must('map a page', SYS.mmap, SMALL, 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
+  });
+  return { host, task: { pid: host.pid, label: 'stub' } as FrozenTask };
+}
+
+function run(host: HostTask, plan: (program: Program) => void): void {
+  const program = new Program();
+  plan(program);
+  program.stop();
+  host.run(program);
+}
+
+test('mappings that have not changed are taken', () => {
+  const { task } = newTask();
+  const { mappings = [], vmas = [] } = new EarlyMappings(task.pid).tryTake(task) ?? {};
+  expect(mappings.map(({ start }) => start)).toContain(BIG);
+  expect(vmas.some(({ entry }) => entry.start === SMALL)).toBe(true);
+});
+
+test('madvise shows when they are confirmed', () => {
+  const { host, task } = newTask();
+  const early = new EarlyMappings(task.pid);
+  run(host, (program) => program.must('advise', SYS.madvise, SMALL, 4096, MADV_RANDOM));
+  const { vmas = [] } = early.tryTake(task) ?? {};
+  const small = vmas.find(({ entry }) => entry.start === SMALL);
+  expect([small?.entry.end, small?.entry.madv]).toEqual([SMALL + 4096, undefined]);
+  confirmMappings(task, vmas);
+  expect(small?.entry.madv).toBe(1n << BigInt(MADV_RANDOM));
+  // To be confirmed by somebody who does not have them: by ourselves.
+  expect(() => confirmMappings(task, vmas, process.pid)).toThrow('the process tree cannot be dumped');
+});
+
+const CHANGES: [what: string, plan: (program: Program) => void][] = [
+  ['a mapping less', (program) => program.must('unmap', SYS.munmap, SMALL, 4096)],
+  ['other access', (program) => program.must('protect', SYS.mprotect, SMALL, 4096, PROT_READ)],
+  ['locked memory', (program) => program.must('lock', SYS.mlock, SMALL, 4096)],
+];
+for (const [what, plan] of CHANGES) {
+  test(`${what}: they are read again`, () => {
+    const { host, task } = newTask();
+    const early = new EarlyMappings(task.pid);
+    run(host, plan);
+    expect(early.tryTake(task)).toBeUndefined();
+  });
+}
+
+test('small tasks are not read early', () => {
+  const { pid } = newStub();
+  expect(new EarlyMappings(pid).tryTake({ pid, label: 'stub' } as FrozenTask)).toBeUndefined();
+});

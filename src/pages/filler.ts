@@ -1,0 +1,182 @@
+/**
+ * The filler of a run-at-once restore: brings the memory of running tasks from the local images, first the pages that
+ * threads wait for, and meanwhile all others. It ends when everything is there; the tasks are then as after any restore.
+ * When it can't go on, the tree is killed (end-tree.ts); when it is killed itself, its guard does that (guard.ts).
+ */
+
+import { CriuError, errorText } from '../base/errors.ts';
+import type { Logger, LogSink } from '../base/log.ts';
+import { EPOLLIN as POLLIN } from '../linux/abi/event.ts';
+import { F_SETFD } from '../linux/abi/fcntl.ts';
+import { MAP_SHARED, PROT_READ } from '../linux/abi/mman.ts';
+import { PR_SET_NAME } from '../linux/abi/prctl.ts';
+import { SIG_IGN, SIGHUP, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { check, cString, syscall } from '../linux/kernel.ts';
+import { close, fcntl, fstat, pread } from '../linux/syscalls/fs.ts';
+import { tryReceive, trySend } from '../linux/syscalls/messages.ts';
+import { mmap } from '../linux/syscalls/mm.ts';
+import { pidfd_open, tryPidfdGetfd } from '../linux/syscalls/process.ts';
+import { AddressSpace } from './address-space.ts';
+import { endTree, findDescriptors, hasEnded } from './end-tree.ts';
+import { FillNotice } from './fill-notice.ts';
+import { decodeOrder, type FillOrder } from './fill-order.ts';
+import { FILLER_SOCKET } from './filler-link.ts';
+import { Guard } from './guard.ts';
+import { PendingPages } from './pending-pages.ts';
+
+/** Fills what the restore, process `restorePid`, asks for. Returns the exit status. */
+export function runFiller(restorePid: number, sink: LogSink): number {
+  syscall(SYS.prctl, PR_SET_NAME, cString('criu-fill'));
+  ignoreSignals();
+  const order = receiveOrder(restorePid, sink);
+  if (order === undefined) return 0;
+  const log = sink.logger.child('fill');
+  const filling = new Filling(order, log);
+  try {
+    filling.announce();
+    filling.fill();
+    return 0;
+  } catch (error) {
+    log.error(
+      `the memory of the tree cannot be completed: ${error instanceof CriuError ? error.message : errorText(error)}`,
+    );
+    endTree(findDescriptors(filling.guard.pidfdOfFiller), log);
+    return 1;
+  } finally {
+    filling.guard.end();
+    sink.flush();
+  }
+}
+
+/** The filler of the tree has been killed, and this is what its guard executes. Returns the exit status. */
+export function runEndTree(pidfdOfFiller: number, sink: LogSink): number {
+  const descriptors = findDescriptors(pidfdOfFiller);
+  if (!hasEnded(pidfdOfFiller) || descriptors.uffds.length === 0) return 0;
+  const log = sink.logger.child('fill');
+  log.error('the memory of the tree cannot be completed: the process that fills it was killed');
+  endTree(descriptors, log);
+  sink.flush();
+  return 1;
+}
+
+/** Who ends a session ends the tasks too, and each in good order needs its memory. */
+function ignoreSignals(): void {
+  const action = BigUint64Array.of(BigInt(SIG_IGN), 0n, 0n, 0n);
+  for (const signal of [SIGHUP, SIGINT, SIGTERM]) syscall(SYS.rt_sigaction, signal, action, 0, 8);
+}
+
+/** The order with descriptors of our own; undefined when the restore has ended without one. */
+function receiveOrder(restorePid: number, sink: LogSink): FillOrder | undefined {
+  const number = new Int32Array(1);
+  if (tryReceive(FILLER_SOCKET, new Uint8Array(number.buffer)) !== 4) return undefined;
+  const restore = pidfd_open(restorePid);
+  /** Not close-on-exec: the guard executes criu, and has to hold them. */
+  const fetch = (theirs: number) => {
+    const fd = check('pidfd_getfd', tryPidfdGetfd(restore, theirs));
+    fcntl(fd, F_SETFD, 0);
+    return fd;
+  };
+  const memfd = fetch(number[0] ?? -1);
+  const bytes = new Uint8Array(fstat(memfd).st_size);
+  pread(memfd, bytes, 0);
+  close(memfd);
+  const order = decodeOrder(bytes);
+  sink.setLevel(order.logLevel);
+  const files = order.files.map(({ path, fd }) => ({ path, fd: fetch(fd) }));
+  const tasks = order.tasks.map((task) => ({ ...task, uffd: fetch(task.uffd) }));
+  close(restore);
+  return { ...order, files, tasks };
+}
+
+class Filling {
+  guard: Guard;
+  readonly #log: Logger;
+  readonly #pids: readonly number[];
+  readonly #pidfds: readonly number[];
+  #spaces: AddressSpace[];
+  #notice: FillNotice | undefined;
+
+  /** From here on the tree can't be without its memory. */
+  constructor({ pids, tasks, files }: FillOrder, log: Logger) {
+    this.#log = log;
+    this.#pids = pids;
+    this.#pidfds = pids.map((pid) => {
+      const pidfd = pidfd_open(pid);
+      fcntl(pidfd, F_SETFD, 0);
+      return pidfd;
+    });
+    this.guard = new Guard(this.#pidfds);
+    const places = new Map(files.map(({ path, fd }) => [path, mapFile(fd)]));
+    this.#spaces = tasks.map(({ label, uffd, runs }) => {
+      const pending = runs.map(({ address, bytes, file, offset }) => ({
+        address,
+        bytes,
+        place: (places.get(file) ?? 0) + offset,
+      }));
+      return new AddressSpace(label, uffd, new PendingPages(pending));
+    });
+  }
+
+  /** Tells the restore that its tasks may run. */
+  announce(): void {
+    const [root] = this.#pids;
+    if (root !== undefined) this.guard.follow(root, this.#log);
+    this.#notice = new FillNotice(this.#pids);
+    trySend(FILLER_SOCKET, new Uint8Array(1));
+    close(FILLER_SOCKET);
+  }
+
+  fill(): void {
+    const started = Bun.nanoseconds();
+    let [bytes, faults] = [0, 0];
+    for (let turn = 0; this.#spaces.length > 0; turn++) {
+      this.#serve();
+      this.#spaces[turn % this.#spaces.length]?.advance();
+      for (const space of this.#spaces.filter(({ isDone }) => isDone)) {
+        bytes += space.bytesCopied;
+        faults += space.faults;
+        this.#finish(space);
+      }
+      if (turn % GUARD_TURNS === 0) this.#keepGuard();
+    }
+    this.#notice?.[Symbol.dispose]();
+    const ms = Math.round((Bun.nanoseconds() - started) / 1e6);
+    this.#log.info(`the memory is complete: ${bytes >> 10} KiB in ${ms} ms, ${faults} faults`);
+  }
+
+  /** Whoever waits, in any address space. */
+  #serve(): void {
+    const pollfds = new Int32Array(this.#spaces.length * 2);
+    this.#spaces.forEach(({ uffd }, i) => {
+      pollfds[2 * i] = uffd;
+      pollfds[2 * i + 1] = POLLIN;
+    });
+    if (syscall(SYS.poll, pollfds, this.#spaces.length, 0) <= 0) return;
+    const ready = this.#spaces.filter((_, i) => (pollfds[2 * i + 1] ?? 0) >> 16 !== 0);
+    for (const space of ready) this.#spaces.push(...space.serve());
+  }
+
+  #finish(space: AddressSpace): void {
+    space[Symbol.dispose]();
+    this.#spaces = this.#spaces.filter((other) => other !== space);
+    this.#log.debug(`${space.label}: ${space.bytesCopied >> 10} KiB, ${space.faults} faults`);
+  }
+
+  #keepGuard(): void {
+    if (this.guard.isThere()) return;
+    this.#log.warn('somebody has killed the guard of the memory that is being filled; there is a new one');
+    this.guard = new Guard(this.#pidfds);
+  }
+}
+
+/** How often it is looked whether the guard is there: every 20 ms or so. */
+const GUARD_TURNS = 256;
+
+/** Maps a pages file; it stays mapped until we end. */
+function mapFile(fd: number): number {
+  const bytes = fstat(fd).st_size;
+  const address = bytes === 0 ? 0 : mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  close(fd);
+  return address;
+}

@@ -1,0 +1,85 @@
+/**
+ * The guard of a filler. When the last descriptor of a userfaultfd is closed, the kernel gives zeros for all pages that are
+ * still missing: a filler that is killed must not take its descriptors along. So there is a second process with the same
+ * table of descriptors (CLONE_FILES), also for those that a fork of a task adds. It is a fork of the filler in which only
+ * the agent runs, waits for the end of the filler, and executes criu, which ends the tree (end-tree.ts); threads that miss a
+ * page sleep until then. A filler that has done its work kills the guard.
+ *
+ * Both can only be killed one after the other, since the filler makes a new guard when the old one is gone. The guard has
+ * a name and a session of its own, and the cgroup of the tree, so nobody hits both by accident; what ends the whole cgroup
+ * of the tree ends the tree too.
+ */
+import { Program } from '../agent/program.ts';
+import type { Logger } from '../base/log.ts';
+import { EPOLLIN as POLLIN } from '../linux/abi/event.ts';
+import { F_SETFD, O_WRONLY } from '../linux/abi/fcntl.ts';
+import { PR_SET_NAME } from '../linux/abi/prctl.ts';
+import { CLONE_FILES } from '../linux/abi/sched.ts';
+import { SIG_SETMASK, SIGKILL } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { WNOHANG } from '../linux/abi/wait.ts';
+import { check } from '../linux/kernel.ts';
+import { close, fcntl, tryReadFile, tryWriteFile } from '../linux/syscalls/fs.ts';
+import { getpid, kill, pidfd_open, tryWait } from '../linux/syscalls/process.ts';
+import { Hierarchy } from '../resources/cgroup/hierarchy.ts';
+import { OwnProgram } from '../tracee/clone-agent.ts';
+import { addExec } from './filler-link.ts';
+
+/** The argument that makes criu end the tree instead of filling it; the number of a pidfd follows. */
+export const END_TREE = 'end-tree';
+
+export class Guard {
+  readonly pidfdOfFiller: number;
+  readonly #pid: number;
+
+  /** `pidfds` are those of the tree: if criu can't be executed they are killed without it. Throws SyscallError. */
+  constructor(pidfds: readonly number[]) {
+    this.pidfdOfFiller = pidfd_open(getpid());
+    fcntl(this.pidfdOfFiller, F_SETFD, 0);
+    const own = new OwnProgram(guardProgram(this.pidfdOfFiller, pidfds));
+    this.#pid = check('clone3', own.clone({ flags: CLONE_FILES, exitSignal: 0 }), 'the guard');
+  }
+
+  /** False when somebody has killed it. */
+  isThere(): boolean {
+    if (tryWait(this.#pid, WNOHANG) === undefined) return true;
+    close(this.pidfdOfFiller);
+    return false;
+  }
+
+  /** Puts it into the cgroup of a task (version 2), where that is not our own. */
+  follow(pid: number, log: Logger): void {
+    const path = unifiedPath(pid);
+    if (path === undefined || path === unifiedPath(getpid())) return;
+    using hierarchy = new Hierarchy([''], undefined);
+    const result = tryWriteFile(`${hierarchy.root}${path}/cgroup.procs`, String(this.#pid), O_WRONLY);
+    if (result < 0) log.debug(`the guard stays in the cgroup of criu (errno ${-result})`);
+  }
+
+  /** It is not needed any more. */
+  end(): void {
+    kill(this.#pid, SIGKILL);
+    tryWait(this.#pid);
+  }
+}
+
+function guardProgram(filler: number, pidfds: readonly number[]): Program {
+  const p = new Program();
+  p.call(SYS.setsid);
+  p.call(SYS.prctl, PR_SET_NAME, p.string('page-guard'));
+  // struct pollfd: fd, then events in the lower half of a word.
+  p.call(SYS.poll, p.data(new Uint8Array(Int32Array.of(filler, POLLIN).buffer)), 1, -1);
+  p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(0), 0, 8);
+  addExec(p, [END_TREE, String(filler)]);
+  for (const pidfd of pidfds) p.call(SYS.pidfd_send_signal, pidfd, SIGKILL, 0, 0);
+  const forever = p.label();
+  p.place(forever);
+  p.call(SYS.pause);
+  p.jump(forever);
+  return p;
+}
+
+function unifiedPath(pid: number): string | undefined {
+  const text = tryReadFile(`/proc/${pid}/cgroup`);
+  return typeof text === 'string' ? /^0::(.*)$/m.exec(text)?.[1] : undefined;
+}

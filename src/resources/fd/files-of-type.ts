@@ -1,0 +1,25 @@
+/** The files of one kind: whoever wants a few of them need not look at thousands of others. */
+import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+
+const known = new WeakMap<ReadonlyMap<number, FileEntry>, Map<FdTypes, FileEntry[]>>();
+const NONE: readonly FileEntry[] = [];
+
+/** The entries of that type, in their order. The map must not change afterwards. */
+export function filesOfType(files: ReadonlyMap<number, FileEntry>, type: FdTypes): readonly FileEntry[] {
+  let byType = known.get(files);
+  if (byType === undefined) {
+    byType = new Map();
+    known.set(files, byType);
+    let list: FileEntry[] = [];
+    let type: FdTypes | undefined;
+    for (const entry of files.values()) {
+      if (entry.type !== type) {
+        type = entry.type;
+        list = byType.get(type) ?? [];
+        byType.set(type, list);
+      }
+      list.push(entry);
+    }
+  }
+  return byType.get(type) ?? NONE;
+}

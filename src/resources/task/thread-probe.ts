@@ -1,0 +1,160 @@
+/**
+ * Everything that is read of stopped threads from outside, for all of them at once: a table of system calls, one row for
+ * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
+ */
+import { Program } from '../../agent/program.ts';
+import { byteString } from '../../base/bytes.ts';
+import { CriuError } from '../../base/errors.ts';
+import type { FrozenThread } from '../../dump/frozen-tree.ts';
+import {
+  NT_X86_XSTATE,
+  PTRACE_GETREGS,
+  PTRACE_GETREGSET,
+  PTRACE_GETSIGMASK,
+  USER_REGS_BYTES,
+} from '../../linux/abi/ptrace.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { check } from '../../linux/kernel.ts';
+import { StatusParser } from '../../proc/status.ts';
+import { CallTable, rowsFor } from '../../tracee/call-table.ts';
+import { FileColumn } from '../../tracee/file-column.ts';
+import { register, setRegister } from '../../tracee/registers.ts';
+import { suspendSeccomp } from '../../tracee/stop.ts';
+import { xstateBytesMax } from '../registers/xstate.ts';
+import { askRseq, readRseq } from '../rseq/rseq.ts';
+import { askSyscallDispatch, readSyscallDispatch } from './syscall-dispatch.ts';
+
+const STATUS_BYTES = 4096;
+const CGROUP_BYTES = 2048;
+
+/** A thread that we have stopped. */
+export interface Stopped {
+  readonly pid: number;
+  readonly tid: number;
+}
+
+/**
+ * Reads stopped threads of ours; their seccomp filters are out of the way afterwards. A thread inside of a restartable
+ * sequence goes on, as after any signal, at its abort address: its `registers` say so.
+ */
+export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
+  const probe = new ThreadProbe(threads.length);
+  return probe.read(threads);
+}
+
+class ThreadProbe {
+  readonly #table: CallTable;
+  readonly #columns: ReturnType<typeof planColumns>;
+  readonly #statuses = new StatusParser();
+  #xstate: Uint8Array = new Uint8Array(0);
+  #cgroup = new Uint8Array(0);
+  #cgroupText: string | undefined;
+
+  constructor(count: number) {
+    const row = new Program();
+    this.#columns = planColumns(row);
+    this.#table = new CallTable(row, rowsFor(count));
+  }
+
+  read(threads: readonly Stopped[]): FrozenThread[] {
+    const table = this.#table;
+    const { tid, pid, status, cgroup } = this.#columns;
+    const found: FrozenThread[] = [];
+    table.runFor(
+      threads.map((thread) => thread.tid),
+      tid,
+      (row, index) => found.push(this.#thread(row, threads[index] as Stopped)),
+      (row, index) => {
+        const thread = threads[index] as Stopped;
+        table.view.setUint32(table.at(row, pid), thread.pid, true);
+        status.setPath(table, row, statusPath(thread));
+        cgroup.setPath(table, row, cgroupPath(thread));
+      },
+    );
+    return found;
+  }
+
+  #thread(row: number, stopped: Stopped): FrozenThread {
+    const { pid, tid } = stopped;
+    const { rseq, dispatch, ...columns } = this.#columns;
+    const table = this.#table;
+    check('ptrace', table.result(row, columns.gotRegisters), `GETREGS, ${tid}`);
+    check('ptrace', table.result(row, columns.gotMask), `GETSIGMASK, ${tid}`);
+    const registersAt = table.at(row, columns.registers);
+    const registers = new BigUint64Array(table.block.slice(registersAt, registersAt + USER_REGS_BYTES).buffer);
+    const { entry, abortAddress } = readRseq(table, row, rseq, pid, register(registers, 'rip'));
+    if (abortAddress !== undefined) setRegister(registers, 'rip', abortAddress);
+    const statusBytes = columns.status.bytes(table, row, statusPath(stopped));
+    if (typeof statusBytes === 'number') throw unreadable(statusPath(stopped), statusBytes);
+    const status = this.#statuses.parse(statusBytes, statusPath(stopped));
+    if (status.seccomp !== 0) suspendSeccomp(tid);
+    return {
+      pid,
+      tid,
+      registers,
+      signalMask: table.view.getBigUint64(table.at(row, columns.mask), true),
+      status,
+      xstate: this.#xstateOf(row, tid),
+      rseq: entry,
+      dispatch: readSyscallDispatch(table, row, dispatch),
+      cgroup: this.#cgroupOf(row, stopped),
+    };
+  }
+
+  #xstateOf(row: number, tid: number): Uint8Array {
+    const table = this.#table;
+    const { gotXstate, xstateIov, xstate } = this.#columns;
+    check('ptrace', table.result(row, gotXstate), `GETREGSET xstate, ${tid}`);
+    const at = table.at(row, xstate);
+    const bytes = table.block.subarray(at, at + table.view.getUint32(table.at(row, xstateIov) + 8, true));
+    if (Buffer.compare(bytes, this.#xstate) !== 0) this.#xstate = bytes.slice();
+    return this.#xstate;
+  }
+
+  #cgroupOf(row: number, stopped: Stopped): string {
+    const path = cgroupPath(stopped);
+    const bytes = this.#columns.cgroup.bytes(this.#table, row, path);
+    // Without control groups there is no such file.
+    if (typeof bytes === 'number') return '';
+    if (this.#cgroupText === undefined || Buffer.compare(bytes, this.#cgroup) !== 0) {
+      this.#cgroup = bytes.slice();
+      this.#cgroupText = byteString(bytes);
+    }
+    return this.#cgroupText;
+  }
+}
+
+const statusPath = ({ tid }: Stopped) => `/proc/${tid}/status`;
+const cgroupPath = ({ tid }: Stopped) => `/proc/${tid}/cgroup`;
+
+function planColumns(row: Program) {
+  const [tid, pid] = [row.words(0), row.words(0)];
+  const thread = row.wordAt(tid);
+  const [registers, mask, xstate] = [row.reserve(USER_REGS_BYTES), row.reserve(8), row.reserve(xstateBytesMax())];
+  const xstateIov = row.words(0, 0);
+  const gotRegisters = row.call(SYS.ptrace, PTRACE_GETREGS, thread, 0, registers);
+  const gotMask = row.call(SYS.ptrace, PTRACE_GETSIGMASK, thread, 8, mask);
+  // The kernel overwrites the length with its own.
+  row.store64(xstateIov, xstate);
+  row.store64(row.at(xstateIov, 8), xstate.bytes);
+  const gotXstate = row.call(SYS.ptrace, PTRACE_GETREGSET, thread, NT_X86_XSTATE, xstateIov);
+  return {
+    tid,
+    pid,
+    registers,
+    gotRegisters,
+    mask,
+    gotMask,
+    xstate,
+    xstateIov,
+    gotXstate,
+    rseq: askRseq(row, row.wordAt(pid), thread),
+    dispatch: askSyscallDispatch(row, thread),
+    status: new FileColumn(row, STATUS_BYTES),
+    cgroup: new FileColumn(row, CGROUP_BYTES),
+  };
+}
+
+function unreadable(path: string, result: number): CriuError {
+  return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });
+}

@@ -1,0 +1,65 @@
+/**
+ * Stopping, waiting for and letting go of many threads: what stop.ts does to one, as tables of system calls.
+ */
+import { Program } from '../agent/program.ts';
+import { ERRNO } from '../linux/abi/errno.ts';
+import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_O_TRACESYSGOOD, PTRACE_SEIZE } from '../linux/abi/ptrace.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
+import { check } from '../linux/kernel.ts';
+import { CallTable, rowsFor } from './call-table.ts';
+import { ENDED, waitForStatus } from './stop.ts';
+
+/**
+ * Seizes threads, and interrupts those that could be: they will stop soon. `onResult` gets what PTRACE_SEIZE said, 0 or
+ * −errno, in the order of the threads.
+ */
+export function seizeAll(tids: readonly number[], onResult: (index: number, result: number) => void): void {
+  const row = new Program();
+  const tid = row.words(0);
+  const seized = row.call(SYS.ptrace, PTRACE_SEIZE, row.wordAt(tid), 0, PTRACE_O_TRACESYSGOOD);
+  // It says ESRCH when the thread is not ours.
+  row.call(SYS.ptrace, PTRACE_INTERRUPT, row.wordAt(tid), 0, 0);
+  const table = new CallTable(row, rowsFor(tids.length));
+  table.runFor(tids, tid, (i, index) => onResult(index, table.result(i, seized)));
+}
+
+/**
+ * Waits for all threads, in whatever order they stop or end. `arrived` gets the status word; when it says false, it has
+ * let the thread go, which is waited for again.
+ */
+export function waitForAll(tids: readonly number[], arrived: (index: number, status: number) => boolean): void {
+  const row = new Program();
+  const tid = row.words(0);
+  const status = row.reserve(8);
+  const waited = row.call(SYS.wait4, row.wordAt(tid), status, WNOHANG | __WALL, 0);
+  const table = new CallTable(row, rowsFor(tids.length));
+  let waiting = tids.map((_, index) => index);
+  while (waiting.length > 0) {
+    const rest: number[] = [];
+    table.runFor(
+      waiting.map((index) => tids[index] ?? 0),
+      tid,
+      (i, number) => {
+        const index = waiting[number] ?? 0;
+        const result = table.result(i, waited);
+        const isEnd = result === -ERRNO.ECHILD;
+        if (result < 0 && !isEnd) check('wait4', result, `${tids[index]}`);
+        if (result === 0 || !arrived(index, isEnd ? ENDED : table.view.getInt32(table.at(i, status), true)))
+          rest.push(index);
+      },
+    );
+    waiting = rest;
+    // Threads stop about in the order of the list: when the last one has, nearly all of the others have too.
+    const last = waiting.pop();
+    if (last !== undefined && !arrived(last, waitForStatus(tids[last] ?? 0))) waiting.push(last);
+  }
+}
+
+/** PTRACE_DETACH for stopped threads. */
+export function detachAll(tids: readonly number[]): void {
+  const row = new Program();
+  const tid = row.words(0);
+  row.call(SYS.ptrace, PTRACE_DETACH, row.wordAt(tid), 0, 0);
+  new CallTable(row, rowsFor(tids.length)).runFor(tids, tid, () => {});
+}
