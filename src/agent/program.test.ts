@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 import { Program, RANGE } from './program.ts';
 
@@ -134,4 +135,15 @@ describe('a program', () => {
     program.jump(program.label());
     expect(() => program.assemble(ADDRESS)).toThrow('bug in criu: the label was placed');
   });
+});
+
+test('the same call for many is as many calls', () => {
+  const fds = Array.from({ length: 100 }, (_, i) => 3 * i);
+  const [one, other] = [new Program(), new Program()];
+  for (const program of [one, other]) program.call(SYS.close, program.words(7));
+  const first = one.callEach(SYS.fcntl, fds, 1, 9);
+  for (const fd of fds) other.call(SYS.fcntl, fd, 1, 9);
+  for (const program of [one, other]) program.call(SYS.close, first);
+  expect(one.assemble(0x1000)).toEqual(other.assemble(0x1000));
+  expect([one.length, first.op]).toEqual([102, 1]);
 });

@@ -100,11 +100,11 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
-  /** The same system call for each of many first arguments; the number of the op for the first of them. */
-  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
-    const start = this.#ops.length;
-    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
-    return start;
+  /** The same system call for each of many first arguments, such as descriptors; their results follow each other. */
+  callEach(nr: number, firsts: readonly number[], ...others: number[]): Result {
+    const result = this.call(nr, firsts[0] ?? 0, ...others);
+    for (const first of firsts.slice(1)) this.again(result, first);
+    return result;
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */

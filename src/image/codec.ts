@@ -28,12 +28,12 @@ export function decodeFrom<T>(type: MessageType<T>, reader: WireReader): T {
 /** Encodes one message; fields are ordered by number. Throws an ImageError when a value cannot be stored. */
 export function encode<T>(type: MessageType<T>, value: T, place: ImagePlace | string = type.name): Uint8Array {
   const writer = new WireWriter();
-  encodeTo(type, value, writer, place);
+  encodeTo(type, value, writer, new FieldPath(typeof place === 'string' ? { file: place } : place));
   return writer.written;
 }
 
-export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, place: ImagePlace | string): void {
-  const path = new FieldPath(typeof place === 'string' ? { file: place } : place);
+/** The same, behind what a writer has already. */
+export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, path: FieldPath): void {
   encodeMessage(compile(type), value as Message, writer, path);
 }
 
@@ -53,6 +53,8 @@ interface Field {
   readonly message: MessageType<unknown> | undefined;
   /** Of `message`; filled in on first use, for messages may hold themselves. */
   compiled: Compiled | undefined;
+  /** What a writer that is whole was given last, and, when that came twice, how it was written. */
+  last: { readonly value: object; readonly writer: WireWriter; bytes: Uint8Array | undefined } | undefined;
 }
 
 /** A description ready for use. */
@@ -100,6 +102,7 @@ function compile(type: MessageType<unknown>): Compiled {
       scalar,
       message,
       compiled: undefined,
+      last: undefined,
     };
     if (isRequired) requiredCount++;
     if (field.isRepeated) repeatedNames.push(field.name);
@@ -259,13 +262,7 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
 function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
   const { scalar } = field;
   if (scalar === undefined) {
-    if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
-    writer.uint32(field.tag);
-    path.enter(field.name, index);
-    const start = writer.beginNested();
-    encodeMessage(compiledMessage(field), value as Message, writer, path);
-    writer.endNested(start);
-    path.leave();
+    encodeNested(field, value, index, writer, path);
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
     writer.field(field.tag, value, 0);
   } else if (typeof value !== 'bigint' || scalar.isPlainBigint !== true || !writer.bigintField(field.tag, value)) {
@@ -273,6 +270,26 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
     writer.uint32(field.tag);
     scalar.write(writer, value as never);
   }
+}
+
+/** Thousands of sockets may have the same options: what is the same object as before is copied. */
+function encodeNested(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
+  if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
+  const last = index < 0 && writer.isWhole ? field.last : undefined;
+  const isAgain = last !== undefined && last.value === value && last.writer === writer;
+  if (isAgain && last.bytes !== undefined) {
+    writer.raw(last.bytes);
+    return;
+  }
+  const start = writer.length;
+  writer.uint32(field.tag);
+  path.enter(field.name, index);
+  const inner = writer.beginNested();
+  encodeMessage(compiledMessage(field), value as Message, writer, path);
+  writer.endNested(inner);
+  path.leave();
+  if (isAgain) last.bytes = writer.written.slice(start);
+  else if (index < 0 && writer.isWhole) field.last = { value, writer, bytes: undefined };
 }
 
 function at(field: Field, index: number): string {

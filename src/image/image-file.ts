@@ -6,7 +6,7 @@ import { decodeFrom, encodeTo } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
 import { IpcMsg } from './gen/ipc-msg.ts';
 import { PagemapHead } from './gen/pagemap.ts';
-import { ImageError } from './image-error.ts';
+import { FieldPath, ImageError } from './image-error.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -221,12 +221,25 @@ type RawKindName = { [K in ImageKindName]: (typeof IMAGE_KINDS)[K] extends RawKi
 export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return content as Uint8Array;
-  const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
+  const builder = new ImageBuilder(spec, fileName ?? spec.fileName, sizeOf(spec, content));
   if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
   else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
   else builder.elements(content as unknown[]);
   return builder.take();
 }
+
+/** Room for an image: growing means copying. */
+function sizeOf({ layout }: FramedKind, content: unknown): number {
+  if (layout !== 'payload') return START_BYTES;
+  const elements = content as readonly WithPayload<unknown>[];
+  let bytes = START_BYTES;
+  for (let i = 0; i < elements.length; i++) bytes += (elements[i]?.payload.length ?? 0) + ELEMENT_BYTES;
+  return bytes;
+}
+
+const START_BYTES = 1024;
+/** More than what most messages and their frames take. */
+const ELEMENT_BYTES = 32;
 
 /** Builds an image that is a list, element by element; `take` hands over what is ready. */
 export class ImageWriter<K extends ListKindName> {
@@ -255,12 +268,18 @@ export class ImageWriter<K extends ListKindName> {
 class ImageBuilder {
   private readonly spec: FramedKind;
   private readonly fileName: string;
-  private writer = new WireWriter(1024);
+  private writer: WireWriter;
   private entry = 0;
+  private readonly place: { readonly file: string; entry: number };
+  private readonly path: FieldPath;
 
-  constructor(spec: FramedKind, fileName: string) {
+  /** With `wholeBytes` all is taken at once, that many bytes and perhaps more. */
+  constructor(spec: FramedKind, fileName: string, wholeBytes?: number) {
     this.spec = spec;
     this.fileName = fileName;
+    this.place = { file: fileName, entry: 0 };
+    this.path = new FieldPath(this.place);
+    this.writer = new WireWriter(wholeBytes ?? START_BYTES, wholeBytes !== undefined);
     if (spec.magicName !== 'INVENTORY') this.writer.rawUint32(spec.isService ? IMG_SERVICE_MAGIC : IMG_COMMON_MAGIC);
     this.writer.rawUint32(spec.magic);
   }
@@ -271,7 +290,7 @@ class ImageBuilder {
 
   take(): Uint8Array {
     const { written } = this.writer;
-    this.writer = new WireWriter(1024);
+    this.writer = new WireWriter(START_BYTES);
     return written;
   }
 
@@ -325,7 +344,8 @@ class ImageBuilder {
     const { writer } = this;
     const start = writer.length;
     writer.rawUint32(0);
-    encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
+    this.place.entry = this.entry;
+    encodeTo(type, message, writer, this.path);
     writer.putRawUint32(start, writer.length - start - 4);
     this.entry++;
   }

@@ -54,6 +54,14 @@ export class VisitResult {
     return Number(this.#view.getBigInt64(this.#program.resultOffset(of), true));
   }
 
+  /** What as many system calls returned, from that one on: numbers of 32 bits, or −errno. */
+  results(from: Result, count: number): Int32Array {
+    const start = this.#program.resultOffset(from);
+    const results = new Int32Array(count);
+    for (let i = 0; i < count; i++) results[i] = this.#view.getInt32(start + i * OP_BYTES, true);
+    return results;
+  }
+
   /** The bytes at a place after the run. */
   bytes(place: { kind: 'place'; offset: number; bytes: number }): Uint8Array {
     const at = this.#program.placeOffset(place);

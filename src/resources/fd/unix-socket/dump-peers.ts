@@ -46,26 +46,37 @@ class DumpedSockets {
 
   /** CRIU finds the peer of a socket only when that comes before it in files.img, or is connected to it too. */
   sort(): void {
-    const entries = this.#places.flatMap(({ usk }) => usk ?? []);
-    peersFirst(entries).forEach((usk, i) => {
-      Object.assign(this.#places[i] ?? {}, { id: usk.id, usk });
-    });
+    const entries: UnixSkEntry[] = [];
+    for (const { usk } of this.#places) if (usk !== undefined) entries.push(usk);
+    const ordered = peersFirst(entries);
+    for (let i = 0; i < ordered.length; i++) {
+      const place = this.#places[i];
+      const usk = ordered[i];
+      if (place === undefined || usk === undefined) continue;
+      place.id = usk.id;
+      place.usk = usk;
+    }
   }
 }
 
 /** The same sockets, each behind the one it is connected to. */
 export function peersFirst(entries: readonly UnixSkEntry[]): UnixSkEntry[] {
-  const byInode = new Map(entries.map((entry) => [entry.ino, entry]));
-  const ordered = new Set<UnixSkEntry>();
+  const byInode = new Map<number, UnixSkEntry>();
+  for (const entry of entries) byInode.set(entry.ino, entry);
+  // What is in the list, or in the chain that is being walked.
+  const seen = new Set<UnixSkEntry>();
+  const ordered: UnixSkEntry[] = [];
+  const chain: UnixSkEntry[] = [];
   for (const entry of entries) {
-    const chain = new Set<UnixSkEntry>();
-    for (let next: UnixSkEntry | undefined = entry; next !== undefined; next = byInode.get(next.peer)) {
-      if (ordered.has(next) || chain.has(next)) break;
-      chain.add(next);
+    let next: UnixSkEntry | undefined = entry;
+    while (next !== undefined && !seen.has(next)) {
+      seen.add(next);
+      chain.push(next);
+      next = byInode.get(next.peer);
     }
-    for (const link of [...chain].reverse()) ordered.add(link);
+    for (let last = chain.pop(); last !== undefined; last = chain.pop()) ordered.push(last);
   }
-  return [...ordered];
+  return ordered;
 }
 
 export const peersOf = (dump: KindDump): DumpedSockets => dump.state('unix peers', () => new DumpedSockets());
