@@ -227,10 +227,7 @@ class FilesPlanner {
     const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-    for (const group of groups) {
-      const text = madeElsewhere(group, this.#sharers);
-      if (text !== undefined) this.#input.warn(text);
-    }
+    for (const text of madeElsewhere(groups, this.#sharers)) this.#input.warn(text);
   }
 
   #addGroup(home: Table, group: Description[]): void {
