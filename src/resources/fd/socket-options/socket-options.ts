@@ -7,6 +7,7 @@
 
 import { byteString } from '../../../base/bytes.ts';
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import { keepEncoded } from '../../../image/codec.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
@@ -37,7 +38,7 @@ export function readSocketOptions(
   const known = knownOf(type, dump);
   const isSame = known.reader.read(fd);
   if (!isSame) known.peer = undefined;
-  if (!isSame || known.entry === undefined) known.entry = describeOptions(fd, type, known.reader);
+  if (!isSame || known.entry === undefined) known.entry = keepEncoded(describeOptions(fd, type, known.reader));
   if ('unsupported' in known.entry || groups.length === 0) return known.entry;
   const memberships = readMemberships(fd, type.family, groups);
   if ('unsupported' in memberships) return memberships;
