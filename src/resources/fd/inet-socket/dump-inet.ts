@@ -6,32 +6,20 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, ioctl } from '../../../linux/syscalls/fs.ts';
+import { ioctl } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
 import { findForeign } from '../socket-options/network-namespace.ts';
+import { withoutMeasured } from '../socket-options/option-rows.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
+import { type InetKind, readIpOptions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
 import { isKept, notKept } from './tcp-state.ts';
 import { dumpDatagrams } from './udp-queue.ts';
-
-/** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
-function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
-  const fresh = dump.state(`options of a new TCP socket, ${family}`, () => {
-    const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
-    try {
-      return readTcpExtensions(made, false);
-    } finally {
-      close(made);
-    }
-  });
-  return onlyChanged(readTcpExtensions(fd, isConnected), fresh);
-}
 
 /** What the socket is doing. */
 interface Endpoint {
@@ -56,6 +44,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const opts = readSocketOptions(fd, kind, dump, dump.state('multicast groups', readGroups));
   if ('unsupported' in opts) return opts;
   const { state, source, destination, backlog, shutdown } = endpoint;
+  const hasMeasured = isTcp(kind) && destination.port !== 0 && opts.options_ext.length > 0;
   const entry: InetSkEntry = {
     id,
     ino: Number(BigInt.asUintN(32, BigInt(file.stat.st_ino))),
@@ -68,9 +57,9 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     src_addr: [...source.words],
     dst_addr: [...destination.words],
     fown: file.fown,
-    opts,
+    opts: hasMeasured ? { ...opts, options_ext: withoutMeasured(kind, opts.options_ext) } : opts,
     ip_opts: readIpOptions(fd, kind),
-    tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
+    tcp_opts: isTcp(kind) ? readTcpOptions(fd) : {},
   };
   if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (isUdp(kind) && endpoint.hasPackets === true) dumpDatagrams(file, entry, dump);

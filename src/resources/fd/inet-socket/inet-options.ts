@@ -2,7 +2,6 @@
  * Options of Internet sockets: ip_opts_entry and tcp_opts_entry. Options that are off are not in the image, and neither
  * is a type of service or time to live of 0.
  */
-import { byteString } from '../../../base/bytes.ts';
 import type { IpOptsEntry, IpOptsRawEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpOptsEntry } from '../../../image/gen/tcp-stream.ts';
 import * as INET from '../../../linux/abi/inet.ts';
@@ -109,6 +108,7 @@ export function readTcpOptions(fd: number): TcpOptsEntry {
   return entry;
 }
 
+/** Of images that have them here; now they are in `options_ext` (socket-options/option-rows.ts). */
 const EXTENSIONS = [
   ['user_timeout_ext', INET.TCP_USER_TIMEOUT],
   ['syncnt_ext', INET.TCP_SYNCNT],
@@ -119,30 +119,7 @@ const EXTENSIONS = [
   ['inq_ext', INET.TCP_INQ],
 ] as const;
 
-type TcpExtensions = Pick<TcpOptsEntry, 'congestion_ext' | 'maxseg_ext' | (typeof EXTENSIONS)[number][0]>;
-
-/** Options of the TCP level that CRIU does not keep: all that this kernel has. */
-export function readTcpExtensions(fd: number, isConnected: boolean): TcpExtensions {
-  const entry: TcpExtensions = {};
-  for (const [field, option] of EXTENSIONS) {
-    const value = tryGetsockoptInt(fd, INET.SOL_TCP, option);
-    if (value !== undefined) entry[field] = value;
-  }
-  // For connections it is the size in use, not the one that was set.
-  if (!isConnected) entry.maxseg_ext = getsockoptInt(fd, INET.SOL_TCP, INET.TCP_MAXSEG);
-  const name = new Uint8Array(INET.TCP_CA_NAME_MAX);
-  const bytes = tryGetsockopt(fd, INET.SOL_TCP, INET.TCP_CONGESTION, name);
-  if (bytes > 0) entry.congestion_ext = byteString(name.subarray(0, bytes)).replace(/\0.*$/s, '');
-  return entry;
-}
-
-/** What differs from a new socket. */
-export function onlyChanged(entry: TcpExtensions, fresh: TcpExtensions): TcpExtensions {
-  const changed = Object.entries(entry).filter(([field, value]) => value !== fresh[field as keyof TcpExtensions]);
-  return Object.fromEntries(changed);
-}
-
-/** Plans these options, of a socket that is new. */
+/** Plans the options of the TCP level that CRIU does not keep, of a socket that is new. */
 export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOptsEntry, what: string): void {
   const { congestion_ext, maxseg_ext } = entry;
   for (const [field, option] of EXTENSIONS) {
