@@ -138,7 +138,8 @@ function word(outcome: Outcome, place: Place): number {
 class Visit {
   readonly #program: Program;
   readonly #readable: Readable;
-  readonly #calls: { readonly what: string; readonly result: Result }[] = [];
+  /** What has to succeed; `numbers` say what it was about. */
+  readonly #calls: { readonly name: string; readonly numbers: readonly number[]; readonly result: Result }[] = [];
 
   constructor(program: Program, readable: Readable) {
     this.#program = program;
@@ -155,7 +156,8 @@ class Visit {
 
   count(request: number): Place {
     const place = this.#program.reserve(4);
-    this.#call(`ioctl ${request}`, this.#program.call(SYS.ioctl, this.#readable.fd, request, place));
+    const result = this.#program.call(SYS.ioctl, this.#readable.fd, request, place);
+    this.#calls.push({ name: 'ioctl', numbers: [request], result });
     return place;
   }
 
@@ -186,21 +188,16 @@ class Visit {
     this.#set(INET.SOL_TCP, INET.TCP_REPAIR, INET.TCP_REPAIR_OFF_NO_WP);
     if (this.#readable.reuseAddress) this.#set(SOL_SOCKET, SO_REUSEADDR, 1);
     return (outcome) => {
-      for (const { what, result: of } of this.#calls) {
+      for (const { name, numbers, result: of } of this.#calls) {
         const error = -outcome.result(of);
-        if (error > 0) throw new SyscallError(what, error, errnoName(error));
+        if (error > 0) throw new SyscallError(`${name} ${numbers.join(', ')}`, error, errnoName(error));
       }
     };
   }
 
   #set(level: number, option: number, value: number): void {
-    const place = this.#program.data(new Uint8Array(Int32Array.of(value).buffer));
-    const result = this.#program.call(SYS.setsockopt, this.#readable.fd, level, option, place, 4);
-    this.#call(`setsockopt ${level}, ${option}`, result);
-  }
-
-  #call(what: string, result: Result): void {
-    this.#calls.push({ what, result });
+    const result = this.#program.call(SYS.setsockopt, this.#readable.fd, level, option, this.#program.int(value), 4);
+    this.#calls.push({ name: 'setsockopt', numbers: [level, option], result });
   }
 }
 
