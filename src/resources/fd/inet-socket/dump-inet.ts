@@ -7,30 +7,68 @@ import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close, ioctl } from '../../../linux/syscalls/fs.ts';
-import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
+import { tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
 import { findForeign } from '../socket-options/network-namespace.ts';
+import { OptionValues } from '../socket-options/option-values.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
+import {
+  type InetKind,
+  inetOptionSpecs,
+  onlyChanged,
+  readIpOptions,
+  readTcpExtensions,
+  readTcpOptions,
+} from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
 import { isKept, notKept } from './tcp-state.ts';
 import { dumpDatagrams } from './udp-queue.ts';
 
-/** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
-function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
-  const fresh = dump.state(`options of a new TCP socket, ${family}`, () => {
-    const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
-    try {
-      return readTcpExtensions(made, false);
-    } finally {
-      close(made);
-    }
+type Options = Pick<InetSkEntry, 'ip_opts' | 'tcp_opts'>;
+
+/** The options of sockets of a kind: thousands of them are mostly the same. */
+interface KindOptions {
+  readonly values: OptionValues;
+  /** Of the socket that was asked last, for connections and for others. */
+  known: { readonly isConnected: boolean; readonly options: Options } | undefined;
+  /** Of a new TCP socket, as the system gives them. */
+  readonly fresh: ReturnType<typeof readTcpExtensions>;
+}
+
+const optionsOf = (kind: InetKind, dump: KindDump): KindOptions =>
+  dump.state(`inet options ${kind.family} ${kind.type} ${kind.proto}`, () => {
+    const values = new OptionValues(inetOptionSpecs(kind, isTcp(kind)));
+    return { values, known: undefined, fresh: isTcp(kind) ? readFresh(kind, values) : {} };
   });
-  return onlyChanged(readTcpExtensions(fd, isConnected), fresh);
+
+function readFresh({ family, type }: InetKind, values: OptionValues): ReturnType<typeof readTcpExtensions> {
+  const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
+  try {
+    values.read(made);
+    return readTcpExtensions(values, made);
+  } finally {
+    close(made);
+  }
+}
+
+/** Options of IP, and of TCP: what CRIU does not keep as far as it is not as in a new socket. */
+function readOptions(fd: number, kind: InetKind, isConnected: boolean, ofKind: KindOptions): Options {
+  const { values, fresh } = ofKind;
+  if (!values.read(fd)) ofKind.known = undefined;
+  // The size of segments, and what raw sockets have, is asked in another way.
+  const canBeSame = isConnected || !(isTcp(kind) || kind.type === SOCKET.SOCK_RAW);
+  if (canBeSame && ofKind.known?.isConnected === isConnected) return ofKind.known.options;
+  const options: Options = { ip_opts: readIpOptions(fd, values, kind), tcp_opts: {} };
+  if (isTcp(kind)) {
+    const extensions = onlyChanged(readTcpExtensions(values, isConnected ? undefined : fd), fresh);
+    options.tcp_opts = { ...readTcpOptions(values), ...extensions };
+  }
+  ofKind.known = { isConnected, options };
+  return options;
 }
 
 /** What the socket is doing. */
@@ -47,8 +85,7 @@ interface Endpoint {
 /** Describes the socket, or says why it cannot be dumped. Throws SyscallError. */
 export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): InetSkEntry | Unsupported {
   const fd = file.localFd;
-  const int = (option: number) => getsockoptInt(fd, SOCKET.SOL_SOCKET, option);
-  const kind = { family: int(SOCKET.SO_DOMAIN), type: int(SOCKET.SO_TYPE), proto: int(SOCKET.SO_PROTOCOL) };
+  const kind = readKind(fd, dump);
   const problem = findProblem(fd, kind, dump);
   if (problem !== undefined) return problem;
   const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
@@ -56,6 +93,8 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const opts = readSocketOptions(fd, kind, dump, dump.state('multicast groups', readGroups));
   if ('unsupported' in opts) return opts;
   const { state, source, destination, backlog, shutdown } = endpoint;
+  const isConnected = destination.port !== 0;
+  const ofKind = optionsOf(kind, dump);
   const entry: InetSkEntry = {
     id,
     ino: Number(BigInt.asUintN(32, BigInt(file.stat.st_ino))),
@@ -69,18 +108,30 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     dst_addr: [...destination.words],
     fown: file.fown,
     opts,
-    ip_opts: readIpOptions(fd, kind),
-    tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
+    ...readOptions(fd, kind, isConnected, ofKind),
   };
-  if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
+  if (isTcp(kind) && isConnected && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (isUdp(kind) && endpoint.hasPackets === true) dumpDatagrams(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
   if (kind.family !== SOCKET.AF_INET6) return entry;
-  entry.v6only = getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
+  entry.v6only = ofKind.values.int(INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
   if (source.port === 0 || !needsDevice(source.words)) return entry;
   if (opts.so_bound_dev === undefined) return { unsupported: 'it is bound to a link-local address without a device' };
   entry.ifname = opts.so_bound_dev;
   return entry;
+}
+
+const KIND = [SOCKET.SO_DOMAIN, SOCKET.SO_TYPE, SOCKET.SO_PROTOCOL] as const;
+
+function readKind(fd: number, dump: KindDump): InetKind {
+  const values = dump.state(
+    'inet kinds',
+    () => new OptionValues(KIND.map((option) => [SOCKET.SOL_SOCKET, option, 4] as const)),
+  );
+  values.read(fd);
+  const [family, type, proto] = KIND;
+  const int = (option: number) => values.int(SOCKET.SOL_SOCKET, option);
+  return { family: int(family), type: int(type), proto: int(proto) };
 }
 
 const isTcp = ({ type, proto }: InetKind) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
