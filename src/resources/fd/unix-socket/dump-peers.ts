@@ -195,6 +195,7 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
     opts: noOptions(),
     name: peer.name,
     pending_ext: [],
+    peer_groups_ext: [],
   };
   dump.addEntry(peersOf(dump).addPlace(usk));
 }
@@ -247,6 +248,7 @@ function checkPeerless(
   }
   entry.peer = listener.ino;
   delete entry.peer_cred_ext;
+  entry.peer_groups_ext = [];
   if (isRead(byInode.get(listener.ino)?.entry.pending_ext.find(({ peer }) => peer === entry.ino))) return undefined;
   if (socket.sendQueue !== 0) {
     return ['it waits to be accepted and has sent something, which criu may not read', ACCEPT_FIRST];
@@ -254,6 +256,7 @@ function checkPeerless(
   // Nobody can ask yet who connected: it was most likely the task.
   const [, uid] = task.leader.status.uid;
   const [, gid] = task.leader.status.gid;
-  if (uid !== 0 || gid !== 0) entry.peer_cred_ext = { pid: task.pid, uid, gid };
+  entry.peer_cred_ext = { pid: task.pid, uid, gid };
+  entry.peer_groups_ext = [...task.leader.status.groups];
   return undefined;
 }
