@@ -177,8 +177,8 @@ class Filling {
   }
 }
 
-/** How often it is looked whether the guard is there: every 20 ms or so. */
-const GUARD_TURNS = 256;
+/** How often it is looked whether the guard is there: every millisecond or so. */
+const GUARD_TURNS = 16;
 
 /** Maps a pages file; it stays mapped until we end. */
 function mapFile(fd: number): number {

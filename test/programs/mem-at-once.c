@@ -17,7 +17,7 @@
 
 /* Of the memory there is only so much: the whole, or a quarter. */
 static size_t part = 1;
-static char corrupt_path[PATH_MAX + 16];
+static char corrupt_path[PATH_MAX + 16], calm_path[PATH_MAX + 16];
 static uint64_t *steady, *written;
 static volatile unsigned long turns[6];
 
@@ -156,6 +156,8 @@ static void be_child(size_t turn) {
 
 static void *fork_children(void *unused) {
   for (size_t turn = 1;; turn++) {
+    /* Children that are there when it is dumped would share the memory, and then it comes before anybody runs. */
+    while (access(calm_path, F_OK) == 0) usleep(1000);
     pid_t pid = fork();
     if (pid == 0) be_child(turn);
     int status = 0;
@@ -169,6 +171,7 @@ static void *fork_children(void *unused) {
 /* With "two" there is a child that does the same, in memory of its own, and both have less. */
 int main(int argc, char **argv) {
   st_init(argc, argv);
+  snprintf(calm_path, sizeof calm_path, "%s.calm", argv[1]);
   snprintf(corrupt_path, sizeof corrupt_path, "%s.corrupt", argv[1]);
   int isTwo = argc > 2 && strcmp(argv[2], "two") == 0;
   if (isTwo) part = 4;
