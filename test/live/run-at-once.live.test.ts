@@ -116,7 +116,7 @@ liveCase('run at once: a dump waits until all of the memory is there', async () 
   expect(readLog(second, 'dump.log')).toMatch(/the memory of task \d+ is still being filled .*: waiting\n$/);
   tryKill(filler, SIGCONT);
   expectSuccess(await dumping);
-  expect(readLog(first, 'restore.log')).toMatch(/\d+ KiB of 1 task\(s\) come later[^]*the memory is complete/);
+  expect(readLog(first, 'restore.log')).toMatch(/\d+ KiB of 1 task\(s\) come later(.|\n)*the memory is complete/);
   await expectGone([specimen.pid, ...readOwnDescendants()], 'after the dump');
   expectSuccess(await restore(specimen, second));
   await checkRound(specimen, 1);
