@@ -125,7 +125,8 @@ export class Ops<R extends object> {
     if (length * OP_WORDS > this.words.length) this.#grow(length);
     this.words.set(other.words.subarray(0, other.length * OP_WORDS), start);
     this.length = length;
-    this.because = this.because.concat(other.because);
+    if (other.length > this.because.length) this.because = this.because.concat(other.because);
+    else for (let i = 0; i < other.length; i++) this.because.push(other.because[i]);
     const { referenceAt } = other;
     for (let i = 0; i < args.length; i++) this.#setAt(start + (referenceAt[i] ?? 0), args[i] ?? 0);
   }

@@ -354,9 +354,13 @@ export class Program {
     this.#ops.append(ops, args);
   }
 
-  /** Another first argument for an op, which may fail from now on. */
-  change(op: number, first: ProgramArg): void {
+  /** The agent does not look at what an op returns. */
+  doNotCheck(op: number): void {
     this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+  }
+
+  /** Another first argument for an op. */
+  change(op: number, first: ProgramArg): void {
     this.#ops.set(op, 0, first);
   }
 
