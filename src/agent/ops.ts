@@ -15,10 +15,10 @@ const WORD = 2 ** 32;
 /** Where the sixth argument is, in words. */
 const EXPECTED_AT = argumentAt(5);
 
-/** What an op is for: a text, or one in two parts, for putting them together takes longer than planning the op. */
-export type Reason = string | readonly [what: string, which: string | number];
+/** What an op is for: a text, or its parts, for putting them together takes longer than planning the op. */
+export type Reason = string | readonly (string | number)[];
 
-export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : `${reason[0]} ${reason[1]}`);
+export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason.join(' '));
 
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
