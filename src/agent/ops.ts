@@ -20,6 +20,9 @@ export type Reason = string | readonly [what: string, which: string | number];
 
 export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : `${reason[0]} ${reason[1]}`);
 
+/** In a reason: the first two arguments of the op, an address and a length, as a range. */
+export const RANGE = '{range}';
+
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
   /** x86-64 is little-endian. */
@@ -119,6 +122,14 @@ export class Ops<R extends object> {
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
     return (this.words[at] ?? 0) + ((this.words[at + 1] ?? 0) | 0) * WORD;
+  }
+
+  /** What an op is for; '' when that is not known. */
+  reason(op: number): string {
+    const text = textOf(this.because[op] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.argument(op, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.argument(op, 1)).toString(16)}`);
   }
 
   nr(op: number): number {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'bun:test';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
-import { Program, RANGE } from './program.ts';
+import { RANGE } from './ops.ts';
+import { Program } from './program.ts';
 
 const ADDRESS = 0x7000_0000_0000;
 

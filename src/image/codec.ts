@@ -37,6 +37,17 @@ export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, 
   encodeMessage(compile(type), value as Message, writer, path);
 }
 
+/** Messages that are part of many others, and their encoding when it is known. */
+const kept = new WeakMap<object, Uint8Array | undefined>();
+let hasKept = false;
+
+/** From now on a message is encoded once, wherever it is written to. It may not change any more. */
+export function keepEncoded<T extends object>(message: T): T {
+  kept.set(message, undefined);
+  hasKept = true;
+  return message;
+}
+
 /** A field ready for use; exactly one of `scalar` and `message` is set. */
 interface Field {
   readonly number: number;
@@ -53,8 +64,6 @@ interface Field {
   readonly message: MessageType<unknown> | undefined;
   /** Of `message`; filled in on first use, for messages may hold themselves. */
   compiled: Compiled | undefined;
-  /** What a writer that is whole was given last, and, when that came twice, how it was written. */
-  last: { readonly value: object; readonly writer: WireWriter; bytes: Uint8Array | undefined } | undefined;
 }
 
 /** A description ready for use. */
@@ -102,7 +111,6 @@ function compile(type: MessageType<unknown>): Compiled {
       scalar,
       message,
       compiled: undefined,
-      last: undefined,
     };
     if (isRequired) requiredCount++;
     if (field.isRepeated) repeatedNames.push(field.name);
@@ -262,7 +270,19 @@ function encodeRepeated(field: Field, list: unknown, writer: WireWriter, path: F
 function encodeValue(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
   const { scalar } = field;
   if (scalar === undefined) {
-    encodeNested(field, value, index, writer, path);
+    if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
+    writer.uint32(field.tag);
+    const known = hasKept ? kept.get(value) : undefined;
+    if (known !== undefined) {
+      writer.block(known);
+      return;
+    }
+    path.enter(field.name, index);
+    const start = writer.beginNested();
+    encodeMessage(compiledMessage(field), value as Message, writer, path);
+    if (hasKept && kept.has(value)) kept.set(value, writer.written.slice(start));
+    writer.endNested(start);
+    path.leave();
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {
     writer.field(field.tag, value, 0);
   } else if (typeof value !== 'bigint' || scalar.isPlainBigint !== true || !writer.bigintField(field.tag, value)) {
@@ -270,26 +290,6 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
     writer.uint32(field.tag);
     scalar.write(writer, value as never);
   }
-}
-
-/** Thousands of sockets may have the same options: what is the same object as before is copied. */
-function encodeNested(field: Field, value: unknown, index: number, writer: WireWriter, path: FieldPath): void {
-  if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
-  const last = index < 0 && writer.isWhole ? field.last : undefined;
-  const isAgain = last !== undefined && last.value === value && last.writer === writer;
-  if (isAgain && last.bytes !== undefined) {
-    writer.raw(last.bytes);
-    return;
-  }
-  const start = writer.length;
-  writer.uint32(field.tag);
-  path.enter(field.name, index);
-  const inner = writer.beginNested();
-  encodeMessage(compiledMessage(field), value as Message, writer, path);
-  writer.endNested(inner);
-  path.leave();
-  if (isAgain) last.bytes = writer.written.slice(start);
-  else if (index < 0 && writer.isWhole) field.last = { value, writer, bytes: undefined };
 }
 
 function at(field: Field, index: number): string {

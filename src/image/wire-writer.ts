@@ -10,14 +10,11 @@ export class WireWriter {
   private bytes: Uint8Array;
   /** Bytes written. */
   length = 0;
-  /** All that is written is there before the first byte, and does not change: what comes again may be copied. */
-  readonly isWhole: boolean;
   /** `bytes`, for texts. */
   private buffer: Buffer | undefined;
 
-  constructor(capacity = 256, isWhole = false) {
+  constructor(capacity = 256) {
     this.bytes = new Uint8Array(capacity);
-    this.isWhole = isWhole;
   }
 
   /** What was written, as a view: valid until the next write. */

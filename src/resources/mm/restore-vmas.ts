@@ -7,7 +7,8 @@
  * Order of the ops: unmap, map, and after the content is there: protections, mremap of the vdso, madvise, mlock.
  */
 import type { Abi } from '../../agent/abi.ts';
-import { type Program, type ProgramArg, RANGE, type Result } from '../../agent/program.ts';
+import { RANGE } from '../../agent/ops.ts';
+import type { Program, ProgramArg, Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import {

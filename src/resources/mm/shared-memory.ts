@@ -3,7 +3,8 @@
  * by the tasks through a descriptor that they fetch with pidfd_getfd. It is an ordinary MAP_SHARED | MAP_ANONYMOUS
  * mapping of ours, so in the tasks it has the same name and nature as before.
  */
-import { type Program, RANGE } from '../../agent/program.ts';
+import { RANGE } from '../../agent/ops.ts';
+import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import type { ImageDir } from '../../image/image-dir.ts';

@@ -36,7 +36,7 @@ export interface PlanFilesInput {
   readonly controllerPid: number;
   readonly system: RestoreSystem;
   /** Told what will be different after the restore. */
-  readonly warn?: (text: string) => void;
+  readonly warn: (text: string) => void;
 }
 
 /**
@@ -79,7 +79,7 @@ class FilesPlanner {
   }
 
   #makeContext(): RestoreContext {
-    const { tree, images, options, system, controllerPid } = this.#input;
+    const { tree, images, options, system, controllerPid, warn } = this.#input;
     const states = new Map<string, unknown>();
     const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
     return {
@@ -88,6 +88,7 @@ class FilesPlanner {
       options,
       system,
       controllerPid,
+      warn,
       inherited: (key) => inherited.get(key),
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
@@ -226,11 +227,7 @@ class FilesPlanner {
     const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-    const { warn } = this.#input;
-    for (const group of warn === undefined ? [] : groups) {
-      const text = madeElsewhere(group, this.#sharers);
-      if (text !== undefined) warn?.(text);
-    }
+    for (const text of madeElsewhere(groups, this.#sharers)) this.#input.warn(text);
   }
 
   #addGroup(home: Table, group: Description[]): void {

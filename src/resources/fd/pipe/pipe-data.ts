@@ -4,7 +4,9 @@
  * At dump they are read without taking them out: tee(2) copies the buffers into a pipe of ours. One entry holds all
  * bytes. In packet mode (O_DIRECT, man 2 pipe) there is one entry for each packet, in order; CRIU refuses such pipes.
  */
-import { Program, type Result, setWord } from '../../../agent/program.ts';
+
+import { Program, type Result } from '../../../agent/program.ts';
+import { setWord } from '../../../base/bytes.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
