@@ -5,17 +5,23 @@
 import { assert } from '../base/errors.ts';
 import { OP_ARGS, OP_BYTES, OP_FLAGS, OP_NR } from './agent-code.ts';
 
-const OP_WORDS = OP_BYTES / 4;
+export const OP_WORDS = OP_BYTES / 4;
+/** Where an argument is in an op, in words. */
+export const argumentAt = (index: number) => OP_ARGS / 4 + 2 * index;
+
 /** Room of a new list: most are small. */
 const OPS_MIN = 32;
 const WORD = 2 ** 32;
 /** Where the sixth argument is, in words. */
-const EXPECTED_AT = OP_ARGS / 4 + 10;
+const EXPECTED_AT = argumentAt(5);
 
-/** What an op is for: a text, or how to make one when it is wanted. */
-export type Reason = string | (() => string);
+/** What an op is for: a text, or one in two parts, for putting them together takes longer than planning the op. */
+export type Reason = string | readonly [what: string, which: string | number];
 
-export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason());
+export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : `${reason[0]} ${reason[1]}`);
+
+/** In a reason: the first two arguments of the op, an address and a length, as a range. */
+export const RANGE = '{range}';
 
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
@@ -48,7 +54,7 @@ export class Ops<R extends object> {
     expected?: number,
   ): number {
     const count = args.length;
-    assert(count <= 6, 'an op has at most six arguments');
+    if (count > 6) assert(false, 'an op has at most six arguments');
     const op = this.length++;
     let at = op * OP_WORDS;
     if (at === this.words.length) this.#grow(this.length);
@@ -63,7 +69,7 @@ export class Ops<R extends object> {
       else this.#setNumber(at, arg);
     }
     if (expected !== undefined) {
-      assert(count < 6, 'an expected value takes the place of the sixth argument');
+      if (count > 5) assert(false, 'an expected value takes the place of the sixth argument');
       at = op * OP_WORDS + EXPECTED_AT;
       if (expected >= 0 && expected < WORD) words[at] = expected;
       else this.#setNumber(at, expected);
@@ -72,10 +78,58 @@ export class Ops<R extends object> {
     return op;
   }
 
+  /** Copies the last op until it is there `count` times. The caller changes the copies, and adds a reason for each. */
+  repeatLast(count: number): void {
+    const start = (this.length - 1) * OP_WORDS;
+    const end = start + count * OP_WORDS;
+    this.length += count - 1;
+    if (end > this.words.length) this.#grow(this.length);
+    for (let done = start + OP_WORDS; done < end; ) {
+      const more = Math.min(done - start, end - done);
+      this.words.copyWithin(done, start, start + more);
+      done += more;
+    }
+  }
+
+  /** Sets an argument of an op that is there, and is no reference yet. */
+  set(op: number, index: number, arg: number | bigint | R): void {
+    this.#setAt(op * OP_WORDS + argumentAt(index), arg);
+  }
+
+  clearFlags(op: number, flags: number): void {
+    const at = op * OP_WORDS + OP_FLAGS / 4;
+    this.words[at] = (this.words[at] ?? 0) & ~flags;
+  }
+
+  /** Adds an op as it was added before, but for the first arguments; it has none that is not known yet. */
+  addAgain(like: number, args: readonly number[]): number {
+    const op = this.length++;
+    let at = op * OP_WORDS;
+    if (at === this.words.length) this.#grow(this.length);
+    const { words } = this;
+    words.copyWithin(at, like * OP_WORDS, (like + 1) * OP_WORDS);
+    at += OP_ARGS / 4;
+    for (let i = 0; i < args.length; i++, at += 2) {
+      const arg = args[i] as number;
+      words[at] = arg;
+      words[at + 1] = arg / WORD;
+    }
+    this.because.push(this.because[like]);
+    return op;
+  }
+
   /** An argument as a number. */
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
     return (this.words[at] ?? 0) + ((this.words[at + 1] ?? 0) | 0) * WORD;
+  }
+
+  /** What an op is for; '' when that is not known. */
+  reason(op: number): string {
+    const text = textOf(this.because[op] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.argument(op, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.argument(op, 1)).toString(16)}`);
   }
 
   nr(op: number): number {

@@ -10,11 +10,11 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
-import { putText } from '../base/bytes.ts';
+import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
-import { Ops, textOf } from './ops.ts';
+import { Ops } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -50,11 +50,12 @@ export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.s
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
-
 /** What to do when a system call fails. */
 export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
-const ALIGN = 8;
+const aligned = (bytes: number) => (bytes + 7) & ~7;
+/** Places from here on are in the blobs. */
+const BLOBS_AT = 2 ** 40;
 
 export class Program {
   #ops = new Ops<Reference>();
@@ -62,6 +63,10 @@ export class Program {
   readonly #ints = new Map<number, Place>();
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
+  /** What is copied only when the program is laid out, behind the data. */
+  #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  #blobBytes = 0;
+  #scratch: Place | undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
@@ -69,6 +74,8 @@ export class Program {
     copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
+    copy.#blobs = this.#blobs.slice();
+    copy.#blobBytes = this.#blobBytes;
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
@@ -81,7 +88,12 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes;
+    return this.opBytes + this.#dataBytes + this.#blobBytes;
+  }
+
+  /** The ops alone. */
+  get opBytes(): number {
+    return this.#ops.length * OP_BYTES;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
@@ -89,16 +101,24 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
-  /** The same system call for each of many first arguments; the number of the op for the first of them. */
-  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
-    const start = this.#ops.length;
-    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
-    return start;
+  /** The same system call for each of many first arguments, such as descriptors; their results follow each other. */
+  callEach(nr: number, firsts: readonly number[], ...others: number[]): Result {
+    const result = this.call(nr, firsts[0] ?? 0, ...others);
+    for (const first of firsts.slice(1)) this.again(result, first);
+    return result;
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
+  }
+
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
   }
 
   /** A system call (of up to five arguments) that has to return `value`. */
@@ -180,11 +200,16 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#ops.because.flatMap((because, index) => {
-      const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
-      if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
-    });
+    const failed: { index: number; nr: number; because: string; result: number }[] = [];
+    for (let index = 0; index < this.#ops.length; index++) {
+      const at = index * OP_BYTES + OP_RESULT;
+      const result = view.getInt32(at, true);
+      // Addresses have another upper half than −errno.
+      if (result >= 0 || result < -4095 || view.getInt32(at + 4, true) !== -1) continue;
+      if (this.#ops.because[index] !== undefined)
+        failed.push({ index, nr: this.#ops.nr(index), because: this.#ops.reason(index), result });
+    }
+    return failed;
   }
 
   jump(target: Label | number): Result {
@@ -217,6 +242,12 @@ export class Program {
     return place;
   }
 
+  /** Eight bytes for what nobody reads. */
+  get scratch(): Place {
+    this.#scratch ??= this.reserve(8);
+    return this.#scratch;
+  }
+
   /** An int that is only read; equal ones share a place. */
   int(value: number): Place {
     let place = this.#ints.get(value);
@@ -235,6 +266,14 @@ export class Program {
     return place;
   }
 
+  /** The same for much, which must not change until the program is laid out. */
+  blob(bytes: Uint8Array): Place {
+    const offset = this.#blobBytes;
+    this.#blobBytes += aligned(bytes.length);
+    this.#blobs.push({ offset, bytes });
+    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
+  }
+
   /** 64-bit words that the task can read and write. */
   words(...values: (number | bigint)[]): Place {
     // A plain loop: the first use of BigUint64Array.from with a function costs the runtime 0.2 ms.
@@ -246,7 +285,7 @@ export class Program {
   /** Zeroed room for a result. */
   reserve(bytes: number): Place {
     const offset = this.#dataBytes;
-    this.#dataBytes += (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    this.#dataBytes += aligned(bytes);
     if (this.#dataBytes > this.#data.length) {
       const grown = new Uint8Array(Math.max(this.#dataBytes, this.#data.length * 2));
       grown.set(this.#data.subarray(0, offset));
@@ -274,6 +313,8 @@ export class Program {
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
+    const blobStart = dataStart + this.#dataBytes;
+    for (const { offset, bytes } of this.#blobs) block.set(bytes, blobStart + offset);
     const words = new Uint32Array(block.buffer, 0, dataStart / 4);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {
@@ -281,9 +322,9 @@ export class Program {
       const reference = references[i];
       if (reference === undefined) continue;
       const isPlace = reference.kind === 'place';
-      const target = address + (isPlace ? dataStart + reference.offset : this.#offsetOf(reference));
+      const target = address + (isPlace ? this.placeOffset(reference) : this.#offsetOf(reference));
       words[at] = target;
-      words[at + 1] = Math.floor(target / WORD);
+      words[at + 1] = Math.floor(target / TWO_32);
       relocations?.push(at * 4);
       if (isPlace || reference.kind === 'label') continue;
       const inOp = (at * 4) % OP_BYTES;
@@ -305,7 +346,9 @@ export class Program {
 
   /** Byte offset of a place in the block. */
   placeOffset(place: Place): number {
-    return this.#ops.length * OP_BYTES + place.offset;
+    const { offset } = place;
+    const inData = offset < BLOBS_AT ? offset : this.#dataBytes + offset - BLOBS_AT;
+    return this.#ops.length * OP_BYTES + inData;
   }
 
   /** Byte offset of a label in the block. */
@@ -318,12 +361,18 @@ export class Program {
   describe(index: number): { nr: number; because: string; abi: Abi } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
     const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
-    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? ''), abi };
+    return { nr: this.#ops.nr(index), because: this.#ops.reason(index), abi };
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
   append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[]): void {
     this.#ops.append(ops, args);
+  }
+
+  /** Another first argument for an op, which may fail from now on. */
+  change(op: number, first: ProgramArg): void {
+    this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+    this.#ops.set(op, 0, first);
   }
 
   #add(
@@ -347,16 +396,4 @@ export class Program {
         return this.labelOffset(reference);
     }
   }
-}
-
-const WORD = 2 ** 32;
-
-/** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
-export function setWord(view: DataView, at: number, value: number | bigint): void {
-  if (typeof value === 'bigint') {
-    view.setBigUint64(at, BigInt.asUintN(64, value), true);
-    return;
-  }
-  view.setUint32(at, value, true);
-  view.setUint32(at + 4, Math.floor(value / WORD), true);
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { decode, encode } from './codec.ts';
+import { decode, encode, KnownParts, keepEncoded } from './codec.ts';
 import { ApparmorEntry } from './gen/apparmor.ts';
 import { CgroupEntry } from './gen/cgroup.ts';
 import { CoreEntry } from './gen/core.ts';
@@ -14,6 +14,7 @@ import { SkOptsEntry } from './gen/sk-opts.ts';
 import { UtsnsEntry } from './gen/utsns.ts';
 import { VmaEntry } from './gen/vma.ts';
 import { ImageError } from './image-error.ts';
+import { parseImage, serializeImage } from './image-file.ts';
 import { IMAGE_KINDS } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
 import { type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
@@ -34,6 +35,20 @@ const VMA: VmaEntry = {
   status: 0x201,
   fd: -1,
 };
+
+const REGISTERS = {
+  r15: 1n, r14: 2n, r13: 3n, r12: 4n, bp: 5n, bx: 6n, r11: 7n, r10: 8n, r9: 9n, r8: 10n, ax: 11n, cx: 12n, dx: 13n, si: 14n,
+  di: 15n, orig_ax: 16n, ip: 17n, cs: 18n, flags: 19n, sp: 20n, ss: 21n, fs_base: 22n, gs_base: 23n, ds: 24n, es: 25n,
+  fs: 26n, gs: 27n,
+}; // biome-ignore format: a table
+const FPREGS = {
+  cwd: 1, swd: 2, twd: 3, fop: 4, rip: 5n, rdp: 6n, mxcsr: 7, mxcsr_mask: 8, st_space: [1], xmm_space: [2], padding: [],
+}; // biome-ignore format: a table
+const SEGMENT = {
+  entry_number: 1, base_addr: 0, limit: 0, seg_32bit: false, contents_h: false, contents_l: false, read_exec_only: true,
+  limit_in_pages: false, seg_not_present: true, usable: false,
+}; // biome-ignore format: a table
+const INFO = { clear_tid_addr: 1n, gpregs: REGISTERS, fpregs: FPREGS, tls: [], xstate_ext: [] };
 
 describe('encoding', () => {
   test('writes fields in the order of their numbers', () => {
@@ -298,3 +313,56 @@ function emptyOptions() {
     cgroup_dump_controller: [],
   };
 }
+
+describe('parts that are the same', () => {
+  const cores = fc.array(arbitraryMessage(CoreEntry), { minLength: 1, maxLength: 3 });
+  const message = { tls: [1, 2, 3].map((entry_number) => ({ ...SEGMENT, entry_number })) };
+
+  test('are decoded once, with the same outcome', () => {
+    fc.assert(
+      fc.property(cores, (entries) => {
+        const known = new KnownParts();
+        for (const entry of [...entries, ...entries]) {
+          const image = serializeImage('core', [entry]);
+          const [got] = parseImage('core', image, 'core-1.img', known);
+          expect(got).toEqual(parseImage('core', image, 'core-1.img')[0]);
+        }
+      }),
+    );
+  });
+
+  test('are the same object', () => {
+    const known = new KnownParts();
+    const parse = () => {
+      const info = { ...INFO, ...message };
+      const [core] = parseImage('core', serializeImage('core', [{ mtype: 1, thread_info: info }]), 'core-1.img', known);
+      return core?.thread_info;
+    };
+    const [first, second] = [parse(), parse()];
+    expect(second?.tls).toEqual(message.tls);
+    expect(second?.gpregs).toBe(first?.gpregs ?? INFO.gpregs);
+  });
+
+  test('are still found damaged', () => {
+    const known = new KnownParts();
+    const image = serializeImage('core', [{ mtype: 1, thread_info: { ...INFO, ...message } }]);
+    parseImage('core', image, 'core-1.img', known);
+    const cut = image.slice(0, -1);
+    cut[8] = (cut[8] ?? 0) - 1;
+    expect(() => parseImage('core', cut, 'core-1.img', known)).toThrow(ImageError);
+  });
+
+  test('are encoded once, with the same outcome', () => {
+    fc.assert(
+      fc.property(cores, (entries) => {
+        for (const { thread_core, thread_info } of entries) {
+          const plain = encode(CoreEntry, { mtype: 1, thread_core, thread_info });
+          if (thread_core?.creds !== undefined) keepEncoded(thread_core.creds);
+          if (thread_info !== undefined) keepEncoded(thread_info.fpregs);
+          const again = () => hex(encode(CoreEntry, { mtype: 1, thread_core, thread_info }));
+          expect([again(), again()]).toEqual([hex(plain), hex(plain)]);
+        }
+      }),
+    );
+  });
+});

@@ -4,6 +4,7 @@ import { decode, encode } from './codec.ts';
 import { CgroupDirEntry } from './gen/cgroup.ts';
 import { FdinfoEntry } from './gen/fdinfo.ts';
 import { PstreeEntry } from './gen/pstree.ts';
+import { VmaEntry } from './gen/vma.ts';
 import { IMAGE_KINDS, type ImageKind } from './image-kinds.ts';
 import { manyDecoder } from './many-decoder.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
@@ -53,6 +54,12 @@ test('takes what is usual', () => {
     threads: [2_097_151, 2_097_152, 1 << 30],
   };
   expect(decodeMany(PstreeEntry, encode(PstreeEntry, task))).toEqual(task);
+  for (const start of [2 ** 21 - 1, 2 ** 21, 0x7fff_ffff_f000, 2 ** 49 - 1, 2 ** 49, 2 ** 53 - 1, 2 ** 64 - 2 ** 23]) {
+    for (const fd of [-1, 0, 1, 2 ** 40]) {
+      const vma: VmaEntry = { start, end: 0, pgoff: 0, shmid: 0, prot: 0, flags: 0, status: 0, fd };
+      expect(decodeMany(VmaEntry, encode(VmaEntry, vma))).toEqual(vma);
+    }
+  }
 });
 
 test('takes no damaged message, and gives nothing else than the codec when bytes are changed', () => {

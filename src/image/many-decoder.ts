@@ -152,13 +152,21 @@ function read(field: Field): string {
     `reader.position = ${at}; reader.end = end; v = fields[${index}].scalar.read(reader, ''); p = reader.position;`;
   if (type === 'string')
     return `${readLength()} v = text.latin1Slice(p, w); if (v.includes('\\0')) return undefined; p = w;`;
-  const use = USES[typeof type === 'object' ? 'enum' : type]?.(field);
+  const isNumber = typeof type === 'string' && type.endsWith('64') && scalar === scalarOf(type, true);
+  const use = USES[typeof type === 'object' ? 'enum' : type]?.(field, isNumber);
   if (use === undefined) return other('p');
   return `v = bytes[p++]; if (v < 128) { ${use} } else {
 if ((w = bytes[p++]) < 128) { v += (w - 1) * 128; ${use} }
 else if ((x = bytes[p++]) < 128) { v += w * 128 + x * 16384 - 16512; ${use} }
-else { ${other('p - 3')} } }`;
+else { ${type === 'uint64' && isNumber ? readAddress(other) : other('p - 3')} } }`;
 }
+
+/** The rest of a number of which v, w and x are the first three bytes: addresses have seven, more is left to the reader. */
+const readAddress = (
+  other: (at: string) => string,
+) => `v = (v & 127) + (w & 127) * 128 + (x & 127) * 16384; w = 2097152;
+do { x = bytes[p++]; v += (x & 127) * w; w *= 128; } while (x > 127 && w < 2 ** 49);
+if (x > 127) { ${other('p - 7')} }`;
 
 /** Reads a length; afterwards w is where what it is the length of ends. */
 const readLength =
@@ -166,12 +174,13 @@ const readLength =
 w = p + v; if (!(w <= end)) return undefined;`;
 
 /** What a small number on the wire is, by type. Other types are read as the codec does. */
-const USES: Readonly<Record<string, (field: Field) => string>> = {
+const USES: Readonly<Record<string, (field: Field, isNumber: boolean) => string | undefined>> = {
   uint32: () => '',
   int32: () => '',
-  uint64: ({ scalar }) => (scalar === scalarOf('uint64', true) ? '' : 'v = v === 0 ? 0n : BigInt(v);'),
-  int64: ({ scalar }) => (scalar === scalarOf('int64', true) ? '' : 'v = v === 0 ? 0n : BigInt(v);'),
+  uint64: (_field, isNumber) => (isNumber ? '' : 'v = v === 0 ? 0n : BigInt(v);'),
+  int64: (_field, isNumber) => (isNumber ? '' : 'v = v === 0 ? 0n : BigInt(v);'),
   sint32: () => 'v = (v >>> 1) ^ -(v & 1);',
+  sint64: (_field, isNumber) => (isNumber ? 'v = (v >>> 1) ^ -(v & 1);' : undefined),
   bool: () => 'v = v !== 0;',
   enum: ({ index }) => `if (fields[${index}].values[v] !== true) return undefined;`,
 };

@@ -16,7 +16,8 @@
  * stays in the cache.
  */
 import { OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
-import { type Place, Program, type Result, setWord } from '../agent/program.ts';
+import { type Place, Program, type Result } from '../agent/program.ts';
+import { relocate, setWord } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { addressOf } from '../linux/kernel.ts';
 import { execute, wayOut } from './own-calls.ts';
@@ -67,10 +68,7 @@ export class CallTable {
     const total = rows * rowBytes;
     for (let done = rowBytes; done < total; done *= 2) block.copyWithin(done, 0, Math.min(done, total - done));
     for (let at = 0; at < total; at += rowBytes) {
-      for (let i = 0; i < relocations.length; i++) {
-        const word = at + (relocations[i] ?? 0);
-        setWord(view, word, this.#address + at + view.getUint32(word, true));
-      }
+      relocate(view, at, this.#address + at, relocations);
       setWord(view, at + this.#next, this.#address + at + rowBytes);
     }
   }

@@ -69,6 +69,11 @@ export class OwnCalls {
 
   /** What an op returned; the calls made here return numbers of 32 bits, or −errno. */
   result(of: Result): number {
-    return this.view.getInt32(of.op * OP_BYTES + OP_RESULT, true);
+    return this.resultAt(of.op);
+  }
+
+  /** The same by the index of the op. */
+  resultAt(op: number): number {
+    return this.view.getInt32(op * OP_BYTES + OP_RESULT, true);
   }
 }

@@ -7,7 +7,7 @@
  * has many tasks does each step in all of them before the next, and they run at the same time.
  */
 import { ABI_64, type Abi, type AbiCall } from '../agent/abi.ts';
-import { type GeneralRegisters, resumeCode } from '../agent/agent-code.ts';
+import { resumeCode } from '../agent/agent-code.ts';
 import { CriuError } from '../base/errors.ts';
 import { PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
 import { SIGSTOP, SIGTRAP } from '../linux/abi/signal.ts';
@@ -22,10 +22,9 @@ const SIGSET_BYTES = 8;
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 const TAIL_BYTES = 288;
 
-/** The registers with which a thread goes on by itself. */
-export function wayBack(thread: GuestThread): GeneralRegisters {
-  const registers = restarted(thread.registers);
-  return (name) => register(registers, name);
+/** The registers with which a thread goes on by itself, as words of 32 bits. */
+export function wayBack(thread: GuestThread): Uint32Array {
+  return new Uint32Array(restarted(thread.registers).buffer);
 }
 
 export class Trampoline {

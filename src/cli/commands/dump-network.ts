@@ -67,6 +67,7 @@ export class DumpNetwork {
     }
     if (this.#visit === undefined) return { networkLock: this.#lock };
     this.#namespace = new DumpedNetns(this.#handling);
+    this.outside(() => this.#options.hook('network-lock'));
     if (this.#ownsAll) this.#lockWhole();
     const network = { ownLink: this.#visit.ownLink, namespace: this.#namespace };
     return { networkLock: this.#lock, network };
@@ -74,7 +75,6 @@ export class DumpNetwork {
 
   #lockWhole(): void {
     const { networkLock, runId } = this.#options;
-    this.outside(() => this.#options.hook('network-lock'));
     if (networkLock === 'skip') return;
     this.#lock = NetworkLock.tryMakeWhole(runId);
     if (typeof this.#lock !== 'number') return;
@@ -90,7 +90,7 @@ export class DumpNetwork {
   unlock(): void {
     if (typeof this.#lock === 'object') this.#lock.release();
     this.#lock = undefined;
-    const hasLocked = this.#ownsAll && this.#namespace !== undefined;
+    const hasLocked = this.#namespace !== undefined;
     if (hasLocked) this.outside(() => this.#options.hook('network-unlock'));
     this.#namespace = undefined;
   }

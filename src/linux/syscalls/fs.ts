@@ -194,6 +194,9 @@ export function parseStat(words: Uint32Array, at: number): Stat {
   };
 }
 
+/** st_mode of the struct stat at byte `start`. */
+export const parseMode = (bytes: DataView, start: number): number => bytes.getUint32(start + 24, true);
+
 /** Size of struct statx, and places in it, in words. */
 export const STATX_BYTES = 256;
 export const STATX_MASK_AT = 0;

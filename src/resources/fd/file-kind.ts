@@ -15,7 +15,7 @@ import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
-import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
+import type { FdTablePlan, Slot } from './fd-table/fd-table-plan.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
 /** What the kernel says about an open file of a frozen task. */
@@ -160,6 +160,8 @@ export interface RestoreSystem {
   wallClockNs(): bigint;
   /** What new UNIX sockets have; undefined when the kernel does not tell. */
   socketBuffers(): SocketBuffers | undefined;
+  /** The supplementary groups of criu, and so of tasks until they get their own; ascending. */
+  groups(): readonly number[];
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
   /** The name of a network device; undefined when there is none of that index. */
@@ -215,6 +217,13 @@ export interface RestoreHome {
   pull(controllerFd: number | LaterNumber): number;
 }
 
+/** A file that is made with the number it is to have, which no other has. */
+export interface NumberedFile {
+  readonly entry: FileEntry;
+  /** One. */
+  readonly slots: readonly Slot[];
+}
+
 export interface FileKind {
   readonly type: FdTypes;
   /** Pure. For any file exactly one kind says yes. */
@@ -237,7 +246,9 @@ export interface FileKind {
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
-  groupKey?(entry: FileEntry, context: RestoreContext): string;
+  groupKey?(entry: FileEntry, context: RestoreContext): number;
+  /** Pid of the task that made it, which others may see, or the first one that has it. Undefined: nobody can see it. */
+  maker?(entry: FileEntry): number | 'first' | undefined;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
   /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */
@@ -246,6 +257,11 @@ export interface FileKind {
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */
   create(entries: readonly FileEntry[], home: RestoreHome): void;
+  /** For kinds of which there are thousands: plans those that fit together, each alone and with the next number. */
+  many?: {
+    fits(entry: FileEntry, context: RestoreContext): boolean;
+    create(files: readonly NumberedFile[], table: FdTablePlan): void;
+  };
   /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */
   finish?(entry: FileEntry, fd: number, home: RestoreHome): void;
   /** Owner and signal of the description; undefined when the kind keeps none. */

@@ -5,7 +5,7 @@
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
-import { Ops, type Reason, textOf } from '../../agent/ops.ts';
+import { OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
 import { CHECKS, kindFor, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -50,6 +50,9 @@ export class IntArg {
   }
 }
 
+/** Room for two descriptors, whose numbers are known. */
+export const PAIR_ROOM = { bytes: new Uint8Array(8) } as const;
+
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
   readonly nr: number;
@@ -78,11 +81,20 @@ export class StepList {
   }
 
   /** A step that may also fail. */
-  addUnchecked(because: Reason, nr: number, args: readonly StepArg[]): void {
+  addTolerant(because: Reason, nr: number, args: readonly StepArg[]): void {
     const ops = this.#ops;
     const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
     this.#unchecked.set(op, because);
+  }
+
+  /** The same step for many things. */
+  addMany(count: number, nr: number, args: readonly StepArg[], expected?: number): ManySteps {
+    const ops = this.#ops;
+    this.add('', nr, args, expected);
+    ops.because.pop();
+    ops.repeatLast(count);
+    return new ManySteps(ops, ops.length - count);
   }
 
   /**
@@ -103,6 +115,34 @@ export class StepList {
       if (isOpen) ops.setCall(op, kindFor(abi), abi.calls.openat);
     }
     return ops;
+  }
+
+  /**
+   * Adds them with `fd` for the first argument of each. The program goes on when one fails, for nobody traces it; see
+   * `findFailure`.
+   */
+  addUnchecked(program: Program, fd: ProgramArg): void {
+    const start = program.length;
+    this.addTo(program, ABI_64);
+    for (let step = 0; step < this.#ops.length; step++) program.change(start + step, fd);
+  }
+
+  /** The first step that has failed otherwise than it may, when `resultOf` says what each has returned. */
+  findFailure(
+    resultOf: (step: number) => number,
+    tolerated: readonly number[],
+  ): { because: string; result: number; expected: number | undefined } | undefined {
+    const ops = this.#ops;
+    for (let step = 0; step < ops.length; step++) {
+      const because = ops.because[step];
+      const result = resultOf(step);
+      if (because === undefined || tolerated.includes(-result)) continue;
+      const isExpecting = (ops.flags(step) & OP_EXPECT) !== 0;
+      const expected = isExpecting ? ops.argument(step, EXPECTED_ARGUMENT) : undefined;
+      if (result >= 0 && (expected === undefined || result === expected)) continue;
+      return { because: textOf(because), result, expected };
+    }
+    return undefined;
   }
 
   /** How much room (bytes) they take in a program, at most. */
@@ -137,6 +177,31 @@ export class StepList {
   }
 }
 
+/** Equal steps one after the other, whose arguments are to be written. */
+export class ManySteps {
+  readonly #ops: Ops<StepObject>;
+  readonly words: Uint32Array;
+  /** Where the first one is in `words`; the next ones are OP_WORDS further each. */
+  readonly start: number;
+
+  constructor(ops: Ops<StepObject>, first: number) {
+    this.#ops = ops;
+    this.words = ops.words;
+    this.start = first * OP_WORDS;
+  }
+
+  /** The argument that is at this word. To be called in their order. */
+  refer(at: number, object: StepObject): void {
+    this.#ops.referenceAt.push(at);
+    this.#ops.references.push(object);
+  }
+
+  /** What the next step is for. */
+  because(reason: Reason): void {
+    this.#ops.because.push(reason);
+  }
+}
+
 const EXPECTED_ARGUMENT = 5;
 
 function bytesOf(arg: StepObject): number {
@@ -157,6 +222,7 @@ function bytesOfBytes({ bytes, pointers }: Omit<Pointer, 'offset'>): number {
 function toProgramArg(program: Program, arg: StepObject): ProgramArg {
   if (arg instanceof IntArg) return program.int(arg.value);
   if ('text' in arg) return program.string(arg.text);
+  if (arg === PAIR_ROOM) return program.scratch;
   if ('bytes' in arg) return putBytes(program, arg);
   if ('later' in arg) return arg.later();
   const path = arg.path();
@@ -164,8 +230,11 @@ function toProgramArg(program: Program, arg: StepObject): ProgramArg {
   return program.string(path);
 }
 
+/** From this size on bytes are not copied before the program is laid out. */
+const BLOB_BYTES = 512;
+
 function putBytes(program: Program, { bytes, pointers = [] }: Omit<Pointer, 'offset'>): Place {
-  const place = program.data(bytes);
+  const place = bytes.length < BLOB_BYTES ? program.data(bytes) : program.blob(bytes);
   for (const pointer of pointers) program.store64(program.at(place, pointer.offset), putBytes(program, pointer));
   return place;
 }

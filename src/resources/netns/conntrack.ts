@@ -17,6 +17,8 @@ export const CONNTRACK_LISTS = {
 export type ConntrackList = keyof typeof CONNTRACK_LISTS;
 
 const NFGENMSG_BYTES = 4;
+/** CRIU sends the messages as they are, and waits for an answer with this number (CR_NLMSG_SEQ). */
+const SEQUENCE = 24_680;
 const NEW = 0;
 const GET = 1;
 const typeOf = (list: ConntrackList, message: number) => (CONNTRACK_LISTS[list].subsystem << 8) | message;
@@ -36,7 +38,7 @@ export function readConntrack(list: ConntrackList): Uint8Array {
       crErrno: -answers,
     });
   }
-  return NL.concat(...answers.map(({ type, flags, payload }) => NL.message(type, flags, 1, payload)));
+  return NL.concat(...answers.map(({ type, flags, payload }) => NL.message(type, flags, SEQUENCE, payload)));
 }
 
 /** What is to be sent for an image. Throws CriuError when it is none. Pure. */

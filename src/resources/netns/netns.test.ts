@@ -16,6 +16,7 @@ import {
   parseLink,
   planLinkSettings,
 } from './links.ts';
+import { withoutTable } from './packet-filter.ts';
 import { isMadeByKernel, isUsualRule6, keyOf, packList, parseList } from './saved-lists.ts';
 
 describe('settings of devices', () => {
@@ -245,6 +246,18 @@ describe('addresses, routes and rules', () => {
     expect(isUsualRule6(rule(10, 254, 32766))).toBe(true);
     expect(isUsualRule6(rule(10, 254, 5))).toBe(false);
     expect(isUsualRule6(rule(2, 254, 32766))).toBe(false);
+  });
+});
+
+describe('packet filters', () => {
+  const table = (name: string) => `table inet ${name} {\n\tchain output {\n\t\ttype filter hook output\n\t}\n}\n`;
+  const without = (text: string) => Buffer.from(withoutTable(Buffer.from(text), 'CRIU-1')).toString();
+
+  test('the lock of CRIU is no rule of the program', () => {
+    expect(without(`${table('a')}${table('CRIU-1')}${table('b')}`)).toBe(`${table('a')}${table('b')}`);
+    expect(without(table('CRIU-1'))).toBe('');
+    expect(without(table('CRIU-12'))).toBe(table('CRIU-12'));
+    expect(without('table inet CRIU-1 {\n')).toBe('table inet CRIU-1 {\n');
   });
 });
 

@@ -9,7 +9,7 @@ import type { Reason } from '../../../agent/ops.ts';
 import { assert } from '../../../base/errors.ts';
 import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { type StepArg, StepList } from '../step.ts';
+import { type ManySteps, type StepArg, StepList } from '../step.ts';
 
 /** A number that a description is to have in the end. */
 export interface Slot {
@@ -69,7 +69,7 @@ export class FdTablePlan {
 
   /** A step of that sort which may fail. */
   doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
-    this.#steps.addUnchecked(because, nr, args);
+    this.#steps.addTolerant(because, nr, args);
   }
 
   /** A step that returns a new descriptor; returns its number. */
@@ -77,6 +77,23 @@ export class FdTablePlan {
     const fd = this.#take();
     this.#steps.add(because, nr, args, fd);
     return fd;
+  }
+
+  /** The same step for the next `count` numbers, all of which are free. The caller says which it expects. */
+  openMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
+    for (let i = 0; i < count; i++) this.#take();
+    return this.#steps.addMany(count, nr, args, 0);
+  }
+
+  /** The same step many times; it neither takes nor frees a number. */
+  doMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
+    return this.#steps.addMany(count, nr, args);
+  }
+
+  /** The number that the next open takes. */
+  get lowestFree(): number {
+    while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
+    return this.#lowestFree;
   }
 
   /** A step (pipe2, socketpair) that makes two descriptors and returns 0. The caller passes room for their numbers. */
@@ -88,7 +105,7 @@ export class FdTablePlan {
   close(fd: number): void {
     assert(this.#used.delete(fd), `descriptor ${fd} is in the table`);
     if (fd < this.#lowestFree) this.#lowestFree = fd;
-    this.#steps.add(() => `close descriptor ${fd}`, SYS.close, [fd], 0);
+    this.#steps.add(['close descriptor', fd], SYS.close, [fd], 0);
   }
 
   /** dup3 onto number `to`, which is free. */
@@ -96,7 +113,7 @@ export class FdTablePlan {
     assert(!this.#used.has(fd), `descriptor ${fd} is free`);
     this.#use(fd);
     const args = [from, fd, isCloexec ? O_CLOEXEC : 0];
-    this.#steps.add(() => `give descriptor ${fd} its number`, SYS.dup3, args, fd);
+    this.#steps.add(`give descriptor ${fd} its number`, SYS.dup3, args, fd);
   }
 
   /** Gives a descriptor another number. Costs nothing when it has it already. */
@@ -126,6 +143,9 @@ export class FdTablePlan {
    * another one still sits on is vacated first. Returns, for each, the number by which it can be reached now.
    */
   place(placements: readonly Placement[]): number[] {
+    if (!isCrossed(placements)) {
+      return placements.map(({ from, isCloexec, slots }) => this.settle(from, isCloexec, slots));
+    }
     const homes = new Array<number>(placements.length).fill(-1);
     const pending = placements.map((placement, index) => ({ ...placement, index }));
     while (pending.length > 0) {
@@ -159,8 +179,7 @@ export class FdTablePlan {
   }
 
   #take(): number {
-    while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
-    const fd = this.#lowestFree;
+    const fd = this.lowestFree;
     this.#use(fd);
     return fd;
   }
@@ -169,4 +188,15 @@ export class FdTablePlan {
     this.#used.add(fd);
     if (fd > this.#highest) this.#highest = fd;
   }
+}
+
+/** Whether one of them sits on a number of another. */
+function isCrossed(placements: readonly Placement[]): boolean {
+  for (const { from } of placements) {
+    for (const other of placements) {
+      if (other.from === from) continue;
+      for (const { fd } of other.slots) if (fd === from) return true;
+    }
+  }
+  return false;
 }

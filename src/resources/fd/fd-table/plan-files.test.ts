@@ -64,6 +64,7 @@ function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, mor
       head: () => -5,
       wallClockNs: () => 0n,
       socketBuffers: () => undefined,
+      groups: () => [0],
       deviceIndex: () => 1,
       deviceName: () => 'lo',
       ...more,

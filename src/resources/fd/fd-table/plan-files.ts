@@ -2,7 +2,8 @@
  * Plans how the descriptors of a tree are restored.
  *
  * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
- * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
+ * together (both ends of a pipe), the first that uses any of them; or the one of the task that made it, where that can be
+ * seen (choose-home.ts). The task that owns the table makes it there. Other
  * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
  */
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
@@ -10,7 +11,6 @@ import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fd
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
@@ -19,10 +19,13 @@ import { FILE_KINDS } from '../registry.ts';
 import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
-import { type LaterNumber, type StepArg, StepList } from '../step.ts';
+import { type StepArg, StepList } from '../step.ts';
+import { warnOfMakers } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
+import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
+import { PeerDescriptors } from './peer-descriptors.ts';
 import { PlannedFiles } from './planned-files.ts';
 
 export interface PlanFilesInput {
@@ -32,6 +35,8 @@ export interface PlanFilesInput {
   /** The pid of criu as the tasks see it. */
   readonly controllerPid: number;
   readonly system: RestoreSystem;
+  /** Told what will be different after the restore. */
+  readonly warn?: (text: string) => void;
 }
 
 /**
@@ -212,94 +217,16 @@ class FilesPlanner {
     } else addSlot(description, table, slot);
   }
 
+  /** For each group of which files in flight are known: the groups of these. */
+  #needed: NeededGroups = new Map();
   /** Groups by home, each with its members. */
   readonly #groups = new Map<Table, Description[][]>();
 
   #chooseHomes(): void {
-    const groups = this.#formGroups();
-    for (const group of groups) if (group.length > 1) setHome(group, firstOf(group.map(({ table }) => table)));
-    this.#joinNeeded(groups);
+    const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
+    this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-  }
-
-  #formGroups(): Description[][] {
-    const groups: Description[][] = [];
-    const byKey = new Map<string, Description[]>();
-    for (const description of this.#descriptions.values()) {
-      const { kind, entry } = description;
-      if (kind.groupKey === undefined) {
-        groups.push([description]);
-        continue;
-      }
-      const key = `${entry.type} ${kind.groupKey(entry, this.#context)}`;
-      const known = byKey.get(key);
-      if (known !== undefined) {
-        known.push(description);
-        continue;
-      }
-      const group = [description];
-      groups.push(group);
-      byKey.set(key, group);
-    }
-    return groups;
-  }
-
-  /** For each group of which files in flight are known: the groups of these. */
-  readonly #needed = new Map<Description[], Description[][]>();
-
-  /** What is sent to somebody is made where that one is, and so is what is watched. */
-  #joinNeeded(groups: readonly Description[][]): void {
-    const context = this.#context;
-    const needing: { group: Description[]; before: number[]; atLast: number[] }[] = [];
-    for (const group of groups) {
-      const kind = group[0]?.kind;
-      if (kind?.needs === undefined && kind?.needsAtLast === undefined) continue;
-      const before: number[] = [];
-      const atLast: number[] = [];
-      for (const { kind, entry } of group) {
-        if (kind.needs !== undefined) before.push(...kind.needs(entry, context));
-        if (kind.needsAtLast !== undefined) atLast.push(...kind.needsAtLast(entry));
-      }
-      if (before.length + atLast.length > 0) needing.push({ group, before, atLast });
-    }
-    if (needing.length === 0) return;
-    const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
-    const joined = needing.map(({ group, before, atLast }) => {
-      const others = (ids: number[]) => {
-        const found = new Set<Description[]>();
-        for (const id of ids) found.add(byId.get(id) ?? group);
-        found.delete(group);
-        return [...found];
-      };
-      this.#needed.set(group, others(before));
-      return [group, ...others([...before, ...atLast])];
-    });
-    for (let isSettled = false; !isSettled; ) {
-      isSettled = true;
-      for (const all of joined) {
-        const home = firstOf(all.flatMap(([first]) => first?.home ?? []));
-        for (const member of all) {
-          if (member[0]?.home === home) continue;
-          setHome(member, home);
-          isSettled = false;
-        }
-      }
-    }
-  }
-
-  /** The same groups, each behind those it needs. */
-  #neededFirst(groups: readonly Description[][]): Iterable<Description[]> {
-    if (this.#needed.size === 0) return groups;
-    const ordered = new Set<Description[]>();
-    const visited = new Set<Description[]>();
-    const visit = (group: Description[]) => {
-      if (visited.has(group)) return;
-      visited.add(group);
-      for (const other of this.#needed.get(group) ?? []) visit(other);
-      ordered.add(group);
-    };
-    for (const group of groups) visit(group);
-    return ordered;
+    if (this.#input.warn !== undefined) warnOfMakers(groups, this.#sharers, this.#input.warn);
   }
 
   #addGroup(home: Table, group: Description[]): void {
@@ -314,9 +241,35 @@ class FilesPlanner {
     sortByNumber(groups, table);
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    for (const group of this.#neededFirst(groups)) this.#createGroup(group, table, home);
+    let many: Description[] = [];
+    for (const group of neededFirst(groups, this.#needed)) {
+      const [first] = group;
+      if (first !== undefined && group.length === 1 && this.#isOneOfMany(first, many, table)) {
+        many.push(first);
+        continue;
+      }
+      this.#createMany(many, plan);
+      many = [];
+      this.#createGroup(group, table, home);
+    }
+    this.#createMany(many, plan);
     pulls.close();
     table.steps.create = plan.take();
+  }
+
+  /** Whether a file can be made together with those before it, for it gets the number that comes then. */
+  #isOneOfMany({ kind, entry, table: owner, slots }: Description, before: Description[], table: Table): boolean {
+    if (kind.many === undefined || owner !== table || slots.length !== 1) return false;
+    const [first] = before;
+    const next = first === undefined ? table.plan.lowestFree : (first.slots[0]?.fd ?? 0) + before.length;
+    if (slots[0]?.fd !== next || table.plan.has(next)) return false;
+    return (first === undefined || first.kind === kind) && kind.many.fits(entry, this.#context);
+  }
+
+  #createMany(files: readonly Description[], plan: FdTablePlan): void {
+    if (files.length === 0) return;
+    files[0]?.kind.many?.create(files, plan);
+    for (const file of files) file.homeFd = file.slots[0]?.fd ?? -1;
   }
 
   #createGroup(group: readonly Description[], table: Table, home: RestoreHome): void {
@@ -424,38 +377,10 @@ class FilesPlanner {
 const NO_STEPS = new StepList();
 const FD_MAX = 0x7fff_fffe;
 
-function firstOf(tables: readonly Table[]): Table {
-  return tables.reduce((first, table) => (table.order < first.order ? table : first));
-}
-
-function setHome(group: readonly Description[], home: Table): void {
-  for (const description of group) description.home = home;
-}
-
 /** Tables are dumped in ascending order, but nobody promised it. */
 function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
   const isSorted = fds.every(({ fd }, i) => i === 0 || fd >= (fds[i - 1]?.fd ?? 0));
   return isSorted ? fds : [...fds].sort((a, b) => a.fd - b.fd);
-}
-
-/** Slots ascend. */
-function lowestSlot(group: readonly Description[], table: Table): number {
-  let lowest = Number.POSITIVE_INFINITY;
-  for (const description of group) lowest = Math.min(lowest, slotsIn(description, table)[0]?.fd ?? lowest);
-  return lowest;
-}
-
-/** Groups by the lowest number of each. They are mostly in order: descriptors ascend, and so do the files behind them. */
-function sortByNumber(groups: Description[][], table: Table): void {
-  let before = -1;
-  for (const group of groups) {
-    const lowest = lowestSlot(group, table);
-    if (lowest < before) {
-      groups.sort((a, b) => lowestSlot(a, table) - lowestSlot(b, table));
-      return;
-    }
-    before = lowest;
-  }
 }
 
 function addSlot(description: Description, table: Table, slot: Slot): void {
@@ -467,32 +392,6 @@ function addSlot(description: Description, table: Table, slot: Slot): void {
   const slots = description.others.get(table);
   if (slots === undefined) description.others.set(table, [slot]);
   else slots.push(slot);
-}
-
-/** Fetching descriptors of another process. Its pidfd is opened at the first one and parked. */
-class PeerDescriptors {
-  readonly #plan: FdTablePlan;
-  readonly #pid: number;
-  readonly #label: string;
-  #pidfd: number | undefined;
-
-  constructor(plan: FdTablePlan, pid: number, label: string) {
-    this.#plan = plan;
-    this.#pid = pid;
-    this.#label = label;
-  }
-
-  fetch(fd: number | LaterNumber): number {
-    const plan = this.#plan;
-    this.#pidfd ??= plan.park(plan.open(`refer to ${this.#label}`, SYS.pidfd_open, this.#pid, 0));
-    const which = typeof fd === 'number' ? `descriptor ${fd}` : 'a descriptor';
-    return plan.open(`fetch ${which} of ${this.#label}`, SYS.pidfd_getfd, this.#pidfd, fd, 0);
-  }
-
-  close(): void {
-    if (this.#pidfd !== undefined) this.#plan.close(this.#pidfd);
-    this.#pidfd = undefined;
-  }
 }
 
 function kindName(type: number): string {

@@ -16,7 +16,8 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
 import { dumpPipeData, isAnonymousPipe, pipeContent, pipeId, planPipeContent } from '../pipe/pipe-data.ts';
-import { dumpRegularFile, openFlags } from '../regular-file/regular-file.ts';
+import { openFlags } from '../regular-file/create-files.ts';
+import { dumpRegularFile } from '../regular-file/regular-file.ts';
 
 export const fifo: FileKind = {
   type: FdTypes.FIFO,
@@ -37,7 +38,7 @@ export const fifo: FileKind = {
   },
 
   /** Together, so that the first one made fills it, and it stays open until all are. */
-  groupKey: (entry) => `${entry.fifo?.pipe_id}`,
+  groupKey: (entry) => entry.fifo?.pipe_id ?? -1,
 
   create(entries, home) {
     const [first] = entries;

@@ -8,14 +8,14 @@ import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
-import { pidfd_open, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
+import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
-import { runSteps } from '../run-steps.ts';
+import { type Errand, runErrands } from '../own-steps.ts';
 import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
 
 /** Where a task has a connection open. */
@@ -82,17 +82,19 @@ export function resumeConnections(context: RestoreContext): void {
   else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(nameOfRun(context));
   const pidfds = new Map<number, number>();
   try {
+    const errands: Errand[] = [];
     for (const entry of connections) {
       const place = placesOf(context).get(entry.id);
       if (place === undefined) continue;
+      const { fd } = place;
       const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
       pidfds.set(place.pid, pidfd);
-      const fd = tryPidfdGetfd(pidfd, place.fd);
+      const object = nameOf(entry);
       const table = new FdTablePlan(fd);
-      finishConnection(table, fd, entry, nameOf(entry), context);
-      runSteps(table.take().toSteps(), nameOf(entry), LOST);
-      close(fd);
+      finishConnection(table, fd, entry, object, context);
+      errands.push({ object, pidfd, fd, steps: table.take() });
     }
+    runErrands(errands, LOST);
   } finally {
     for (const pidfd of pidfds.values()) close(pidfd);
   }

@@ -15,9 +15,11 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import { getsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
 import { controlMessages, peekMessage } from '../peek-message.ts';
+import { planIntOption } from '../socket-options/plan-option.ts';
 import {
   type InetAddress,
   isMapped,
@@ -135,9 +137,7 @@ export function planDatagrams(
     const family = isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
     const address = (words: readonly number[]) => (isV4 ? words.slice(-1) : words);
     const because = `put a datagram into ${what}`;
-    const socket =
-      raw.get(family) ??
-      table.open(because, SYS.socket, family, SOCKET.SOCK_RAW | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_RAW);
+    const socket = raw.get(family) ?? planRawSocket(table, family, because);
     raw.set(family, socket);
     if (isShared) {
       const bytes = packSockaddr(entry.family, sender);
@@ -158,6 +158,13 @@ export function planDatagrams(
   for (const socket of raw.values()) table.close(socket);
   const nobody = new Uint8Array(16); // AF_UNSPEC
   if (isShared) table.doUnchecked(`disconnect ${what}`, SYS.connect, fd, { bytes: nobody }, nobody.length);
+}
+
+/** One whose packets pass the network lock. */
+function planRawSocket(table: FdTablePlan, family: number, because: string): number {
+  const fd = table.open(because, SYS.socket, family, SOCKET.SOCK_RAW | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_RAW);
+  planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_MARK, UNLOCKED_MARK, because);
+  return fd;
 }
 
 function packetsFor(id: number, context: RestoreContext) {

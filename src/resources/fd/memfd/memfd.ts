@@ -9,7 +9,7 @@ import { AT_FDCWD, F_SETFL, O_ACCMODE, O_CLOEXEC, O_PATH, O_RDWR, SEEK_SET } fro
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext, RestoreHome } from '../file-kind.ts';
-import { openFlags } from '../regular-file/regular-file.ts';
+import { openFlags } from '../regular-file/create-files.ts';
 import { memfdInodes } from './memfd-inodes.ts';
 import { memfdObjects } from './memfd-objects.ts';
 

@@ -25,6 +25,7 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
+import { PAIR_ROOM } from '../step.ts';
 import { dumpPipeData, isAnonymousPipe, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
 
 export const pipe: FileKind = {
@@ -41,7 +42,7 @@ export const pipe: FileKind = {
     return { type: FdTypes.PIPE, id, pipe: { id, pipe_id: pipeId(file), flags, fown } };
   },
 
-  groupKey: (entry) => `${entry.pipe?.pipe_id}`,
+  groupKey: (entry) => entry.pipe?.pipe_id ?? -1,
 
   create(entries, home) {
     createPipe(
@@ -59,36 +60,49 @@ function createPipe(entries: readonly PipeEntry[], home: RestoreHome): void {
   if (first === undefined) return;
   const { table, context } = home;
   const name = `pipe:[${first.pipe_id}]`;
-  const inherited = context.inherited(name);
+  const inherited = context.options.inheritFds.length === 0 ? undefined : context.inherited(name);
   if (inherited !== undefined) {
     const fd = home.pull(inherited);
     for (const entry of entries) reopen(entry, fd, name, home);
     table.close(fd);
     return;
   }
-  const native = (mode: number) =>
-    entries.find(({ flags }) => (flags & O_ACCMODE) === mode && (flags & O_LARGEFILE) === 0);
-  const ends = [native(O_RDONLY), native(O_WRONLY)] as const;
+  const ends = [nativeEnd(entries, O_RDONLY), nativeEnd(entries, O_WRONLY)] as const;
   const content = pipeContent('pipes-data', first.pipe_id, context);
-  const flags = pipeFlags(ends, content);
-  const [readEnd, writeEnd] = table.openPair(`make ${name}`, SYS.pipe2, { bytes: new Uint8Array(8) }, flags);
+  const cloexec = bothCloexec(ends, home);
+  const flags = pipeFlags(ends, content) | cloexec;
+  const [readEnd, writeEnd] = table.openPair(['make', name], SYS.pipe2, PAIR_ROOM, flags);
   planPipeContent(table, writeEnd, name, content);
   for (const entry of entries) {
-    if (!ends.includes(entry)) reopen(entry, (entry.flags & O_ACCMODE) === O_RDONLY ? readEnd : writeEnd, name, home);
+    if (ends[0] === entry || ends[1] === entry) continue;
+    reopen(entry, (entry.flags & O_ACCMODE) === O_RDONLY ? readEnd : writeEnd, name, home);
   }
   // The reading end does not get O_DIRECT (fs/pipe.c create_pipe_files()).
   finishEnd(ends[0], readEnd, flags & ~O_DIRECT, name, home);
   finishEnd(ends[1], writeEnd, flags, name, home);
 }
 
+/** An end that pipe2 makes. */
+function nativeEnd(entries: readonly PipeEntry[], mode: number): PipeEntry | undefined {
+  for (const entry of entries) {
+    if ((entry.flags & O_ACCMODE) === mode && (entry.flags & O_LARGEFILE) === 0) return entry;
+  }
+  return undefined;
+}
+
+/** O_CLOEXEC unless neither end is to have it. */
+function bothCloexec([readEnd, writeEnd]: Ends, home: RestoreHome): number {
+  if (readEnd === undefined || writeEnd === undefined) return O_CLOEXEC;
+  return home.cloexec(readEnd.id) | home.cloexec(writeEnd.id);
+}
+
+type Ends = readonly [PipeEntry | undefined, PipeEntry | undefined];
+
 /** Flags for pipe2, mostly right for both ends. Packets can be written in packet mode only. */
-function pipeFlags(
-  [readEnd, writeEnd]: readonly [PipeEntry | undefined, PipeEntry | undefined],
-  content: PipeContent | undefined,
-): number {
+function pipeFlags([readEnd, writeEnd]: Ends, content: PipeContent | undefined): number {
   const status = writeEnd?.flags ?? readEnd?.flags ?? 0;
   const hasPackets = content !== undefined && content.packets.length > 1;
-  return O_CLOEXEC | (status & (O_NONBLOCK | O_DIRECT)) | (hasPackets ? O_DIRECT : 0);
+  return (status & (O_NONBLOCK | O_DIRECT)) | (hasPackets ? O_DIRECT : 0);
 }
 
 function finishEnd(entry: PipeEntry | undefined, fd: number, flags: number, name: string, home: RestoreHome): void {
@@ -99,7 +113,7 @@ function finishEnd(entry: PipeEntry | undefined, fd: number, flags: number, name
   if (((entry.flags ^ flags) & SETFL_MASK) !== 0) {
     home.table.do(`set the flags of ${name}`, SYS.fcntl, fd, F_SETFL, entry.flags & SETFL_MASK);
   }
-  home.made(entry.id, fd, true);
+  home.made(entry.id, fd, (flags & O_CLOEXEC) !== 0);
 }
 
 /** Another open file description of the same pipe. */

@@ -9,14 +9,10 @@ import type { FileEntry } from '../../../image/gen/fdinfo.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { RegFileEntry } from '../../../image/gen/regfile.ts';
 import {
-  __O_TMPFILE,
-  AT_FDCWD,
-  FASYNC,
   O_ACCMODE,
   O_APPEND,
   O_PATH,
   O_RDONLY,
-  O_TMPFILE,
   O_WRONLY,
   S_IFBLK,
   S_IFCHR,
@@ -24,20 +20,14 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
-  SEEK_SET,
 } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { major, minor } from '../../../linux/syscalls/fs.ts';
-import type { DumpResult, FileKind, KindDump, OpenFile, RestoreHome, Unsupported } from '../file-kind.ts';
-import { checkRegularFile, inheritedFd } from './check.ts';
+import type { DumpResult, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
+import { checkRegularFile } from './check.ts';
+import { createPlainFiles, createRegularFile, isPlain, NO_POSITION } from './create-files.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
-import { isHeld } from './remap-restore.ts';
 
-/** Numbers are exact up to here, and faster. */
-const EXACT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
-/** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
-const NO_POSITION = 0xffff_ffff_ffff_ffffn;
 const MEM_MAJOR = 1;
 const KMSG_MINOR = 11;
 const MISC_MAJOR = 10;
@@ -70,6 +60,8 @@ export const regularFile: FileKind = {
   create([entry], home) {
     if (entry?.reg !== undefined) createRegularFile(entry.reg, home);
   },
+
+  many: { fits: isPlain, create: createPlainFiles },
 
   fown: (entry) => entry.reg?.fown,
 };
@@ -126,36 +118,7 @@ function position({ stat, flags, pos }: OpenFile): bigint {
   if (isKmsg && minor(stat.st_rdev) === KMSG_MINOR && (flags & O_ACCMODE) === O_WRONLY && pos === 0n) {
     return NO_POSITION;
   }
-  return BigInt.asUintN(64, pos);
-}
-
-/** The flags for opening a file again. What can't be given to open(2) is set later. */
-export function openFlags(flags: number): number {
-  // An unnamed temporary file exists again when it is opened.
-  const named = (flags & __O_TMPFILE) !== 0 ? flags & ~O_TMPFILE : flags;
-  return named & ~FASYNC;
-}
-
-function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
-  const { table, context } = home;
-  const inherited = inheritedFd(reg, context);
-  if (inherited !== undefined && reg.ext !== true) {
-    home.made(reg.id, home.pull(inherited), true);
-    return;
-  }
-  if (reg.mode !== undefined && (reg.mode & S_IFMT) === S_IFLNK && isHeld(reg.id, context)) {
-    // Opened through /proc a symbolic link would be followed, so the controller's own description is taken.
-    home.made(reg.id, home.pull(context.holderOf(reg.id)), true);
-    return;
-  }
-  const cloexec = home.cloexec(reg.id);
-  const flags = openFlags(reg.flags) | cloexec;
-  const fd = table.open(() => `open ${reg.name}`, SYS.openat, AT_FDCWD, context.pathOf(reg.id), flags);
-  if ((reg.flags & O_PATH) === 0 && reg.pos !== 0n && reg.pos !== NO_POSITION) {
-    const position = reg.pos <= EXACT_MAX ? Number(reg.pos) : reg.pos;
-    table.do(() => `set the position in ${reg.name}`, SYS.lseek, fd, position, SEEK_SET);
-  }
-  home.made(reg.id, fd, cloexec !== 0);
+  return pos < 0n ? BigInt.asUintN(64, pos) : pos;
 }
 
 /** Whether an entry is a regular file entry; narrows. */

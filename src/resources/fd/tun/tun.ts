@@ -49,7 +49,8 @@ import { close, fstat, ioctl, major, minor, tryOpen, tryReadlink, tryStat } from
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import type { NumberOfNamespace } from '../namespace-file/namespace-file.ts';
-import { dumpRegularFile, openFlags } from '../regular-file/regular-file.ts';
+import { openFlags } from '../regular-file/create-files.ts';
+import { dumpRegularFile } from '../regular-file/regular-file.ts';
 import { findConfiguration, interfaceRequest, type NetworkDevice, tryReadDevice, trySetDevice } from './device.ts';
 
 /** What TUNSETIFF takes. */

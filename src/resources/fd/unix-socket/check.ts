@@ -7,7 +7,7 @@ import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions } from '../socket-options/socket-options.ts';
 import { isConnection, unixLinks } from './links.ts';
 import { fullPath, isPath, movedPath, showName, UNIX_PATH_MAX } from './name.ts';
-import { type QueuedMessage, queuedMessages, SCM_RIGHTS } from './queue.ts';
+import { queuedMessages, SCM_RIGHTS } from './queue.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_CALLBACK, USK_EXTERN } from './states.ts';
 
 /** The key of a socket for --inherit-fd, which is also what /proc shows. */
@@ -16,7 +16,7 @@ export const socketKey = ({ ino }: UnixSkEntry): string => `socket:[${ino}]`;
 export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuErrorFields[] {
   if ((entry.uflags & USK_EXTERN) !== 0 || isInherited(entry, context)) return [];
   const problems: CriuErrorFields[] = [];
-  const problem = (why: string, remedy?: string) => {
+  const problem: Report = (why, remedy) => {
     const object = objectOf(entry);
     problems.push({ object, action: 'cannot be restored', why, ...(remedy === undefined ? {} : { remedy }) });
   };
@@ -25,8 +25,8 @@ export function checkSocket(entry: UnixSkEntry, context: RestoreContext): CriuEr
   checkQueue(entry, context, problem);
   checkBacklog(entry, context, problem);
   if (isPath(entry.name) && entry.deleted !== true && !isConnection(entry)) checkPath(entry, context, problem);
-  problems.push(...checkSocketOptions(entry.opts, () => objectOf(entry), context.system));
-  return problems;
+  const unfit = checkSocketOptions(entry.opts, () => objectOf(entry), context.system);
+  return unfit.length === 0 ? problems : [...problems, ...unfit];
 }
 
 const objectOf = (entry: UnixSkEntry) => `${socketKey(entry)} (${showName(entry.name)})`;
@@ -48,8 +48,8 @@ function checkNumbers({ type, state, uflags, name }: UnixSkEntry, problem: Repor
 }
 
 function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
-  const peer = unixLinks(context).peerOf(entry);
   if (entry.peer === 0) return;
+  const peer = unixLinks(context).peerOf(entry);
   if (peer === undefined) {
     const remedy = `give --inherit-fd fd[N]:${socketKey(entry)}`;
     problem(`its peer socket:[${entry.peer}] was outside the tree`, remedy);
@@ -68,9 +68,10 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
 }
 
 function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
-  const isOther = ({ message }: QueuedMessage) => message.scm.some(({ type }) => type !== SCM_RIGHTS);
-  if (queuedMessages(entry.id, context).some(isOther)) {
+  for (const { message } of queuedMessages(entry.id, context)) {
+    if (message.scm.every(({ type }) => type === SCM_RIGHTS)) continue;
     problem('a message in its queue carries something else than descriptors: the image is damaged');
+    return;
   }
 }
 

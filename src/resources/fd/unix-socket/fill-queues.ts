@@ -13,6 +13,8 @@ import { type QueuedMessage, queuedMessages, SCM_CREDENTIALS, SCM_RIGHTS } from 
 import type { SocketGroup } from './socket-group.ts';
 
 const CMSG_HEADER_BYTES = 16;
+/** More than the kernel takes for a message beside its bytes, the sizes of which are rounded up (SKB_TRUESIZE). */
+const MESSAGE_OVERHEAD = 2048;
 /** Enough for all that can be queued; the real size is set at the end. */
 const BIG_BUFFER = 1 << 29;
 
@@ -50,8 +52,9 @@ export class QueueFiller {
   fill(entry: UnixSkEntry, from: number): void {
     if (!this.has(entry)) return;
     this.#filled.add(entry.id);
-    this.#makeRoom(entry, from);
-    for (const queued of this.#messages(entry)) this.#send(entry, from, queued);
+    const messages = this.#messages(entry);
+    if (!this.#hasRoom(messages, from)) this.#makeRoom(entry, from);
+    for (const queued of messages) this.#send(entry, from, queued);
   }
 
   /** Sends what a connection brings that `listener` has not accepted yet. */
@@ -84,6 +87,17 @@ export class QueueFiller {
     for (const fd of helpers.values()) group.close(fd);
   }
 
+  /** Whether the buffer of a new socket is enough, with what the kernel adds to each message. */
+  #hasRoom(messages: readonly QueuedMessage[], from: number): boolean {
+    let bytes = this.#sent.get(from) ?? 0;
+    for (const { payload } of messages) bytes += 2 * payload.length + MESSAGE_OVERHEAD;
+    this.#sent.set(from, bytes);
+    return bytes < (this.#group.home.context.system.socketBuffers()?.sendBytes ?? 0) / 2;
+  }
+
+  /** What each descriptor has sent, more or less. */
+  readonly #sent = new Map<number, number>();
+
   /** Descriptors whose send buffer is not what it was. */
   readonly enlarged = new Set<number>();
 
@@ -96,10 +110,10 @@ export class QueueFiller {
   /** `to`: by name, from a socket that is not connected to it. */
   #send(entry: UnixSkEntry, from: number, { message, payload }: QueuedMessage, to?: UnixSkEntry): void {
     const { table } = this.#group.home;
-    const because = `fill the queue of ${socketKey(entry)}`;
+    const because = ['fill the queue of', socketKey(entry)] as const;
     const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    const fds = message.scm.flatMap(({ rights }) => rights.map((id) => this.#fdInFlight(id, entry)));
-    const { creds_ext } = message;
+    const { creds_ext, scm } = message;
+    const fds = scm.length === 0 ? [] : scm.flatMap(({ rights }) => rights.map((id) => this.#fdInFlight(id, entry)));
     if (fds.length === 0 && creds_ext === undefined && to === undefined) {
       table.doExpecting(because, payload.length, SYS.sendto, from, { bytes: payload }, payload.length, flags);
       return;

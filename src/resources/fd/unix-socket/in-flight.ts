@@ -12,15 +12,15 @@ export function findCircle(
 ): UnixSkEntry | undefined {
   const links = new UnixLinks(entries);
   const ids = new Set(entries.map(({ id }) => id));
-  const needed = new Map<string, Set<string>>();
+  const needed = new Map<number, Set<number>>();
   for (const { id } of entries) {
     const group = links.groupOf(id);
     const others = rightsOf(id).flatMap((right) => (ids.has(right) ? links.groupOf(right) : []));
     for (const other of others) if (other !== group) needed.set(group, (needed.get(group) ?? new Set()).add(other));
   }
-  const done = new Set<string>();
-  const path = new Set<string>();
-  const isInCircle = (group: string): boolean => {
+  const done = new Set<number>();
+  const path = new Set<number>();
+  const isInCircle = (group: number): boolean => {
     if (path.has(group)) return true;
     if (done.has(group)) return false;
     path.add(group);

@@ -66,8 +66,8 @@ export class UnixLinks {
   }
 
   /** Sockets with the same key depend on each other. */
-  groupOf(id: number): string {
-    return String(this.#root(id));
+  groupOf(id: number): number {
+    return this.#root(id);
   }
 
   #root(id: number): number {

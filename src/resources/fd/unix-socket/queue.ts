@@ -240,5 +240,7 @@ export function queuedMessages(id: number, context: RestoreContext): readonly Qu
     }
     return queues;
   });
-  return all.get(id) ?? [];
+  return all.get(id) ?? NO_MESSAGES;
 }
+
+const NO_MESSAGES: readonly QueuedMessage[] = [];
