@@ -2,7 +2,7 @@
 import { expect } from 'bun:test';
 import { chmodSync, closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { criuBinary } from '../harness/criu-command.ts';
+import { criuBinary, spawnCriu } from '../harness/criu-command.ts';
 import {
   checkRound,
   cleanUp,
@@ -224,6 +224,21 @@ liveCase('a hook network-lock that fails ends the dump, and packets pass', async
   expect(result.log).toContain('exited with 1 in hook network-lock');
   expect(runIn(path, 'nft list tables')).toBe('0');
   expect(isAnswering(path, LOCALHOST)).toBe(true);
+  await checkRound(specimen, 1);
+});
+
+liveCase('a dump that is killed leaves no lock behind', async () => {
+  using inside = await startInside('static-counter');
+  const { specimen, path } = inside;
+  for (let delayMs = 10; delayMs <= 150; delayMs += 10) {
+    const imagesDir = makeImagesDir(specimen, `images-${delayMs}`);
+    const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
+    const child = spawnCriu({ args, imagesDir, logName: 'dump.log' });
+    await Bun.sleep(delayMs);
+    child.kill('SIGKILL');
+    await child.exited;
+    expect(runIn(path, 'nft list tables')).toBe('0');
+  }
   await checkRound(specimen, 1);
 });
 
