@@ -198,6 +198,8 @@ export interface RestoreContext {
   pathOf(fileId: number): StepArg;
   /** The controller's descriptor (O_PATH) of a file that has no name any more. */
   holderOf(fileId: number): LaterNumber;
+  /** Tells what is different from before. */
+  warn(text: string): void;
   /** A state of the kind for the whole restore, made when first asked for. */
   state<T>(key: string, make: () => T): T;
 }

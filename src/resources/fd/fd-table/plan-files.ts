@@ -20,7 +20,7 @@ import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
-import { warnOfMakers } from './choose-home.ts';
+import { madeElsewhere } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
@@ -36,7 +36,7 @@ export interface PlanFilesInput {
   readonly controllerPid: number;
   readonly system: RestoreSystem;
   /** Told what will be different after the restore. */
-  readonly warn?: (text: string) => void;
+  readonly warn: (text: string) => void;
 }
 
 /**
@@ -79,7 +79,7 @@ class FilesPlanner {
   }
 
   #makeContext(): RestoreContext {
-    const { tree, images, options, system, controllerPid } = this.#input;
+    const { tree, images, options, system, controllerPid, warn } = this.#input;
     const states = new Map<string, unknown>();
     const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
     return {
@@ -88,6 +88,7 @@ class FilesPlanner {
       options,
       system,
       controllerPid,
+      warn,
       inherited: (key) => inherited.get(key),
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
@@ -226,7 +227,7 @@ class FilesPlanner {
     const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
     for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
-    if (this.#input.warn !== undefined) warnOfMakers(groups, this.#sharers, this.#input.warn);
+    for (const text of madeElsewhere(groups, this.#sharers)) this.#input.warn(text);
   }
 
   #addGroup(home: Table, group: Description[]): void {

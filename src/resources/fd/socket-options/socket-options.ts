@@ -191,12 +191,20 @@ export function planSocketOptions(
   }
   planTimeout(table, fd, SOCKET.SO_SNDTIMEO, opts.so_snd_tmo_sec, opts.so_snd_tmo_usec, what);
   planTimeout(table, fd, SOCKET.SO_RCVTIMEO, opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec, what);
+  planReceiveRules(table, fd, opts, what);
+}
+
+/** Plans the options that keep a socket from receiving everything. */
+export function planReceiveRules(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
   if (opts.so_bound_dev !== undefined && opts.so_bound_dev !== '') {
     const name = Buffer.from(`${opts.so_bound_dev}\0`, 'latin1');
     planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, `bind ${what} to ${opts.so_bound_dev}`);
   }
   planFilter(table, fd, opts.so_filter, what);
 }
+
+/** The same options without those of `planReceiveRules`, which come later. */
+export const receivingAll = (opts: SkOptsEntry): SkOptsEntry => ({ ...opts, so_bound_dev: '', so_filter: [] });
 
 function hasBuffers({ so_buf_lock, so_sndbuf, so_rcvbuf }: SkOptsEntry, fresh?: SocketBuffers | 'set later'): boolean {
   if (fresh === undefined || fresh === 'set later') return fresh !== undefined;
