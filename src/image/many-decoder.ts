@@ -19,8 +19,8 @@ type Decode = (start: number, end: number, depth: number) => unknown;
 const DEPTH_MAX = 50;
 
 /** A decoder for messages that all lie in `bytes`. */
-export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array): ManyDecoder<T> {
-  const cell = new Compiler(bytes).cell(type);
+export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array, reusesParts = false): ManyDecoder<T> {
+  const cell = new Compiler(bytes, reusesParts).cell(type);
   return (start, end) => {
     try {
       return cell.decode(start, end, 0) as T | undefined;
@@ -42,8 +42,11 @@ class Compiler {
   readonly #reader: WireReader;
   readonly #cells = new Map<MessageType<unknown>, Cell>();
 
-  constructor(bytes: Uint8Array) {
+  readonly #reusesParts: boolean;
+
+  constructor(bytes: Uint8Array, reusesParts: boolean) {
     this.#bytes = bytes;
+    this.#reusesParts = reusesParts;
     this.#reader = new WireReader(bytes, { file: '' });
   }
 
@@ -53,7 +56,8 @@ class Compiler {
     if (known !== undefined) return known;
     const cell: Cell = {
       decode: (start, end, depth) => {
-        cell.decode = this.#compile(type);
+        const decode = this.#compile(type);
+        cell.decode = this.#reusesParts && depth > 0 ? reusing(decode, this.#bytes) : decode;
         return cell.decode(start, end, depth);
       },
     };
@@ -70,6 +74,28 @@ class Compiler {
     return make(bytes, text, this.#reader, fields, nested) as Decode;
   }
 }
+
+/** Gives the same object for the same bytes as one of the last times. */
+function reusing(decode: Decode, bytes: Uint8Array): Decode {
+  const last: { readonly start: number; readonly end: number; readonly value: unknown }[] = [];
+  return (start, end, depth) => {
+    if (end - start < PART_BYTES_MIN) return decode(start, end, depth);
+    const part = bytes.subarray(start, end);
+    for (let i = 0; i < last.length; i++) {
+      const known = last[i] as (typeof last)[number];
+      if (known.end - known.start !== end - start) continue;
+      if (Buffer.compare(bytes.subarray(known.start, known.end), part) === 0) return known.value;
+    }
+    const value = decode(start, end, depth);
+    if (last.unshift({ start, end, value }) > PARTS_MAX) last.pop();
+    return value;
+  };
+}
+
+/** As many as there are in a row: the segments of a thread. */
+const PARTS_MAX = 3;
+/** Shorter messages are decoded faster than compared. */
+const PART_BYTES_MIN = 16;
 
 /** A field for the text of a decoder. */
 interface Field {

@@ -140,7 +140,10 @@ function isBack(visit: PlannedVisit, status: number, lose: (visit: PlannedVisit,
   return false;
 }
 
-/** Runs system call by system call until the program counter reaches the end: for a thread that catches every marker. */
+/**
+ * Runs system call by system call until the one at the end is done: for a thread that catches every marker. A thread that
+ * got its own registers at the entry of a call would make the call that they say it was in, a second time.
+ */
 function step(visit: PlannedVisit): void {
   const { thread, putOff, end } = visit;
   const registers = thread.registers.slice();
@@ -150,8 +153,12 @@ function step(visit: PlannedVisit): void {
   setRegister(registers, 'cs', AGENT_CS);
   writeRegisters(thread.tid, registers);
   writeSignalMask(thread.tid, maskOf(visit));
-  do {
+  const toNextStop = () => {
     goToSystemCall(thread.tid);
     waitForSystemCall(thread, putOff);
+  };
+  do {
+    toNextStop(); // at its entry
+    toNextStop(); // at its exit
   } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
 }

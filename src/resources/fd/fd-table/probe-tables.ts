@@ -2,8 +2,7 @@
  * The two tables of system calls by which descriptors are looked at (fd-probe.ts): what a duplicate is, and then its name
  * and what its description is at. Columns are found by their place in words of 32 bits.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
-import { byteStringAt } from '../../../base/bytes.ts';
+import { Program } from '../../../agent/program.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
@@ -22,7 +21,7 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { Folder } from '../../../linux/syscalls/folder.ts';
 import { parseStatx, STATX_BYTES, STATX_MASK_AT, STATX_MNT_ID_AT, type Stat } from '../../../linux/syscalls/fs.ts';
-import { CallTable } from '../../../tracee/call-table.ts';
+import { Columns } from '../../../tracee/columns.ts';
 import { NO_OWNER, readOwner } from './open-file.ts';
 
 /** Room for what most descriptors have; what is longer has to be read once more. */
@@ -31,47 +30,6 @@ const LINK_BYTES = 512;
 const NAME_BYTES = 16;
 const WORD = 2 ** 32;
 const NO_FD = -1;
-
-/** A table with its memory as words, and its columns by name. */
-class Columns<Name extends string> {
-  readonly words: Int32Array;
-  readonly unsigned: Uint32Array;
-  /** From one row to the next. */
-  readonly rowWords: number;
-  readonly at: Readonly<Record<Name, number>>;
-  readonly #table: CallTable;
-
-  constructor(program: Program, rows: number, columns: Readonly<Record<Name, Place | Result>>) {
-    const table = new CallTable(program, rows);
-    const at = {} as Record<Name, number>;
-    for (const name in columns) {
-      const column = columns[name];
-      at[name] = (column.kind === 'place' ? table.at(0, column) : program.resultOffset(column)) / 4;
-    }
-    this.#table = table;
-    this.at = at;
-    this.words = new Int32Array(table.block.buffer);
-    this.unsigned = new Uint32Array(table.block.buffer);
-    this.rowWords = table.rowBytes / 4;
-  }
-
-  run(rows: number): void {
-    this.#table.run(rows);
-  }
-
-  /** Writes a number as a C string. */
-  name(at: number, number: number): void {
-    const { block } = this.#table;
-    const text = `${number}`;
-    const start = at * 4;
-    for (let i = 0; i < text.length; i++) block[start + i] = text.charCodeAt(i);
-    block[start + text.length] = 0;
-  }
-
-  text(at: number, bytes: number): string {
-    return byteStringAt(this.#table.block, at * 4, at * 4 + bytes);
-  }
-}
 
 /** What a duplicate tells of itself. */
 export interface Duplicate {
