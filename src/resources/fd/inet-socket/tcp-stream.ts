@@ -5,7 +5,8 @@
  * is done to its end even if we are killed. Packets may arrive meanwhile when the network is not locked, for repair mode
  * does not stop the receiving side: then the numbers before and after differ, and it is read again.
  */
-import { Program, setWord } from '../../../agent/program.ts';
+import { Program } from '../../../agent/program.ts';
+import { setWord } from '../../../base/bytes.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
