@@ -149,6 +149,8 @@ export function planSocketOptions(
   what: string,
   fresh?: SocketBuffers | 'set later',
 ): void {
+  if (fresh !== undefined && settled.get(opts) === fresh) return;
+  const steps = table.stepCount;
   const int = (name: string, option: number, value: number) =>
     planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set', name, 'of', what]);
   if (!hasBuffers(opts, fresh)) planBuffers(table, fd, opts, what);
@@ -171,7 +173,11 @@ export function planSocketOptions(
     planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, `bind ${what} to ${opts.so_bound_dev}`);
   }
   planFilter(table, fd, opts.so_filter, what);
+  if (fresh !== undefined && table.stepCount === steps) settled.set(opts, fresh);
 }
+
+/** Options that a new socket has anyway, with the buffers it has then: equal ones of many sockets are one object. */
+const settled = new WeakMap<SkOptsEntry, SocketBuffers | 'set later'>();
 
 function hasBuffers({ so_buf_lock, so_sndbuf, so_rcvbuf }: SkOptsEntry, fresh?: SocketBuffers | 'set later'): boolean {
   if (fresh === undefined || fresh === 'set later') return fresh !== undefined;
@@ -226,12 +232,18 @@ export function checkSocketOptions(
   objectOf: () => string,
   system: RestoreSystem,
 ): CriuErrorFields[] {
+  if (opts === sound && opts.options_ext.length === 0) return NO_PROBLEMS;
   const damage = findDamage(opts);
   if (damage === undefined) {
+    sound = opts;
     return opts.options_ext.length === 0 ? [] : checkKeptOptions(opts, objectOf(), system);
   }
   return [{ object: objectOf(), action: 'cannot be restored', why: `${damage}: the image is damaged` }];
 }
+
+const NO_PROBLEMS: CriuErrorFields[] = [];
+/** The options of the last socket without damage: mostly those of the next one too. */
+let sound: SkOptsEntry | undefined;
 
 function findDamage(opts: SkOptsEntry): string | undefined {
   if (opts.so_filter.length > BPF_MAXINSNS) return `its filter has ${opts.so_filter.length} instructions`;
