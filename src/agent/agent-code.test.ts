@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
 import { agentCode, RESUME_BYTES, resumeCode } from './agent-code.ts';
 import { Assembler, REGISTER, type Register } from './assembler.ts';
 
@@ -21,6 +22,16 @@ function disassemble(code: Uint8Array): string[] {
     rmSync(folder, { recursive: true });
   }
 }
+
+/** struct user_regs_struct with values that are easy to find. */
+function registers(others: Partial<typeof REGISTERS> = {}): Uint32Array {
+  const words = new BigUint64Array(USER_REGS_BYTES / 8);
+  for (const [name, value] of Object.entries({ ...REGISTERS, ...others }))
+    words[USER_REGS[name as RegisterName]] = value;
+  return new Uint32Array(words.buffer);
+}
+
+type RegisterName = keyof typeof USER_REGS;
 
 const REGISTERS = Object.fromEntries(
   [...Object.keys(REGISTER), 'rip', 'eflags', 'cs'].map((name, i) => [name, BigInt(i + 0x1000)]),
@@ -51,7 +62,7 @@ describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped
   });
 
   test('of the way back restores the mask, the flags, all registers, and the stack pointer last', () => {
-    const lines = disassemble(resumeCode((name) => REGISTERS[name], { maskAddress: 0x5000, scratch: 0x6000 }));
+    const lines = disassemble(resumeCode(registers(), { maskAddress: 0x5000, scratch: 0x6000 }));
     expect(lines.indexOf('syscall')).toBe(5);
     expect(lines[6]).toBe('movabs rsp,0x6000');
     expect(lines[7]).toBe('popf');
@@ -63,8 +74,8 @@ describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped
   });
 
   test('of the way back to 32-bit code ends in a far jump to its address and segment', () => {
-    const registers = { ...REGISTERS, rip: 0xf7f2_65e9n, cs: 0x23n };
-    const code = resumeCode((name) => registers[name], { maskAddress: 0x5000, scratch: 0x6000 });
+    const words = registers({ rip: 0xf7f2_65e9n, cs: 0x23n });
+    const code = resumeCode(words, { maskAddress: 0x5000, scratch: 0x6000 });
     expect(code.length).toBeLessThanOrEqual(RESUME_BYTES);
     const lines = disassemble(code.subarray(0, code.length - 16));
     expect(lines.at(-1)).toStartWith('jmp FWORD PTR [rip+0x0]');
@@ -74,9 +85,7 @@ describe.skipIf(objdump === null)('the machine code, decoded by objdump (skipped
 });
 
 test('the way back fits its room', () => {
-  expect(resumeCode((name) => REGISTERS[name], { maskAddress: 1, scratch: 2 }).length).toBeLessThanOrEqual(
-    RESUME_BYTES,
-  );
+  expect(resumeCode(registers(), { maskAddress: 1, scratch: 2 }).length).toBeLessThanOrEqual(RESUME_BYTES);
 });
 
 test('a jump that is too far is our mistake', () => {

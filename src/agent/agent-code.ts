@@ -6,6 +6,8 @@
  * No stack is used, so the child of a clone op goes on with no stack of its own, and the stack pointer of a task that
  * the agent visits is never touched. FPU state is never touched either.
  */
+import { setWord } from '../base/bytes.ts';
+import { USER_REGS } from '../linux/abi/ptrace.ts';
 import { ABI_32 } from './abi.ts';
 import { Assembler, REGISTER, type Register } from './assembler.ts';
 
@@ -98,11 +100,6 @@ export function agentCode(): Uint8Array {
   return code;
 }
 
-export type ResumeRegister = Register | 'rip' | 'cs';
-
-/** The general registers of a task by name. */
-export type GeneralRegisters = (name: ResumeRegister) => bigint;
-
 /** Room for one `resumeCode`, in bytes. */
 export const RESUME_BYTES = 256;
 
@@ -117,17 +114,32 @@ const SIG_SETMASK = 2;
 const NR_RT_SIGPROCMASK = 14;
 const SIGSET_BYTES = 8;
 
-/** Code that puts the signal mask, all general registers and the flags back and goes on where the task was. */
-export function resumeCode(registers: GeneralRegisters, options: ResumeOptions): Uint8Array {
+/**
+ * Code that puts the signal mask, all general registers and the flags back and goes on where the task was.
+ * @param registers struct user_regs_struct, as words of 32 bits: thousands are made, and a bigint for each is slow
+ */
+export function resumeCode(registers: Uint32Array, options: ResumeOptions): Uint8Array {
   const { maskAddress, scratch } = options;
-  const is32 = registers('cs') === ABI_32.codeSegment;
+  const is32 = registers[USER_REGS.cs * 2] === Number(ABI_32.codeSegment);
   const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined, is32);
   const code = template.code.slice();
   const view = new DataView(code.buffer);
-  if (maskAddress !== undefined) view.setBigUint64(template.maskAt, BigInt(maskAddress), true);
-  if (scratch !== undefined) view.setBigUint64(template.scratchAt, BigInt(scratch), true);
-  for (const { name, at } of template.registers) view.setBigUint64(at, registers(name), true);
+  if (maskAddress !== undefined) setWord(view, template.maskAt, maskAddress);
+  if (scratch !== undefined) setWord(view, template.scratchAt, scratch);
+  const places = template.registers;
+  for (let i = 0; i < places.length; i++) {
+    const { index, at } = places[i] as RegisterPlace;
+    view.setUint32(at, registers[index * 2] ?? 0, true);
+    view.setUint32(at + 4, registers[index * 2 + 1] ?? 0, true);
+  }
   return code;
+}
+
+interface RegisterPlace {
+  /** In struct user_regs_struct. */
+  readonly index: number;
+  /** In the code. */
+  readonly at: number;
 }
 
 /** The code with zeros in place of the values, which differ from thread to thread; and where they belong. */
@@ -135,7 +147,7 @@ interface ResumeTemplate {
   readonly code: Uint8Array;
   readonly maskAt: number;
   readonly scratchAt: number;
-  readonly registers: readonly { readonly name: ResumeRegister; readonly at: number }[];
+  readonly registers: readonly RegisterPlace[];
 }
 
 /** By what they put back: bit 0 the mask, bit 1 the flags, bit 2 the code segment of a 32-bit task. */
@@ -150,7 +162,7 @@ function resumeTemplate(hasMask: boolean, hasScratch: boolean, is32: boolean): R
 
 function assembleResume(hasMask: boolean, hasScratch: boolean, is32: boolean): ResumeTemplate {
   const a = new Assembler();
-  const registers: { name: ResumeRegister; at: number }[] = [];
+  const registers: RegisterPlace[] = [];
   let [maskAt, scratchAt] = [0, 0];
   /** Sets a register to a value that is filled in later; returns the place of the value. */
   const later = (name: Register) => a.immediate(name, 0n).length - 8;
@@ -164,12 +176,12 @@ function assembleResume(hasMask: boolean, hasScratch: boolean, is32: boolean): R
     a.bytes(0x9d); // popfq
   }
   for (const name of Object.keys(REGISTER) as Register[]) {
-    if (name !== 'rsp') registers.push({ name, at: later(name) });
+    if (name !== 'rsp') registers.push({ index: USER_REGS[name], at: later(name) });
   }
-  registers.push({ name: 'rsp', at: later('rsp') }); // mov leaves the flags alone
+  registers.push({ index: USER_REGS.rsp, at: later('rsp') }); // mov leaves the flags alone
   // jmp [rip + 0]. The far one reads 32 bits of address and the selector behind them; a stack is not needed.
   a.bytes(0xff, is32 ? 0x2d : 0x25, 0, 0, 0, 0).quad(0n);
-  registers.push({ name: 'rip', at: a.length - 8 });
-  if (is32) registers.push({ name: 'cs', at: a.quad(0n).length - 12 });
+  registers.push({ index: USER_REGS.rip, at: a.length - 8 });
+  if (is32) registers.push({ index: USER_REGS.cs, at: a.quad(0n).length - 12 });
   return { code: a.assemble(), maskAt, scratchAt, registers };
 }

@@ -20,6 +20,9 @@ export type Reason = string | readonly (string | number)[];
 
 export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason.join(' '));
 
+/** In a reason: the first two arguments of the op, an address and a length, as a range. */
+export const RANGE = '{range}';
+
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
   /** x86-64 is little-endian. */
@@ -98,10 +101,35 @@ export class Ops<R extends object> {
     this.words[at] = (this.words[at] ?? 0) & ~flags;
   }
 
+  /** Adds an op as it was added before, but for the first arguments; it has none that is not known yet. */
+  addAgain(like: number, args: readonly number[]): number {
+    const op = this.length++;
+    let at = op * OP_WORDS;
+    if (at === this.words.length) this.#grow(this.length);
+    const { words } = this;
+    words.copyWithin(at, like * OP_WORDS, (like + 1) * OP_WORDS);
+    at += OP_ARGS / 4;
+    for (let i = 0; i < args.length; i++, at += 2) {
+      const arg = args[i] as number;
+      words[at] = arg;
+      words[at + 1] = arg / WORD;
+    }
+    this.because.push(this.because[like]);
+    return op;
+  }
+
   /** An argument as a number. */
   argument(op: number, index: number): number {
     const at = op * OP_WORDS + OP_ARGS / 4 + 2 * index;
     return (this.words[at] ?? 0) + ((this.words[at + 1] ?? 0) | 0) * WORD;
+  }
+
+  /** What an op is for; '' when that is not known. */
+  reason(op: number): string {
+    const text = textOf(this.because[op] ?? '');
+    if (!text.includes(RANGE)) return text;
+    const start = this.argument(op, 0);
+    return text.replace(RANGE, `${start.toString(16)}-${(start + this.argument(op, 1)).toString(16)}`);
   }
 
   nr(op: number): number {

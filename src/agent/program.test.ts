@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'bun:test';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
+import { RANGE } from './ops.ts';
 import { Program } from './program.ts';
 
 const ADDRESS = 0x7000_0000_0000;
@@ -85,6 +87,25 @@ describe('a program', () => {
     }
   });
 
+  test('repeats an op with other first arguments', () => {
+    const [once, again] = [new Program(), new Program()];
+    const [flags, fd] = [0x32, -1];
+    for (let i = 0; i < 100; i++) once.must('map', 9, 2 ** 46 + i, 2 ** 32 - 1, i, flags, fd, 2 ** 40);
+    const first = again.must('map', 9, 2 ** 46, 2 ** 32 - 1, 0, flags, fd, 2 ** 40);
+    for (let i = 1; i < 100; i++) expect(again.again(first, 2 ** 46 + i, 2 ** 32 - 1, i).op).toBe(i);
+    expect(again.assemble(ADDRESS)).toEqual(once.assemble(ADDRESS));
+    expect(again.describe(99).because).toBe('map');
+  });
+
+  test('makes the range in a reason out of the arguments', () => {
+    const program = new Program();
+    program.must(`map ${RANGE}`, 9, 0x7f00_0000_1000, 0x2000, 3);
+    expect(program.describe(0).because).toBe('map 7f0000001000-7f0000003000');
+    const block = program.assemble(ADDRESS);
+    new DataView(block.buffer).setBigInt64(OP_RESULT, -12n, true);
+    expect(program.failures(block).map(({ because }) => because)).toEqual(['map 7f0000001000-7f0000003000']);
+  });
+
   test('makes threads begin at labels that are placed later', () => {
     const program = new Program();
     const start = program.label();
@@ -115,4 +136,15 @@ describe('a program', () => {
     program.jump(program.label());
     expect(() => program.assemble(ADDRESS)).toThrow('bug in criu: the label was placed');
   });
+});
+
+test('the same call for many is as many calls', () => {
+  const fds = Array.from({ length: 100 }, (_, i) => 3 * i);
+  const [one, other] = [new Program(), new Program()];
+  for (const program of [one, other]) program.call(SYS.close, program.words(7));
+  const first = one.callEach(SYS.fcntl, fds, 1, 9);
+  for (const fd of fds) other.call(SYS.fcntl, fd, 1, 9);
+  for (const program of [one, other]) program.call(SYS.close, first);
+  expect(one.assemble(0x1000)).toEqual(other.assemble(0x1000));
+  expect([one.length, first.op]).toEqual([102, 1]);
 });

@@ -10,11 +10,11 @@
  *
  * Layout of the block: the ops, then the data. Nothing here touches the kernel.
  */
-import { putText } from '../base/bytes.ts';
+import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
-import { Ops, textOf } from './ops.ts';
+import { Ops } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -50,12 +50,10 @@ export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.s
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
-
 /** What to do when a system call fails. */
 export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
 
-const ALIGN = 8;
-const aligned = (bytes: number) => (bytes + ALIGN - 1) & ~(ALIGN - 1);
+const aligned = (bytes: number) => (bytes + 7) & ~7;
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
 
@@ -68,6 +66,7 @@ export class Program {
   /** What is copied only when the program is laid out, behind the data. */
   #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   #blobBytes = 0;
+  #scratch: Place | undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {
@@ -89,7 +88,12 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.#ops.length * OP_BYTES + this.#dataBytes + this.#blobBytes;
+    return this.opBytes + this.#dataBytes + this.#blobBytes;
+  }
+
+  /** The ops alone. */
+  get opBytes(): number {
+    return this.#ops.length * OP_BYTES;
   }
 
   /** A system call whose failure the controller looks at afterwards. */
@@ -97,16 +101,24 @@ export class Program {
     return this.#add(KIND.syscall, nr, CHECKS.call, args, undefined);
   }
 
-  /** The same system call for each of many first arguments; the number of the op for the first of them. */
-  callEach(nr: number, firsts: readonly number[], ...others: ProgramArg[]): number {
-    const start = this.#ops.length;
-    for (let i = 0; i < firsts.length; i++) this.#add(KIND.syscall, nr, CHECKS.call, [firsts[i] ?? 0, ...others], '');
-    return start;
+  /** The same system call for each of many first arguments, such as descriptors; their results follow each other. */
+  callEach(nr: number, firsts: readonly number[], ...others: number[]): Result {
+    const result = this.call(nr, firsts[0] ?? 0, ...others);
+    for (const first of firsts.slice(1)) this.again(result, first);
+    return result;
   }
 
   /** A system call that has to succeed; `because` says what it is for, in an error. */
   must(because: string, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.must, args, because);
+  }
+
+  /**
+   * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
+   * address; it must have only numbers.
+   */
+  again(like: Result, ...args: number[]): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
   }
 
   /** A system call (of up to five arguments) that has to return `value`. */
@@ -188,11 +200,16 @@ export class Program {
   /** Ops that should have succeeded and did not, in a block that has been run. */
   failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
     const view = new DataView(block.buffer, block.byteOffset);
-    return this.#ops.because.flatMap((because, index) => {
-      const result = Number(view.getBigInt64(index * OP_BYTES + OP_RESULT, true));
-      if (because === undefined || result >= 0 || result < -4095) return [];
-      return [{ index, nr: this.#ops.nr(index), because: textOf(because), result }];
-    });
+    const failed: { index: number; nr: number; because: string; result: number }[] = [];
+    for (let index = 0; index < this.#ops.length; index++) {
+      const at = index * OP_BYTES + OP_RESULT;
+      const result = view.getInt32(at, true);
+      // Addresses have another upper half than −errno.
+      if (result >= 0 || result < -4095 || view.getInt32(at + 4, true) !== -1) continue;
+      if (this.#ops.because[index] !== undefined)
+        failed.push({ index, nr: this.#ops.nr(index), because: this.#ops.reason(index), result });
+    }
+    return failed;
   }
 
   jump(target: Label | number): Result {
@@ -224,8 +241,6 @@ export class Program {
     }
     return place;
   }
-
-  #scratch: Place | undefined;
 
   /** Eight bytes for what nobody reads. */
   get scratch(): Place {
@@ -309,7 +324,7 @@ export class Program {
       const isPlace = reference.kind === 'place';
       const target = address + (isPlace ? this.placeOffset(reference) : this.#offsetOf(reference));
       words[at] = target;
-      words[at + 1] = Math.floor(target / WORD);
+      words[at + 1] = Math.floor(target / TWO_32);
       relocations?.push(at * 4);
       if (isPlace || reference.kind === 'label') continue;
       const inOp = (at * 4) % OP_BYTES;
@@ -346,7 +361,7 @@ export class Program {
   describe(index: number): { nr: number; because: string; abi: Abi } {
     assert(index >= 0 && index < this.#ops.length, `the program has op ${index}`);
     const abi = this.#ops.flags(index) >> 8 === KIND.syscall32 ? ABI_32 : ABI_64;
-    return { nr: this.#ops.nr(index), because: textOf(this.#ops.because[index] ?? ''), abi };
+    return { nr: this.#ops.nr(index), because: this.#ops.reason(index), abi };
   }
 
   /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
@@ -385,16 +400,4 @@ export class Program {
         return this.labelOffset(reference);
     }
   }
-}
-
-const WORD = 2 ** 32;
-
-/** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
-export function setWord(view: DataView, at: number, value: number | bigint): void {
-  if (typeof value === 'bigint') {
-    view.setBigUint64(at, BigInt.asUintN(64, value), true);
-    return;
-  }
-  view.setUint32(at, value, true);
-  view.setUint32(at + 4, Math.floor(value / WORD), true);
 }

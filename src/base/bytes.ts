@@ -49,3 +49,27 @@ export function times<T>(count: number, make: (index: number) => T): T[] {
   for (let i = 0; i < count; i++) list.push(make(i));
   return list;
 }
+
+export const TWO_32 = 2 ** 32;
+
+/** Stores a 64-bit word, modulo 2^64. Numbers go in two halves: thousands of ops are written, and a bigint each is slow. */
+export function setWord(view: DataView, at: number, value: number | bigint): void {
+  if (typeof value === 'bigint') {
+    view.setBigUint64(at, BigInt.asUintN(64, value), true);
+    return;
+  }
+  view.setUint32(at, value, true);
+  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+}
+
+/** Adds an address to 64-bit words of a block, at `offset` plus each of `places`, which hold numbers below 2^32. */
+export function relocate(view: DataView, offset: number, address: number, places: readonly number[]): void {
+  const high = Math.floor(address / TWO_32);
+  const low = address - high * TWO_32;
+  for (let i = 0; i < places.length; i++) {
+    const at = offset + (places[i] ?? 0);
+    const sum = low + view.getUint32(at, true);
+    view.setUint32(at, sum, true);
+    view.setUint32(at + 4, sum < TWO_32 ? high : high + 1, true);
+  }
+}

@@ -102,6 +102,7 @@ const FILES: readonly FileEntry[] = [
       ...{ id: 7, ino: 70, type: 1, state: 1, flags: 2, uflags: 0, backlog: 0, peer: 71, fown, opts: socketOptions },
       name: new TextEncoder().encode('\0abstract&'),
       pending_ext: [],
+      peer_groups_ext: [],
     },
   },
 ];

@@ -173,7 +173,7 @@ function takeTree(
     dumped.forEach((one, i) => {
       const state = states[i];
       if (state === undefined) return;
-      const timers = state.cores.get(one.task.pid)?.tc?.timers?.posix ?? [];
+      const timers = state.tc.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
       writeTask(one, { state, aios: rings.entriesOf(one.task) }, images, cgroups);
     });
@@ -334,7 +334,7 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.cores) {
+  for (const [tid, core] of state.describeCores()) {
     const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
     images.write('core', tid, [{ ...core, thread_core }]);
   }

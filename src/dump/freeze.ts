@@ -9,13 +9,13 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { close, readProc, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
+import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
 import { readThreads, type Stopped } from '../resources/task/thread-probe.ts';
-import { readFiles } from '../tracee/file-column.ts';
+import { readSmallFiles } from '../tracee/file-column.ts';
 import { detachAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
 import { passOn } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
@@ -25,8 +25,8 @@ import { type FrozenTask, type FrozenThread, type FrozenTree, type FrozenZombie,
 interface Seized {
   readonly pid: number;
   readonly tids: Set<number>;
-  /** All its threads are stopped, so it can make neither threads nor children any more. */
-  isComplete: boolean;
+  /** When it was stopped: since then it makes neither threads nor children. */
+  stat: Stat | undefined;
   stopSignal: number | undefined;
   /** Twins of dumps that were killed: children, but no tasks of the tree. */
   deadTwins: number[];
@@ -102,38 +102,35 @@ export class Freezer {
     if (Bun.nanoseconds() >= this.#deadline) throw notInTime();
   }
 
-  /** Takes note of tasks, dead and alive; true when there are any. */
+  /** Takes note of tasks; true when there are any. */
   #add(pids: readonly number[]): boolean {
-    let isAny = false;
-    const paths = pids.map((pid) => `/proc/${pid}/stat`);
-    readFiles(paths, STAT_BYTES, (content, i) => {
-      const pid = pids[i] ?? 0;
-      if (typeof content === 'number') return;
-      const stat = parseStat(byteString(content), paths[i]);
-      if (isDeadTwin(stat)) {
-        this.#deadTwins.add(pid);
-        return;
-      }
-      isAny = true;
-      if (isDead(stat)) this.#zombies.add(pid);
-      else this.#seized.set(pid, { pid, tids: new Set(), isComplete: false, stopSignal: undefined, deadTwins: [] });
-    });
-    return isAny;
+    for (const pid of pids) {
+      this.#seized.set(pid, { pid, tids: new Set(), stat: undefined, stopSignal: undefined, deadTwins: [] });
+    }
+    return pids.length > 0;
   }
 
-  /** Seizes and stops all threads of all tasks. */
+  /** Seizes and stops all threads of the tasks that are not yet. */
   #seizeThreads(): void {
-    let tasks = [...this.#seized.values()].filter(({ isComplete }) => !isComplete);
+    const added = [...this.#seized.values()].filter(({ stat }) => stat === undefined);
+    let tasks = added;
     while (tasks.length > 0) {
       this.#checkDeadline();
       const seized = this.#seize(tasks.flatMap(listThreads));
       if (this.#cgroup === undefined) this.#awaitStops(seized);
       else this.#expected.push(...seized);
       const changed = new Set(seized.map(({ task }) => task));
-      for (const task of tasks) task.isComplete = !changed.has(task);
-      tasks = [...changed];
+      readStats(tasks);
+      // Threads that are not stopped may have made others meanwhile.
+      tasks = [...changed].filter(({ stat, tids }) => stat !== undefined && stat.numThreads !== tids.size);
     }
-    for (const [pid, { tids }] of this.#seized) if (tids.size === 0) this.#seized.delete(pid);
+    for (const { pid, tids, stat } of added) {
+      if (tids.size > 0) continue;
+      this.#seized.delete(pid);
+      if (stat === undefined) continue;
+      if (isDeadTwin(stat)) this.#deadTwins.add(pid);
+      else if (isDead(stat)) this.#zombies.add(pid);
+    }
   }
 
   /** Returns those that are ours now; the others have ended. */
@@ -177,7 +174,7 @@ export class Freezer {
     const found: number[] = [];
     const own = getpid();
     const paths = threads.map(({ task, tid }) => `/proc/${task.pid}/task/${tid}/children`);
-    readFiles(paths, CHILDREN_BYTES, (content, i) => {
+    readSmallFiles(paths, CHILDREN_BYTES, (content, i) => {
       if (typeof content === 'number' || content.length === 0) return;
       for (const child of parseChildren(byteString(content))) {
         if (child === own) throw ownTree(root);
@@ -207,9 +204,9 @@ export class Freezer {
     return { root: rootTask, members: ordered, tasks };
   }
 
-  #describeTask({ pid, stopSignal, deadTwins }: Seized, threads: readonly FrozenThread[]): FrozenTask {
+  #describeTask({ pid, stat, stopSignal, deadTwins }: Seized, threads: readonly FrozenThread[]): FrozenTask {
     const [leader] = threads;
-    if (leader === undefined || leader.tid !== pid) {
+    if (leader === undefined || leader.tid !== pid || stat === undefined) {
       throw new CriuError({
         object: `task ${pid}`,
         action: 'cannot be dumped: its first thread has ended while others run',
@@ -218,8 +215,6 @@ export class Freezer {
     }
     const pidfd = pidfd_open(pid);
     this.#pidfds.push(pidfd);
-    const path = `/proc/${pid}/stat`;
-    const stat = parseStat(readProc(path), path);
     const { ppid, pgrp: pgid, session: sid, comm } = stat;
     this.#log.debug(`froze task ${pid} '${comm}' with ${threads.length} thread(s)`);
     const label = `task ${pid} '${comm}'`;
@@ -230,6 +225,14 @@ export class Freezer {
 /** Longer files are read a second time. */
 const STAT_BYTES = 1024;
 const CHILDREN_BYTES = 256;
+
+function readStats(tasks: readonly Seized[]): void {
+  const paths = tasks.map(({ pid }) => `/proc/${pid}/stat`);
+  readSmallFiles(paths, STAT_BYTES, (content, i) => {
+    const task = tasks[i] as Seized;
+    task.stat = typeof content === 'number' ? undefined : parseStat(byteString(content), paths[i]);
+  });
+}
 
 /** Threads of a task that are not seized yet. */
 function listThreads(task: Seized): SeizedThread[] {

@@ -69,6 +69,8 @@ export class MemoryDump {
   readonly #files: PagesFile[] = [];
   readonly #copying: Copying[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
+  /** Tasks whose pages are counted when everything is done. */
+  readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
   #done = 0;
   #total = 0;
 
@@ -89,9 +91,7 @@ export class MemoryDump {
         const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
         if (!hasRest) file[Symbol.dispose]();
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
-        this.statistics.pagesWritten += file.pages;
-        this.statistics.pagesLazy += bytesOf(runs.filter(({ isLazy }) => isLazy)) / PAGE_BYTES;
-        this.statistics.pagesScanned += bytesOf(vmas.map(({ entry }) => entry)) / PAGE_BYTES;
+        this.#counted.push({ vmas, runs, file });
       });
       this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
     });
@@ -109,6 +109,16 @@ export class MemoryDump {
         images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
       }
     });
+    this.#count();
+  }
+
+  #count(): void {
+    const { statistics } = this;
+    for (const { vmas, runs, file } of this.#counted) {
+      statistics.pagesWritten += file.pages;
+      for (const { start, end, isLazy } of runs) if (isLazy) statistics.pagesLazy += (end - start) / PAGE_BYTES;
+      for (const { entry } of vmas) statistics.pagesScanned += (entry.end - entry.start) / PAGE_BYTES;
+    }
   }
 
   /** When it fails, nothing stays open. */

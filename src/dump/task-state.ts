@@ -1,6 +1,8 @@
 /** The state of tasks that is neither memory nor files: what is read from outside and what each thread is asked. */
 import type { Program } from '../agent/program.ts';
+import { keepEncoded } from '../image/codec.ts';
 import type { CoreEntry, TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
+import type { ThreadInfoX86, UserX86FpregsEntry } from '../image/gen/core-x86.ts';
 import type { AioRingEntry, MmEntry } from '../image/gen/mm.ts';
 import { TASK_DEAD } from '../image/task-state.ts';
 import { MAP_SHARED } from '../linux/abi/mman.ts';
@@ -24,6 +26,7 @@ import {
   type DescribedThread,
   describeTask,
   describeThread,
+  describeThreads,
   readTask,
   readThread,
   type ThreadFacts,
@@ -42,8 +45,9 @@ export interface TaskState {
   readonly brk: number;
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
-  /** core images by tid. */
-  readonly cores: ReadonlyMap<number, CoreEntry>;
+  readonly tc: TaskCoreEntry;
+  /** Describes the core images, by tid. The tree may run on before. */
+  readonly describeCores: () => ReadonlyMap<number, CoreEntry>;
 }
 
 const MARCH_X86_64 = 1;
@@ -60,7 +64,6 @@ interface Inspection {
 interface AskedThread extends ThreadQuestions {
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
-  readonly xstate: ReturnType<typeof describeXstate>;
   readonly tls: ReturnType<typeof readTls>;
 }
 
@@ -122,8 +125,7 @@ function askTask(
       ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
       : undefined;
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    const tls = readTls(thread.tid, thread.registers);
-    return { thread, outside, xstate: describeXstate(thread.xstate), tls, ...asking };
+    return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
   return {
@@ -134,30 +136,52 @@ function askTask(
       const result = at(results, 0);
       tellFiles?.(result);
       tellTwins?.(result);
-      const described = asked.map(({ token, thread, outside }, i) =>
-        describeThread(token, at(results, i), thread, outside),
-      );
-      const { tc, mm } = describeTask(taskToken, result, task, facts, at(described, 0));
-      for (const thread of described.slice(1)) addPersonality(thread, at(described, 0));
-      const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-      const cores = new Map<number, CoreEntry>();
-      asked.forEach((one, i) => {
-        const call = describeCalls.get(one.thread)?.() ?? MADE_AGAIN;
-        cores.set(one.thread.tid, describeCore(task, one, at(described, i), at(seccomp, i), call, tc));
-      });
-      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), cores };
+      const interrupted = new Map<FrozenThread, DescribedCall>();
+      for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
+      const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
+      const { tc, mm } = describeTask(taskToken, result, task, facts, first);
+      const describeCores = () => {
+        const others = asked.map((one, i) => ({ ...one, facts: one.outside, result: at(results, i) })).slice(1);
+        const described = [first, ...describeThreads(others)];
+        return describeAll(task, asked, described, filters, interrupted, tc);
+      };
+      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
     },
   };
 }
 
+function describeAll(
+  task: FrozenTask,
+  asked: readonly AskedThread[],
+  described: readonly DescribedThread[],
+  filters: SeccompFilters,
+  interrupted: ReadonlyMap<FrozenThread, DescribedCall>,
+  tc: TaskCoreEntry,
+): ReadonlyMap<number, CoreEntry> {
+  const leader = at(described, 0);
+  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
+  const cores = new Map<number, CoreEntry>();
+  const xstates = new XstateDescriber();
+  for (let i = 0; i < asked.length; i++) {
+    const one = at(asked, i);
+    const { tid } = one.thread;
+    if (i > 0) addPersonality(at(described, i), leader);
+    const call = interrupted.get(one.thread) ?? MADE_AGAIN;
+    cores.set(tid, describeCore(task, one, at(described, i), at(seccomp, i), call, xstates, tc));
+  }
+  return cores;
+}
+
 function describeCore(
   task: FrozenTask,
-  { thread, outside, xstate, tls }: AskedThread,
+  { thread, outside, tls }: AskedThread,
   { threadCore, clearTidAddr }: DescribedThread,
   seccomp: Partial<ThreadCoreEntry>,
   { isMadeAgain, rest }: DescribedCall,
+  xstates: XstateDescriber,
   tc: TaskCoreEntry,
 ): CoreEntry {
+  const xstate = xstates.describe(thread.xstate);
   return {
     mtype: MARCH_X86_64,
     thread_info: {
@@ -165,7 +189,7 @@ function describeCore(
       gpregs: describeRegisters(thread.registers, isMadeAgain),
       fpregs: xstate.entry,
       tls,
-      xstate_ext: [...xstate.extended].map(([bit, content]) => ({ bit, content })),
+      xstate_ext: xstate.extended,
     },
     ...(thread.tid === task.pid ? { tc } : {}),
     thread_core: {
@@ -195,6 +219,23 @@ function at<T>(list: readonly T[], index: number): T {
   const value = list[index];
   if (value === undefined) throw new RangeError(`element ${index} is there`);
   return value;
+}
+
+/** FPU states, of which many are the same: see `FrozenThread`. */
+class XstateDescriber {
+  #area: Uint8Array | undefined;
+  #last: { entry: UserX86FpregsEntry; extended: ThreadInfoX86['xstate_ext'] } | undefined;
+
+  describe(area: Uint8Array) {
+    if (this.#last !== undefined && area === this.#area) return this.#last;
+    const { entry, extended } = describeXstate(area);
+    this.#area = area;
+    this.#last = {
+      entry: keepEncoded(entry),
+      extended: [...extended].map(([bit, content]) => ({ bit, content })),
+    };
+    return this.#last;
+  }
 }
 
 /** The core image of a task that is dead. */

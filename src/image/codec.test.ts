@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { decode, encode } from './codec.ts';
+import { AlikeImages } from './alike-images.ts';
+import { decode, encode, keepEncoded } from './codec.ts';
 import { ApparmorEntry } from './gen/apparmor.ts';
 import { CgroupEntry } from './gen/cgroup.ts';
 import { CoreEntry } from './gen/core.ts';
@@ -14,6 +15,7 @@ import { SkOptsEntry } from './gen/sk-opts.ts';
 import { UtsnsEntry } from './gen/utsns.ts';
 import { VmaEntry } from './gen/vma.ts';
 import { ImageError } from './image-error.ts';
+import { parseImage, serializeImage } from './image-file.ts';
 import { IMAGE_KINDS } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
 import { type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
@@ -34,6 +36,20 @@ const VMA: VmaEntry = {
   status: 0x201,
   fd: -1,
 };
+
+const REGISTERS = {
+  r15: 1n, r14: 2n, r13: 3n, r12: 4n, bp: 5n, bx: 6n, r11: 7n, r10: 8n, r9: 9n, r8: 10n, ax: 11n, cx: 12n, dx: 13n, si: 14n,
+  di: 15n, orig_ax: 16n, ip: 17n, cs: 18n, flags: 19n, sp: 20n, ss: 21n, fs_base: 22n, gs_base: 23n, ds: 24n, es: 25n,
+  fs: 26n, gs: 27n,
+}; // biome-ignore format: a table
+const FPREGS = {
+  cwd: 1, swd: 2, twd: 3, fop: 4, rip: 5n, rdp: 6n, mxcsr: 7, mxcsr_mask: 8, st_space: [1], xmm_space: [2], padding: [],
+}; // biome-ignore format: a table
+const SEGMENT = {
+  entry_number: 1, base_addr: 0, limit: 0, seg_32bit: false, contents_h: false, contents_l: false, read_exec_only: true,
+  limit_in_pages: false, seg_not_present: true, usable: false,
+}; // biome-ignore format: a table
+const INFO = { clear_tid_addr: 1n, gpregs: REGISTERS, fpregs: FPREGS, tls: [], xstate_ext: [] };
 
 describe('encoding', () => {
   test('writes fields in the order of their numbers', () => {
@@ -298,3 +314,55 @@ function emptyOptions() {
     cgroup_dump_controller: [],
   };
 }
+
+describe('parts that are the same', () => {
+  const cores = fc.array(arbitraryMessage(CoreEntry), { minLength: 1, maxLength: 3 });
+  const message = { tls: [1, 2, 3].map((entry_number) => ({ ...SEGMENT, entry_number })) };
+
+  const parse = (alike: AlikeImages, image: Uint8Array) => parseImage('core', alike.add(image), 'core-1.img', alike);
+  const LARGE = 1 << 20;
+
+  test('are decoded once, with the same outcome', () => {
+    fc.assert(
+      fc.property(cores, (entries) => {
+        const alike = new AlikeImages(LARGE);
+        for (const entry of [...entries, ...entries]) {
+          const image = serializeImage('core', [entry]);
+          expect(parse(alike, image)).toEqual(parseImage('core', image, 'core-1.img'));
+        }
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test('are the same object', () => {
+    const alike = new AlikeImages(LARGE);
+    const image = () => serializeImage('core', [{ mtype: 1, thread_info: { ...INFO, ...message } }]);
+    const [first, second] = [parse(alike, image())[0], parse(alike, image())[0]];
+    expect(second?.thread_info?.tls).toEqual(message.tls);
+    expect(second?.thread_info).toBe(first?.thread_info ?? { ...INFO, ...message });
+  });
+
+  test('are still found damaged', () => {
+    const alike = new AlikeImages(LARGE);
+    const image = serializeImage('core', [{ mtype: 1, thread_info: { ...INFO, ...message } }]);
+    parse(alike, image);
+    const cut = image.slice(0, -1);
+    cut[8] = (cut[8] ?? 0) - 1;
+    expect(() => parse(alike, cut)).toThrow(ImageError);
+  });
+
+  test('are encoded once, with the same outcome', () => {
+    fc.assert(
+      fc.property(cores, (entries) => {
+        for (const { thread_core, thread_info } of entries) {
+          const plain = encode(CoreEntry, { mtype: 1, thread_core, thread_info });
+          if (thread_core?.creds !== undefined) keepEncoded(thread_core.creds);
+          if (thread_info !== undefined) keepEncoded(thread_info.fpregs);
+          const again = () => hex(encode(CoreEntry, { mtype: 1, thread_core, thread_info }));
+          expect([again(), again()]).toEqual([hex(plain), hex(plain)]);
+        }
+      }),
+    );
+  });
+});

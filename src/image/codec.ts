@@ -28,13 +28,24 @@ export function decodeFrom<T>(type: MessageType<T>, reader: WireReader): T {
 /** Encodes one message; fields are ordered by number. Throws an ImageError when a value cannot be stored. */
 export function encode<T>(type: MessageType<T>, value: T, place: ImagePlace | string = type.name): Uint8Array {
   const writer = new WireWriter();
-  encodeTo(type, value, writer, place);
+  encodeTo(type, value, writer, new FieldPath(typeof place === 'string' ? { file: place } : place));
   return writer.written;
 }
 
-export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, place: ImagePlace | string): void {
-  const path = new FieldPath(typeof place === 'string' ? { file: place } : place);
+/** The same, behind what a writer has already. */
+export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, path: FieldPath): void {
   encodeMessage(compile(type), value as Message, writer, path);
+}
+
+/** Messages that are part of many others, and their encoding when it is known. */
+const kept = new WeakMap<object, Uint8Array | undefined>();
+let hasKept = false;
+
+/** From now on a message is encoded once, wherever it is written to. It may not change any more. */
+export function keepEncoded<T extends object>(message: T): T {
+  kept.set(message, undefined);
+  hasKept = true;
+  return message;
 }
 
 /** A field ready for use; exactly one of `scalar` and `message` is set. */
@@ -261,9 +272,15 @@ function encodeValue(field: Field, value: unknown, index: number, writer: WireWr
   if (scalar === undefined) {
     if (typeof value !== 'object' || value === null) path.fail(at(field, index), `${display(value)} is not a message`);
     writer.uint32(field.tag);
+    const known = hasKept ? kept.get(value) : undefined;
+    if (known !== undefined) {
+      writer.block(known);
+      return;
+    }
     path.enter(field.name, index);
     const start = writer.beginNested();
     encodeMessage(compiledMessage(field), value as Message, writer, path);
+    if (hasKept && kept.has(value)) kept.set(value, writer.written.slice(start));
     writer.endNested(start);
     path.leave();
   } else if (typeof value === 'number' && scalar.isPlainInteger === true && value >= 0 && (value | 0) === value) {

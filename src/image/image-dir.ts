@@ -12,9 +12,11 @@ import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
+import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
+import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
 const IMAGE_BYTES_MAX = 1024 ** 3;
@@ -33,6 +35,7 @@ export class ImageDir {
   /** Absolute, a byte string, without a slash at the end. */
   readonly path: string;
   private readonly created = new Set<string>();
+  private readonly held = new Map<string, Uint8Array>();
   private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
   private readonly isInMemory: boolean;
@@ -103,21 +106,21 @@ export class ImageDir {
   }
 
   /** Reads an image; undefined when there is no such file. */
-  tryRead<K extends ImageKindName>(kind: K, id?: ImageId): ContentOf<K> | undefined {
+  tryRead<K extends ImageKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ContentOf<K> | undefined {
     const name = imageFileName(kind, id);
     const bytes = this.tryReadBytes(name);
-    return bytes === undefined ? undefined : parseImage(kind, bytes, name);
+    return bytes === undefined ? undefined : parseImage(kind, bytes, name, alike);
   }
 
-  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. */
-  readOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> {
-    const element = this.tryReadOne(kind, id);
+  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. `alike`: has its bytes. */
+  readOne<K extends ListKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ElementOf<K> {
+    const element = this.tryReadOne(kind, id, alike);
     if (element === undefined) throw this.missing(kind, id);
     return element;
   }
 
-  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId): ElementOf<K> | undefined {
-    const content = this.tryRead(kind, id) as ElementOf<K>[] | undefined;
+  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ElementOf<K> | undefined {
+    const content = this.tryRead(kind, id, alike) as ElementOf<K>[] | undefined;
     if (content === undefined) return undefined;
     const [element] = content;
     if (element === undefined || content.length > 1) {
@@ -130,8 +133,18 @@ export class ImageDir {
     return element;
   }
 
+  /** Bytes of a file that somebody else has read already: whoever reads it next gets them. */
+  hold(name: string, bytes: Uint8Array): void {
+    this.held.set(name, bytes);
+  }
+
   /** The bytes of a file; undefined when it is not there. */
   tryReadBytes(name: string): Uint8Array | undefined {
+    const held = this.held.get(name);
+    if (held !== undefined) {
+      this.held.delete(name);
+      return held;
+    }
     return this.tryWith(name, readAll);
   }
 
@@ -163,7 +176,7 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    const bytes = serializeImage(kind, content, name);
+    const bytes = serializeImage(kind, content, name, scratch);
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
@@ -237,6 +250,9 @@ export class ImageDir {
     });
   }
 }
+
+/** What `write` builds images in, one after the other. */
+const scratch = new WireWriter(4096);
 
 /** What is lost when the image of this kind is not there; only kinds that a restore cannot do without. */
 const MEANINGS: { readonly [K in ImageKindName]?: string } = {

@@ -63,6 +63,6 @@ export class FieldPath {
       return index < 0 ? name : `${name}[${index}]`;
     });
     if (field !== '') parts.push(field);
-    throw new ImageError(this.place, parts.join('.'), problem);
+    throw new ImageError({ ...this.place }, parts.join('.'), problem);
   }
 }

@@ -2,11 +2,12 @@
  * Image files as bytes: magic words, entry framing (a 32-bit size before each message) and raw payloads. Pure; files are
  * opened by image-dir.ts. Everything read is bounded by the bytes that are there.
  */
+import type { AlikeImages } from './alike-images.ts';
 import { decodeFrom, encodeTo } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
 import { IpcMsg } from './gen/ipc-msg.ts';
 import { PagemapHead } from './gen/pagemap.ts';
-import { ImageError } from './image-error.ts';
+import { FieldPath, ImageError } from './image-error.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -35,12 +36,18 @@ export const IPC_MSG_ALIGNMENT = 8;
 
 /**
  * Parses a whole image. `fileName` is for error texts only. Accepts version 1 images (without the common magic) too.
- * Payloads and `bytes` fields are views into `bytes`. Throws an ImageError.
+ * Payloads and `bytes` fields are views into `bytes`. `alike` has the bytes, and those of other images.
+ * Throws an ImageError.
  */
-export function parseImage<K extends ImageKindName>(kind: K, bytes: Uint8Array, fileName: string): ContentOf<K> {
+export function parseImage<K extends ImageKindName>(
+  kind: K,
+  bytes: Uint8Array,
+  fileName: string,
+  alike?: AlikeImages,
+): ContentOf<K> {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return bytes as ContentOf<K>;
-  const cursor = new EntryCursor(bytes, fileName);
+  const cursor = new EntryCursor(bytes, fileName, alike);
   cursor.magic(spec);
   return parseContent(spec, cursor) as ContentOf<K>;
 }
@@ -97,11 +104,13 @@ class EntryCursor {
   private readonly reader: WireReader;
   private readonly place: { file: string; entry: number | undefined };
   private position = 0;
+  private readonly alike: AlikeImages | undefined;
   /** Of the entries that came last. */
   private decoder: { readonly type: MessageType<unknown>; readonly decode: ManyDecoder<unknown> } | undefined;
 
-  constructor(bytes: Uint8Array, file: string) {
+  constructor(bytes: Uint8Array, file: string, alike: AlikeImages | undefined) {
     this.bytes = bytes;
+    this.alike = alike;
     this.place = { file, entry: undefined };
     this.reader = new WireReader(bytes, this.place);
   }
@@ -146,10 +155,11 @@ class EntryCursor {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
-    if (this.bytes.length >= MANY_BYTES) {
-      const message = this.many(type)(end - size, end);
-      if (message !== undefined) return message;
-    }
+    const isMany = this.bytes.length >= MANY_BYTES;
+    const message = isMany
+      ? this.many(type)(end - size, end)
+      : this.alike?.tryDecode(type, this.bytes, end - size, end);
+    if (message !== undefined) return message;
     this.reader.limit(end - size, end);
     return decodeFrom(type, this.reader);
   }
@@ -217,16 +227,26 @@ export function detectImageKind(bytes: Uint8Array): Exclude<ImageKindName, RawKi
 
 type RawKindName = { [K in ImageKindName]: (typeof IMAGE_KINDS)[K] extends RawKind ? K : never }[ImageKindName];
 
-/** The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. */
-export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {
+/**
+ * The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. They are a view of `writer`,
+ * which is overwritten, when there is one.
+ */
+export function serializeImage<K extends ImageKindName>(
+  kind: K,
+  content: ContentOf<K>,
+  fileName?: string,
+  writer?: WireWriter,
+): Uint8Array {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return content as Uint8Array;
-  const builder = new ImageBuilder(spec, fileName ?? spec.fileName);
+  const builder = new ImageBuilder(spec, fileName ?? spec.fileName, writer);
   if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
   else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
   else builder.elements(content as unknown[]);
-  return builder.take();
+  return builder.written;
 }
+
+const INITIAL_BYTES = 1024;
 
 /** Builds an image that is a list, element by element; `take` hands over what is ready. */
 export class ImageWriter<K extends ListKindName> {
@@ -255,12 +275,18 @@ export class ImageWriter<K extends ListKindName> {
 class ImageBuilder {
   private readonly spec: FramedKind;
   private readonly fileName: string;
-  private writer = new WireWriter(1024);
+  private writer: WireWriter;
   private entry = 0;
+  private readonly place: { readonly file: string; entry: number };
+  private readonly path: FieldPath;
 
-  constructor(spec: FramedKind, fileName: string) {
+  constructor(spec: FramedKind, fileName: string, writer = new WireWriter(INITIAL_BYTES)) {
     this.spec = spec;
+    this.writer = writer;
+    writer.length = 0;
     this.fileName = fileName;
+    this.place = { file: fileName, entry: 0 };
+    this.path = new FieldPath(this.place);
     if (spec.magicName !== 'INVENTORY') this.writer.rawUint32(spec.isService ? IMG_SERVICE_MAGIC : IMG_COMMON_MAGIC);
     this.writer.rawUint32(spec.magic);
   }
@@ -269,9 +295,13 @@ class ImageBuilder {
     return this.writer.length;
   }
 
+  get written(): Uint8Array {
+    return this.writer.written;
+  }
+
   take(): Uint8Array {
-    const { written } = this.writer;
-    this.writer = new WireWriter(1024);
+    const { written } = this;
+    this.writer = new WireWriter(INITIAL_BYTES);
     return written;
   }
 
@@ -325,7 +355,8 @@ class ImageBuilder {
     const { writer } = this;
     const start = writer.length;
     writer.rawUint32(0);
-    encodeTo(type, message, writer, { file: this.fileName, entry: this.entry });
+    this.place.entry = this.entry;
+    encodeTo(type, message, writer, this.path);
     writer.putRawUint32(start, writer.length - start - 4);
     this.entry++;
   }

@@ -5,6 +5,7 @@ import { CgroupDirEntry } from './gen/cgroup.ts';
 import { FdinfoEntry } from './gen/fdinfo.ts';
 import { PstreeEntry } from './gen/pstree.ts';
 import { RegFileEntry } from './gen/regfile.ts';
+import { VmaEntry } from './gen/vma.ts';
 import { IMAGE_KINDS, type ImageKind } from './image-kinds.ts';
 import { manyDecoder } from './many-decoder.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
@@ -54,6 +55,12 @@ test('takes what is usual', () => {
     threads: [2_097_151, 2_097_152, 1 << 30],
   };
   expect(decodeMany(PstreeEntry, encode(PstreeEntry, task))).toEqual(task);
+  for (const start of [2 ** 21 - 1, 2 ** 21, 0x7fff_ffff_f000, 2 ** 49 - 1, 2 ** 49, 2 ** 53 - 1, 2 ** 64 - 2 ** 23]) {
+    for (const fd of [-1, 0, 1, 2 ** 40]) {
+      const vma: VmaEntry = { start, end: 0, pgoff: 0, shmid: 0, prot: 0, flags: 0, status: 0, fd };
+      expect(decodeMany(VmaEntry, encode(VmaEntry, vma))).toEqual(vma);
+    }
+  }
 });
 
 test('takes no damaged message, and gives nothing else than the codec when bytes are changed', () => {
@@ -77,7 +84,7 @@ test('takes no damaged message, and gives nothing else than the codec when bytes
 });
 
 test('gives the same object for messages that are equal, and another one for those that are not', () => {
-  const fown = (pid: number) => ({ uid: 0, euid: 0, signum: 0, pid_type: 0, pid });
+  const fown = (pid: number) => ({ uid: 70_000, euid: 70_000, signum: 70_000, pid_type: 0, pid });
   const entries = [0, 0, 7, 7, 8, 0].map((pid, id) => ({
     id,
     flags: 0,

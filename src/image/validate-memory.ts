@@ -54,7 +54,7 @@ export interface PagemapFacts {
 /** Pages must be sorted, lie in mappings, and fill the pages image exactly. */
 export function findPagemapProblems(object: string, pagemap: Pagemap, facts: PagemapFacts): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
-  const areas = facts.vmas === undefined ? undefined : joinRanges(facts.vmas);
+  const areas = facts.vmas === undefined ? undefined : new Areas(joinRanges(facts.vmas));
   let previousEnd = 0;
   let presentBytes = 0;
   for (const entry of pagemap.entries) {
@@ -82,7 +82,7 @@ function pagemapProblem(
   range: Range,
   previousEnd: number,
   hasParent: boolean,
-  areas: readonly Range[] | undefined,
+  areas: Areas | undefined,
 ): string | undefined {
   const flags = pagemapEntryFlags(entry);
   if (!isAligned(range.start)) return 'is not page-aligned';
@@ -90,7 +90,7 @@ function pagemapProblem(
   if (range.start < previousEnd) return `begins before the end of the one before it (${addressText(previousEnd)})`;
   if ((flags & ~(PE_PARENT | PE_LAZY | PE_PRESENT)) !== 0) return `has unknown flags (0x${flags.toString(16)})`;
   if ((flags & PE_PARENT) !== 0 && !hasParent) return 'is in the images of the dump before, but there are none';
-  if (areas !== undefined && !isCovered(range, areas)) return 'is not inside of mappings';
+  if (areas !== undefined && !areas.cover(range)) return 'is not inside of mappings';
   return undefined;
 }
 
@@ -106,17 +106,21 @@ function joinRanges(vmas: readonly VmaEntry[]): Range[] {
   return joined;
 }
 
-/** Binary search for the last area that begins at or before the range. */
-function isCovered(range: Range, areas: readonly Range[]): boolean {
-  let low = 0;
-  let high = areas.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((areas[middle] as Range).start <= range.start) low = middle + 1;
-    else high = middle;
+/** Finds areas for ranges that come in order of address, each from where the one before was found. */
+class Areas {
+  readonly #areas: readonly Range[];
+  #next = 0;
+
+  constructor(areas: readonly Range[]) {
+    this.#areas = areas;
   }
-  const area = areas[low - 1];
-  return area !== undefined && range.end <= area.end;
+
+  /** Whether one of them has all of the range. */
+  cover(range: Range): boolean {
+    while (this.#next < this.#areas.length && (this.#areas[this.#next] as Range).end < range.end) this.#next++;
+    const area = this.#areas[this.#next];
+    return area !== undefined && area.start <= range.start && range.end <= area.end;
+  }
 }
 
 function isAligned(address: number): boolean {

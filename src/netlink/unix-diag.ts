@@ -4,7 +4,7 @@
  */
 
 import { AF_UNIX } from '../linux/abi/socket.ts';
-import { type Answer, attributes, message, NLM_F_DUMP, NLM_F_REQUEST, words } from './netlink.ts';
+import { type Answer, message, NLM_F_DUMP, NLM_F_REQUEST, words } from './netlink.ts';
 import { SOCK_DIAG_BY_FAMILY } from './sock-diag.ts';
 
 const ALL_STATES = 0xffff_ffff;
@@ -57,18 +57,53 @@ const NOTHING = new Uint8Array(0);
 /** Undefined for messages of other kinds, and for those that are cut off. */
 export function parseUnixDiag({ type, payload }: Answer): UnixDiag | undefined {
   if (type !== SOCK_DIAG_BY_FAMILY || payload.length < MESSAGE_BYTES || payload[0] !== AF_UNIX) return undefined;
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const all = attributes(payload, MESSAGE_BYTES);
-  const [receiveQueue = 0, sendQueue = 0] = words(all.get(ATTR_RQLEN));
-  return {
-    ino: view.getUint32(4, true),
-    type: view.getUint8(1),
-    state: view.getUint8(2),
-    peer: words(all.get(ATTR_PEER))[0] ?? 0,
-    name: all.get(ATTR_NAME) ?? NOTHING,
-    receiveQueue,
-    sendQueue,
-    pending: words(all.get(ATTR_ICONS)),
-    shutdown: all.get(ATTR_SHUTDOWN)?.[0] ?? 0,
+  const socket = {
+    ino: uint32(payload, 4),
+    type: payload[1] ?? 0,
+    state: payload[2] ?? 0,
+    peer: 0,
+    name: NOTHING,
+    receiveQueue: 0,
+    sendQueue: 0,
+    pending: NOBODY,
+    shutdown: 0,
   };
+  // Thousands of sockets, with few attributes each: no map of them.
+  for (let at = MESSAGE_BYTES; at + ATTR_BYTES <= payload.length; ) {
+    const length = (payload[at] ?? 0) | ((payload[at + 1] ?? 0) << 8);
+    const value = at + ATTR_BYTES;
+    const end = at + length;
+    if (length < ATTR_BYTES || end > payload.length) break;
+    switch (((payload[at + 2] ?? 0) | ((payload[at + 3] ?? 0) << 8)) & TYPE_MASK) {
+      case ATTR_NAME:
+        socket.name = payload.slice(value, end);
+        break;
+      case ATTR_PEER:
+        socket.peer = uint32(payload, value);
+        break;
+      case ATTR_ICONS:
+        socket.pending = words(payload.subarray(value, end));
+        break;
+      case ATTR_RQLEN:
+        socket.receiveQueue = uint32(payload, value);
+        socket.sendQueue = uint32(payload, value + 4);
+        break;
+      case ATTR_SHUTDOWN:
+        socket.shutdown = payload[value] ?? 0;
+        break;
+    }
+    at += (length + ATTR_BYTES - 1) & ~(ATTR_BYTES - 1);
+  }
+  return socket;
+}
+
+const ATTR_BYTES = 4;
+/** Without the flags for nesting and byte order. */
+const TYPE_MASK = 0x3fff;
+const NOBODY: number[] = [];
+
+/** A word of the machine; what is not there counts as 0. */
+function uint32(bytes: Uint8Array, at: number): number {
+  const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16);
+  return (low | ((bytes[at + 3] ?? 0) << 24)) >>> 0;
 }

@@ -7,7 +7,7 @@ import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
-import { CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
+import { CLONE_VM } from '../linux/abi/sched.ts';
 import { SIG_SETMASK, SIGCHLD } from '../linux/abi/signal.ts';
 import { SOCK_SEQPACKET } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -28,11 +28,14 @@ const OUT_OF_THE_WAY = 10;
 export class Filler {
   readonly #socket: number;
   readonly #logLevel: number;
+  /** The child executes it in our memory until it has become the filler. */
+  readonly starter: OwnProgram;
   #memfd: number | undefined;
 
-  private constructor(socket: number, logLevel: number) {
+  private constructor(socket: number, logLevel: number, program: OwnProgram) {
     this.#socket = socket;
     this.#logLevel = logLevel;
+    this.starter = program;
   }
 
   /** Starts it; its log goes to `logFd`. Throws SyscallError. It ends when this object is disposed of without an order. */
@@ -40,15 +43,12 @@ export class Filler {
     const [ours, low] = unixSocketPair(SOCK_SEQPACKET);
     const theirs = check('fcntl', fcntl(low, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY), 'F_DUPFD_CLOEXEC');
     close(low);
-    try {
-      spawn(theirs, logFd);
-    } catch (error) {
-      close(ours);
-      throw error;
-    } finally {
-      close(theirs);
-    }
-    return new Filler(ours, logLevel);
+    const program = spawnProgram(theirs, logFd);
+    const pid = program.clone({ flags: CLONE_VM, exitSignal: SIGCHLD });
+    close(theirs);
+    if (pid < 0) close(ours);
+    check('clone3', pid, 'the filler');
+    return new Filler(ours, logLevel, program);
   }
 
   /** Says what is to be done. The descriptors must stay open until it is ready. Throws CriuError when it is gone. */
@@ -79,7 +79,8 @@ const gone = () =>
     why: 'its last lines in the log say more',
   });
 
-function spawn(socket: number, logFd: number): void {
+/** Whether the execution succeeds shows when the filler answers or does not; nothing waits for it here. */
+function spawnProgram(socket: number, logFd: number): OwnProgram {
   const p = new Program();
   p.call(SYS.dup2, logFd, 2);
   p.call(SYS.dup2, 2, 1);
@@ -90,21 +91,19 @@ function spawn(socket: number, logFd: number): void {
   // Signals are blocked in a child of OwnProgram; the runtime needs them.
   p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(0), 0, 8);
   p.call(SYS.setsid);
-  const executed = addExec(p, [String(getpid())]);
+  addExec(p, [String(getpid())]);
   p.call(SYS.exit, EXEC_FAILED);
-  const own = new OwnProgram(p);
-  check('clone3', own.clone({ flags: CLONE_VM | CLONE_VFORK, exitSignal: SIGCHLD }), 'the filler');
-  check('execve', own.result(executed), '/proc/self/exe');
+  return new OwnProgram(p);
 }
 
 const EXEC_FAILED = 127;
 
 /** Adds the execve of criu as the filler, with these arguments after its word, and no environment. */
-export function addExec(program: Program, args: readonly string[]) {
+export function addExec(program: Program, args: readonly string[]): void {
   const words = ['criu', FILL_COMMAND, ...args];
   const argv = program.words(...words.map(() => 0), 0);
   words.forEach((word, i) => {
     program.store64(program.at(argv, 8 * i), program.string(word));
   });
-  return program.call(SYS.execve, program.string('/proc/self/exe'), argv, program.words(0));
+  program.call(SYS.execve, program.string('/proc/self/exe'), argv, program.words(0));
 }

@@ -100,14 +100,13 @@ export class SmapsParser {
     const scanner = this.#scanner;
     if (this.entries.length > 0) scanner.continueWith(text);
     else scanner.text = text;
+    const limit = isLast ? text.length : endOfAreas(text);
     for (;;) {
       // Lines of a newer kernel after the flags.
       while (isCounterLine(text, scanner.position) && (isLast || text.indexOf('\n', scanner.position) >= 0)) {
         scanner.position = endOfLine(text, scanner.position) + 1;
       }
-      const { position } = scanner;
-      if (position >= text.length) return text.length;
-      if (!isLast && !hasArea(text, position)) return position;
+      if (scanner.position >= limit) return Math.min(scanner.position, text.length);
       this.#scanArea(text);
     }
   }
@@ -210,11 +209,12 @@ function isCounterLine(text: string, position: number): boolean {
   return code >= 65 && code <= 90;
 }
 
-/** Whether the lines of an area are there, down to its flags. */
-function hasArea(text: string, position: number): boolean {
+/** Behind the last line of flags that is there as a whole: what is before it can be parsed. */
+function endOfAreas(text: string): number {
+  const lastLine = text.lastIndexOf('\n', text.length - 1);
   // A file may be called so too, but no name has a newline here.
-  const flags = text.indexOf(`\n${VM_FLAGS}`, position);
-  return flags >= 0 && text.indexOf('\n', flags + 1) >= 0;
+  const flags = text.lastIndexOf(`\n${VM_FLAGS}`, lastLine - 1);
+  return flags < 0 ? 0 : text.indexOf('\n', flags + 1) + 1;
 }
 
 function flagSet(codes: string, flagSets: Map<string, ReadonlySet<string>>): ReadonlySet<string> {

@@ -19,6 +19,8 @@ export interface Stat {
   readonly tpgid: number;
   /** PF_* of include/linux/sched.h. */
   readonly flags: number;
+  /** Dead ones that nobody has waited for count too. */
+  readonly numThreads: number;
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
@@ -62,6 +64,7 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     ttyNr: number(7),
     tpgid: number(8),
     flags: number(9),
+    numThreads: number(20),
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),

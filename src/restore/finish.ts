@@ -4,41 +4,84 @@
  * Until here all tasks are under PTRACE_O_EXITKILL: if criu dies, nothing is left of them.
  */
 import type { Abi } from '../agent/abi.ts';
+import { Program } from '../agent/program.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
-import { NT_X86_XSTATE, PTRACE_GETREGSET, PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
+import type { UserX86FpregsEntry } from '../image/gen/core-x86.ts';
+import {
+  NT_X86_XSTATE,
+  PTRACE_GETREGSET,
+  PTRACE_SETREGS,
+  PTRACE_SETREGSET,
+  PTRACE_SETSIGMASK,
+  PTRACE_SYSCALL,
+  USER_REGS_BYTES,
+} from '../linux/abi/ptrace.ts';
 import { SIGTRAP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
 import { registersFromImage } from '../resources/registers/registers.ts';
 import { writeTls } from '../resources/registers/tls.ts';
 import { assembleXstate } from '../resources/registers/xstate.ts';
-import { writeSignalMask } from '../tracee/guest-thread.ts';
+import { CallTable, rowsFor } from '../tracee/call-table.ts';
 import { readMemory } from '../tracee/memory.ts';
-import { readRegisters, register, setRegister, writeRegisters, writeXstate } from '../tracee/registers.ts';
+import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
 import type { Steps } from '../tracee/steps.ts';
 import { waitForStop } from '../tracee/stop.ts';
 
 const probe = new Uint8Array(64 * 1024);
-let xstateBytes: number | undefined;
 
 /** Size of the XSAVE area that PTRACE_SETREGSET of this kernel takes. */
 function xstateSize(tid: number): number {
-  xstateBytes ??= check('ptrace', ptraceRegset(PTRACE_GETREGSET, tid, NT_X86_XSTATE, probe), `GETREGSET, ${tid}`);
-  return xstateBytes;
+  return check('ptrace', ptraceRegset(PTRACE_GETREGSET, tid, NT_X86_XSTATE, probe), `GETREGSET, ${tid}`);
 }
 
-/** Gives a stopped thread the registers, FPU state and signal mask of its image. */
-export function writeThreadState(tid: number, core: CoreEntry): void {
-  const info = core.thread_info;
-  if (info === undefined) {
-    throw new CriuError({ object: `core-${tid}.img`, action: 'has no registers', why: 'thread_info is missing' });
-  }
-  const extended = new Map(info.xstate_ext.map(({ bit, content }) => [bit, content]));
-  writeXstate(tid, assembleXstate(info.fpregs, extended, xstateSize(tid)));
-  writeRegisters(tid, registersFromImage(info.gpregs));
-  writeTls(tid, info.tls);
-  writeSignalMask(tid, core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n);
+/** Gives stopped threads the registers, FPU state and signal mask of their images. */
+export function writeThreadStates(threads: readonly { readonly tid: number; readonly core: CoreEntry }[]): void {
+  const [first] = threads;
+  if (first === undefined) return;
+  const xstateBytes = xstateSize(first.tid);
+  const row = new Program();
+  const tid = row.words(0);
+  const [xstate, registers, mask] = [row.reserve(xstateBytes), row.reserve(USER_REGS_BYTES), row.reserve(SIGSET_BYTES)];
+  const iov = row.words(0, xstateBytes);
+  row.store64(iov, xstate);
+  const calls = [
+    row.call(SYS.ptrace, PTRACE_SETREGSET, row.wordAt(tid), NT_X86_XSTATE, iov),
+    row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers),
+    row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask),
+  ];
+  const table = new CallTable(row, rowsFor(threads.length));
+  let fpregs: UserX86FpregsEntry | undefined;
+  let area: Uint8Array = new Uint8Array(0);
+  const fill = (i: number, index: number) => {
+    const { core, tid: number } = threads[index] as (typeof threads)[number];
+    const info = core.thread_info;
+    if (info === undefined) throw noRegisters(number);
+    // Images that are alike share their parts.
+    if (info.fpregs !== fpregs || info.xstate_ext.length > 0) {
+      const extended = new Map(info.xstate_ext.map(({ bit, content }) => [bit, content]));
+      area = assembleXstate(info.fpregs, extended, xstateBytes);
+      fpregs = info.fpregs;
+    }
+    table.block.set(area, table.at(i, xstate));
+    table.block.set(new Uint8Array(registersFromImage(info.gpregs).buffer), table.at(i, registers));
+    table.view.setBigUint64(table.at(i, mask), core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n, true);
+  };
+  const take = (i: number, index: number) => {
+    const { tid: number, core } = threads[index] as (typeof threads)[number];
+    for (const call of calls) check('ptrace', table.result(i, call), `registers of thread ${number}`);
+    writeTls(number, core.thread_info?.tls ?? []);
+  };
+  const tids = threads.map((thread) => thread.tid);
+  table.runFor(tids, tid, take, fill);
+}
+
+const SIGSET_BYTES = 8;
+
+function noRegisters(tid: number): CriuError {
+  return new CriuError({ object: `core-${tid}.img`, action: 'has no registers', why: 'thread_info is missing' });
 }
 
 /** So much of a mapping is searched. */

@@ -1,11 +1,12 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { ABI_64, type Abi } from '../agent/abi.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
-import { IMAGES_V1, IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { IMAGES_V1, IMAGES_V1_1, imageFileName } from '../image/image-kinds.ts';
 import {
   completeLeaderCore,
   completeMm,
@@ -17,6 +18,7 @@ import {
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
 import { abiOfImage } from '../resources/registers/registers.ts';
+import { readSmallFiles } from '../tracee/file-column.ts';
 import type { RestoreMember, RestoreTask, RestoreThread, RestoreTree, RestoreZombie } from './restore-tree.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
@@ -36,8 +38,10 @@ export function loadTree(images: ImageDir): RestoreTree {
   const isOurs = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
-  const members = inTreeOrder(images.read('pstree')).map((entry) => loadMember(images, entry, readTable, pages));
-  if (!isOurs) for (const { core } of members) correctPersonality(core);
+  const entries = inTreeOrder(images.read('pstree'));
+  const cores = readAhead(images, entries);
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores));
+  if (!isOurs) correctPersonalities(members);
   checkKinds(members);
   const [root] = members;
   if (root === undefined || root.kind !== 'task') {
@@ -47,8 +51,11 @@ export function loadTree(images: ImageDir): RestoreTree {
 }
 
 /** CRIU reads the hexadecimal text of /proc/PID/personality as if it were decimal (criu/cr-dump.c). It never uses it. */
-function correctPersonality({ tc }: CoreEntry): void {
-  if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
+function correctPersonalities(members: readonly RestoreMember[]): void {
+  // Tasks that are alike may have the same object.
+  for (const tc of new Set(members.map(({ core }) => core.tc))) {
+    if (tc !== undefined) tc.personality = Number.parseInt(String(tc.personality), 16);
+  }
 }
 
 /** Parents before children. Throws CriuErrors when the entries are not one tree. */
@@ -81,9 +88,43 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
   throw new CriuErrors(broken, [{ object: 'pstree.img', action: 'has tasks that are their own ancestors' }]);
 }
 
-function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, pages: PagesIndex): RestoreMember {
+/** Longer images are read one by one. */
+const SMALL_BYTES = 4096;
+
+/** Reads the images of all tasks and threads at once, as far as they are small and sound. Returns the cores. */
+function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
+  const names: string[] = [];
+  for (const { pid, threads } of entries) {
+    for (const tid of new Set([pid, ...threads])) names.push(imageFileName('core', tid));
+  }
+  const coreCount = names.length;
+  for (const { pid } of entries) {
+    for (const kind of ['ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
+  }
+  const cores: { readonly name: string; readonly bytes: Uint8Array }[] = [];
+  const take = (content: Uint8Array | number, i: number) => {
+    if (typeof content === 'number') return;
+    const [name = '', bytes] = [names[i], content.slice()];
+    if (i < coreCount) cores.push({ name, bytes });
+    else images.hold(name, bytes);
+  };
+  const paths = names.map((name) => images.rawPath(name));
+  const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
+  readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
+  const alike = new AlikeImages(cores.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
+  return alike;
+}
+
+function loadMember(
+  images: ImageDir,
+  entry: PstreeEntry,
+  readTable: ReadTable,
+  pages: PagesIndex,
+  cores: AlikeImages,
+): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
-  const readCore = images.readOne('core', pid);
+  const readCore = images.readOne('core', pid, cores);
   const isOld = isOldTask(readCore);
   const core = withOldSeccomp(isOld ? completeLeaderCore(images, pid, readCore) : readCore, readCore);
   const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
@@ -94,7 +135,7 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, 
   }
   const ids = core.ids ?? images.readOne('ids', pid);
   const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
-    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld), core);
+    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, cores), core);
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
@@ -118,8 +159,8 @@ function loadMember(images: ImageDir, entry: PstreeEntry, readTable: ReadTable, 
   } satisfies RestoreTask;
 }
 
-function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean): CoreEntry {
-  const core = images.readOne('core', tid);
+function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean, cores: AlikeImages): CoreEntry {
+  const core = images.readOne('core', tid, cores);
   return isOld ? completeThreadCore(images, pid, tid, core) : core;
 }
 

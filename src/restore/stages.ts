@@ -23,12 +23,13 @@ import { signalsToSend } from '../resources/signals/signal-queues.ts';
 import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import type { HostTask } from '../tracee/host.ts';
+import { detachAll } from '../tracee/many-threads.ts';
 import { type Steps, together } from '../tracee/steps.ts';
-import { detach, resume } from '../tracee/stop.ts';
+import { resume } from '../tracee/stop.ts';
 import { type BuiltTask, endHelper, planDeath } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
-import { findSyscall, unmapHome, writeThreadState } from './finish.ts';
+import { findSyscall, unmapHome, writeThreadStates } from './finish.ts';
 import type { RestoreTask } from './restore-tree.ts';
 import { catchThreads } from './threads.ts';
 
@@ -139,13 +140,19 @@ function runZombies(context: RestoreContext): void {
 
 /** Gives every thread its registers, removes the agent, and lets the tasks go. */
 export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], leaveStopped: boolean): void {
-  for (const step of together(tasks.map((task) => complete(task, context.log)))) step();
+  const lasts = tasks.map(complete);
+  for (const step of together(lasts.map(({ steps }) => steps))) step();
+  writeThreadStates(tasks.flatMap(({ task }) => task.threads));
+  for (const { task } of tasks) setFromOutside(task, context.log);
+  for (const { goOn } of lasts) goOn();
   context.cgroups.freeze();
-  for (const { task } of tasks) letGo(task, leaveStopped);
+  // What would stop or start a task comes last, when it is complete.
+  for (const { task } of tasks) sendLast(task, leaveStopped);
+  detachAll(tasks.flatMap(({ task }) => task.threads.map(({ tid }) => tid)));
 }
 
-/** What would stop or start the task comes last, when it is complete: then it is on its own. */
-function letGo(task: RestoreTask, leaveStopped: boolean): void {
+/** Signals that can't wait in a queue. */
+function sendLast(task: RestoreTask, leaveStopped: boolean): void {
   const { tc } = task.core;
   for (const signal of signalsToSend(tc?.signals_s)) kill(task.pid, signal);
   for (const { tid, core } of task.threads) {
@@ -153,11 +160,10 @@ function letGo(task: RestoreTask, leaveStopped: boolean): void {
   }
   if (tc?.task_state === TASK_STOPPED) kill(task.pid, tc.stop_signo ?? SIGSTOP);
   else if (leaveStopped) kill(task.pid, SIGSTOP);
-  for (const { tid } of task.threads) detach(tid);
 }
 
-/** The last steps of a task. */
-function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): Steps {
+/** The last steps of a task, and what to do when its threads have their registers. */
+function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps; goOn: () => void } {
   const executable = task.mm.vmas.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
@@ -177,23 +183,19 @@ function complete({ task, host, final: { vdso } }: FinishedTask, log: Logger): S
     const call = reenterCall({ pid: task.pid, tid, core }, syscallAt, scratchAt + i * SCRATCH_BYTES);
     if (call !== undefined) calls.push(call);
   });
-  return [
-    ...together(calls.map(({ steps }) => steps)),
-    ...unmapHome(task.pid, syscallAt, host.home, task.abi),
-    () => {
-      giveState(task, log);
-      for (const { goOn } of calls) goOn();
-    },
-  ];
+  const goOn = () => {
+    for (const call of calls) call.goOn();
+  };
+  const steps = [...together(calls.map((call) => call.steps)), ...unmapHome(task.pid, syscallAt, host.home, task.abi)];
+  return { steps, goOn };
 }
 
-/** Registers of all threads, and what may not be set while an agent runs in them. */
-function giveState(task: RestoreTask, log: Logger): void {
+/** What may not be set while an agent runs in the threads. */
+function setFromOutside(task: RestoreTask, log: Logger): void {
   const { tc } = task.core;
   const attributes = { oomScoreAdj: tc?.oom_score_adj, coredumpFilter: tc?.coredump_filter_ext };
   for (const warning of writeProcAttributes(task.pid, attributes)) log.warn(`${task.label}: ${warning}`);
   for (const { tid, core } of task.threads) {
-    writeThreadState(tid, core);
     const dispatch = core.thread_core?.syscall_dispatch_ext;
     if (dispatch !== undefined) writeSyscallDispatch(tid, dispatch);
   }

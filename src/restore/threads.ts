@@ -11,9 +11,10 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { hasSeccomp } from '../resources/seccomp/restore-seccomp.ts';
 import { HostTask } from '../tracee/host.ts';
+import { readRegisterOfAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
 import { readMemory } from '../tracee/memory.ts';
 import { readRegisters, register } from '../tracee/registers.ts';
-import { interrupt, resume, seize, waitForTrap } from '../tracee/stop.ts';
+import { interrupt, passOn, resume, waitForTrap } from '../tracee/stop.ts';
 import type { BuiltTask } from './builder.ts';
 import type { RestoreContext } from './context.ts';
 import { type FinalProgram, planThreadConfinement } from './final-program.ts';
@@ -22,23 +23,30 @@ import { type FinalProgram, planThreadConfinement } from './final-program.ts';
 export function catchThreads(built: BuiltTask, final: FinalProgram, context: RestoreContext): void {
   const { task, host } = built;
   if (final.threads.length === 0) return;
-  const gone = (tid: number) =>
-    new CriuError({ object: `thread ${tid} of ${task.label}`, action: 'died while it was restored' });
-  for (const { tid } of final.threads) {
-    if (seize(tid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) === 'gone') throw gone(tid);
-    interrupt(tid);
-  }
-  for (const { tid, end } of final.threads) {
+  const assertThere = (tid: number, isThere: boolean) => {
+    if (isThere) return;
+    throw new CriuError({ object: `thread ${tid} of ${task.label}`, action: 'died while it was restored' });
+  };
+  const isStopped = (tid: number, status: number) => {
+    const stop = passOn(tid, status);
+    assertThere(tid, stop !== 'gone');
+    return stop !== undefined;
+  };
+  const tids = final.threads.map(({ tid }) => tid);
+  const options = PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP;
+  seizeAll(tids, (i, result) => assertThere(tids[i] ?? 0, result === 0), options);
+  waitForAll(tids, (i, status) => isStopped(tids[i] ?? 0, status));
+  const places = readRegisterOfAll(tids, 'r15');
+  final.threads.forEach(({ tid, end }, i) => {
     const address = host.programAddress + end * OP_BYTES;
-    for (;;) {
-      if (waitForTrap(tid) === 'gone') throw gone(tid);
-      if (Number(register(readRegisters(tid), 'r15')) === address) break;
+    for (let at = places[i]; at !== address; at = Number(register(readRegisters(tid), 'r15'))) {
       // It has not got to its end yet.
       resume(tid);
       syscall(SYS.sched_yield);
       interrupt(tid);
+      assertThere(tid, waitForTrap(tid) !== 'gone');
     }
-  }
+  });
   checkParts(built, final);
   for (const thread of task.threads.slice(1)) {
     if (thread.core.thread_core === undefined || !hasSeccomp(thread.core.thread_core)) continue;

@@ -13,22 +13,22 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import { ABI_64, type Abi } from '../agent/abi.ts';
-import { agentCode, OP_BYTES, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
-import { type Program, type Result, setWord } from '../agent/program.ts';
+import { agentCode, OP_BYTES, OP_RESULT, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import type { Place, Program, Result } from '../agent/program.ts';
+import { relocate, setWord } from '../base/bytes.ts';
 import { assert, CriuError, SyscallError } from '../base/errors.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
-import { SIG_SETMASK, SIGCHLD, SIGSTOP, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
+import { SIG_SETMASK, SIGCHLD, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
+import type { GuestThread } from './guest-thread.ts';
 import { readMemory, writeMemory } from './memory.ts';
-import { abiOf, readRegisters, register, setRegister, writeRegisters } from './registers.ts';
-import { resume, waitForStop } from './stop.ts';
-import { goToSystemCall, PutOffStops, type Range, Trampoline, waitForSystemCall, wayBack } from './trampoline.ts';
+import { register } from './registers.ts';
+import type { Steps } from './steps.ts';
+import { PutOffStops, type Range, Trampoline, wayBack } from './trampoline.ts';
+import { type PlannedVisit, runVisits } from './visits.ts';
 
 const PAGE = 4096;
 const SIGSET_BYTES = 8;
-const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 const AGENT_BYTES = 512;
 
 /** What a thread is to execute, and where its results are afterwards. Several threads, of any task, may share a program. */
@@ -42,11 +42,32 @@ export class VisitResult {
   readonly #program: Program;
   readonly #block: Uint8Array;
   readonly #view: DataView;
+  readonly #dataEnd: number;
 
-  constructor(program: Program, block: Uint8Array) {
+  /** The last of the data, from `dataEnd` on, is the guest's own. */
+  constructor(program: Program, block: Uint8Array, dataEnd: number) {
     this.#program = program;
     this.#block = block;
+    this.#dataEnd = dataEnd;
     this.#view = new DataView(block.buffer, block.byteOffset);
+  }
+
+  /** Whether all results and all data are those of another visit with the same program, but for the places `own`. */
+  isLike(other: VisitResult, own: readonly Place[]): boolean {
+    if (other.#program !== this.#program) return false;
+    const [view, others] = [this.#view, other.#view];
+    for (let at = OP_RESULT; at < this.#program.opBytes; at += OP_BYTES) {
+      if (view.getInt32(at, true) !== others.getInt32(at, true)) return false;
+      if (view.getInt32(at + 4, true) !== others.getInt32(at + 4, true)) return false;
+    }
+    let from = this.#program.opBytes;
+    for (let i = 0; i <= own.length; i++) {
+      const place = own[i];
+      const end = place === undefined ? this.#dataEnd : this.#program.placeOffset(place);
+      if (Buffer.compare(this.#block.subarray(from, end), other.#block.subarray(from, end)) !== 0) return false;
+      from = place === undefined ? end : end + place.bytes;
+    }
+    return true;
   }
 
   /** What a system call returned: a number, or −errno. */
@@ -54,8 +75,16 @@ export class VisitResult {
     return Number(this.#view.getBigInt64(this.#program.resultOffset(of), true));
   }
 
+  /** What as many system calls returned, from that one on: numbers of 32 bits, or −errno. */
+  results(from: Result, count: number): Int32Array {
+    const start = this.#program.resultOffset(from);
+    const results = new Int32Array(count);
+    for (let i = 0; i < count; i++) results[i] = this.#view.getInt32(start + i * OP_BYTES, true);
+    return results;
+  }
+
   /** The bytes at a place after the run. */
-  bytes(place: { kind: 'place'; offset: number; bytes: number }): Uint8Array {
+  bytes(place: Place): Uint8Array {
     const at = this.#program.placeOffset(place);
     return this.#block.subarray(at, at + place.bytes);
   }
@@ -74,9 +103,9 @@ export class Guest {
   readonly #pid: number;
   readonly #trampoline: Trampoline;
   readonly #caught: bigint;
-  readonly #abi: Abi;
   readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
+  #plans: Plan[] = [];
 
   /**
    * @param leader a stopped thread of the task
@@ -88,7 +117,6 @@ export class Guest {
     assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
     this.#pid = leader.pid;
     this.#caught = caughtSignals;
-    this.#abi = abiOf(leader.registers);
     this.#putOff = new PutOffStops(leader.pid);
     this.#trampoline = new Trampoline(leader, executable, this.#putOff);
   }
@@ -107,38 +135,50 @@ export class Guest {
     this.#trampoline[Symbol.dispose]();
   }
 
-  /** What `run` does, in steps: after most of them the task runs for a moment, and others can have theirs. */
-  steps(visits: readonly Visit[], results: VisitResult[]): readonly (() => void)[] {
+  /** Moves the agent and its programs into the task. */
+  begin(visits: readonly Visit[]): Steps {
     const trampoline = this.#trampoline;
-    const plans = this.#layOut(visits);
-    const { codeBytes, dataBytes } = sizeOf(plans);
-    const bytes = codeBytes + dataBytes;
+    this.#layOut(visits);
+    const { codeBytes, bytes } = this.#home;
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    const started: boolean[] = [];
     return [
-      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | this.#abi.mmapFlags, -1, 0),
+      () => trampoline.enter('mmap', 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
       () => trampoline.cross(),
       () => {
         const address = this.#succeeded(trampoline.leave());
         this.#home = { address, codeBytes, bytes };
         // Code and data apart: a task with PR_SET_MDWE may not have memory that is both writable and executable.
-        trampoline.enter(SYS.mmap, address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
+        trampoline.enter('mmap', address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
       },
       () => trampoline.cross(),
       () => {
         this.#succeeded(trampoline.leave());
-        this.#moveIn(plans);
-        for (const plan of plans) started.push(this.#start(plan));
+        this.#moveIn();
       },
+    ];
+  }
+
+  /** The programs as they are to run now. */
+  get planned(): PlannedVisit[] {
+    const { address, codeBytes } = this.#home;
+    return this.#plans.map(({ thread, layout, marker, offset }) => {
+      const start = address + codeBytes + offset;
+      return { thread, code: address, start, end: start + layout.endAt, marker, putOff: this.#putOff };
+    });
+  }
+
+  /** Takes the results, and leaves the task as it was. */
+  end(results: VisitResult[]): Steps {
+    const trampoline = this.#trampoline;
+    return [
       () => {
-        plans.forEach((plan, i) => {
-          this.#finish(plan, started[i] ?? false);
-        });
-        const data = readMemory(this.#pid, this.#home.address + codeBytes, dataBytes);
-        for (const { layout, offset } of plans) {
-          results.push(new VisitResult(layout.program, data.subarray(offset, offset + layout.image.length)));
+        const { address, codeBytes, bytes } = this.#home;
+        const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
+        for (const { layout, offset } of this.#plans) {
+          const block = data.subarray(offset, offset + layout.image.length);
+          results.push(new VisitResult(layout.program, block, layout.maskAt));
         }
-        trampoline.enter(SYS.munmap, this.#home.address, bytes);
+        trampoline.enter('munmap', address, bytes);
       },
       () => trampoline.cross(),
       () => {
@@ -149,16 +189,18 @@ export class Guest {
     ];
   }
 
-  #layOut(visits: readonly Visit[]): Plan[] {
-    const plans: Plan[] = [];
+  #layOut(visits: readonly Visit[]): void {
+    this.#plans = [];
     let offset = 0;
     for (const { thread, program } of visits) {
       const layout = layoutOf(program);
       const marker = markerFor(thread, this.#caught);
-      plans.push({ thread, layout, marker, offset, resumeOffset: AGENT_BYTES + plans.length * RESUME_BYTES });
+      const resumeOffset = AGENT_BYTES + this.#plans.length * RESUME_BYTES;
+      this.#plans.push({ thread, layout, marker, offset, resumeOffset });
       offset += (layout.image.length + 63) & ~63;
     }
-    return plans;
+    const codeBytes = wholePages(AGENT_BYTES + this.#plans.length * RESUME_BYTES);
+    this.#home = { address: 0, codeBytes, bytes: codeBytes + wholePages(offset) };
   }
 
   /** Passes the address of a mapping through. */
@@ -173,73 +215,26 @@ export class Guest {
   }
 
   /** Writes agent, programs and the ways back into the home. */
-  #moveIn(plans: readonly Plan[]): void {
+  #moveIn(): void {
     const { address, codeBytes, bytes } = this.#home;
     const image = new Uint8Array(codeBytes);
     image.set(agentCode());
     const data = new Uint8Array(bytes - codeBytes);
     const view = new DataView(data.buffer);
-    for (const plan of plans) {
-      const { thread, layout, offset, resumeOffset } = plan;
+    for (const { thread, layout, marker, offset, resumeOffset } of this.#plans) {
       const at = address + codeBytes + offset;
       image.set(resumeCode(wayBack(thread), { scratch: at + layout.flagsAt }), resumeOffset);
       data.set(layout.image, offset);
-      for (const word of layout.relocations) setWord(view, offset + word, at + view.getUint32(offset + word, true));
+      relocate(view, offset, at, layout.relocations);
       view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);
       view.setBigUint64(offset + layout.flagsAt, register(thread.registers, 'eflags'), true);
       view.setUint32(offset + layout.pidAt, thread.pid, true);
       view.setUint32(offset + layout.tidAt, thread.tid, true);
-      view.setUint32(offset + layout.markerAt, plan.marker ?? 0, true);
+      view.setUint32(offset + layout.markerAt, marker ?? 0, true);
       setWord(view, offset + layout.leaveAt, address + resumeOffset);
     }
     this.#trampoline.memory.write(address, image);
     writeMemory(this.#pid, address + codeBytes, data);
-  }
-
-  /** True when the thread runs; false when it has no marker signal and is to be stepped. */
-  #start(plan: Plan): boolean {
-    const { thread, marker } = plan;
-    const registers = thread.registers.slice();
-    setRegister(registers, 'cs', ABI_64.codeSegment);
-    setRegister(registers, 'rip', this.#home.address);
-    setRegister(registers, 'r15', this.#home.address + this.#home.codeBytes + plan.offset);
-    setRegister(registers, 'orig_rax', -1n);
-    writeRegisters(thread.tid, registers);
-    const open = marker === undefined ? 0n : 1n << BigInt(marker - 1);
-    writeSignalMask(thread.tid, ALL_SIGNALS & ~open);
-    if (marker === undefined) return false;
-    resume(thread.tid);
-    return true;
-  }
-
-  #finish(plan: Plan, runs: boolean): void {
-    const { thread } = plan;
-    const block = this.#home.address + this.#home.codeBytes + plan.offset;
-    if (runs) this.#waitForMarker(plan);
-    else this.#stepTo(thread, block + plan.layout.endAt);
-    writeSignalMask(thread.tid, thread.signalMask);
-    writeRegisters(thread.tid, thread.registers);
-  }
-
-  #waitForMarker({ thread, marker }: Plan): void {
-    const { tid } = thread;
-    for (;;) {
-      const stop = waitForStop(tid);
-      if (stop === 'gone') throw threadDied(thread);
-      if (stop.kind === 'signal' && stop.signal === marker) return;
-      if (stop.kind === 'signal' && stop.signal !== SIGSTOP) throw threadDied(thread, stop.signal);
-      // SIGSTOP can't be blocked. It is put off until the thread is itself again.
-      resume(tid);
-      if (stop.kind === 'signal') this.#putOff.add(tid);
-    }
-  }
-
-  /** Runs system call by system call until the program counter reaches `end`: for a thread that catches every marker. */
-  #stepTo(thread: GuestThread, end: number): void {
-    do {
-      goToSystemCall(thread.tid);
-      waitForSystemCall(thread, this.#putOff);
-    } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
   }
 }
 
@@ -249,22 +244,30 @@ export class Guest {
  * results of the others.
  */
 export function runGuests(tasks: readonly { guest: Guest; visits: readonly Visit[] }[]) {
+  const failures = new Map<Guest, CriuError | SyscallError>();
   const results = tasks.map((): VisitResult[] => []);
-  const all = tasks.map(({ guest, visits }, i) => guest.steps(visits, results[i] ?? []));
-  const failures = new Map<number, CriuError | SyscallError>();
-  for (let step = 0; all.some((steps) => step < steps.length); step++) {
-    for (let i = 0; i < all.length; i++) {
-      if (failures.has(i)) continue;
-      try {
-        all[i]?.[step]?.();
-      } catch (error) {
-        if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
-        failures.set(i, error);
-      }
+  const inAll = (lists: readonly { guest: Guest; steps: Steps }[]) => {
+    for (let step = 0; lists.some(({ steps }) => step < steps.length); step++) {
+      for (const { guest, steps } of lists) if (!failures.has(guest)) tryStep(guest, steps[step], failures);
     }
-  }
+  };
+  inAll(tasks.map(({ guest, visits }) => ({ guest, steps: guest.begin(visits) })));
+  const planned = tasks.flatMap(({ guest }) =>
+    failures.has(guest) ? [] : guest.planned.map((visit) => ({ ...visit, guest })),
+  );
+  runVisits(planned, ({ guest }, error) => failures.set(guest, failures.get(guest) ?? error));
+  inAll(tasks.map(({ guest }, i) => ({ guest, steps: guest.end(results[i] ?? []) })));
   const [failure] = failures.values();
   return { results, failure };
+}
+
+function tryStep(guest: Guest, step: (() => void) | undefined, failures: Map<Guest, CriuError | SyscallError>): void {
+  try {
+    step?.();
+  } catch (error) {
+    if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
+    failures.set(guest, error);
+  }
 }
 
 /** A copy of a program with its end, as if it were at address 0, and the offsets of what differs from thread to thread. */
@@ -325,11 +328,4 @@ interface Plan {
   readonly resumeOffset: number;
 }
 
-function sizeOf(plans: readonly Plan[]): { codeBytes: number; dataBytes: number } {
-  const roundUp = (n: number) => (n + PAGE - 1) & ~(PAGE - 1);
-  const last = plans.at(-1);
-  return {
-    codeBytes: roundUp(AGENT_BYTES + plans.length * RESUME_BYTES),
-    dataBytes: roundUp(last === undefined ? 0 : last.offset + last.layout.image.length),
-  };
-}
+const wholePages = (bytes: number) => (bytes + PAGE - 1) & ~(PAGE - 1);

@@ -3,21 +3,33 @@
  */
 import { Program } from '../agent/program.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_O_TRACESYSGOOD, PTRACE_SEIZE } from '../linux/abi/ptrace.ts';
+import {
+  PTRACE_DETACH,
+  PTRACE_INTERRUPT,
+  PTRACE_O_TRACESYSGOOD,
+  PTRACE_PEEKUSR,
+  PTRACE_SEIZE,
+  USER_REGS,
+} from '../linux/abi/ptrace.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
 import { check } from '../linux/kernel.ts';
 import { CallTable, rowsFor } from './call-table.ts';
+import type { RegisterName } from './registers.ts';
 import { ENDED, waitForStatus } from './stop.ts';
 
 /**
  * Seizes threads, and interrupts those that could be: they will stop soon. `onResult` gets what PTRACE_SEIZE said, 0 or
  * −errno, in the order of the threads.
  */
-export function seizeAll(tids: readonly number[], onResult: (index: number, result: number) => void): void {
+export function seizeAll(
+  tids: readonly number[],
+  onResult: (index: number, result: number) => void,
+  options = 0,
+): void {
   const row = new Program();
   const tid = row.words(0);
-  const seized = row.call(SYS.ptrace, PTRACE_SEIZE, row.wordAt(tid), 0, PTRACE_O_TRACESYSGOOD);
+  const seized = row.call(SYS.ptrace, PTRACE_SEIZE, row.wordAt(tid), 0, options | PTRACE_O_TRACESYSGOOD);
   // It says ESRCH when the thread is not ours.
   row.call(SYS.ptrace, PTRACE_INTERRUPT, row.wordAt(tid), 0, 0);
   const table = new CallTable(row, rowsFor(tids.length));
@@ -54,6 +66,17 @@ export function waitForAll(tids: readonly number[], arrived: (index: number, sta
     const last = waiting.pop();
     if (last !== undefined && !arrived(last, waitForStatus(tids[last] ?? 0))) waiting.push(last);
   }
+}
+
+/** One register of each of many stopped threads, up to 2^53. */
+export function readRegisterOfAll(tids: readonly number[], name: RegisterName): number[] {
+  const row = new Program();
+  const [tid, value] = [row.words(0), row.words(0)];
+  row.call(SYS.ptrace, PTRACE_PEEKUSR, row.wordAt(tid), USER_REGS[name] * 8, value);
+  const table = new CallTable(row, rowsFor(tids.length));
+  const values: number[] = [];
+  table.runFor(tids, tid, (i) => values.push(Number(table.view.getBigUint64(table.at(i, value), true))));
+  return values;
 }
 
 /** PTRACE_DETACH for stopped threads. */

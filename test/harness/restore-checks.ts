@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { ABI_64 } from '../../src/agent/abi.ts';
 import { Program } from '../../src/agent/program.ts';
 import { LogSink } from '../../src/base/log.ts';
+import { planNetwork, plannedSystem } from '../../src/cli/commands/restore-network.ts';
 import { ImageDir } from '../../src/image/image-dir.ts';
 import { memoryAt } from '../../src/linux/kernel.ts';
 import { getpid } from '../../src/linux/syscalls/process.ts';
@@ -15,7 +16,6 @@ import { parseMaps } from '../../src/proc/maps.ts';
 import { RestoredCgroups } from '../../src/resources/cgroup/restore-cgroups.ts';
 import { checkFpu } from '../../src/resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../src/resources/fd/fd-table/plan-files.ts';
-import { restoreSystem } from '../../src/resources/fd/fd-table/restore-system.ts';
 import { checkVdso } from '../../src/resources/mm/check-vdso.ts';
 import { planMemory } from '../../src/resources/mm/memory-plan.ts';
 import { PagesIndex } from '../../src/resources/mm/pages-image.ts';
@@ -49,13 +49,21 @@ export function checkRestore(folder: string): void {
   checkShellJob(tree, true);
   checkTree(tree, images);
   checkFpu(tree.tasks.flatMap(({ threads }) => threads.map(({ core }) => core)));
+  const network = planNetwork(tree, images, options);
   using cgroups = new RestoredCgroups(
     images.tryReadOne('cgroup'),
     tree,
     { mode: 'none', newRoots: [], yard: undefined },
     log,
   );
-  using files = planFiles({ tree, images, options, controllerPid: getpid(), system: restoreSystem });
+  using files = planFiles({
+    tree,
+    images,
+    options,
+    controllerPid: getpid(),
+    system: plannedSystem(network),
+    warn: () => undefined,
+  });
   const { parking, home } = findHome(tree, files);
   using sharedMemory = new SharedMemory(getpid());
   sharedMemory.create(

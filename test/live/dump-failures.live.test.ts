@@ -66,6 +66,15 @@ liveCase('sockets of families that cannot be kept are refused by name, with a re
   }
 });
 
+liveCase('what is on a mount that is attached nowhere is refused', async () => {
+  const specimen = await startProgram('detached-mounts');
+  const errors = errorLines(await expectRefusal(specimen, makeImagesDir(specimen, 'images')));
+  const why =
+    'cannot be dumped: it is on a mount that is attached nowhere here (man 2 fsmount, open_tree, umount2); have the program ' +
+    'close it, or attach the mount (man 2 move_mount)';
+  expect(errors.filter((line) => line.includes(why)).length).toBe(4);
+});
+
 liveCase('a full disk fails the dump and names the reason', async () => {
   const specimen = await startProgram('mem-big');
   const { path } = await mountPrivateTmpfs('size=4m');

@@ -47,6 +47,7 @@ const PROGRAMS: readonly (readonly [program: string, args: readonly string[], du
   ['mem-shared', [], []],
   ['mem-sysv', [], []],
   ['mem-cow', [], []],
+  ['network-namespace', ['more'], ['--tcp-established']],
 ];
 
 /** A checkpoint: the folder, and its files in memory. */

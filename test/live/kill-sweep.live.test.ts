@@ -15,3 +15,9 @@ liveCase('connections to others go on when criu is killed at any moment of a dum
   if (result.losses.length > 0) throw new Error(describeSweep(result));
   console.log(describeSweep(result));
 });
+
+liveCase('a 32-bit application runs on when criu is killed at any moment of a dump', async () => {
+  const result = await killSweep(Math.ceil(kills / 4), 1, 'sweep-32');
+  if (result.losses.length > 0) throw new Error(describeSweep(result));
+  console.log(describeSweep(result));
+});

@@ -1,10 +1,10 @@
 /**
  * Kills criu with SIGKILL at random moments of a dump and counts how often the application runs on. Applications check
- * themselves all the time: test/programs/sweep.c has five tasks of twenty threads, sweep-tcp.c one task with twenty
+ * themselves all the time: test/programs/sweep.c (also built for 32 bits) has five tasks of twenty threads, sweep-tcp.c one task with twenty
  * connections to somebody else. Dumps are made with --leave-running, so the application may never end, whenever the kill
  * comes.
  *
- * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N] [--program sweep|sweep-tcp]`
+ * Also a script: `bun test/live/kill-sweep.ts [--criu PATH] [--kills N] [--seed N] [--program sweep|sweep-32|sweep-tcp]`
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +14,20 @@ import { isAlive, killAll, readTree } from '../harness/processes.ts';
 
 const threadsPerTask = 20;
 
+interface SweepSubject {
+  /** In test/programs; built for 64 bits unless stated. */
+  readonly source: string;
+  readonly bits?: 32;
+  readonly tasks: number;
+  readonly dumpArgs: readonly string[];
+}
+
 /** How many tasks each program has, and what their dump takes. */
 export const sweepPrograms = {
-  sweep: { tasks: 5, dumpArgs: [] },
-  'sweep-tcp': { tasks: 1, dumpArgs: ['--tcp-established', '--network-lock', 'nftables'] },
-} as const;
+  sweep: { source: 'sweep', tasks: 5, dumpArgs: [] },
+  'sweep-32': { source: 'sweep', bits: 32, tasks: 5, dumpArgs: [] },
+  'sweep-tcp': { source: 'sweep-tcp', tasks: 1, dumpArgs: ['--tcp-established', '--network-lock', 'nftables'] },
+} as const satisfies Record<string, SweepSubject>;
 export type SweepProgram = keyof typeof sweepPrograms;
 
 export interface SweepResult {
@@ -33,12 +42,17 @@ export interface SweepResult {
   readonly dumpMs: number;
 }
 
+function startSubject(program: SweepProgram): Promise<Specimen> {
+  const { source, bits }: SweepSubject = sweepPrograms[program];
+  return startProgram(source, bits === undefined ? {} : { bits });
+}
+
 /** Programs end by themselves after two minutes (ST_LIFE_SECONDS), which is no loss: a new one is taken before that. */
 const SPECIMEN_MS = 60_000;
 
 /** Does `kills` dumps and kills each at a random moment between its start and a bit after its usual end. */
 export async function killSweep(kills: number, seed: number, program: SweepProgram = 'sweep'): Promise<SweepResult> {
-  let specimen = await startProgram(program);
+  let specimen = await startSubject(program);
   let startedAt = performance.now();
   const dumpMs = await measureDump(specimen, program);
   const losses: string[] = [];
@@ -47,7 +61,7 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
   for (let turn = 0; turn < kills; turn++) {
     if (performance.now() - startedAt > SPECIMEN_MS) {
       await killAll(readTree(specimen.pid));
-      specimen = await startProgram(program);
+      specimen = await startSubject(program);
       startedAt = performance.now();
     }
     const tree = readTree(specimen.pid).filter((pid) => readName(pid) !== TWIN_NAME);

@@ -1,8 +1,16 @@
 /** UNIX sockets: pairs, names, connections, queues, options. */
 import { expect } from 'bun:test';
-import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  startProgram,
+} from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
-import { isAlive } from '../harness/processes.ts';
+import { isAlive, readTree } from '../harness/processes.ts';
 import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 // Inodes of sockets are new.
@@ -33,6 +41,24 @@ liveCase('a dump leaves what waits to be accepted', async () => {
   expect(result.exitCode).toBe(0);
   await checkRound(specimen, 1);
   expect(isAlive(specimen.pid)).toBe(true);
+});
+
+liveTest('UNIX sockets show the task that connected them as their peer, with its groups', 'unix-peers', {
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
+
+liveCase('a peer that is going to be another task is told of', async () => {
+  const specimen = await startProgram('unix-peers', { args: ['mixed'] });
+  const dir = makeImagesDir(specimen, 'images');
+  const tree = readTree(specimen.pid);
+  expectSuccess(await dump(specimen, dir));
+  await expectGone(tree, 'dump');
+  const restored = await restore(specimen, dir);
+  expectSuccess(restored);
+  expect(restored.log).toMatch(
+    /Warn {2}\(.*\): socket:\[\d+\]: the peer \(SO_PEERCRED\) is task \d+ from now on, instead of task \d+: one task makes all/,
+  );
+  await checkRound(specimen, 1);
 });
 
 const WAITS = 'a connection that nobody has accepted yet waits in it, and';

@@ -164,9 +164,13 @@ static void *fork_children(void *unused) {
   return unused;
 }
 
+/* With "two" there is a child that does the same, in memory of its own. */
 int main(int argc, char **argv) {
   st_init(argc, argv);
   snprintf(corrupt_path, sizeof corrupt_path, "%s.corrupt", argv[1]);
+  int isTwo = argc > 2 && strcmp(argv[2], "two") == 0;
+  if (isTwo && MUST(fork()) == 0) st_child("second");
+  else if (isTwo) st_wait_child("second");
   steady = map(NULL, STEADY_BYTES, 0);
   for (size_t page = 0; page < STEADY_BYTES / ST_PAGE; page++) fill_page(page_at(steady, page), word_of(1, page));
   written = map(NULL, WRITTEN_BYTES, 0);

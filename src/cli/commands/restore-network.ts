@@ -5,10 +5,12 @@
 import { CriuError } from '../../base/errors.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
-import type { CriuOptions } from '../../options/criu-options.ts';
+import type { CriuOptions, ExternalResource } from '../../options/criu-options.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import type { RestoreSystem } from '../../resources/fd/file-kind.ts';
-import { RestoredNetns } from '../../resources/netns/restore-netns.ts';
+import type { NetworkVisit } from '../../resources/netns/network-visit.ts';
+import { type OuterEnd, OuterEnds } from '../../resources/netns/restore-links.ts';
+import { fillNetns, type NetnsPlan, planNetns, plannedDevices } from '../../resources/netns/restore-netns.ts';
 import { unlockNamespace } from '../../resources/network-lock/iptables.ts';
 import {
   lockMethodOf,
@@ -16,59 +18,89 @@ import {
   NETWORK_LOCK_SKIP,
   runIdOf,
 } from '../../resources/network-lock/methods.ts';
-import { tryUnlock } from '../../resources/network-lock/network-lock.ts';
+import { tableName, tryUnlock } from '../../resources/network-lock/network-lock.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
 
+/** The number of the network namespace that the tree had for itself when it was dumped. */
+function ownNumber({ root, inventory }: RestoreTree): number | undefined {
+  const number = root.ids.net_ns_id;
+  const criu = inventory.root_ids?.net_ns_id;
+  return criu === undefined || number === criu ? undefined : number;
+}
+
+/** What is to be done about the network namespace of the tree. Throws CriuError. */
+export function planNetwork(tree: RestoreTree, images: ImageDir, options: Readonly<CriuOptions>) {
+  return planNetns(images, ownNumber(tree), {
+    join: options.joinNamespaces.findLast(({ type }) => type === 'net')?.source,
+    isEmpty: options.emptyNamespaces.length > 0,
+    weakSysctls: options.weakSysctls,
+    lockTable: tableName(runIdOf(tree.inventory, tree.root.pid)),
+    inherited: (key) => options.inheritFds.find((one) => one.key === key)?.fd,
+  });
+}
+
+/** What a restore asks the kernel, with devices that are not there yet. */
+export function plannedSystem(plan: NetnsPlan | undefined): RestoreSystem {
+  const devices = plannedDevices(plan);
+  if (devices === undefined) return restoreSystem;
+  return {
+    ...restoreSystem,
+    deviceIndex: (wanted) => devices.find(({ name }) => name === wanted)?.ifindex ?? -ERRNO.ENODEV,
+    deviceName: (wanted) => devices.find(({ ifindex }) => ifindex === wanted)?.name,
+  };
+}
+
+/** `--external veth[IN]:NAME@BRIDGE`, by IN. */
+function outerEnds(external: readonly ExternalResource[]): ReadonlyMap<string, OuterEnd> {
+  return new Map(
+    external.flatMap(({ type, id = '', value = '' }) => {
+      const [name = '', bridge] = value.split('@');
+      return type === 'veth' ? [[id, { name, bridge }] as const] : [];
+    }),
+  );
+}
+
 export class RestoreNetwork {
-  readonly #netns: RestoredNetns | undefined;
+  readonly #plan: NetnsPlan | undefined;
+  readonly #visit: NetworkVisit | undefined;
   readonly #tree: RestoreTree;
-  /** Whether the tree had a namespace of its own when it was dumped. */
-  readonly #hadOwn: boolean;
+  readonly #outer: OuterEnds;
+  #isComplete = false;
 
   /** Enters the namespace of the tree, if it does not live in criu's. Throws CriuError. */
   constructor(tree: RestoreTree, images: ImageDir, options: Readonly<CriuOptions>) {
     this.#tree = tree;
-    const number = tree.root.ids.net_ns_id;
-    this.#hadOwn = number !== undefined && number !== tree.inventory.root_ids?.net_ns_id;
-    this.#netns = RestoredNetns.enter(images, this.#hadOwn ? number : undefined, {
-      join: options.joinNamespaces.findLast(({ type }) => type === 'net')?.source,
-      isEmpty: options.emptyNamespaces.length > 0,
-      weakSysctls: options.weakSysctls,
-      inherited: (key) => options.inheritFds.find((one) => one.key === key)?.fd,
-    });
+    this.#plan = planNetwork(tree, images, options);
+    this.#visit = this.#plan?.enter();
+    this.#outer = new OuterEnds(this.#visit?.own ?? -1, outerEnds(options.external));
   }
 
-  /** What restores ask the kernel, with devices that are not there yet. */
   get system(): RestoreSystem {
-    const devices = this.#netns?.devices;
-    if (devices === undefined) return restoreSystem;
-    return {
-      ...restoreSystem,
-      deviceIndex: (wanted) => devices.find(({ name }) => name === wanted)?.ifindex ?? -ERRNO.ENODEV,
-      deviceName: (wanted) => devices.find(({ ifindex }) => ifindex === wanted)?.name,
-    };
+    return plannedSystem(this.#plan);
   }
 
   /** Does something where criu lives. */
   outside<T>(action: () => T): T {
-    return this.#netns === undefined ? action() : this.#netns.visit.outside(action);
+    return this.#visit === undefined ? action() : this.#visit.outside(action);
   }
 
   /** Makes what is in the namespace. Throws CriuError. */
   fill(): void {
-    this.#netns?.fill();
+    if (this.#plan === undefined) return;
+    fillNetns(this.#plan, this.#outer);
+    this.outside(() => this.#outer.connect());
   }
 
   /** Whether the dump has locked the namespace as a whole. */
   get isLocked(): boolean {
-    return this.#hadOwn;
+    return ownNumber(this.#tree) !== undefined;
   }
 
   /** Lets packets pass again; to be called when the tree is complete. */
   unlock(): void {
     const { inventory, root } = this.#tree;
     const method = lockMethodOf(inventory);
-    if (!this.#hadOwn || method === NETWORK_LOCK_SKIP) return;
+    if (!this.isLocked || method === NETWORK_LOCK_SKIP) return;
     if (method === NETWORK_LOCK_IPTABLES) unlockNamespace();
     const result = tryUnlock(runIdOf(inventory, root.pid));
     // EPERM: a lock that this restore has made for connections (tcp-resume.ts), and releases itself.
@@ -81,7 +113,13 @@ export class RestoreNetwork {
     });
   }
 
+  /** The tree runs: what was made stays. */
+  commit(): void {
+    this.#isComplete = true;
+  }
+
   [Symbol.dispose](): void {
-    this.#netns?.[Symbol.dispose]();
+    if (!this.#isComplete) this.outside(() => this.#outer.remove());
+    this.#visit?.[Symbol.dispose]();
   }
 }

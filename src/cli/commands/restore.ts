@@ -30,6 +30,12 @@ import { RestoreNetwork } from './restore-network.ts';
 
 /** Throws CriuError when it cannot be done. */
 export function run(context: CommandContext): number {
+  const pid = restore(context);
+  return context.options.detached ? 0 : waitForRoot(pid);
+}
+
+/** The pid of the root, when the tree runs and nothing of the restore is left. */
+function restore(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = Bun.nanoseconds();
   if (options.runAtOnce) checkUserfaults();
@@ -67,6 +73,7 @@ export function run(context: CommandContext): number {
     options: { ...options, offerMaster: context.client?.offerMaster },
     controllerPid: getpid(),
     system: network.system,
+    warn: (text) => log.warn(text),
   });
   hook('pre-restore');
   files.prepare();
@@ -99,6 +106,7 @@ export function run(context: CommandContext): number {
     log,
   );
   files.commit();
+  network.commit();
   const stats = {
     pagesCompared: statistics.pagesCompared,
     pagesSkippedCow: statistics.pagesShared,
@@ -123,7 +131,7 @@ export function run(context: CommandContext): number {
   log.info(RESTORE_FINISHED);
   if (options.statusFd !== undefined) reportReady(options.statusFd);
   log.flush();
-  return options.detached ? 0 : waitForRoot(tree.root.pid);
+  return tree.root.pid;
 }
 
 function cgroupOptions({ manageCgroups, cgroupRoots, cgroupYard }: CriuOptions): CgroupRestoreOptions {

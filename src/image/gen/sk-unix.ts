@@ -24,6 +24,7 @@ export interface UnixPendingExt {
   id?: number | undefined;
   creds?: SkUcredExt | undefined;
   name?: Uint8Array | undefined;
+  groups: number[];
 }
 export const UnixPendingExt: MessageType<UnixPendingExt> = {
   name: 'unix_pending_ext',
@@ -32,6 +33,7 @@ export const UnixPendingExt: MessageType<UnixPendingExt> = {
     [2, 'id', 'uint32', 'optional'],
     [3, 'creds', SkUcredExt, 'optional'],
     [4, 'name', 'bytes', 'optional', { conv: 'unix_name' }],
+    [5, 'groups', 'uint32', 'repeated'],
   ],
 };
 
@@ -56,6 +58,7 @@ export interface UnixSkEntry {
   peer_cred_ext?: SkUcredExt | undefined;
   moved_ext?: Uint8Array | undefined;
   pending_ext: UnixPendingExt[];
+  peer_groups_ext: number[];
 }
 export const UnixSkEntry: MessageType<UnixSkEntry> = {
   name: 'unix_sk_entry',
@@ -80,5 +83,6 @@ export const UnixSkEntry: MessageType<UnixSkEntry> = {
     [20000, 'peer_cred_ext', SkUcredExt, 'optional'],
     [20001, 'moved_ext', 'bytes', 'optional'],
     [20002, 'pending_ext', UnixPendingExt, 'repeated'],
+    [20003, 'peer_groups_ext', 'uint32', 'repeated'],
   ],
 };

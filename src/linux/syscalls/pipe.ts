@@ -1,4 +1,4 @@
-/** Pipes (man 2 pipe, tee, read). */
+/** Pipes (man 2 pipe, read). */
 import { SYS } from '../abi/syscall-numbers.ts';
 import { check, syscall } from '../kernel.ts';
 
@@ -11,11 +11,6 @@ export function pipe2(flags: number): [number, number] {
 }
 
 export const SPLICE_F_NONBLOCK = 2;
-
-/** tee(2): copies buffers of a pipe without taking them out; the number of bytes or −errno. */
-export function tryTee(from: number, to: number, bytes: number, flags: number): number {
-  return syscall(SYS.tee, from, to, bytes, flags);
-}
 
 /** read(2); the number of bytes or −errno. */
 export function tryRead(fd: number, bytes: Uint8Array): number {

@@ -54,6 +54,14 @@ export function tgkill(pid: number, tid: number, signal: number): number {
   return syscall(SYS.tgkill, pid, tid, signal);
 }
 
+/** getgroups(2): our supplementary groups, ascending as the kernel keeps them. Throws SyscallError. */
+export function ownGroups(): number[] {
+  const count = check('getgroups', syscall(SYS.getgroups, 0, 0));
+  // One more: memory without bytes has no address.
+  const groups = new Uint32Array(count + 1);
+  return [...groups.subarray(0, check('getgroups', syscall(SYS.getgroups, count, groups)))];
+}
+
 /** pidfd_open(2). Throws SyscallError. */
 export function pidfd_open(pid: number, flags = 0): number {
   return check('pidfd_open', syscall(SYS.pidfd_open, pid, flags), `${pid}`);

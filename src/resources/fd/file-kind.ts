@@ -160,6 +160,8 @@ export interface RestoreSystem {
   wallClockNs(): bigint;
   /** What new UNIX sockets have; undefined when the kernel does not tell. */
   socketBuffers(): SocketBuffers | undefined;
+  /** The supplementary groups of criu, and so of tasks until they get their own; ascending. */
+  groups(): readonly number[];
   /** The index of a network device, or −errno. */
   deviceIndex(name: string): number;
   /** The name of a network device; undefined when there is none of that index. */
@@ -196,6 +198,8 @@ export interface RestoreContext {
   pathOf(fileId: number): StepArg;
   /** The controller's descriptor (O_PATH) of a file that has no name any more. */
   holderOf(fileId: number): LaterNumber;
+  /** Tells what is different from before. */
+  warn(text: string): void;
   /** A state of the kind for the whole restore, made when first asked for. */
   state<T>(key: string, make: () => T): T;
 }
@@ -245,6 +249,8 @@ export interface FileKind {
   release?(context: RestoreContext): void;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry, context: RestoreContext): number;
+  /** Pid of the task that made it, which others may see, or the first one that has it. Undefined: nobody can see it. */
+  maker?(entry: FileEntry): number | 'first' | undefined;
   /** Ids of other files that have to exist in the home when this one is made: they are sent to it. */
   needs?(entry: FileEntry, context: RestoreContext): readonly number[];
   /** Ids of other files that have to be in the home when `finish` is planned; `home.fdOf` tells where. */

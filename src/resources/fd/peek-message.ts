@@ -18,30 +18,40 @@ export interface Peeked {
   readonly sender: Uint8Array;
 }
 
-const controlRoom = new Uint8Array(CONTROL_BYTES);
-const nameRoom = new Uint8Array(128);
+// Arrays with a buffer of their own never move.
+const controlRoom = new Uint8Array(new ArrayBuffer(CONTROL_BYTES));
+const nameRoom = new Uint8Array(new ArrayBuffer(128));
+const NOTHING = new Uint8Array(0);
+
+/** struct msghdr in words, and the one iovec that it has. */
+const AT = { name: 0, nameLength: 1, vector: 2, vectorCount: 3, control: 4, controlLength: 5, flags: 6 } as const;
+const header = new BigUint64Array(new ArrayBuffer(MSGHDR_BYTES));
+const halves = new Uint32Array(header.buffer);
+const vector = new BigUint64Array(new ArrayBuffer(16));
+let target: Uint8Array | undefined;
 
 /** The next message. Descriptors that are in flight in it are installed in our own table. */
 export function peekMessage(fd: number, room: Uint8Array): Peeked {
-  const vector = BigUint64Array.of(BigInt(addressOf(room)), BigInt(room.length));
-  const header = new Uint8Array(MSGHDR_BYTES);
-  const view = new DataView(header.buffer);
-  view.setBigUint64(0, BigInt(addressOf(nameRoom)), true);
-  view.setUint32(8, nameRoom.length, true);
-  view.setBigUint64(16, BigInt(addressOf(vector)), true);
-  view.setBigUint64(24, 1n, true);
-  view.setBigUint64(32, BigInt(addressOf(controlRoom)), true);
-  view.setBigUint64(40, BigInt(CONTROL_BYTES), true);
+  if (room !== target) {
+    target = room;
+    vector[0] = BigInt(addressOf(room));
+    vector[1] = BigInt(room.length);
+    header[AT.name] = BigInt(addressOf(nameRoom));
+    header[AT.vector] = BigInt(addressOf(vector));
+    header[AT.vectorCount] = 1n;
+    header[AT.control] = BigInt(addressOf(controlRoom));
+  }
+  // The kernel says here how much it has used.
+  halves[AT.nameLength * 2] = nameRoom.length;
+  halves[AT.controlLength * 2] = CONTROL_BYTES;
   const result = syscall(SYS.recvmsg, fd, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
-  const used = result < 0 ? 0 : Number(view.getBigUint64(40, true));
-  const nameBytes = result < 0 ? 0 : view.getUint32(8, true);
-  // The array must stay alive until the kernel has used its address.
-  const isAlive = vector.length === 2;
+  const used = result < 0 ? 0 : (halves[AT.controlLength * 2] ?? 0);
+  const nameBytes = result < 0 ? 0 : (halves[AT.nameLength * 2] ?? 0);
   return {
     result,
-    flags: isAlive ? view.getInt32(48, true) : 0,
-    control: controlRoom.slice(0, used),
-    sender: nameRoom.slice(0, nameBytes),
+    flags: halves[AT.flags * 2] ?? 0,
+    control: used === 0 ? NOTHING : controlRoom.slice(0, used),
+    sender: nameBytes === 0 ? NOTHING : nameRoom.slice(0, nameBytes),
   };
 }
 

@@ -45,7 +45,19 @@ const NOT_FORKED = [MADV_DONTFORK, MADV_WIPEONFORK].reduce((bits, advice) => bit
  * (mm/hugetlb.c, unmap_ref_private()); not code, since the agent's trampoline is there when the twin is made.
  */
 function isForked({ madv, flags, prot }: DescribedVma['entry']): boolean {
-  return (BigInt(madv ?? 0) & NOT_FORKED) === 0n && (flags & MAP_HUGETLB) === 0 && (prot & PROT_EXEC) === 0;
+  return (madv === undefined || (madv & NOT_FORKED) === 0n) && (flags & MAP_HUGETLB) === 0 && (prot & PROT_EXEC) === 0;
+}
+
+type RunKind = Omit<DumpRun, 'start' | 'end'>;
+
+function kindOfRuns(entry: DescribedVma['entry']): RunKind {
+  return {
+    isLazy: (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0,
+    isProtected: (entry.prot & PROT_READ_BIT) === 0,
+    isInTwin: isForked(entry),
+    isShareable: (entry.flags & MAP_HUGETLB) === 0,
+    isInBase: false,
+  };
 }
 
 /** The scanned pages that lie in dumpable private mappings, cut at the mappings' borders. */
@@ -58,17 +70,17 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
       continue;
     }
     if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_SOCKET)) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;
-    const isLazy = (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0;
-    const isProtected = (entry.prot & PROT_READ_BIT) === 0;
-    const isInTwin = isForked(entry);
-    const isShareable = (entry.flags & MAP_HUGETLB) === 0;
-    const kind = { isLazy, isProtected, isInTwin, isShareable, isInBase: false };
+    let kind: RunKind | undefined;
     for (; next < content.length; next++) {
       const range = content[next];
       if (range === undefined || range.start >= entry.end) break;
       const start = Math.max(range.start, entry.start);
       const end = Math.min(range.end, entry.end);
-      if (start < end) runs.push({ start, end, ...kind });
+      if (start < end) {
+        kind ??= kindOfRuns(entry);
+        const { isLazy, isProtected, isInTwin, isShareable, isInBase } = kind;
+        runs.push({ start, end, isLazy, isProtected, isInTwin, isShareable, isInBase });
+      }
       if (range.end > entry.end) break;
     }
   }

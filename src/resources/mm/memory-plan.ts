@@ -47,8 +47,9 @@ const isPrivate = (vma: VmaEntry) => (vma.status & (VMA_ANON_PRIVATE | VMA_FILE_
 export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, equal: PagesEqual): MemoryPlan {
   const ordinary = ordinaryVmas(child.vmas);
   const parents = new Map((parent === undefined ? [] : ordinaryVmas(parent.vmas)).map((vma) => [vma.start, vma]));
-  const inherited = new Set(ordinary.filter((vma) => isInherited(vma, parents.get(vma.start))));
-  const fresh = ordinary.filter((vma) => !inherited.has(vma));
+  const isNew = parents.size === 0;
+  const inherited = new Set(isNew ? [] : ordinary.filter((vma) => isInherited(vma, parents.get(vma.start))));
+  const fresh = isNew ? ordinary : ordinary.filter((vma) => !inherited.has(vma));
   const write: PageRun[] = [];
   const overwrite: PageRun[] = [];
   const drop: Range[] = [];
@@ -58,15 +59,11 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
   const theirs = new Cursor(parent?.runs ?? []);
   for (const vma of child.vmas) {
     if (!isPrivate(vma) || (vma.status & (VMA_AREA_VDSO | VMA_AREA_VVAR)) !== 0) continue;
-    const runs = own.within(vma);
-    if (inherited.has(vma)) {
+    if (!isNew && inherited.has(vma)) {
       const theirVma = parents.get(vma.start);
       if (theirVma !== undefined && parent?.writable.has(theirVma)) writable.add(vma);
-      sharedPages += mergePages(runs, theirs.within(vma), equal, overwrite, drop);
-    } else if (runs.length > 0) {
-      for (const run of runs) write.push(run);
-      if ((vma.prot & PROT_WRITE) === 0) writable.add(vma);
-    }
+      sharedPages += mergePages(own.within(vma), theirs.within(vma), equal, overwrite, drop);
+    } else if (own.moveWithin(vma, write) && (vma.prot & PROT_WRITE) === 0) writable.add(vma);
   }
   return { inherited, fresh, writable, drop, write, overwrite, sharedPages };
 }
@@ -80,18 +77,29 @@ class Cursor {
     this.#runs = runs;
   }
 
-  within({ start, end }: Range): PageRun[] {
+  within(range: Range): PageRun[] {
     const parts: PageRun[] = [];
+    this.moveWithin(range, parts);
+    return parts;
+  }
+
+  /** Appends the parts to a list; true when there are any. */
+  moveWithin({ start, end }: Range, parts: PageRun[]): boolean {
+    const before = parts.length;
     for (;;) {
       const run = this.#runs[this.#next];
-      if (run === undefined || run.address >= end) return parts;
+      if (run === undefined || run.address >= end) break;
       const runEnd = run.address + run.bytes;
-      const from = Math.max(run.address, start);
-      const to = Math.min(runEnd, end);
-      if (from < to) parts.push(part(run, from, to));
-      if (runEnd > end) return parts;
+      if (run.address >= start && runEnd <= end) parts.push(run);
+      else {
+        const from = Math.max(run.address, start);
+        const to = Math.min(runEnd, end);
+        if (from < to) parts.push(part(run, from, to));
+      }
+      if (runEnd > end) break;
       this.#next++;
     }
+    return parts.length > before;
   }
 }
 

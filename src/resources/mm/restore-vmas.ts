@@ -7,7 +7,8 @@
  * Order of the ops: unmap, map, and after the content is there: protections, mremap of the vdso, madvise, mlock.
  */
 import type { Abi } from '../../agent/abi.ts';
-import type { Program, ProgramArg } from '../../agent/program.ts';
+import { RANGE } from '../../agent/ops.ts';
+import type { Program, ProgramArg, Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
 import {
@@ -83,6 +84,10 @@ export function planUnmap(program: Program, keep: readonly Range[], { taskSize }
   if (from < taskSize) program.must('clear the address space', SYS.munmap, from, taskSize - from);
 }
 
+/** Reasons of ops of which there are thousands. */
+const MAP = `map ${RANGE}`;
+const PROTECT = `protect ${RANGE}`;
+
 /** mmap of each mapping; those in `writable` get PROT_WRITE for now, because content comes. */
 export function planMappings(
   program: Program,
@@ -92,13 +97,13 @@ export function planMappings(
   mapShared: MapShared,
 ): void {
   let open: { key: string; fd: ProgramArg } | undefined;
+  let anonymous: { flags: number; op: Result } | undefined;
   const closeFile = () => {
     if (open !== undefined) program.must('close a mapped file', SYS.close, open.fd);
     open = undefined;
   };
   for (const vma of vmas) {
-    const prot = writable.has(vma) ? vma.prot | PROT_WRITE : vma.prot;
-    const why = `map ${hex(vma.start)}-${hex(vma.end)}`;
+    const prot = (vma.prot & PROT_WRITE) === 0 && writable.has(vma) ? vma.prot | PROT_WRITE : vma.prot;
     const bytes = vma.end - vma.start;
     refuseUnknown(vma);
     if ((vma.status & VMA_ANON_SHARED) !== 0) {
@@ -109,9 +114,11 @@ export function planMappings(
         closeFile();
         open = { key, fd: openForMapping(program, vma.shmid, vma.fdflags ?? 0) };
       }
-      program.must(why, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma), open.fd, vma.pgoff);
+      program.must(MAP, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma), open.fd, vma.pgoff);
     } else {
-      program.must(why, SYS.mmap, vma.start, bytes, prot, mmapFlags(vma) | MAP_ANONYMOUS, -1, 0);
+      const flags = mmapFlags(vma) | MAP_ANONYMOUS;
+      if (flags === anonymous?.flags) program.again(anonymous.op, vma.start, bytes, prot);
+      else anonymous = { flags, op: program.must(MAP, SYS.mmap, vma.start, bytes, prot, flags, -1, 0) };
     }
   }
   closeFile();
@@ -137,21 +144,24 @@ function refuseUnknown(vma: VmaEntry): void {
 export function planFinishMappings(program: Program, vmas: readonly VmaEntry[], writable: ReadonlySet<VmaEntry>): void {
   for (const vma of vmas) {
     const bytes = vma.end - vma.start;
-    const range = `${hex(vma.start)}-${hex(vma.end)}`;
     if ((vma.status & VMA_AREA_GUARD) !== 0) {
-      program.must(`guard ${range}`, SYS.madvise, vma.start, bytes, MADV_GUARD_INSTALL);
+      program.must(`guard ${RANGE}`, SYS.madvise, vma.start, bytes, MADV_GUARD_INSTALL);
       continue;
     }
     if (isSpecial(vma) || (vma.status & VMA_AREA_AIORING) !== 0) continue;
-    if (writable.has(vma)) program.must(`protect ${range}`, SYS.mprotect, vma.start, bytes, vma.prot);
-    for (let advice = 0, bits = BigInt(vma.madv ?? 0); bits !== 0n; advice++, bits >>= 1n) {
-      if ((bits & 1n) !== 0n) program.must(`advise ${range}`, SYS.madvise, vma.start, bytes, advice);
-    }
+    if (writable.has(vma)) program.must(PROTECT, SYS.mprotect, vma.start, bytes, vma.prot);
+    if (vma.madv !== undefined) planAdvice(program, vma, vma.madv);
     if (vma.name_ext !== undefined) planName(program, vma, vma.name_ext);
     if ((vma.flags & MAP_LOCKED) !== 0) planLock(program, vma);
   }
   for (const { start, end, sealed_ext } of vmas) {
-    if (sealed_ext === true) program.must(`seal ${hex(start)}-${hex(end)}`, SYS.mseal, start, end - start, 0);
+    if (sealed_ext === true) program.must(`seal ${RANGE}`, SYS.mseal, start, end - start, 0);
+  }
+}
+
+function planAdvice(program: Program, { start, end }: VmaEntry, madv: bigint): void {
+  for (let advice = 0, bits = madv; bits !== 0n; advice++, bits >>= 1n) {
+    if ((bits & 1n) !== 0n) program.must(`advise ${RANGE}`, SYS.madvise, start, end - start, advice);
   }
 }
 
@@ -169,7 +179,7 @@ function planName(program: Program, { start, end }: VmaEntry, name: string): voi
 function planLock(program: Program, { start, end, prot, lock_on_fault_ext }: VmaEntry): void {
   const flags = lock_on_fault_ext === true ? MLOCK_ONFAULT : 0;
   if (prot === 0) program.call(SYS.mlock2, start, end - start, flags);
-  else program.must(`lock ${hex(start)}-${hex(end)}`, SYS.mlock2, start, end - start, flags);
+  else program.must(`lock ${RANGE}`, SYS.mlock2, start, end - start, flags);
 }
 
 export const hex = (value: number) => value.toString(16);

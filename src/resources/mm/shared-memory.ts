@@ -3,6 +3,7 @@
  * by the tasks through a descriptor that they fetch with pidfd_getfd. It is an ordinary MAP_SHARED | MAP_ANONYMOUS
  * mapping of ours, so in the tasks it has the same name and nature as before.
  */
+import { RANGE } from '../../agent/ops.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { VmaEntry } from '../../image/gen/vma.ts';
@@ -99,16 +100,7 @@ export class SharedMemory {
     const pidfd = program.must('find criu', SYS.pidfd_open, this.#ownPid, 0);
     const fd = program.must('fetch shared memory', SYS.pidfd_getfd, pidfd, object.fd, 0);
     const flags = mmapFlags(vma) & ~MAP_ANONYMOUS;
-    program.must(
-      `map ${hex(vma.start)}-${hex(vma.end)}`,
-      SYS.mmap,
-      vma.start,
-      vma.end - vma.start,
-      prot,
-      flags,
-      fd,
-      vma.pgoff,
-    );
+    program.must(`map ${RANGE}`, SYS.mmap, vma.start, vma.end - vma.start, prot, flags, fd, vma.pgoff);
     program.must('close shared memory', SYS.close, fd);
     program.must('close the pidfd', SYS.close, pidfd);
   }

@@ -6,7 +6,7 @@ import { CriuError } from '../../base/errors.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { readSetting } from './kernel-settings.ts';
+import { hasSetting } from './setting-files.ts';
 
 /** The subsystem of nfnetlink, and the message that makes one; the next number lists them all. */
 export const CONNTRACK_LISTS = {
@@ -17,6 +17,8 @@ export const CONNTRACK_LISTS = {
 export type ConntrackList = keyof typeof CONNTRACK_LISTS;
 
 const NFGENMSG_BYTES = 4;
+/** CRIU sends the messages as they are, and waits for an answer with this number (CR_NLMSG_SEQ). */
+const SEQUENCE = 24_680;
 const NEW = 0;
 const GET = 1;
 const typeOf = (list: ConntrackList, message: number) => (CONNTRACK_LISTS[list].subsystem << 8) | message;
@@ -24,7 +26,7 @@ const typeOf = (list: ConntrackList, message: number) => (CONNTRACK_LISTS[list].
 /** The image of a list of the namespace that we are in. Throws CriuError. */
 export function readConntrack(list: ConntrackList): Uint8Array {
   // To ask would load a module of the kernel.
-  if (readSetting('net/netfilter/nf_conntrack_count') === undefined) return new Uint8Array(0);
+  if (!hasSetting('net/netfilter/nf_conntrack_count')) return new Uint8Array(0);
   const header = new Uint8Array(NFGENMSG_BYTES);
   const request = NL.message(typeOf(list, GET), NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, header);
   const answers = NL.list(NL.NETLINK_NETFILTER, request);
@@ -36,7 +38,7 @@ export function readConntrack(list: ConntrackList): Uint8Array {
       crErrno: -answers,
     });
   }
-  return NL.concat(...answers.map(({ type, flags, payload }) => NL.message(type, flags, 1, payload)));
+  return NL.concat(...answers.map(({ type, flags, payload }) => NL.message(type, flags, SEQUENCE, payload)));
 }
 
 /** What is to be sent for an image. Throws CriuError when it is none. Pure. */

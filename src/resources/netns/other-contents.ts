@@ -2,7 +2,7 @@
 import type { CriuErrorFields } from '../../base/errors.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { readSetting } from './kernel-settings.ts';
+import { hasSetting } from './setting-files.ts';
 
 /** Asks the namespace that we are in. */
 export function findOtherContents(): CriuErrorFields[] {
@@ -16,7 +16,7 @@ export function findOtherContents(): CriuErrorFields[] {
   if (ask(NL.NETLINK_ROUTE, RT.RTM_GETNEIGH, RT.NDMSG.bytes, [RT.NDMSG.flags, RT.NTF_PROXY]).length > 0) {
     found.push(['proxied neighbours (ip neigh add proxy)', 'they cannot be saved']);
   }
-  const hasXfrm = readSetting('net/core/xfrm_acq_expires') !== undefined;
+  const hasXfrm = hasSetting('net/core/xfrm_acq_expires');
   if (hasXfrm && [XFRM_MSG_GETSA, XFRM_MSG_GETPOLICY].some((type) => ask(NETLINK_XFRM, type, 0).length > 0)) {
     found.push(['IPsec states or policies (ip xfrm)', 'they cannot be saved']);
   }

@@ -72,28 +72,35 @@ function readRuleset(refuse: Refuse): Uint8Array {
   return Buffer.from(output);
 }
 
+/** A ruleset in the words of nft without a table of the family inet. Pure. */
+export function withoutTable(ruleset: Uint8Array, table: string): Uint8Array {
+  const text = `\n${Buffer.from(ruleset).toString('latin1')}`;
+  const start = text.indexOf(`\ntable inet ${table} {\n`);
+  const end = start < 0 ? -1 : text.indexOf('\n}\n', start);
+  return end < 0 ? ruleset : Buffer.from(text.slice(1, start + 1) + text.slice(end + 3), 'latin1');
+}
+
 /** What speaks against restoring rules: programs that are not there. */
 export function findMissingPrograms(rules: PacketFilter): CriuErrorFields[] {
   return RULE_IMAGES.flatMap((image) => {
-    if (rules[image].length === 0 || programFor(image) !== undefined) return [];
-    const name = image === 'nftables' ? 'nft' : `${image}-legacy-restore`;
+    const names = image === 'nftables' ? ['nft'] : [`${image}-legacy-restore`, `${image}-restore`];
+    if (rules[image].length === 0 || names.some((name) => Bun.which(name) !== null)) return [];
     const object = 'packet filter of the network namespace';
     const remedy = `install ${image === 'nftables' ? 'nftables' : 'iptables'}`;
-    return [{ object, action: 'cannot be restored', why: `the program ${name} is needed`, remedy }];
+    return [{ object, action: 'cannot be restored', why: `the program ${names[0]} is needed`, remedy }];
   });
 }
 
-function programFor(image: RuleImage): string[] | undefined {
-  if (image === 'nftables') return run(['nft', '--version']).failure === undefined ? ['nft', '-f', '-'] : undefined;
-  const program = findLegacy(image, 'restore');
-  return program === undefined ? undefined : [program, '-w'];
+function programFor(image: RuleImage): string[] {
+  if (image === 'nftables') return ['nft', '-f', '-'];
+  return [findLegacy(image, 'restore') ?? `${image}-legacy-restore`, '-w'];
 }
 
 /** Makes the rules in the namespace that we are in. Throws CriuError. */
 export function restorePacketFilter(rules: PacketFilter): void {
   for (const image of RULE_IMAGES) {
     if (rules[image].length === 0) continue;
-    const { failure } = run(programFor(image) ?? ['nft', '-f', '-'], rules[image]);
+    const { failure } = run(programFor(image), rules[image]);
     if (failure === undefined) continue;
     throw new CriuError({
       object: `${image} rules of the network namespace`,

@@ -8,11 +8,17 @@ import type { NetDeviceEntry, NetnsEntry } from '../../image/gen/netdev.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { CONNTRACK_LISTS, type ConntrackList, planConntrack, restoreConntrack } from './conntrack.ts';
 import { type IpConfiguration, restoreIpConfiguration } from './ip-configuration.ts';
-import { isSettingPath, planNamespace, writeSettings } from './kernel-settings.ts';
-import { findEntryProblems, restoreLinks } from './links.ts';
 import { NetworkVisit } from './network-visit.ts';
-import { findMissingPrograms, type PacketFilter, type RuleImage, restorePacketFilter } from './packet-filter.ts';
+import {
+  findMissingPrograms,
+  type PacketFilter,
+  type RuleImage,
+  restorePacketFilter,
+  withoutTable,
+} from './packet-filter.ts';
+import { findEntryProblems, type OuterEnds, restoreLinks } from './restore-links.ts';
 import { type ListName, parseList } from './saved-lists.ts';
+import { isSettingPath, planNamespace, writeSettings } from './write-settings.ts';
 
 export interface NetnsRestoreOptions {
   /** --join-ns net:…: a pid or a path. */
@@ -21,6 +27,8 @@ export interface NetnsRestoreOptions {
   readonly isEmpty: boolean;
   /** --weak-sysctls. */
   readonly weakSysctls: boolean;
+  /** Name of the table by which CRIU locks a namespace, and which it saves along with the rules. */
+  readonly lockTable: string;
   /** criu's descriptor for an --inherit-fd key. */
   readonly inherited: (key: string) => number | undefined;
 }
@@ -32,72 +40,57 @@ interface Contents {
   readonly rules: PacketFilter;
 }
 
-export class RestoredNetns {
-  readonly visit: NetworkVisit;
-  readonly #contents: Contents | undefined;
-  readonly #conntrack: ReadonlyMap<ConntrackList, Uint8Array[]>;
-  readonly #isWeak: boolean;
+/** What a restore is to do; made before there is anything new. */
+export interface NetnsPlan {
+  readonly enter: () => NetworkVisit;
+  readonly weakSysctls: boolean;
+  readonly contents?: Contents | undefined;
+  readonly conntrack: ReadonlyMap<ConntrackList, Uint8Array[]>;
+}
 
-  private constructor(
-    visit: NetworkVisit,
-    isWeak: boolean,
-    contents?: Contents,
-    conntrack: ReadonlyMap<ConntrackList, Uint8Array[]> = new Map(),
-  ) {
-    this.visit = visit;
-    this.#isWeak = isWeak;
-    this.#contents = contents;
-    this.#conntrack = conntrack;
-  }
+/**
+ * What the images and options say; undefined: the tree lives where criu does. `namespace` is the number of the tree's own
+ * namespace, undefined when it had none. Throws CriuError when the images are damaged or ask for what there is not.
+ */
+export function planNetns(
+  images: ImageDir,
+  namespace: number | undefined,
+  options: NetnsRestoreOptions,
+): NetnsPlan | undefined {
+  const { join, isEmpty, weakSysctls, lockTable } = options;
+  const nothing = { weakSysctls, conntrack: new Map() };
+  if (join !== undefined) return { ...nothing, enter: () => enterJoined(join) };
+  if (namespace === undefined) return undefined;
+  const entry = images.tryReadOne('netns', namespace);
+  const key = entry?.ext_key;
+  if (key !== undefined) return { ...nothing, enter: () => enterExternal(key, options) };
+  const conntrack = readConntracks(images, namespace);
+  const contents = isEmpty ? undefined : readContents(images, namespace, entry, lockTable);
+  if (contents !== undefined) check(contents);
+  return { enter: () => NetworkVisit.enterNew(), weakSysctls, contents, conntrack };
+}
 
-  /**
-   * Enters what the images and options say; undefined: the tree lives where criu does. `namespace` is the number of the
-   * tree's own namespace, undefined when it had none. Throws CriuError before there is anything new.
-   */
-  static enter(
-    images: ImageDir,
-    namespace: number | undefined,
-    options: NetnsRestoreOptions,
-  ): RestoredNetns | undefined {
-    const { join, isEmpty, weakSysctls } = options;
-    if (join !== undefined) {
-      const path = /^[0-9]+$/.test(join) ? `/proc/${join}/ns/net` : join;
-      return new RestoredNetns(NetworkVisit.enterPath(path, `the namespace of --join-ns net:${join}`), weakSysctls);
-    }
-    if (namespace === undefined) return undefined;
-    const entry = images.tryReadOne('netns', namespace);
-    const key = entry?.ext_key;
-    if (key !== undefined) return new RestoredNetns(enterExternal(key, options), weakSysctls);
-    const conntrack = readConntracks(images, namespace);
-    const contents = isEmpty ? undefined : readContents(images, namespace, entry);
-    if (contents !== undefined) check(contents);
-    return new RestoredNetns(NetworkVisit.enterNew(), weakSysctls, contents, conntrack);
-  }
+/** The index and name of devices that will be there; undefined: those that are there now. */
+export const plannedDevices = (plan: NetnsPlan | undefined) => plan?.contents?.links;
 
-  /** The index of a device that will be there, by name; undefined: to be looked up. */
-  get devices(): readonly NetDeviceEntry[] | undefined {
-    return this.#contents?.links;
+/** Makes what is in the namespace, where we are. Throws CriuError. */
+export function fillNetns({ contents, conntrack, weakSysctls }: NetnsPlan, outer: OuterEnds): void {
+  if (contents !== undefined) {
+    const { entry, links, lists, rules } = contents;
+    const write = (settings: Parameters<typeof writeSettings>[0]) => writeSettings(settings, weakSysctls);
+    if (entry !== undefined) write(planNamespace(entry));
+    restoreLinks(links, { ipv4: entry?.def_conf4 ?? [], ipv6: entry?.def_conf6 ?? [] }, outer, write);
+    restoreIpConfiguration(lists);
+    restorePacketFilter(rules);
+    // Some are there only when the kernel has loaded what the rules need.
+    if (entry !== undefined) write(entry.settings_ext);
   }
+  for (const [list, requests] of conntrack) restoreConntrack(list, requests);
+}
 
-  /** Makes what is in it. Throws CriuError. */
-  fill(): void {
-    const contents = this.#contents;
-    if (contents !== undefined) {
-      const { entry, links, lists, rules } = contents;
-      const write = (settings: Parameters<typeof writeSettings>[0]) => writeSettings(settings, this.#isWeak);
-      if (entry !== undefined) write(planNamespace(entry));
-      restoreLinks(links, { ipv4: entry?.def_conf4 ?? [], ipv6: entry?.def_conf6 ?? [] }, write);
-      restoreIpConfiguration(lists);
-      restorePacketFilter(rules);
-      // Some are there only when the kernel has loaded what the rules need.
-      if (entry !== undefined) write(entry.settings_ext);
-    }
-    for (const [list, requests] of this.#conntrack) restoreConntrack(list, requests);
-  }
-
-  [Symbol.dispose](): void {
-    this.visit[Symbol.dispose]();
-  }
+function enterJoined(source: string): NetworkVisit {
+  const path = /^[0-9]+$/.test(source) ? `/proc/${source}/ns/net` : source;
+  return NetworkVisit.enterPath(path, `the namespace of --join-ns net:${source}`);
 }
 
 function enterExternal(key: string, { inherited }: NetnsRestoreOptions): NetworkVisit {
@@ -108,14 +101,18 @@ function enterExternal(key: string, { inherited }: NetnsRestoreOptions): Network
   throw new CriuError({ object, action: 'is not there', remedy });
 }
 
-function readContents(images: ImageDir, namespace: number, entry: NetnsEntry | undefined): Contents {
+function readContents(images: ImageDir, namespace: number, entry: NetnsEntry | undefined, lockTable: string): Contents {
   const raw = (name: ListName | RuleImage) => images.tryRead(name, namespace) ?? new Uint8Array(0);
   const list = (name: ListName) => parseList(name, raw(name));
   return {
     entry,
     links: images.tryRead('netdev', namespace) ?? [],
     lists: { ifaddr: list('ifaddr'), route: list('route'), route6: list('route6'), rule: list('rule') },
-    rules: { iptables: raw('iptables'), ip6tables: raw('ip6tables'), nftables: raw('nftables') },
+    rules: {
+      iptables: raw('iptables'),
+      ip6tables: raw('ip6tables'),
+      nftables: withoutTable(raw('nftables'), lockTable),
+    },
   };
 }
 

@@ -2,7 +2,9 @@
  * The three entries of a thread in the table of segments (man 2 set_thread_area): where its fs and gs selectors lead in
  * 32-bit code. The C library keeps the address of its thread-local data there.
  */
+import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
+import { keepEncoded } from '../../image/codec.ts';
 import type { UserDescT } from '../../image/gen/core-x86.ts';
 import { GDT_ENTRY_TLS_ENTRIES, GDT_ENTRY_TLS_MIN, USER_DESC, USER_DESC_BYTES } from '../../linux/abi/ldt.ts';
 import { PTRACE_GET_THREAD_AREA, PTRACE_SET_THREAD_AREA } from '../../linux/abi/ptrace.ts';
@@ -14,16 +16,22 @@ import { putU32, u32 } from '../task/words.ts';
 /** The entries of a stopped thread. One of plain 64-bit code has no selectors, and nothing is asked. */
 export function readTls(tid: number, registers: Registers): UserDescT[] {
   const usesSegments = register(registers, 'fs') !== 0n || register(registers, 'gs') !== 0n;
+  if (!usesSegments) return emptyEntries();
   const bytes = new Uint8Array(USER_DESC_BYTES);
-  const entries: UserDescT[] = [];
-  for (let i = 0; i < GDT_ENTRY_TLS_ENTRIES; i++) {
-    const number = GDT_ENTRY_TLS_MIN + i;
-    if (usesSegments) {
-      check('ptrace', ptrace(PTRACE_GET_THREAD_AREA, tid, number, bytes), `GET_THREAD_AREA, ${tid}`);
-    }
-    entries.push(usesSegments ? describeEntry(bytes) : { ...EMPTY, entry_number: number });
-  }
-  return entries;
+  return NUMBERS.map((number) => {
+    check('ptrace', ptrace(PTRACE_GET_THREAD_AREA, tid, number, bytes), `GET_THREAD_AREA, ${tid}`);
+    return describeEntry(bytes);
+  });
+}
+
+const NUMBERS = times(GDT_ENTRY_TLS_ENTRIES, (i) => GDT_ENTRY_TLS_MIN + i);
+
+let empty: UserDescT[] | undefined;
+
+/** What nearly all threads have. */
+function emptyEntries(): UserDescT[] {
+  empty ??= NUMBERS.map((entry_number) => keepEncoded({ ...EMPTY, entry_number }));
+  return empty;
 }
 
 const EMPTY: Omit<UserDescT, 'entry_number'> = {

@@ -8,12 +8,18 @@ import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { tryReadFile } from '../../linux/syscalls/fs.ts';
 
 let onlineMask: bigint | undefined;
+/** What a thread has that may run everywhere: so most have it, and it is parsed once. */
+let everywhere: string | undefined;
 
 /** @param cpusAllowed the line of /proc/PID/status. Undefined: the thread has all that it may have. */
 export function chosenAffinity(tid: number, cpusAllowed: string): Uint8Array | undefined {
+  if (cpusAllowed === everywhere) return undefined;
   const mask = parseMask(cpusAllowed);
   onlineMask ??= parseList(text('/sys/devices/system/cpu/online') ?? '');
-  if (mask === 0n || isSubset(onlineMask, mask)) return undefined;
+  if (mask === 0n || isSubset(onlineMask, mask)) {
+    everywhere = cpusAllowed;
+    return undefined;
+  }
   const cpuset = cpusetMask(tid);
   if (cpuset !== undefined && isSubset(cpuset & onlineMask, mask)) return undefined;
   return maskBytes(mask);

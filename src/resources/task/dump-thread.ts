@@ -9,6 +9,7 @@
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
+import { keepEncoded } from '../../image/codec.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import { TASK_ALIVE, TASK_STOPPED } from '../../image/task-state.ts';
@@ -101,26 +102,78 @@ export function describeThread(
   thread: FrozenThread,
   facts: ThreadFacts,
 ): DescribedThread {
-  const areas = describeThreadAreas(token.areas, result);
   const flags = describeThreadFlags(token.flags, result);
-  const isLeader = thread.pid === thread.tid;
+  const own = describeOwn(token, result, thread);
   const threadCore: ThreadCoreEntry = {
-    futex_rla: areas.futex_rla,
-    futex_rla_len: areas.futex_rla_len,
+    ...own.threadCore,
     ...describeSched(token.sched, result),
-    // The leader's mask is in task_core_entry.
-    ...(isLeader ? {} : { blk_sigset: thread.signalMask }),
-    sas: describeSigaltstack(token.stack, result),
     ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
     signals_p: describeOverruns(token.overruns, result, facts.pending),
-    creds: describeCreds(token.creds, result, thread.status, facts.lsm),
+    creds: keepEncoded(describeCreds(token.creds, result, thread.status, facts.lsm)),
     comm: thread.status.name,
-    ...(thread.rseq === undefined ? {} : { rseq_entry: thread.rseq }),
     ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
     ...(thread.dispatch === undefined ? {} : { syscall_dispatch_ext: thread.dispatch }),
     ...describeThreadTuning(token.tuning, result),
   };
-  return { threadCore, clearTidAddr: areas.clearTidAddr, personality: flags.personality };
+  return { threadCore, clearTidAddr: own.clearTidAddr, personality: flags.personality };
+}
+
+/** What every thread has of its own. */
+function describeOwn(token: ThreadToken, result: VisitResult, thread: FrozenThread) {
+  const { futex_rla, futex_rla_len, clearTidAddr } = describeThreadAreas(token.areas, result);
+  const sas = describeSigaltstack(token.stack, result);
+  const threadCore: Partial<ThreadCoreEntry> = { futex_rla, futex_rla_len, sas };
+  // The leader's mask is in task_core_entry.
+  if (thread.pid !== thread.tid) threadCore.blk_sigset = thread.signalMask;
+  if (thread.rseq !== undefined) threadCore.rseq_entry = thread.rseq;
+  return { threadCore: threadCore as Pick<ThreadCoreEntry, 'futex_rla' | 'futex_rla_len'>, clearTidAddr };
+}
+
+interface AnsweredThread {
+  readonly token: ThreadToken;
+  readonly result: VisitResult;
+  readonly thread: FrozenThread;
+  readonly facts: ThreadFacts;
+}
+
+/**
+ * Describes the threads of a process but the leader. Most are alike: what a thread does not have of its own is taken from
+ * the one before, as long as all its answers are the same.
+ */
+export function describeThreads(threads: readonly AnsweredThread[]): DescribedThread[] {
+  let last: { readonly of: AnsweredThread; readonly described: DescribedThread } | undefined;
+  const all: DescribedThread[] = [];
+  for (const of of threads) {
+    const { token, result, thread, facts } = of;
+    let described: DescribedThread;
+    if (last !== undefined && isAlike(of, last.of)) {
+      const own = describeOwn(token, result, thread);
+      const threadCore = { ...last.described.threadCore, ...own.threadCore };
+      described = { threadCore, clearTidAddr: own.clearTidAddr, personality: last.described.personality };
+    } else described = describeThread(token, result, thread, facts);
+    last = { of, described };
+    all.push(described);
+  }
+  return all;
+}
+
+function isAlike(a: AnsweredThread, b: AnsweredThread): boolean {
+  const { areas, stack } = a.token;
+  return (
+    a.token === b.token &&
+    // Of the status only the numbers of the thread are not the same: see `StatusParser`.
+    a.thread.status.groups === b.thread.status.groups &&
+    [a, b].every(isPlain) &&
+    (a.thread.rseq === undefined) === (b.thread.rseq === undefined) &&
+    a.result.isLike(b.result, [areas.head, areas.length, areas.tidAddress, stack.stack])
+  );
+}
+
+/** Nothing is known of the thread from outside that most do not have. */
+function isPlain({ thread, facts }: AnsweredThread): boolean {
+  const { affinity, lsm, pending } = facts;
+  const isUnlabelled = lsm.lsm_profile === undefined && lsm.lsm_sockcreate === undefined;
+  return thread.dispatch === undefined && affinity === undefined && isUnlabelled && pending.signals.length === 0;
 }
 
 /** Notes the execution domain of a thread that is not its leader's; so for nearly none. */

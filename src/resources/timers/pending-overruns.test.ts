@@ -54,7 +54,7 @@ describe('which signals are taken to see their overrun count', () => {
     view.setBigInt64(program.resultOffset(first), 34n, true);
     view.setBigInt64(program.resultOffset(second), -11n, true);
     block.set([34, 0, 0, 0], program.placeOffset(token.infos));
-    const described = describeOverruns(token, new VisitResult(program, block), queue);
+    const described = describeOverruns(token, new VisitResult(program, block, block.length), queue);
     expect(described.signals.map(({ siginfo }) => siginfo[0])).toEqual([34, 12]);
   });
 });

@@ -16,14 +16,19 @@ export class CloexecQuestions {
   }
 
   /** Adds the questions to a program of the task; what is returned completes the entries with the answers. */
-  ask(program: Program, pid: number): (results: Pick<VisitResult, 'result'>) => void {
-    const entries = this.#entries.get(pid) ?? [];
-    const fds = entries.map(({ fd }) => fd);
-    const first = program.callEach(SYS.fcntl, fds, F_GETFD);
+  ask(program: Program, pid: number): (results: Pick<VisitResult, 'results'>) => void {
+    const entries = this.#entries.get(pid);
+    if (entries === undefined) return () => undefined;
+    const first = program.callEach(
+      SYS.fcntl,
+      entries.map(({ fd }) => fd),
+      F_GETFD,
+    );
     return (results) => {
+      const flags = results.results(first, entries.length);
       for (let i = 0; i < entries.length; i++) {
         const entry = entries[i];
-        if (entry !== undefined) entry.flags = results.result({ kind: 'result', op: first + i }) & FD_CLOEXEC;
+        if (entry !== undefined) entry.flags = (flags[i] ?? 0) & FD_CLOEXEC;
       }
     };
   }

@@ -165,7 +165,7 @@ export class FilesDump implements KindDump {
    * Adds to a program of the task what /proc does not tell about its descriptors. The function that is returned is to be
    * called with the results, before `write`.
    */
-  ask(program: Program, pid: number): (results: Pick<VisitResult, 'result'>) => void {
+  ask(program: Program, pid: number): (results: Pick<VisitResult, 'results'>) => void {
     return this.#cloexec.ask(program, pid);
   }
 

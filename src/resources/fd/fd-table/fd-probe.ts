@@ -10,15 +10,16 @@ import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { S_IFMT, S_IFREG } from '../../../linux/abi/fcntl.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, type Stat, tryListNumbers } from '../../../linux/syscalls/fs.ts';
+import { close, tryListNumbers } from '../../../linux/syscalls/fs.ts';
 import { descriptorLimit } from '../../../linux/syscalls/process.ts';
 import { InspectedFile, type Position, parsePosition } from './open-file.ts';
-import { Details, Duplicates, FDINFO_BYTES, LINK_BYTES } from './probe-tables.ts';
+import { Details, type Duplicate, Duplicates, failed, NO_MOUNT } from './probe-tables.ts';
 import type { QuickFiles } from './quick-files.ts';
 
 /** So many descriptors of ours are open at once, but no more than a part of what we may have. */
 const ROWS_MAX = 128;
 const LIMIT_SHARE = 4;
+const NO_FD = -1;
 
 /** All descriptors of a task, ascending. Throws CriuError. */
 export function listDescriptors(task: FrozenTask): number[] {
@@ -40,8 +41,8 @@ export class FdProbe {
   /** The portion that is in the tables, by places in the list. */
   #start = 0;
   #end = 0;
-  /** What the files of the portion are, as far as they could be fetched. */
-  #stats: (Stat | undefined)[] = [];
+  /** What the duplicates of the portion tell, or why there is none. */
+  readonly #seen: (Duplicate | SyscallError | number)[] = [];
 
   /** `fds`: the descriptors that are to be looked at. `quick`: of which of them fdinfo need not be read. */
   constructor(task: FrozenTask, fds: readonly number[], quick: QuickFiles | undefined) {
@@ -51,7 +52,7 @@ export class FdProbe {
     this.#fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
     this.#rows = Math.min(fds.length, ROWS_MAX, Math.ceil(descriptorLimit() / LIMIT_SHARE));
     this.#duplicates = new Duplicates(task, this.#rows);
-    this.#details = new Details(this.#own.fd, this.#fdinfo.fd, this.#rows);
+    this.#details = new Details(this.#own, this.#fdinfo, this.#rows);
   }
 
   /**
@@ -61,71 +62,47 @@ export class FdProbe {
   inspect(index: number): InspectedFile | number {
     if (index < this.#start || index >= this.#end) this.#run(index);
     const row = index - this.#start;
-    const localFd = this.#duplicates.fd(row);
-    if (localFd < 0) return localFd;
-    const fd = this.#fds[index] ?? -1;
-    const stat = this.#stats[row];
-    if (stat === undefined) throw this.#failed('statx', this.#duplicates.statResult(row), fd);
-    const link = this.#link(row, localFd, fd);
-    const owner = this.#duplicates.owner(row);
-    const fdinfo = this.#details.isQuick(row) ? undefined : this.#fdinfoText(row, fd);
-    const position = fdinfo === undefined ? this.#position(row, stat, fd) : parsePosition(fdinfo);
-    return new InspectedFile(this.#task, fd, localFd, undefined, { stat, link, owner, position, fdinfo });
+    const seen = this.#seen[row] ?? NO_FD;
+    if (typeof seen === 'number') return seen;
+    if (seen instanceof SyscallError) throw seen;
+    const fd = this.#fds[index] ?? NO_FD;
+    const task = this.#task;
+    const { stat, owner } = seen;
+    const link = this.#details.link(row, task, fd);
+    const fdinfo = this.#details.fdinfo(row, task, fd);
+    const position = fdinfo === undefined ? this.#position(row, seen, fd) : parsePosition(fdinfo);
+    return new InspectedFile(task, fd, seen.localFd, undefined, { stat, link, owner, position, fdinfo });
   }
 
   /** Fills the tables with the portion that begins at an index. */
   #run(start: number): void {
+    const task = this.#task;
     const duplicates = this.#duplicates;
     const details = this.#details;
     const count = Math.min(this.#fds.length - start, this.#rows);
-    for (let row = 0; row < count; row++) duplicates.ask(row, this.#fds[start + row] ?? -1);
+    for (let row = 0; row < count; row++) duplicates.ask(row, this.#fds[start + row] ?? NO_FD);
     duplicates.run(count);
     for (let row = 0; row < count; row++) {
-      const localFd = duplicates.fd(row);
-      const stat = localFd < 0 || duplicates.statResult(row) < 0 ? undefined : duplicates.stat(row);
-      this.#stats[row] = stat;
-      const isQuick = stat !== undefined && this.#isQuick(row, stat, localFd);
-      details.ask(row, localFd, isQuick, this.#fds[start + row] ?? -1);
+      const fd = this.#fds[start + row] ?? NO_FD;
+      const seen = duplicates.look(row, task, fd);
+      this.#seen[row] = seen;
+      if (typeof seen === 'number' || seen instanceof SyscallError) details.ask(row, NO_FD, false, fd);
+      else details.ask(row, seen.localFd, this.#isQuick(seen), fd);
     }
     details.run(count);
     this.#start = start;
     this.#end = start + count;
   }
 
-  #isQuick(row: number, stat: Stat, localFd: number): boolean {
-    if (this.#quick === undefined || this.#duplicates.mntId(row) === undefined) return false;
-    return this.#quick.has(stat, this.#duplicates.flags(row), localFd);
+  #isQuick({ stat, flags, mntId, localFd }: Duplicate): boolean {
+    return mntId !== NO_MOUNT && this.#quick !== undefined && this.#quick.has(stat, flags, localFd);
   }
 
-  #position(row: number, stat: Stat, fd: number): Position {
-    const position = this.#details.position(row);
-    const isSeekable = (stat.st_mode & S_IFMT) === S_IFREG;
-    if (isSeekable && position < 0n) throw this.#failed('lseek', Number(position), fd);
-    return {
-      pos: isSeekable ? position : 0n,
-      flags: this.#duplicates.flags(row),
-      mntId: this.#duplicates.mntId(row) ?? -1,
-      isCloexec: undefined,
-    };
-  }
-
-  #fdinfoText(row: number, fd: number): string {
-    const bytes = this.#details.readResult(row);
-    if (bytes < 0) throw this.#failed('read', bytes, fd);
-    // A longer one may have been cut off.
-    const text = bytes >= FDINFO_BYTES / 2 ? this.#fdinfo.tryReadText(fd) : undefined;
-    return typeof text === 'string' ? text : this.#details.fdinfo(row);
-  }
-
-  #link(row: number, localFd: number, fd: number): string {
-    const bytes = this.#details.linkResult(row);
-    if (bytes < 0) throw this.#failed('readlink', bytes, fd);
-    const link = bytes === LINK_BYTES ? this.#own.tryReadlink(localFd) : undefined;
-    return typeof link === 'string' ? link : this.#details.link(row);
-  }
-
-  #failed(call: string, result: number, fd: number): SyscallError {
-    return new SyscallError(call, -result, errnoName(-result), `fd ${fd} of task ${this.#task.pid}`);
+  #position(row: number, { stat, flags, mntId }: Duplicate, fd: number): Position {
+    if ((stat.st_mode & S_IFMT) !== S_IFREG) return { pos: 0n, flags, mntId, isCloexec: undefined };
+    const pos = this.#details.position(row);
+    if (pos < 0n) throw failed('lseek', Number(pos), this.#task, fd);
+    return { pos, flags, mntId, isCloexec: undefined };
   }
 
   [Symbol.dispose](): void {

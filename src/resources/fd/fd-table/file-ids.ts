@@ -12,24 +12,23 @@ interface Known {
   readonly id: number;
 }
 
-/** Descriptions that may be equal: same inode and position, opened with the same flags. */
-interface Group {
+/** The first of the descriptions that may be equal: same inode and position, opened with the same flags. */
+interface First extends Known {
   readonly dev: number;
   readonly ino: number;
   readonly pos: bigint;
   readonly flags: number;
-  readonly first: Known;
-  /** All of them in the kernel's order; mostly there is only the first. */
+  /** All of them in the kernel's order, when there are others. */
   known: Known[] | undefined;
-  /** Another group with the same hash. */
-  readonly next: Group | undefined;
+  /** The first of others with the same hash. */
+  readonly next: First | undefined;
 }
 
 /** Spreads the positions in one file; a prime. */
 const POSITION_FACTOR = 65_537;
 
 export class FileIds {
-  readonly #groups = new Map<number, Group>();
+  readonly #byHash = new Map<number, First>();
   #next = 1;
 
   /** A number for something that is no description. */
@@ -46,21 +45,20 @@ export class FileIds {
   identify({ task, fd, stat, flags, pos }: OpenFile): number {
     const { st_dev: dev, st_ino: ino } = stat;
     const hash = pos === 0n ? ino : ino + Number(pos) * POSITION_FACTOR;
-    const others = this.#groups.get(hash);
-    for (let group = others; group !== undefined; group = group.next) {
-      if (group.ino === ino && group.dev === dev && group.flags === flags && group.pos === pos) {
-        return this.#identifyIn(group, task.pid, fd);
+    const others = this.#byHash.get(hash);
+    for (let first = others; first !== undefined; first = first.next) {
+      if (first.ino === ino && first.dev === dev && first.flags === flags && first.pos === pos) {
+        return this.#identifyAmong(first, task.pid, fd);
       }
     }
-    const id = this.next();
-    const first = { pid: task.pid, fd, id };
-    this.#groups.set(hash, { dev, ino, pos, flags, first, known: undefined, next: others });
+    const id = this.#next++;
+    this.#byHash.set(hash, { pid: task.pid, fd, id, dev, ino, pos, flags, known: undefined, next: others });
     return id;
   }
 
-  #identifyIn(group: Group, pid: number, fd: number): number {
-    group.known ??= [group.first];
-    const { known } = group;
+  #identifyAmong(first: First, pid: number, fd: number): number {
+    first.known ??= [first];
+    const { known } = first;
     let low = 0;
     for (let high = known.length; low < high; ) {
       const middle = (low + high) >>> 1;
@@ -71,7 +69,7 @@ export class FileIds {
       if (order === 1) high = middle;
       else low = middle + 1;
     }
-    const id = this.next();
+    const id = this.#next++;
     known.splice(low, 0, { pid, fd, id });
     return id;
   }

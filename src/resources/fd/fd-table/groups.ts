@@ -1,12 +1,20 @@
 /** Which open file descriptions are made together or before each other, and in which table. */
 import type { FileKind, RestoreContext } from '../file-kind.ts';
+import { makerOf } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 
 /** For groups that need other files (in flight, or watched): the groups of these. */
 export type NeededGroups = ReadonlyMap<readonly Description[], readonly Description[][]>;
 
-/** Those that are made together, with the home of each: the first table that uses any of them. */
-export function formGroups(descriptions: Iterable<Description>, context: RestoreContext): Description[][] {
+/**
+ * Those that are made together, with the home of each: that of the task that has made them, where others see who it was,
+ * or else the first table that uses any of them.
+ */
+export function formGroups(
+  descriptions: Iterable<Description>,
+  byPid: ReadonlyMap<number, Table>,
+  context: RestoreContext,
+): Description[][] {
   const groups: Description[][] = [];
   const byKind = new Map<FileKind, Map<number, Description[]>>();
   for (const description of descriptions) {
@@ -32,9 +40,11 @@ export function formGroups(descriptions: Iterable<Description>, context: Restore
   }
   for (const group of groups) {
     const [first] = group;
+    if (first === undefined) continue;
+    const maker = makerOf(group, byPid);
     // Mostly they are all of one table.
-    if (first === undefined || group.every(({ home }) => home === first.home)) continue;
-    setHome(group, firstOf(group.map(({ table }) => table)));
+    if (maker === undefined && group.every(({ home }) => home === first.home)) continue;
+    setHome(group, maker ?? firstOf(group.map(({ table }) => table)));
   }
   return groups;
 }

@@ -2,7 +2,8 @@
  * Plans how the descriptors of a tree are restored.
  *
  * Each open file description has a home: the first table (in tree order) that uses it, or, for descriptions made
- * together (both ends of a pipe), the first that uses any of them. The task that owns the table makes it there. Other
+ * together (both ends of a pipe), the first that uses any of them; or the one of the task that made it, where that can be
+ * seen (choose-home.ts). The task that owns the table makes it there. Other
  * tables fetch it with pidfd_getfd(2), once all homes are complete. What only others use is parked at home meanwhile.
  */
 import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.ts';
@@ -19,6 +20,7 @@ import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
+import { madeElsewhere } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
@@ -34,6 +36,8 @@ export interface PlanFilesInput {
   /** The pid of criu as the tasks see it. */
   readonly controllerPid: number;
   readonly system: RestoreSystem;
+  /** Told what will be different after the restore. */
+  readonly warn: (text: string) => void;
 }
 
 /**
@@ -76,7 +80,7 @@ class FilesPlanner {
   }
 
   #makeContext(): RestoreContext {
-    const { tree, images, options, system, controllerPid } = this.#input;
+    const { tree, images, options, system, controllerPid, warn } = this.#input;
     const states = new Map<string, unknown>();
     const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
     return {
@@ -85,6 +89,7 @@ class FilesPlanner {
       options,
       system,
       controllerPid,
+      warn,
       inherited: (key) => inherited.get(key),
       pathOf: (fileId) => this.#pathOf(fileId),
       holderOf: (fileId) => ({ later: () => this.#holders.fdOf(fileId) }),
@@ -225,7 +230,7 @@ class FilesPlanner {
   readonly #groups = new Map<Table, Description[][]>();
 
   #chooseHomes(): void {
-    const groups = formGroups(this.#descriptions.values(), this.#context);
+    const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
     let list: Description[][] = [];
     let home: Table | undefined;
@@ -237,6 +242,7 @@ class FilesPlanner {
       }
       list.push(group);
     }
+    for (const text of madeElsewhere(groups, this.#sharers)) this.#input.warn(text);
   }
 
   #planCreate(table: Table): void {

@@ -2,10 +2,11 @@
  * The two tables of system calls by which descriptors are looked at (fd-probe.ts): what a duplicate is, and then its name
  * and what its description is at. Columns are found by their place in words of 32 bits.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
-import { byteStringAt } from '../../../base/bytes.ts';
+import { Program } from '../../../agent/program.ts';
+import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
+import { errnoName } from '../../../linux/abi/errno.ts';
 import {
   AT_EMPTY_PATH,
   F_GETFL,
@@ -18,57 +19,30 @@ import {
   STATX_MNT_ID,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { Folder } from '../../../linux/syscalls/folder.ts';
 import { parseStatx, STATX_BYTES, STATX_MASK_AT, STATX_MNT_ID_AT, type Stat } from '../../../linux/syscalls/fs.ts';
-import { CallTable } from '../../../tracee/call-table.ts';
+import { Columns } from '../../../tracee/columns.ts';
 import { NO_OWNER, readOwner } from './open-file.ts';
 
 /** Room for what most descriptors have; what is longer has to be read once more. */
-export const FDINFO_BYTES = 1024;
-export const LINK_BYTES = 512;
+const FDINFO_BYTES = 1024;
+const LINK_BYTES = 512;
 const NAME_BYTES = 16;
 const WORD = 2 ** 32;
 const NO_FD = -1;
 
-/** A table with its memory as words, and its columns by name. */
-class Columns<Name extends string> {
-  readonly words: Int32Array;
-  readonly unsigned: Uint32Array;
-  /** From one row to the next. */
-  readonly rowWords: number;
-  readonly at: Readonly<Record<Name, number>>;
-  readonly #table: CallTable;
-
-  constructor(program: Program, rows: number, columns: Readonly<Record<Name, Place | Result>>) {
-    const table = new CallTable(program, rows);
-    const at = {} as Record<Name, number>;
-    for (const name in columns) {
-      const column = columns[name];
-      at[name] = (column.kind === 'place' ? table.at(0, column) : program.resultOffset(column)) / 4;
-    }
-    this.#table = table;
-    this.at = at;
-    this.words = new Int32Array(table.block.buffer);
-    this.unsigned = new Uint32Array(table.block.buffer);
-    this.rowWords = table.rowBytes / 4;
-  }
-
-  run(rows: number): void {
-    this.#table.run(rows);
-  }
-
-  /** Writes a number as a C string. */
-  name(at: number, number: number): void {
-    const { block } = this.#table;
-    const text = `${number}`;
-    const start = at * 4;
-    for (let i = 0; i < text.length; i++) block[start + i] = text.charCodeAt(i);
-    block[start + text.length] = 0;
-  }
-
-  text(at: number, bytes: number): string {
-    return byteStringAt(this.#table.block, at * 4, at * 4 + bytes);
-  }
+/** What a duplicate tells of itself. */
+export interface Duplicate {
+  readonly localFd: number;
+  readonly stat: Stat;
+  /** O_* of the description. */
+  readonly flags: number;
+  /** `NO_MOUNT` before Linux 5.8. */
+  readonly mntId: number;
+  readonly owner: FownEntry;
 }
+
+export const NO_MOUNT = -1;
 
 /** Fetches descriptors of a task, and asks each what it is. */
 export class Duplicates {
@@ -103,42 +77,30 @@ export class Duplicates {
     this.#columns.run(rows);
   }
 
-  /** The duplicate, or −errno. */
-  fd(row: number): number {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.fetched] ?? NO_FD;
-  }
-
-  /** What statx(2) returned. */
-  statResult(row: number): number {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.statResult] ?? 0;
-  }
-
-  stat(row: number): Stat {
-    const { unsigned, rowWords, at } = this.#columns;
-    return parseStatx(unsigned, row * rowWords + at.stat);
-  }
-
-  /** Undefined before Linux 5.8. */
-  mntId(row: number): number | undefined {
-    const { unsigned, rowWords, at } = this.#columns;
-    const stat = row * rowWords + at.stat;
-    return ((unsigned[stat + STATX_MASK_AT] ?? 0) & STATX_MNT_ID) === 0 ? undefined : unsigned[stat + STATX_MNT_ID_AT];
-  }
-
-  /** O_* of the description. */
-  flags(row: number): number {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.flags] ?? 0;
-  }
-
-  /** Files opened with O_PATH have none; EBADF says so. Throws SyscallError. */
-  owner(row: number): FownEntry {
-    const { words, rowWords, at } = this.#columns;
+  /** What a duplicate tells, or why not: −errno when there is none. */
+  look(row: number, task: FrozenTask, fd: number): Duplicate | SyscallError | number {
+    const { words, unsigned, rowWords, at } = this.#columns;
     const start = row * rowWords;
+    const localFd = words[start + at.fetched] ?? NO_FD;
+    if (localFd < 0) return localFd;
+    const statResult = words[start + at.statResult] ?? 0;
+    if (statResult < 0) return failed('statx', statResult, task, fd);
+    const stat = start + at.stat;
+    const hasMount = ((unsigned[stat + STATX_MASK_AT] ?? 0) & STATX_MNT_ID) !== 0;
+    return {
+      localFd,
+      stat: parseStatx(unsigned, stat),
+      flags: words[start + at.flags] ?? 0,
+      mntId: hasMount ? (unsigned[stat + STATX_MNT_ID_AT] ?? 0) : NO_MOUNT,
+      owner: this.#owner(start, localFd),
+    };
+  }
+
+  /** Files opened with O_PATH have none; EBADF says so. */
+  #owner(start: number, localFd: number): FownEntry {
+    const { words, at } = this.#columns;
     if ((words[start + at.ownerResult] ?? 0) < 0) return NO_OWNER;
-    if (words[start + at.owner + 1] !== 0) return readOwner(this.fd(row));
+    if (words[start + at.owner + 1] !== 0) return readOwner(localFd);
     const signum = words[start + at.signal] ?? 0;
     return signum <= 0 ? NO_OWNER : { ...NO_OWNER, signum };
   }
@@ -160,12 +122,13 @@ export class Details {
   readonly #columns: Columns<
     'own' | 'link' | 'linkResult' | 'seek' | 'seekResult' | 'folder' | 'name' | 'fdinfo' | 'read'
   >;
-  /** Descriptor of the folder of fdinfo. */
-  readonly #fdinfo: number;
+  readonly #own: Folder;
+  readonly #fdinfo: Folder;
+  /** The duplicates whose names are in the table. */
   readonly #named: Int32Array;
 
-  /** `own`: a descriptor of /proc/self/fd, `fdinfo`: of /proc/PID/fdinfo. */
-  constructor(own: number, fdinfo: number, rows: number) {
+  /** `own`: /proc/self/fd, `fdinfo`: /proc/PID/fdinfo. */
+  constructor(own: Folder, fdinfo: Folder, rows: number) {
     const program = new Program();
     const name = { own: program.reserve(NAME_BYTES), fd: program.reserve(NAME_BYTES) };
     const link = program.reserve(LINK_BYTES);
@@ -173,13 +136,14 @@ export class Details {
     const folder = program.words(NO_FD);
     const text = program.reserve(FDINFO_BYTES);
     // By the number of the duplicate: it is that of the portion before, whose name the kernel has still at hand.
-    const linkResult = program.call(SYS.readlinkat, own, name.own, link, LINK_BYTES);
+    const linkResult = program.call(SYS.readlinkat, own.fd, name.own, link, LINK_BYTES);
     const seekResult = program.call(SYS.lseek, program.wordAt(seek), 0, SEEK_CUR);
     const opened = program.call(SYS.openat, program.wordAt(folder), name.fd, O_RDONLY | O_CLOEXEC, 0);
     const read = program.call(SYS.read, opened, text, FDINFO_BYTES);
     program.call(SYS.close, opened);
     const columns = { own: name.own, link, linkResult, seek, seekResult, folder, name: name.fd, fdinfo: text, read };
     this.#columns = new Columns(program, rows, columns);
+    this.#own = own;
     this.#fdinfo = fdinfo;
     this.#named = new Int32Array(rows).fill(NO_FD);
   }
@@ -193,7 +157,7 @@ export class Details {
       this.#named[row] = localFd;
     }
     words[start + at.seek] = isQuick ? localFd : NO_FD;
-    words[start + at.folder] = isQuick ? NO_FD : this.#fdinfo;
+    words[start + at.folder] = isQuick ? NO_FD : this.#fdinfo.fd;
     if (!isQuick) this.#columns.name(start + at.name, fd);
   }
 
@@ -201,41 +165,39 @@ export class Details {
     this.#columns.run(rows);
   }
 
-  isQuick(row: number): boolean {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.folder] === NO_FD;
-  }
-
-  /** What readlinkat(2) returned. */
-  linkResult(row: number): number {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.linkResult] ?? 0;
-  }
-
-  link(row: number): string {
+  /** The name of a duplicate. Throws SyscallError. */
+  link(row: number, task: FrozenTask, fd: number): string {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
-    return this.#columns.text(start + at.link, words[start + at.linkResult] ?? 0);
+    const bytes = words[start + at.linkResult] ?? 0;
+    if (bytes < 0) throw failed('readlink', bytes, task, fd);
+    const whole = bytes === LINK_BYTES ? this.#own.tryReadlink(this.#named[row] ?? NO_FD) : undefined;
+    return typeof whole === 'string' ? whole : this.#columns.text(start + at.link, bytes);
   }
 
-  /** What lseek(2) returned: the position, or −errno. */
+  /** The position of a duplicate; −errno when it has none. */
   position(row: number): bigint {
     const { unsigned, words, rowWords, at } = this.#columns;
     const start = row * rowWords + at.seekResult;
     const high = words[start + 1] ?? 0;
     const low = unsigned[start] ?? 0;
-    return high === 0 ? BigInt(low) : BigInt(high) * BigInt(WORD) + BigInt(low);
+    if (high === 0) return low === 0 ? 0n : BigInt(low);
+    return BigInt(high) * BigInt(WORD) + BigInt(low);
   }
 
-  /** What reading fdinfo returned. */
-  readResult(row: number): number {
-    const { words, rowWords, at } = this.#columns;
-    return words[row * rowWords + at.read] ?? 0;
-  }
-
-  fdinfo(row: number): string {
+  /** The text of fdinfo; undefined for a row that was not asked for it. Throws SyscallError. */
+  fdinfo(row: number, task: FrozenTask, fd: number): string | undefined {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
-    return this.#columns.text(start + at.fdinfo, words[start + at.read] ?? 0);
+    if (words[start + at.folder] === NO_FD) return undefined;
+    const bytes = words[start + at.read] ?? 0;
+    if (bytes < 0) throw failed('read', bytes, task, fd);
+    // A longer one may have been cut off.
+    const whole = bytes >= FDINFO_BYTES / 2 ? this.#fdinfo.tryReadText(fd) : undefined;
+    return typeof whole === 'string' ? whole : this.#columns.text(start + at.fdinfo, bytes);
   }
+}
+
+export function failed(call: string, result: number, task: FrozenTask, fd: number): SyscallError {
+  return new SyscallError(call, -result, errnoName(-result), `fd ${fd} of task ${task.pid}`);
 }

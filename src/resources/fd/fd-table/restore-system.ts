@@ -4,9 +4,12 @@ import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
 import { close, tryLstat, tryOpen, tryReadFile, tryStat } from '../../../linux/syscalls/fs.ts';
 import { tryPread } from '../../../linux/syscalls/names.ts';
 import { tryDeviceIndex, tryDeviceName } from '../../../linux/syscalls/network-device.ts';
+import { ownGroups } from '../../../linux/syscalls/process.ts';
 import type { RestoreSystem, SocketBuffers } from '../file-kind.ts';
 
 let buffers: { readonly known: SocketBuffers | undefined } | undefined;
+
+let groups: readonly number[] | undefined;
 
 function readBuffers(): SocketBuffers | undefined {
   const [send, receive] = ['wmem_default', 'rmem_default'].map((name) => tryReadFile(`/proc/sys/net/core/${name}`));
@@ -24,6 +27,10 @@ export const restoreSystem: RestoreSystem = {
   socketBuffers() {
     buffers ??= { known: readBuffers() };
     return buffers.known;
+  },
+  groups() {
+    groups ??= ownGroups();
+    return groups;
   },
   deviceIndex: tryDeviceIndex,
   deviceName: tryDeviceName,

@@ -14,19 +14,25 @@ import type { RestoreContext, RestoreHome } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
-import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
+import {
+  checkSocketOptions,
+  planBuffers,
+  planReceiveRules,
+  planSocketOptions,
+  receivingAll,
+} from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
 import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from './inet-options.ts';
 import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
 import { isWithinReach } from './tcp-resume.ts';
-import { planDatagrams } from './udp-queue.ts';
+import { isUdp } from './udp-arrived.ts';
+import { packetsFor, planDatagrams } from './udp-queue.ts';
 
 const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, words: src_addr });
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
 
 const isTcp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
 const isRaw = ({ type }: InetSkEntry) => type === SOCKET.SOCK_RAW;
-const isUdp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_DGRAM && proto === INET.IPPROTO_UDP;
 const isPing = ({ type, proto }: InetSkEntry) =>
   type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_ICMP || proto === INET.IPPROTO_ICMPV6);
 
@@ -81,6 +87,9 @@ function reuseWhileBound(entry: InetSkEntry, context: RestoreContext): { address
   return { address: reuseaddr || shared || (isTcp(entry) && entry.src_port !== 0), port: so_reuseport || shared };
 }
 
+/** More than any queue takes that was full; the kernel doubles it. */
+const QUEUE_ROOM = 1 << 29;
+
 /** Plans making the socket. */
 export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const { table, context } = home;
@@ -98,12 +107,19 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   if (entry.ip_opts !== undefined) planIpOptions(table, fd, entry, entry.ip_opts, what);
   const { opts } = entry;
   planKeptOptions(table, fd, { type: entry, opts, what }, 'early', context.system);
+  const hasQueue = isUdp(entry) && packetsFor(entry, context).length > 0;
   const device = opts.so_bound_dev ?? entry.ifname;
-  const buffers = isConnection(entry) && context.options.tcpClose !== true ? 'set later' : undefined;
-  planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what, buffers);
+  const chosen = device === undefined ? opts : { ...opts, so_bound_dev: device };
+  const later = hasQueue || (isConnection(entry) && context.options.tcpClose !== true);
+  planSocketOptions(table, fd, hasQueue ? receivingAll(chosen) : chosen, what, later ? 'set later' : undefined);
+  if (hasQueue) int(SOCKET.SOL_SOCKET, SOCKET.SO_RCVBUFFORCE, QUEUE_ROOM, 'so_rcvbuf');
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpExtensions(table, fd, entry.tcp_opts, what);
   if (isConnection(entry)) planConnection(table, fd, entry, what, context);
   else planAddresses(table, fd, entry, what, context);
+  if (hasQueue) {
+    planBuffers(table, fd, opts, what);
+    planReceiveRules(table, fd, chosen, what);
+  }
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
     table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }

@@ -44,20 +44,35 @@ export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDum
 export function saveConnections(dump: KindDump): void {
   const connections = connectionsOf(dump);
   if (connections.length === 0) return;
-  const byEnds = new Map(connections.map((connection) => [endsOf(connection.entry).join(' '), connection]));
-  const otherEnd = ({ entry }: Connection) => byEnds.get(endsOf(entry).reverse().join(' '));
-  lockNetwork(connections, (connection) => otherEnd(connection) !== undefined, dump);
+  const others = findOtherEnds(connections);
+  lockNetwork(connections, (connection) => others.has(connection), dump);
   const streams = tryReadAll(connections, dump);
   for (const connection of connections) {
     const stream = streams.get(connection);
     if (stream === undefined) continue;
     const { sent, received } = stream;
-    const other = otherEnd(connection);
+    const other = others.get(connection);
     const { message, payload } = describeStream(sent, received, other && streams.get(other)?.received);
     connection.entry.state = sent.numbers.state;
     if (sent.numbers.state === INET.TCP_CLOSE && hasError(connection.fd)) message.reset_ext = true;
     dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
   }
+}
+
+/** The other ends of connections inside of the tree. */
+function findOtherEnds(connections: readonly Connection[]): ReadonlyMap<Connection, Connection> {
+  const byEnds = new Map<string, Connection>();
+  const wanted = connections.map((connection) => {
+    const [own, other] = endsOf(connection.entry);
+    byEnds.set(`${own} ${other}`, connection);
+    return `${other} ${own}`;
+  });
+  const others = new Map<Connection, Connection>();
+  connections.forEach((connection, i) => {
+    const other = byEnds.get(wanted[i] ?? '');
+    if (other !== undefined) others.set(connection, other);
+  });
+  return others;
 }
 
 /** From now on no packet comes or goes. Both ends inside of the tree do without it. */

@@ -36,16 +36,18 @@ describe('a datagram', () => {
   const message = { sender_ext: sockaddr(OTHER, 9), target_ext: sockaddr(OTHER, 0) };
 
   test('goes to the address of the socket', () => {
-    expect(planned(LOOPBACK, message, false)).toEqual(['socket', '7f0000027f00000100090005 31', 'poll', 'close']);
+    expect(planned(LOOPBACK, message, false)).toEqual([
+      ...['socket', 'setsockopt', '7f0000027f00000100090005 31', 'poll', 'close'],
+    ]);
   });
 
   test('goes to the address that it was sent to, when the socket has no one address', () => {
-    expect(planned(0, message, false)[1]).toBe('7f0000027f00000200090005 31');
-    expect(planned(0, { sender_ext: message.sender_ext }, false)[1]).toBe('7f0000027f00000100090005 31');
+    expect(planned(0, message, false)[2]).toBe('7f0000027f00000200090005 31');
+    expect(planned(0, { sender_ext: message.sender_ext }, false)[2]).toBe('7f0000027f00000100090005 31');
   });
 
   test('reaches a socket that shares its port, because that is connected for a moment', () => {
-    const calls = ['socket', 'connect', '7f0000027f00000100090005 31', 'poll', 'close', 'connect'];
+    const calls = ['socket', 'setsockopt', 'connect', '7f0000027f00000100090005 31', 'poll', 'close', 'connect'];
     expect(planned(LOOPBACK, message, true)).toEqual(calls);
   });
 

@@ -4,12 +4,17 @@
  * At dump they are read without taking them out: tee(2) copies the buffers into a pipe of ours. One entry holds all
  * bytes. In packet mode (O_DIRECT, man 2 pipe) there is one entry for each packet, in order; CRIU refuses such pipes.
  */
+
+import { Program, type Result } from '../../../agent/program.ts';
+import { setWord } from '../../../base/bytes.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { addressOf } from '../../../linux/kernel.ts';
 import { fcntl } from '../../../linux/syscalls/fs.ts';
-import { pipe2, SPLICE_F_NONBLOCK, tryRead, tryTee } from '../../../linux/syscalls/pipe.ts';
+import { pipe2, SPLICE_F_NONBLOCK, tryRead } from '../../../linux/syscalls/pipe.ts';
+import { OwnCalls } from '../../../tracee/own-calls.ts';
 import { withoutOwner } from '../data-owner.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
@@ -29,61 +34,105 @@ export const isAnonymousPipe = ({ link }: OpenFile): boolean => link.startsWith(
 export function dumpPipeData(image: Image, file: OpenFile, dump: KindDump): Unsupported | undefined {
   const pipe_id = pipeId(file);
   if (!dump.isFirst(`${image} ${pipe_id}`)) return undefined;
-  const size = fcntl(file.localFd, F_GETPIPE_SZ);
-  if (size < 0) return { unsupported: `its size cannot be read (${errnoName(-size)})` };
-  const packets = readPipe(file.localFd, size, dump);
-  if (!Array.isArray(packets)) return packets;
-  const entries = packets.length === 0 ? [new Uint8Array(0)] : packets;
-  for (const payload of entries) dump.addData(image, { message: { pipe_id, bytes: payload.length, size }, payload });
+  const content = dump.state('pipe reader', () => new PipeReader(dump)).read(file.localFd);
+  if ('unsupported' in content) return content;
+  const { size, packets } = content;
+  if (packets.length === 0) dump.addData(image, { message: { pipe_id, bytes: 0, size }, payload: NOTHING });
+  for (const payload of packets) dump.addData(image, { message: { pipe_id, bytes: payload.length, size }, payload });
   return undefined;
 }
 
-/** A pipe of ours that contents are copied to, one after the other. */
-interface Scratch {
-  readonly reader: number;
-  readonly writer: number;
-  size: number;
-}
+const NOTHING = new Uint8Array(0);
+/** Contents are read into memory that is allocated in pieces of this size, or of a whole pipe. */
+const CHUNK_BYTES = 1 << 20;
 
-function openScratch(dump: KindDump): Scratch {
-  const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
-  dump.closeAfterwards(reader);
-  dump.closeAfterwards(writer);
-  return { reader, writer, size: fcntl(writer, F_GETPIPE_SZ) };
-}
+/** Reads one pipe after the other, by a pipe of our own that it is copied to: three calls, which one program makes. */
+class PipeReader {
+  readonly #reader: number;
+  readonly #writer: number;
+  /** Of our own pipe. */
+  #size: number;
+  readonly #calls: OwnCalls;
+  readonly #results: Readonly<Record<'size' | 'copied' | 'read', Result>>;
+  readonly #at: Readonly<Record<'fd' | 'bytes' | 'target', number>>;
+  #chunk = new Uint8Array(0);
+  #used = 0;
 
-function readPipe(fd: number, size: number, dump: KindDump): Uint8Array[] | Unsupported {
-  const scratch = dump.state('scratch pipe', () => openScratch(dump));
-  if (scratch.size !== size) {
-    const result = fcntl(scratch.writer, F_SETPIPE_SZ, size);
-    if (result < 0) {
+  constructor(dump: KindDump) {
+    const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
+    dump.closeAfterwards(reader);
+    dump.closeAfterwards(writer);
+    this.#reader = reader;
+    this.#writer = writer;
+    this.#size = fcntl(writer, F_GETPIPE_SZ);
+    const program = new Program();
+    const [fd, bytes, target] = [program.words(0), program.words(0), program.words(0)];
+    const size = program.call(SYS.fcntl, program.wordAt(fd), F_GETPIPE_SZ, 0);
+    const copied = program.call(SYS.tee, program.wordAt(fd), writer, program.wordAt(bytes), SPLICE_F_NONBLOCK);
+    const read = program.call(SYS.read, reader, program.wordAt(target), program.wordAt(bytes));
+    this.#results = { size, copied, read };
+    this.#calls = new OwnCalls(program);
+    this.#at = {
+      fd: this.#calls.offsetOf(fd),
+      bytes: this.#calls.offsetOf(bytes),
+      target: this.#calls.offsetOf(target),
+    };
+  }
+
+  /** Size and content of the pipe behind a readable end, which keeps both. */
+  read(fd: number): PipeContent | Unsupported {
+    const calls = this.#calls;
+    this.#reserve();
+    setWord(calls.view, this.#at.fd, fd);
+    setWord(calls.view, this.#at.bytes, this.#size);
+    setWord(calls.view, this.#at.target, addressOf(this.#chunk) + this.#used);
+    calls.run();
+    const size = calls.result(this.#results.size);
+    if (size < 0) return { unsupported: `its size cannot be read (${errnoName(-size)})` };
+    const copied = calls.result(this.#results.copied);
+    if (copied < 0 && copied !== -ERRNO.EAGAIN)
+      return { unsupported: `its content cannot be read (${errnoName(-copied)})` };
+    const packets = this.#take(Math.max(copied, 0), calls.result(this.#results.read));
+    // There may be more than our own pipe could take.
+    return size > this.#size && copied > 0 ? (this.#grow(size) ?? this.read(fd)) : { size, packets };
+  }
+
+  /** Makes room for as much as our own pipe can hold. */
+  #reserve(): void {
+    if (this.#chunk.length - this.#used >= this.#size) return;
+    // An array with a buffer of its own never moves.
+    this.#chunk = new Uint8Array(new ArrayBuffer(Math.max(this.#size, CHUNK_BYTES)));
+    this.#used = 0;
+  }
+
+  /**
+   * A read returns everything up to the end of a packet, or all when there are no packets (fs/pipe.c pipe_read()). Copies
+   * made by tee keep the mark of a packet (fs/splice.c link_pipe()). The reading end does not know of packet mode. All is
+   * read, so the pipe is empty again. `first`: what the first read returned.
+   */
+  #take(bytes: number, first: number): Uint8Array[] {
+    const packets: Uint8Array[] = [];
+    let left = bytes;
+    for (let got = first; left > 0 && got > 0; ) {
+      packets.push(this.#chunk.subarray(this.#used, this.#used + got));
+      this.#used += got;
+      left -= got;
+      if (left > 0) got = tryRead(this.#reader, this.#chunk.subarray(this.#used));
+    }
+    return packets;
+  }
+
+  #grow(size: number): Unsupported | undefined {
+    const result = fcntl(this.#writer, F_SETPIPE_SZ, size);
+    if (result < size) {
       return {
         unsupported: `its content cannot be read without a pipe of ${size} bytes (${errnoName(-result)})`,
         remedy: 'raise /proc/sys/fs/pipe-max-size or pipe-user-pages-soft',
       };
     }
-    scratch.size = result;
+    this.#size = result;
+    return undefined;
   }
-  const bytes = tryTee(fd, scratch.writer, size, SPLICE_F_NONBLOCK);
-  if (bytes < 0 && bytes !== -ERRNO.EAGAIN) return { unsupported: `its content cannot be read (${errnoName(-bytes)})` };
-  return bytes <= 0 ? [] : readCopies(scratch.reader, bytes);
-}
-
-/**
- * A read returns everything up to the end of a packet, or all when there are no packets (fs/pipe.c pipe_read()). Copies
- * made by tee keep the mark of a packet (fs/splice.c link_pipe()). The reading end does not know of packet mode. All is
- * read, so the pipe is empty again.
- */
-function readCopies(fd: number, bytes: number): Uint8Array[] {
-  const buffer = new Uint8Array(bytes);
-  const packets: Uint8Array[] = [];
-  for (let left = bytes; left > 0; ) {
-    const got = tryRead(fd, buffer);
-    if (got <= 0) break;
-    packets.push(buffer.slice(0, got));
-    left -= got;
-  }
-  return packets;
 }
 
 /** What was in a pipe. */

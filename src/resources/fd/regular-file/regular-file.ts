@@ -118,7 +118,7 @@ function position({ stat, flags, pos }: OpenFile): bigint {
   if (isKmsg && minor(stat.st_rdev) === KMSG_MINOR && (flags & O_ACCMODE) === O_WRONLY && pos === 0n) {
     return NO_POSITION;
   }
-  return BigInt.asUintN(64, pos);
+  return pos < 0n ? BigInt.asUintN(64, pos) : pos;
 }
 
 /** Whether an entry is a regular file entry; narrows. */

@@ -24,6 +24,7 @@ import { tryLinkFd, tryUnlink } from '../../../linux/syscalls/names.ts';
 import { NO_OWNER } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { dumpGhost } from './ghost-dump.ts';
+import { HIDDEN_MOUNT, isOnHiddenMount } from './hidden-mount.ts';
 
 const DELETED = ' (deleted)';
 
@@ -43,6 +44,7 @@ const WITHOUT_NAMES: ReadonlyMap<number, Unsupported> = new Map([
 export function nameForImage(file: OpenFile, id: number, dump: KindDump): string | Unsupported {
   const { link, stat } = file;
   if (!link.startsWith('/')) return { unsupported: `its path "${link}" cannot be reached from the root directory` };
+  if (link === '/' && isOnHiddenMount(file, dump)) return HIDDEN_MOUNT;
   const isLink = (stat.st_mode & S_IFMT) === S_IFLNK;
   const prefix = dump.options.pathPrefix?.(file.task) ?? '';
   const known = dump.state('verified names', () => new Map<string, Stat>());
@@ -76,6 +78,7 @@ function nameOfLostFile(file: OpenFile, errno: number, id: number, dump: KindDum
   if (fsType === PROC_SUPER_MAGIC) return nameOfDeadProcess(name, id, dump);
   const hidden = WITHOUT_NAMES.get(fsType);
   if (hidden !== undefined) return hidden;
+  if (stat.st_nlink > 0 && isOnHiddenMount(file, dump)) return HIDDEN_MOUNT;
   // Nobody can make hard links of a directory, so one without its name has none.
   const isGhost = stat.st_nlink === 0 || (stat.st_mode & S_IFMT) === S_IFDIR;
   return isGhost ? remapToGhost(file, name, id, dump) : remapToLink(file, name, id, dump);
@@ -101,6 +104,7 @@ function nameOfReplacedFile(file: OpenFile, found: Stat, dump: KindDump): string
   const type = file.stat.st_mode & S_IFMT;
   const isDevice = type === S_IFCHR || type === S_IFBLK;
   if (isDevice && dump.options.evasiveDevices && found.st_rdev === file.stat.st_rdev) return file.link;
+  if (isOnHiddenMount(file, dump)) return HIDDEN_MOUNT;
   const unsupported = 'another file has its path now, or something is mounted over it';
   return isDevice && found.st_rdev === file.stat.st_rdev
     ? { unsupported, remedy: 'accept any node of the same device with --evasive-devices' }

@@ -38,8 +38,11 @@ const IMAGE_OPTIONS: readonly (readonly [option: number, bytes: number])[] = [
   [SOCKET.SO_BINDTODEVICE, SOCKET.IFNAMSIZ],
   [SOCKET.SO_GET_FILTER, 0],
 ];
-/** Of UNIX sockets: no option, but read in the same way. */
-const PEER_CREDENTIALS = [SOCKET.SO_PEERCRED, 12] as const;
+/** Of UNIX sockets: no options, but read in the same way; room for as many groups as people have. */
+const PEER = [
+  [SOCKET.SO_PEERCRED, 12],
+  [SOCKET.SO_PEERGROUPS, 128],
+] as const;
 
 /** A value that no call has touched looks like this. */
 const UNTOUCHED = 0xa5;
@@ -75,7 +78,7 @@ export class OptionReader {
       return { value, size, result: program.call(SYS.getsockopt, program.wordAt(fd), level, option, value, size) };
     };
     const isUnix = type.family === SOCKET.AF_UNIX;
-    for (const [option, bytes] of isUnix ? [...IMAGE_OPTIONS, PEER_CREDENTIALS] : IMAGE_OPTIONS)
+    for (const [option, bytes] of isUnix ? [...IMAGE_OPTIONS, ...PEER] : IMAGE_OPTIONS)
       this.#image.set(option, plan(SOCKET.SOL_SOCKET, option, bytes));
     for (const row of optionRows(type)) this.#kept.push({ row, call: plan(row.level, row.option, row.bytes) });
     this.#calls = new OwnCalls(program);

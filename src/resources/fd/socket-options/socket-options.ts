@@ -7,11 +7,14 @@
 
 import { byteString } from '../../../base/bytes.ts';
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import { keepEncoded } from '../../../image/codec.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
+import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { SOCK_FILTER_BYTES } from '../../../linux/abi/seccomp.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { check } from '../../../linux/kernel.ts';
+import { tryPeerGroups } from '../../../linux/syscalls/messages.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, RestoreSystem, SocketBuffers, Unsupported } from '../file-kind.ts';
@@ -34,7 +37,8 @@ export function readSocketOptions(
 ): SkOptsEntry | Unsupported {
   const known = knownOf(type, dump);
   const isSame = known.reader.read(fd);
-  if (!isSame || known.entry === undefined) known.entry = describeOptions(fd, type, known.reader);
+  if (!isSame) known.peer = undefined;
+  if (!isSame || known.entry === undefined) known.entry = keepEncoded(describeOptions(fd, type, known.reader));
   if ('unsupported' in known.entry || groups.length === 0) return known.entry;
   const memberships = readMemberships(fd, type.family, groups);
   if ('unsupported' in memberships) return memberships;
@@ -45,19 +49,40 @@ const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): Known =>
   dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => ({
     reader: new OptionReader(type),
     entry: undefined,
+    peer: undefined,
   }));
 
-/** SO_PEERCRED of the UNIX socket whose options were read last: struct ucred. */
-export function peerCredentials(dump: KindDump, type: number): { pid: number; uid: number; gid: number } {
-  const { reader } = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
+/** Who made the other end of a UNIX socket. */
+export interface SocketPeer {
+  readonly creds: SkUcredExt;
+  readonly groups: number[];
+}
+
+/** SO_PEERCRED and SO_PEERGROUPS of the UNIX socket whose options were read last, which is `fd`. Throws SyscallError. */
+export function readPeer(fd: number, type: number, dump: KindDump): SocketPeer {
+  const known = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
+  known.peer ??= describePeer(known.reader);
+  if (known.reader.tryLength(SOCKET.SO_PEERGROUPS) !== -ERRNO.ERANGE) return known.peer;
+  // More than there is room for in the program.
+  const groups = tryPeerGroups(fd);
+  return { creds: known.peer.creds, groups: typeof groups === 'number' ? [] : [...groups] };
+}
+
+function describePeer(reader: OptionReader): SocketPeer {
   const ucred = reader.bytes(SOCKET.SO_PEERCRED);
-  return { pid: ucred.getInt32(0, true), uid: ucred.getUint32(4, true), gid: ucred.getUint32(8, true) };
+  const creds = { pid: ucred.getInt32(0, true), uid: ucred.getUint32(4, true), gid: ucred.getUint32(8, true) };
+  // A socket whose peer nobody made has none.
+  const count = Math.max(reader.tryLength(SOCKET.SO_PEERGROUPS), 0) / 4;
+  if (count === 0) return { creds, groups: [] };
+  const view = reader.bytes(SOCKET.SO_PEERGROUPS);
+  return { creds, groups: Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true)) };
 }
 
 interface Known {
   readonly reader: OptionReader;
   /** Of the socket that was read last. */
   entry: SkOptsEntry | Unsupported | undefined;
+  peer: SocketPeer | undefined;
 }
 
 function describeOptions(fd: number, { family }: SocketType, reader: OptionReader): SkOptsEntry | Unsupported {
@@ -168,16 +193,24 @@ export function planSocketOptions(
   }
   planTimeout(table, fd, SOCKET.SO_SNDTIMEO, opts.so_snd_tmo_sec, opts.so_snd_tmo_usec, what);
   planTimeout(table, fd, SOCKET.SO_RCVTIMEO, opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec, what);
+  planReceiveRules(table, fd, opts, what);
+  if (fresh !== undefined && table.stepCount === steps) settled.set(opts, fresh);
+}
+
+/** Plans the options that keep a socket from receiving everything. */
+export function planReceiveRules(table: FdTablePlan, fd: number, opts: SkOptsEntry, what: string): void {
   if (opts.so_bound_dev !== undefined && opts.so_bound_dev !== '') {
     const name = Buffer.from(`${opts.so_bound_dev}\0`, 'latin1');
     planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, `bind ${what} to ${opts.so_bound_dev}`);
   }
   planFilter(table, fd, opts.so_filter, what);
-  if (fresh !== undefined && table.stepCount === steps) settled.set(opts, fresh);
 }
 
 /** Options that a new socket has anyway, with the buffers it has then: equal ones of many sockets are one object. */
 const settled = new WeakMap<SkOptsEntry, SocketBuffers | 'set later'>();
+
+/** The same options without those of `planReceiveRules`, which come later. */
+export const receivingAll = (opts: SkOptsEntry): SkOptsEntry => ({ ...opts, so_bound_dev: '', so_filter: [] });
 
 function hasBuffers({ so_buf_lock, so_sndbuf, so_rcvbuf }: SkOptsEntry, fresh?: SocketBuffers | 'set later'): boolean {
   if (fresh === undefined || fresh === 'set later') return fresh !== undefined;

@@ -52,7 +52,7 @@ class StreamSockets {
   #createListener(entry: UnixSkEntry): void {
     const fd = this.#group.make(entry);
     this.#group.bind(entry);
-    this.#group.listen(fd, entry.backlog, entry.peer_cred_ext);
+    this.#group.listen(fd, entry.backlog, entry);
     this.#listeners.set(nameKey(entry), { fd, entry });
   }
 
@@ -62,20 +62,20 @@ class StreamSockets {
     const clients = [...group.members.values()].filter((entry) => isConnection(entry) && entry.peer === listener.ino);
     const known = listener.pending_ext;
     const others = clients.filter(({ ino }) => !known.some(({ peer }) => peer === ino));
-    const backlog = [...known, ...others.map(({ ino }) => ({ peer: ino }))];
+    const backlog = [...known, ...others.map(({ ino }) => ({ peer: ino, groups: [] }))];
     if (backlog.length === 0) return;
     const fd = group.fdOf(listener);
     // What the options ask for holds for connections that come later.
     if (fd >= 0) group.setOptions(listener);
     const hasRoom = fd < 0 || backlog.length <= listener.backlog;
-    if (!hasRoom) group.listen(fd, backlog.length, listener.peer_cred_ext);
+    if (!hasRoom) group.listen(fd, backlog.length, listener);
     for (const pending of backlog) this.#connectPending(listener, pending);
-    if (!hasRoom) group.listen(fd, listener.backlog, listener.peer_cred_ext);
+    if (!hasRoom) group.listen(fd, listener.backlog, listener);
   }
 
   #connectPending(listener: UnixSkEntry, pending: UnixPendingExt): void {
     const group = this.#group;
-    const { peer, name, creds } = pending;
+    const { peer, name, creds, groups } = pending;
     const client = peer === 0 ? undefined : group.members.get(peer);
     const fd = client === undefined ? group.makeHelper(listener.type) : group.fdOf(client);
     // An inherited one is connected already.
@@ -83,7 +83,7 @@ class StreamSockets {
     if (name !== undefined && name.length > 0) {
       group.places.bindForAWhile(fd, name, `a client of ${socketKey(listener)}`);
     }
-    group.connect(fd, listener, creds ?? client?.peer_cred_ext);
+    group.connect(fd, listener, creds === undefined ? client : { peer_cred_ext: creds, peer_groups_ext: groups });
     group.queues.fillPending(listener, pending, fd);
     if (client === undefined) group.close(fd);
   }
@@ -112,7 +112,7 @@ class StreamSockets {
     const other = client === undefined ? group.makeHelper(server.type) : group.make(client);
     if (client !== undefined) group.bind(client);
     nameDeadPeer(server, client, other, group);
-    group.connect(other, listener.entry, server.peer_cred_ext);
+    group.connect(other, listener.entry, server);
     group.accept(server, listener.fd);
     this.#fill(server, client, other);
   }

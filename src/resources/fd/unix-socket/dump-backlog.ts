@@ -23,7 +23,7 @@ export function dumpBacklog(
 ): UnixPendingExt[] | Unsupported {
   if (pending.length === 0) return [];
   const connections = readerOf(dump)?.read(file.localFd);
-  if (connections === undefined) return pending.map((peer) => ({ peer }));
+  if (connections === undefined) return pending.map((peer) => ({ peer, groups: [] }));
   if (connections.length !== pending.length) {
     return { unsupported: 'somebody outside the tree connects to it just now', remedy: 'try again' };
   }
@@ -55,14 +55,14 @@ function deadSender({ messages }: Unaccepted, opts: SkOptsEntry, dump: KindDump)
     : `a message for it has credentials of task ${dead.creds.pid}, which is not in the tree`;
 }
 
-function addConnection(peer: number, { creds, name, messages }: Unaccepted, dump: KindDump): UnixPendingExt {
+function addConnection(peer: number, { creds, groups, name, messages }: Unaccepted, dump: KindDump): UnixPendingExt {
   const id = dump.nextFileId();
   for (const message of messages) {
     const sender = dump.hasTask(message.creds.pid) ? { creds_ext: message.creds } : {};
     const { payload } = message;
     dump.addData('sk-queues', { message: { id_for: id, length: payload.length, scm: [], ...sender }, payload });
   }
-  return { peer, id, creds, ...(peer === 0 && name.length > 0 ? { name } : {}) };
+  return { peer, id, creds, groups, ...(peer === 0 && name.length > 0 ? { name } : {}) };
 }
 
 /** Whether it is known what the connection has brought. */

@@ -46,26 +46,37 @@ class DumpedSockets {
 
   /** CRIU finds the peer of a socket only when that comes before it in files.img, or is connected to it too. */
   sort(): void {
-    const entries = this.#places.flatMap(({ usk }) => usk ?? []);
-    peersFirst(entries).forEach((usk, i) => {
-      Object.assign(this.#places[i] ?? {}, { id: usk.id, usk });
-    });
+    const entries: UnixSkEntry[] = [];
+    for (const { usk } of this.#places) if (usk !== undefined) entries.push(usk);
+    const ordered = peersFirst(entries);
+    for (let i = 0; i < ordered.length; i++) {
+      const place = this.#places[i];
+      const usk = ordered[i];
+      if (place === undefined || usk === undefined) continue;
+      place.id = usk.id;
+      place.usk = usk;
+    }
   }
 }
 
 /** The same sockets, each behind the one it is connected to. */
 export function peersFirst(entries: readonly UnixSkEntry[]): UnixSkEntry[] {
-  const byInode = new Map(entries.map((entry) => [entry.ino, entry]));
-  const ordered = new Set<UnixSkEntry>();
+  const byInode = new Map<number, UnixSkEntry>();
+  for (const entry of entries) byInode.set(entry.ino, entry);
+  // What is in the list, or in the chain that is being walked.
+  const seen = new Set<UnixSkEntry>();
+  const ordered: UnixSkEntry[] = [];
+  const chain: UnixSkEntry[] = [];
   for (const entry of entries) {
-    const chain = new Set<UnixSkEntry>();
-    for (let next: UnixSkEntry | undefined = entry; next !== undefined; next = byInode.get(next.peer)) {
-      if (ordered.has(next) || chain.has(next)) break;
-      chain.add(next);
+    let next: UnixSkEntry | undefined = entry;
+    while (next !== undefined && !seen.has(next)) {
+      seen.add(next);
+      chain.push(next);
+      next = byInode.get(next.peer);
     }
-    for (const link of [...chain].reverse()) ordered.add(link);
+    for (let last = chain.pop(); last !== undefined; last = chain.pop()) ordered.push(last);
   }
-  return [...ordered];
+  return ordered;
 }
 
 export const peersOf = (dump: KindDump): DumpedSockets => dump.state('unix peers', () => new DumpedSockets());
@@ -184,6 +195,7 @@ function addExternal(peer: UnixDiag, dump: KindDump): void {
     opts: noOptions(),
     name: peer.name,
     pending_ext: [],
+    peer_groups_ext: [],
   };
   dump.addEntry(peersOf(dump).addPlace(usk));
 }
@@ -236,6 +248,7 @@ function checkPeerless(
   }
   entry.peer = listener.ino;
   delete entry.peer_cred_ext;
+  entry.peer_groups_ext = [];
   if (isRead(byInode.get(listener.ino)?.entry.pending_ext.find(({ peer }) => peer === entry.ino))) return undefined;
   if (socket.sendQueue !== 0) {
     return ['it waits to be accepted and has sent something, which criu may not read', ACCEPT_FIRST];
@@ -243,6 +256,7 @@ function checkPeerless(
   // Nobody can ask yet who connected: it was most likely the task.
   const [, uid] = task.leader.status.uid;
   const [, gid] = task.leader.status.gid;
-  if (uid !== 0 || gid !== 0) entry.peer_cred_ext = { pid: task.pid, uid, gid };
+  entry.peer_cred_ext = { pid: task.pid, uid, gid };
+  entry.peer_groups_ext = [...task.leader.status.groups];
   return undefined;
 }

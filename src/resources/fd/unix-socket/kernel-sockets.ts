@@ -17,9 +17,12 @@ export class KernelSockets {
 
   /** Asks the kernel. Throws SyscallError. */
   static read(): KernelSockets {
-    return new KernelSockets(
-      askForSockets(unixDiagRequest(), 'AF_UNIX').flatMap((answer) => parseUnixDiag(answer) ?? []),
-    );
+    const sockets: UnixDiag[] = [];
+    for (const answer of askForSockets(unixDiagRequest(), 'AF_UNIX')) {
+      const socket = parseUnixDiag(answer);
+      if (socket !== undefined) sockets.push(socket);
+    }
+    return new KernelSockets(sockets);
   }
 
   get(ino: number): UnixDiag | undefined {

@@ -5,7 +5,6 @@
 
 import { byteString } from '../../../base/bytes.ts';
 import { assert } from '../../../base/errors.ts';
-import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { restoredResponse } from '../../../image/rpc-messages.ts';
 import { F_SETFL, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
@@ -37,6 +36,9 @@ import { type UnixLinks, unixLinks } from './links.ts';
 import { showName, socketAddress } from './name.ts';
 import { SocketPlaces } from './socket-places.ts';
 
+/** Who made the other end. */
+export type Peer = Pick<UnixSkEntry, 'peer_cred_ext' | 'peer_groups_ext'>;
+
 const KEEP = -1;
 /** man 7 capabilities, "The securebits flags". */
 const SECBIT_NO_SETUID_FIXUP = 4;
@@ -53,6 +55,8 @@ export class SocketGroup {
   readonly #fds = new Map<number, number>();
   readonly #cloexec = new Set<number>();
   readonly #optionsSet = new Set<number>();
+  /** The supplementary groups of the task, once that matters. */
+  #groups: readonly number[] | undefined;
 
   constructor(entries: readonly UnixSkEntry[], home: RestoreHome) {
     this.home = home;
@@ -114,7 +118,7 @@ export class SocketGroup {
     const { table, cloexec } = this.home;
     const both = other === undefined ? O_CLOEXEC : cloexec(entry.id) | cloexec(other.id);
     let pair: [number, number] = [-1, -1];
-    this.#as(entry.peer_cred_ext, () => {
+    this.#as(entry, () => {
       pair = table.openPair(['make', socketKey(entry)], SYS.socketpair, AF_UNIX, entry.type | both, 0, PAIR_ROOM);
     });
     const [fd, otherFd] = pair;
@@ -148,22 +152,24 @@ export class SocketGroup {
     if (entry.name.length > 0) this.places.bind(entry, fd);
   }
 
-  /** listen(2); `creds`: whom clients see (SO_PEERCRED). */
-  listen(fd: number, backlog: number, creds: SkUcredExt | undefined): void {
-    this.#as(creds, () => this.home.table.doExpecting('listen', 0, SYS.listen, fd, backlog));
+  /** listen(2); `peer`: whom clients see (SO_PEERCRED). */
+  listen(fd: number, backlog: number, peer: Peer | undefined): void {
+    this.#as(peer, () => this.home.table.doExpecting('listen', 0, SYS.listen, fd, backlog));
   }
 
-  /** connect(2) by the name of `target`; `creds`: whom the server sees. */
-  connect(fd: number, target: UnixSkEntry, creds?: SkUcredExt): void {
+  /** connect(2) by the name of `target`; `peer`: whom the server sees. */
+  connect(fd: number, target: UnixSkEntry, peer?: Peer): void {
     const address = socketAddress(target.name);
     const because = `connect to ${showName(target.name)}`;
     const connect = () => this.home.table.doExpecting(because, 0, SYS.connect, fd, { bytes: address }, address.length);
-    this.places.where(target, () => this.#as(creds, connect));
+    this.places.where(target, () => this.#as(peer, connect));
   }
 
   /** Does something as another user and group, with all capabilities: the other side will see who it was. */
-  #as(creds: SkUcredExt | undefined, action: () => void): void {
+  #as(peer: Peer | undefined, action: () => void): void {
     const { table } = this.home;
+    const creds = peer?.peer_cred_ext;
+    if (peer !== undefined) this.#takeGroups(peer.peer_groups_ext);
     if (creds === undefined || (creds.uid === 0 && creds.gid === 0)) {
       action();
       return;
@@ -176,6 +182,15 @@ export class SocketGroup {
     table.do('become the group of root again', SYS.setresgid, KEEP, 0, KEEP);
     table.do('stay dumpable', SYS.prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     table.do('lose capabilities with ids again', SYS.prctl, PR_SET_SECUREBITS, 0, 0, 0, 0);
+  }
+
+  /** Supplementary groups, until other ones are wanted. */
+  #takeGroups(wanted: readonly number[]): void {
+    this.#groups ??= this.home.context.system.groups();
+    if (wanted.length === this.#groups.length && wanted.every((group, i) => group === this.#groups?.[i])) return;
+    this.#groups = wanted;
+    const bytes = new Uint8Array(Uint32Array.from(wanted).buffer);
+    this.home.table.do('take other groups', SYS.setgroups, wanted.length, { bytes });
   }
 
   /** Makes a connected datagram socket an unconnected one; `other` was its peer, and gets an error that is cleared. */
@@ -207,6 +222,7 @@ export class SocketGroup {
   finish(): void {
     const { made } = this.home;
     this.places.finish();
+    if (this.#groups !== undefined) this.#takeGroups(this.home.context.system.groups());
     for (const entry of this.members.values()) {
       const fd = this.fdOf(entry);
       if (fd < 0) continue;

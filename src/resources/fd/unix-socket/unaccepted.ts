@@ -14,6 +14,7 @@ import { KernelPages } from '../../../linux/kernel-pages.ts';
 export interface Unaccepted {
   /** Who connected. */
   readonly creds: SkUcredExt;
+  readonly groups: number[];
   /** The name of the client. */
   readonly name: Uint8Array;
   readonly messages: readonly UnacceptedMessage[];
@@ -29,6 +30,8 @@ interface UnacceptedMessage {
 /** More in one queue than any limit of the kernel allows. */
 const MESSAGES_MAX = 1 << 20;
 const BYTES_MAX = 1 << 30;
+/** NGROUPS_MAX (linux/limits.h). */
+const GROUPS_MAX = 65_536;
 /** struct skb_frag: the page, length and offset. */
 const FRAGMENT_BYTES = 16;
 /** struct sockaddr_un before sun_path. */
@@ -72,10 +75,19 @@ export class UnacceptedReader {
         uid: objects.u32(cred, 'cred.euid'),
         gid: objects.u32(cred, 'cred.egid'),
       },
+      groups: this.#groups(objects.word(cred, 'cred.group_info')),
       name: this.#name(objects.word(sock, 'unix_sock.peer')),
       problem: this.#problem(sock, messages),
       messages: messages.map((message) => ({ creds: this.#sender(message), payload: this.#payload(message) })),
     };
+  }
+
+  #groups(info: bigint): number[] {
+    const objects = this.#objects;
+    const count = objects.u32(info, 'group_info.ngroups');
+    if (count > GROUPS_MAX) throw unclear(`a task with ${count} groups`);
+    const bytes = this.#copy(objects.member(info, 'group_info.gid'), 4 * count);
+    return [...new Uint32Array(bytes.buffer)];
   }
 
   /** struct sk_buff_head, a ring. */

@@ -25,6 +25,7 @@ function socket(ino: number, fields: Partial<UnixSkEntry> = {}): UnixSkEntry {
     opts: noOptions(),
     name: NOTHING,
     pending_ext: [],
+    peer_groups_ext: [],
     ...fields,
   };
 }

@@ -5,8 +5,8 @@
  * (--ext-unix-sk), or the user takes care of the socket (--external unix[INODE], --inherit-fd). The connection to criu
  * itself, of a program that asks to be dumped (RPC), comes back with the answer in it.
  *
- * Lost: the pid in SO_PEERCRED and the groups in SO_PEERGROUPS, which are those of the task that makes the socket again
- * (user and group are kept); times of receipt; credentials of messages that nobody has asked for (SO_PASSCRED); a message
+ * Lost: the pid in SO_PEERCRED when that task is dead, and, with a warning, when several tasks have connected to the same
+ * listening socket, which are all connected by one of them (users and groups are kept); times of receipt; credentials of messages that nobody has asked for (SO_PASSCRED); a message
  * without bytes that was looked at (MSG_PEEK) before.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
@@ -19,7 +19,7 @@ import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { findForeign, networkId } from '../socket-options/network-namespace.ts';
-import { peerCredentials, readSocketOptions } from '../socket-options/socket-options.ts';
+import { readPeer, readSocketOptions, type SocketPeer } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
 import { dumpBacklog } from './dump-backlog.ts';
@@ -29,6 +29,7 @@ import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
+import type { Peer } from './socket-group.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
 
 export const unixSocket: FileKind = {
@@ -50,6 +51,11 @@ export const unixSocket: FileKind = {
   },
 
   afterAll: (dump) => dumpPeers(dump, kernelSockets),
+
+  maker({ usk }) {
+    if (usk === undefined || !hasPeer(usk)) return undefined;
+    return usk.peer_cred_ext?.pid ?? 'first';
+  },
 
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
@@ -112,13 +118,25 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     opts,
     name,
     pending_ext,
-    ...(isConnected || state === TCP_LISTEN ? describePeer(dump, type) : {}),
+    ...(hasPeer(socket) ? describePeer(readPeer(file.localFd, type, dump), file) : NO_PEER),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
     ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
     ns_id: networkId(dump),
   };
+}
+
+/** Whether it tells who made the other end. */
+const hasPeer = ({ type, state }: Pick<UnixSkEntry, 'type' | 'state'>): boolean =>
+  state === TCP_LISTEN || (state === TCP_ESTABLISHED && type !== SOCK_DGRAM);
+
+const NO_PEER: Peer = { peer_groups_ext: [] };
+
+/** Nothing when it is root, and the task that will make the socket again anyway. */
+function describePeer({ creds, groups }: SocketPeer, { task }: OpenFile): Peer {
+  const isUsual = creds.uid === 0 && creds.gid === 0 && creds.pid === task.pid && groups.length === 0;
+  return isUsual ? NO_PEER : { peer_cred_ext: creds, peer_groups_ext: groups };
 }
 
 const POLLIN = 1;
@@ -128,10 +146,4 @@ function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): bool
   if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
   const pollfd = Int32Array.of(localFd, POLLIN);
   return syscall(SYS.poll, pollfd, 1, 0) > 0 && (((pollfd[1] ?? 0) >> 16) & POLLIN) !== 0;
-}
-
-/** Nothing when it is root, by whom a restore is done. */
-function describePeer(dump: KindDump, type: number): Pick<UnixSkEntry, 'peer_cred_ext'> {
-  const peer = peerCredentials(dump, type);
-  return peer.uid === 0 && peer.gid === 0 ? {} : { peer_cred_ext: peer };
 }

@@ -1,0 +1,164 @@
+/**
+ * Lets stopped threads execute programs that have been laid out for them, all at once, and puts them back to where they
+ * were: the part of guest.ts that is done for each thread, as tables of system calls.
+ */
+import { ABI_64 } from '../agent/abi.ts';
+import { type Place, Program, type Result } from '../agent/program.ts';
+import { setWord } from '../base/bytes.ts';
+import { type CriuError, SyscallError } from '../base/errors.ts';
+import { errnoName } from '../linux/abi/errno.ts';
+import { PTRACE_CONT, PTRACE_SETREGS, PTRACE_SETSIGMASK, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
+import { SIGSTOP } from '../linux/abi/signal.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { CallTable, rowsFor } from './call-table.ts';
+import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
+import { waitForAll } from './many-threads.ts';
+import { readRegisters, register, setRegister, writeRegisters } from './registers.ts';
+import { classify, resume } from './stop.ts';
+import { goToSystemCall, type PutOffStops, waitForSystemCall } from './trampoline.ts';
+
+const SIGSET_BYTES = 8;
+/** The agent is 64-bit code in every task. */
+const AGENT_CS = Number(ABI_64.codeSegment);
+const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
+
+/** A thread and its program. */
+export interface PlannedVisit {
+  readonly thread: GuestThread;
+  /** The agent's code, the first op of the program, and the op that ends it by sending the marker. */
+  readonly code: number;
+  readonly start: number;
+  readonly end: number;
+  /** The signal that marks the end; undefined when the thread would take any for itself: then it is stepped. */
+  readonly marker: number | undefined;
+  readonly putOff: PutOffStops;
+}
+
+/** Returns when all are back; `failed` is told who is not. */
+export function runVisits<V extends PlannedVisit>(
+  visits: readonly V[],
+  failed: (visit: V, error: CriuError | SyscallError) => void,
+): void {
+  const marked = visits.filter(({ marker }) => marker !== undefined);
+  const lost = new Set<PlannedVisit>();
+  const lose = (visit: PlannedVisit, error: CriuError | SyscallError) => {
+    lost.add(visit);
+    failed(visit as V, error);
+  };
+  start(marked, lose);
+  const running = marked.filter((visit) => !lost.has(visit));
+  const tids = running.map(({ thread }) => thread.tid);
+  waitForAll(tids, (i, status) => isBack(running[i] as PlannedVisit, status, lose));
+  for (const visit of visits) if (visit.marker === undefined) step(visit);
+  finish(
+    visits.filter((visit) => !lost.has(visit)),
+    lose,
+  );
+}
+
+interface RegisterColumns {
+  readonly tid: Place;
+  readonly registers: Place;
+  readonly mask: Place;
+  readonly set: Result;
+}
+
+function start(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, error: SyscallError) => void): void {
+  const row = new Program();
+  const [tid, registers, mask] = [row.words(0), row.reserve(USER_REGS_BYTES), row.reserve(SIGSET_BYTES)];
+  // Registers before the mask: see guest.ts.
+  const set = row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers);
+  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
+  row.call(SYS.ptrace, PTRACE_CONT, row.wordAt(tid), 0, 0);
+  const columns = { tid, registers, mask, set };
+  setAll(row, columns, visits, lose, (table, i, visit) => {
+    const at = table.at(i, registers);
+    table.view.setBigUint64(table.at(i, mask), maskOf(visit), true);
+    setWord(table.view, at + USER_REGS.rip * 8, visit.code);
+    setWord(table.view, at + USER_REGS.r15 * 8, visit.start);
+    setWord(table.view, at + USER_REGS.orig_rax * 8, -1);
+    setWord(table.view, at + USER_REGS.cs * 8, AGENT_CS);
+  });
+}
+
+/** Signals are blocked but for the marker. */
+const maskOf = ({ marker }: PlannedVisit) =>
+  marker === undefined ? ALL_SIGNALS : ALL_SIGNALS & ~(1n << BigInt(marker - 1));
+
+/** Registers and masks are what they were. */
+function finish(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, error: SyscallError) => void): void {
+  const row = new Program();
+  const [tid, registers, mask] = [row.words(0), row.reserve(USER_REGS_BYTES), row.reserve(SIGSET_BYTES)];
+  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
+  const set = row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers);
+  setAll(row, { tid, registers, mask, set }, visits, lose, (table, i, { thread }) => {
+    table.view.setBigUint64(table.at(i, mask), thread.signalMask, true);
+  });
+}
+
+/** Executes a row for each thread, with its own registers in the column but for what `change` makes of them. */
+function setAll(
+  row: Program,
+  { tid, registers, set }: RegisterColumns,
+  visits: readonly PlannedVisit[],
+  lose: (visit: PlannedVisit, error: SyscallError) => void,
+  change: (table: CallTable, row: number, visit: PlannedVisit) => void,
+): void {
+  const table = new CallTable(row, rowsFor(visits.length));
+  const take = (i: number, index: number) => {
+    const result = table.result(i, set);
+    const visit = visits[index] as PlannedVisit;
+    if (result < 0)
+      lose(visit, new SyscallError('ptrace', -result, errnoName(-result), `SETREGS, ${visit.thread.tid}`));
+  };
+  const fill = (i: number, index: number) => {
+    const visit = visits[index] as PlannedVisit;
+    const own = visit.thread.registers;
+    table.block.set(new Uint8Array(own.buffer, own.byteOffset, USER_REGS_BYTES), table.at(i, registers));
+    change(table, i, visit);
+  };
+  const tids = visits.map(({ thread }) => thread.tid);
+  table.runFor(tids, tid, take, fill);
+}
+
+/** Whether the marker has come, or nothing will. False: it was let go again. */
+function isBack(visit: PlannedVisit, status: number, lose: (visit: PlannedVisit, error: CriuError) => void): boolean {
+  const { thread, marker, putOff } = visit;
+  const stop = classify(status);
+  if (stop === 'gone') {
+    lose(visit, threadDied(thread));
+    return true;
+  }
+  if (stop.kind === 'signal' && stop.signal === marker) return true;
+  if (stop.kind === 'signal' && stop.signal !== SIGSTOP) {
+    lose(visit, threadDied(thread, stop.signal));
+    return true;
+  }
+  // SIGSTOP can't be blocked. It is put off until the thread is itself again.
+  resume(thread.tid);
+  if (stop.kind === 'signal') putOff.add(thread.tid);
+  return false;
+}
+
+/**
+ * Runs system call by system call until the one at the end is done: for a thread that catches every marker. A thread that
+ * got its own registers at the entry of a call would make the call that they say it was in, a second time.
+ */
+function step(visit: PlannedVisit): void {
+  const { thread, putOff, end } = visit;
+  const registers = thread.registers.slice();
+  setRegister(registers, 'rip', visit.code);
+  setRegister(registers, 'r15', visit.start);
+  setRegister(registers, 'orig_rax', -1);
+  setRegister(registers, 'cs', AGENT_CS);
+  writeRegisters(thread.tid, registers);
+  writeSignalMask(thread.tid, maskOf(visit));
+  const toNextStop = () => {
+    goToSystemCall(thread.tid);
+    waitForSystemCall(thread, putOff);
+  };
+  do {
+    toNextStop(); // at its entry
+    toNextStop(); // at its exit
+  } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
+}
