@@ -19,8 +19,8 @@ type Decode = (start: number, end: number, depth: number) => unknown;
 const DEPTH_MAX = 50;
 
 /** A decoder for messages that all lie in `bytes`. */
-export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array): ManyDecoder<T> {
-  const cell = new Compiler(bytes).cell(type);
+export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array, reusesParts = false): ManyDecoder<T> {
+  const cell = new Compiler(bytes, reusesParts).cell(type);
   return (start, end) => {
     try {
       return cell.decode(start, end, 0) as T | undefined;
@@ -42,8 +42,11 @@ class Compiler {
   readonly #reader: WireReader;
   readonly #cells = new Map<MessageType<unknown>, Cell>();
 
-  constructor(bytes: Uint8Array) {
+  readonly #reusesParts: boolean;
+
+  constructor(bytes: Uint8Array, reusesParts: boolean) {
     this.#bytes = bytes;
+    this.#reusesParts = reusesParts;
     this.#reader = new WireReader(bytes, { file: '' });
   }
 
@@ -53,7 +56,8 @@ class Compiler {
     if (known !== undefined) return known;
     const cell: Cell = {
       decode: (start, end, depth) => {
-        cell.decode = this.#compile(type);
+        const decode = this.#compile(type);
+        cell.decode = this.#reusesParts && depth > 0 ? reusing(decode, this.#bytes) : decode;
         return cell.decode(start, end, depth);
       },
     };
@@ -70,6 +74,28 @@ class Compiler {
     return make(bytes, text, this.#reader, fields, nested) as Decode;
   }
 }
+
+/** Gives the same object for the same bytes as one of the last times. */
+function reusing(decode: Decode, bytes: Uint8Array): Decode {
+  const last: { readonly start: number; readonly end: number; readonly value: unknown }[] = [];
+  return (start, end, depth) => {
+    if (end - start < PART_BYTES_MIN) return decode(start, end, depth);
+    const part = bytes.subarray(start, end);
+    for (let i = 0; i < last.length; i++) {
+      const known = last[i] as (typeof last)[number];
+      if (known.end - known.start !== end - start) continue;
+      if (Buffer.compare(bytes.subarray(known.start, known.end), part) === 0) return known.value;
+    }
+    const value = decode(start, end, depth);
+    if (last.unshift({ start, end, value }) > PARTS_MAX) last.pop();
+    return value;
+  };
+}
+
+/** As many as there are in a row: the segments of a thread. */
+const PARTS_MAX = 3;
+/** Shorter messages are decoded faster than compared. */
+const PART_BYTES_MIN = 16;
 
 /** A field for the text of a decoder. */
 interface Field {
@@ -122,7 +148,13 @@ function sourceOf(fields: readonly Field[]): string {
   }
   lines.push(`const message = { ${keys.join(', ')} };`);
   for (const field of fields.slice(count)) lines.push(readField(field, fields));
-  return `return function (p, end, depth) {
+  const memos = fields.filter(({ message, isRepeated }) => message !== undefined && !isRepeated);
+  const variables = memos.map(({ index }) => {
+    const [last, at, bytes, misses] = memoNames(index);
+    return `let ${last}, ${at} = 0, ${bytes} = -1, ${misses} = 0;`;
+  });
+  return `${variables.join('\n')}
+return function (p, end, depth) {
 if (depth > ${DEPTH_MAX}) return undefined;
 let v, w, x;
 ${lines.join('\n')}
@@ -146,8 +178,7 @@ const needTag = (field: Field) => `if (!(${tagTest(field)})) return undefined; p
 /** Reads into v. Numbers of up to three bytes are what most are; longer ones are read as the codec does. */
 function read(field: Field): string {
   const { index, type, scalar } = field;
-  if (scalar === undefined)
-    return `${readLength()} v = nested[${index}].decode(p, w, depth + 1); if (v === undefined) return undefined; p = w;`;
+  if (scalar === undefined) return readMessage(field);
   const other = (at: string) =>
     `reader.position = ${at}; reader.end = end; v = fields[${index}].scalar.read(reader, ''); p = reader.position;`;
   if (type === 'string')
@@ -167,6 +198,23 @@ const readAddress = (
 ) => `v = (v & 127) + (w & 127) * 128 + (x & 127) * 16384; w = 2097152;
 do { x = bytes[p++]; v += (x & 127) * w; w *= 128; } while (x > 127 && w < 2 ** 49);
 if (x > 127) { ${other('p - 7')} }`;
+
+/**
+ * Reads a message into v. Options of sockets or owners of files are mostly the same as in the entry before: where the
+ * bytes are equal it is the same object again, unless they have turned out to differ.
+ */
+function readMessage({ index, isRepeated }: Field): string {
+  const decode = `v = nested[${index}].decode(p, w, depth + 1); if (v === undefined) return undefined;`;
+  if (isRepeated) return `${readLength()} ${decode} p = w;`;
+  const [last, at, bytes, misses] = memoNames(index);
+  return `${readLength()} if (v === ${bytes} && ${misses} < ${MISSES_MAX} && text.compare(text, ${at}, ${at} + v, p, w) === 0) {
+v = ${last}; ${misses} = 0; } else { x = v; ${decode} ${last} = v; ${at} = p; ${bytes} = x; ${misses}++; }
+p = w;`;
+}
+
+/** The last message of a field, where it is, its length, and how often the next one was another one. */
+const memoNames = (index: number) => [`last${index}`, `at${index}`, `bytes${index}`, `misses${index}`] as const;
+const MISSES_MAX = 20;
 
 /** Reads a length; afterwards w is where what it is the length of ends. */
 const readLength =

@@ -38,7 +38,7 @@ test('gives the bytes that the codec gives, as far as it goes', () => {
         const { bytes, count } = encodeMany(type, messages);
         expect(bytes).toEqual(frame(type, messages.slice(0, count)));
       }),
-      { numRuns: 50 },
+      { numRuns: 20 },
     );
   }
 });
@@ -123,10 +123,18 @@ test('messages in messages, texts and enums', () => {
     reg: { id: bytes, flags: 2, pos: 5n, fown, name: 'n'.repeat(bytes), build_id: [], ...more },
   });
   // Lengths of one, two and three bytes.
-  const files = [file(1), file(90), file(130), file(4096), { type: FdTypes.PIPE, id: 9 }];
-  expect(encodeMany(FileEntry, files)).toEqual({ bytes: frame(FileEntry, files), count: 5 });
+  const files = [
+    file(1),
+    file(2, { build_id: [1, 0xffff, 0x7fffffff] }),
+    file(90),
+    file(130),
+    file(4096),
+    { type: FdTypes.PIPE, id: 9 },
+  ];
+  expect(encodeMany(FileEntry, files)).toEqual({ bytes: frame(FileEntry, files), count: 6 });
   const odd: unknown[] = [
-    file(1, { build_id: [1] }),
+    file(1, { build_id: [1, -1] }),
+    file(1, { build_id: 7 }),
     file(1, { fown: undefined }),
     file(1, { fown: { ...fown, pid: undefined } }),
     file(1, { [UNKNOWN_FIELDS]: Uint8Array.of(8, 1) }),

@@ -19,6 +19,7 @@ import { OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import { type Place, Program, type Result } from '../agent/program.ts';
 import { relocate, setWord } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../linux/kernel.ts';
 import { execute, wayOut } from './own-calls.ts';
 
@@ -27,6 +28,9 @@ const ROWS_MAX = 64;
 
 /** How many rows a table needs for `count` things, which it does in portions. */
 export const rowsFor = (count: number): number => Math.min(Math.max(count, 1), ROWS_MAX);
+
+/** What whoever executes a table does after its last row: goes back to us, or, another thread of ours, exits. */
+export type TableEnd = 'return' | 'exit';
 
 export class CallTable {
   readonly rows: number;
@@ -43,21 +47,22 @@ export class CallTable {
   #last: number;
 
   /** Lays out `rows` copies of the program, which gets its end; it must not stop, so none of its calls may be a `must`. */
-  constructor(program: Program, rows: number) {
+  constructor(program: Program, rows: number, end: TableEnd = 'return') {
     const next = program.jump(0);
     this.rows = rows;
     this.rowBytes = program.byteLength;
     this.#program = program;
     this.#next = program.argumentOffset(next, 0);
     this.#last = rows - 1;
-    const end = new Program();
-    end.leave(wayOut());
+    const last = new Program();
+    if (end === 'exit') last.call(SYS.exit, 0);
+    else last.leave(wayOut());
     // An array with a buffer of its own never moves.
-    this.block = new Uint8Array(new ArrayBuffer(rows * this.rowBytes + end.byteLength));
+    this.block = new Uint8Array(new ArrayBuffer(rows * this.rowBytes + last.byteLength));
     this.view = new DataView(this.block.buffer);
     this.#address = addressOf(this.block);
     this.#layOut();
-    this.block.set(end.assemble(0), rows * this.rowBytes);
+    this.block.set(last.assemble(0), rows * this.rowBytes);
   }
 
   #layOut(): void {
@@ -75,14 +80,18 @@ export class CallTable {
 
   /** Executes the first `rows` rows. */
   run(rows = this.rows): void {
-    assert(rows <= this.rows, `a table of ${this.rows} rows has ${rows}`);
-    if (rows === 0) return;
+    if (rows > 0) execute(this.enter(rows));
+  }
+
+  /** Prepares the first `rows` rows, of which there is one at least; returns where they begin. */
+  enter(rows: number): number {
+    assert(rows > 0 && rows <= this.rows, `a table of ${this.rows} rows has ${rows}`);
     if (rows - 1 !== this.#last) {
       this.#lead(this.#last, this.#last + 1);
       this.#lead(rows - 1, this.rows);
       this.#last = rows - 1;
     }
-    execute(this.#address);
+    return this.#address;
   }
 
   /**

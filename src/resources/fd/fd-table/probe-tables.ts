@@ -2,8 +2,7 @@
  * The two tables of system calls by which descriptors are looked at (fd-probe.ts): what a duplicate is, and then its name
  * and what its description is at. Columns are found by their place in words of 32 bits.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
-import { byteStringAt } from '../../../base/bytes.ts';
+import { Program } from '../../../agent/program.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
@@ -19,11 +18,12 @@ import {
   STATX_BASIC_STATS,
   STATX_MNT_ID,
 } from '../../../linux/abi/fcntl.ts';
+import { SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { Folder } from '../../../linux/syscalls/folder.ts';
 import { parseStatx, STATX_BYTES, STATX_MASK_AT, STATX_MNT_ID_AT, type Stat } from '../../../linux/syscalls/fs.ts';
-import { CallTable } from '../../../tracee/call-table.ts';
-import { NO_OWNER, readOwner } from './open-file.ts';
+import { Columns } from '../../../tracee/columns.ts';
+import { NO_OWNER, readOwner, type SocketFacts } from './open-file.ts';
 
 /** Room for what most descriptors have; what is longer has to be read once more. */
 const FDINFO_BYTES = 1024;
@@ -31,47 +31,7 @@ const LINK_BYTES = 512;
 const NAME_BYTES = 16;
 const WORD = 2 ** 32;
 const NO_FD = -1;
-
-/** A table with its memory as words, and its columns by name. */
-class Columns<Name extends string> {
-  readonly words: Int32Array;
-  readonly unsigned: Uint32Array;
-  /** From one row to the next. */
-  readonly rowWords: number;
-  readonly at: Readonly<Record<Name, number>>;
-  readonly #table: CallTable;
-
-  constructor(program: Program, rows: number, columns: Readonly<Record<Name, Place | Result>>) {
-    const table = new CallTable(program, rows);
-    const at = {} as Record<Name, number>;
-    for (const name in columns) {
-      const column = columns[name];
-      at[name] = (column.kind === 'place' ? table.at(0, column) : program.resultOffset(column)) / 4;
-    }
-    this.#table = table;
-    this.at = at;
-    this.words = new Int32Array(table.block.buffer);
-    this.unsigned = new Uint32Array(table.block.buffer);
-    this.rowWords = table.rowBytes / 4;
-  }
-
-  run(rows: number): void {
-    this.#table.run(rows);
-  }
-
-  /** Writes a number as a C string. */
-  name(at: number, number: number): void {
-    const { block } = this.#table;
-    const text = `${number}`;
-    const start = at * 4;
-    for (let i = 0; i < text.length; i++) block[start + i] = text.charCodeAt(i);
-    block[start + text.length] = 0;
-  }
-
-  text(at: number, bytes: number): string {
-    return byteStringAt(this.#table.block, at * 4, at * 4 + bytes);
-  }
-}
+const INT_BYTES = 4;
 
 /** What a duplicate tells of itself. */
 export interface Duplicate {
@@ -159,10 +119,21 @@ export class Duplicates {
   }
 }
 
-/** Asks duplicates for their names, and for the position or the text of fdinfo. */
+/** Asks duplicates for their names, sockets for their family, and for the position or the text of fdinfo. */
 export class Details {
   readonly #columns: Columns<
-    'own' | 'link' | 'linkResult' | 'seek' | 'seekResult' | 'folder' | 'name' | 'fdinfo' | 'read'
+    | 'socket'
+    | 'family'
+    | 'familyResult'
+    | 'own'
+    | 'link'
+    | 'linkResult'
+    | 'seek'
+    | 'seekResult'
+    | 'folder'
+    | 'name'
+    | 'fdinfo'
+    | 'read'
   >;
   readonly #own: Folder;
   readonly #fdinfo: Folder;
@@ -177,21 +148,42 @@ export class Details {
     const seek = program.words(NO_FD);
     const folder = program.words(NO_FD);
     const text = program.reserve(FDINFO_BYTES);
+    const socket = program.words(NO_FD);
+    const family = program.reserve(INT_BYTES);
+    const familyBytes = program.words(INT_BYTES);
     // By the number of the duplicate: it is that of the portion before, whose name the kernel has still at hand.
     const linkResult = program.call(SYS.readlinkat, own.fd, name.own, link, LINK_BYTES);
     const seekResult = program.call(SYS.lseek, program.wordAt(seek), 0, SEEK_CUR);
+    const domain = [SOL_SOCKET, SO_DOMAIN, family, familyBytes] as const;
+    const familyResult = program.call(SYS.getsockopt, program.wordAt(socket), ...domain);
     const opened = program.call(SYS.openat, program.wordAt(folder), name.fd, O_RDONLY | O_CLOEXEC, 0);
     const read = program.call(SYS.read, opened, text, FDINFO_BYTES);
     program.call(SYS.close, opened);
-    const columns = { own: name.own, link, linkResult, seek, seekResult, folder, name: name.fd, fdinfo: text, read };
+    const columns = {
+      own: name.own,
+      link,
+      linkResult,
+      seek,
+      seekResult,
+      folder,
+      name: name.fd,
+      fdinfo: text,
+      read,
+      socket,
+      family,
+      familyResult,
+    };
     this.#columns = new Columns(program, rows, columns);
     this.#own = own;
     this.#fdinfo = fdinfo;
     this.#named = new Int32Array(rows).fill(NO_FD);
   }
 
-  /** Asks for the position of the duplicate, or, unless `isQuick`, for fdinfo of the descriptor of the task. */
-  ask(row: number, localFd: number, isQuick: boolean, fd: number): void {
+  /**
+   * Asks for the position of the duplicate, or, unless `isQuick`, for fdinfo of the descriptor of the task; and for the
+   * family when it is a socket.
+   */
+  ask(row: number, localFd: number, isQuick: boolean, fd: number, isSocket: boolean): void {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
     if (this.#named[row] !== localFd) {
@@ -199,6 +191,7 @@ export class Details {
       this.#named[row] = localFd;
     }
     words[start + at.seek] = isQuick ? localFd : NO_FD;
+    words[start + at.socket] = isSocket ? localFd : NO_FD;
     words[start + at.folder] = isQuick ? NO_FD : this.#fdinfo.fd;
     if (!isQuick) this.#columns.name(start + at.name, fd);
   }
@@ -215,6 +208,14 @@ export class Details {
     if (bytes < 0) throw failed('readlink', bytes, task, fd);
     const whole = bytes === LINK_BYTES ? this.#own.tryReadlink(this.#named[row] ?? NO_FD) : undefined;
     return typeof whole === 'string' ? whole : this.#columns.text(start + at.link, bytes);
+  }
+
+  /** What was asked of a socket; undefined for other rows. */
+  socket(row: number): SocketFacts | undefined {
+    const { words, rowWords, at } = this.#columns;
+    const start = row * rowWords;
+    if (words[start + at.socket] === NO_FD) return undefined;
+    return { family: (words[start + at.familyResult] ?? NO_FD) < 0 ? undefined : words[start + at.family] };
   }
 
   /** The position of a duplicate; −errno when it has none. */

@@ -6,31 +6,46 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, ioctl } from '../../../linux/syscalls/fs.ts';
-import { getsockoptInt, tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
+import { ioctl } from '../../../linux/syscalls/fs.ts';
+import { tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
 import { findForeign } from '../socket-options/network-namespace.ts';
+import { withoutMeasured } from '../socket-options/option-rows.ts';
+import { OptionValues } from '../socket-options/option-values.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import { type InetKind, onlyChanged, readIpOptions, readTcpExtensions, readTcpOptions } from './inet-options.ts';
+import { type InetKind, inetOptionSpecs, readIpOptions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
 import { isKept, notKept } from './tcp-state.ts';
 import { dumpDatagrams } from './udp-queue.ts';
 
-/** What CRIU does not keep, as far as it is not as the system gives it to new sockets. */
-function tcpExtensions(fd: number, { family, type }: InetKind, isConnected: boolean, dump: KindDump) {
-  const fresh = dump.state(`options of a new TCP socket, ${family}`, () => {
-    const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
-    try {
-      return readTcpExtensions(made, false);
-    } finally {
-      close(made);
-    }
-  });
-  return onlyChanged(readTcpExtensions(fd, isConnected), fresh);
+type Options = Pick<InetSkEntry, 'ip_opts' | 'tcp_opts'>;
+
+/** The options of sockets of a kind: thousands of them are mostly the same. */
+interface KindOptions {
+  readonly values: OptionValues;
+  /** Of the socket that was asked last. */
+  known: Options | undefined;
+}
+
+const optionsOf = (kind: InetKind, dump: KindDump): KindOptions =>
+  dump.state(`inet options ${kind.family} ${kind.type} ${kind.proto}`, () => ({
+    values: new OptionValues(inetOptionSpecs(kind, isTcp(kind))),
+    known: undefined,
+  }));
+
+/** Options of IP, and of TCP. */
+function readOptions(fd: number, kind: InetKind, ofKind: KindOptions): Options {
+  const { values } = ofKind;
+  if (!values.read(fd)) ofKind.known = undefined;
+  // What raw sockets have, is asked in another way.
+  if (ofKind.known !== undefined && kind.type !== SOCKET.SOCK_RAW) return ofKind.known;
+  const options = { ip_opts: readIpOptions(fd, values, kind), tcp_opts: isTcp(kind) ? readTcpOptions(values) : {} };
+  ofKind.known = options;
+  return options;
 }
 
 /** What the socket is doing. */
@@ -47,8 +62,7 @@ interface Endpoint {
 /** Describes the socket, or says why it cannot be dumped. Throws SyscallError. */
 export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): InetSkEntry | Unsupported {
   const fd = file.localFd;
-  const int = (option: number) => getsockoptInt(fd, SOCKET.SOL_SOCKET, option);
-  const kind = { family: int(SOCKET.SO_DOMAIN), type: int(SOCKET.SO_TYPE), proto: int(SOCKET.SO_PROTOCOL) };
+  const kind = readKind(fd, dump);
   const problem = findProblem(fd, kind, dump);
   if (problem !== undefined) return problem;
   const endpoint = isTcp(kind) ? inspectTcp(file, kind, dump) : inspectOther(file, kind, dump);
@@ -56,6 +70,9 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const opts = readSocketOptions(fd, kind, dump, dump.state('multicast groups', readGroups));
   if ('unsupported' in opts) return opts;
   const { state, source, destination, backlog, shutdown } = endpoint;
+  const isConnected = destination.port !== 0;
+  const ofKind = optionsOf(kind, dump);
+  const hasMeasured = isTcp(kind) && isConnected && opts.options_ext.length > 0;
   const entry: InetSkEntry = {
     id,
     ino: Number(BigInt.asUintN(32, BigInt(file.stat.st_ino))),
@@ -68,19 +85,31 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     src_addr: [...source.words],
     dst_addr: [...destination.words],
     fown: file.fown,
-    opts,
-    ip_opts: readIpOptions(fd, kind),
-    tcp_opts: isTcp(kind) ? { ...readTcpOptions(fd), ...tcpExtensions(fd, kind, destination.port !== 0, dump) } : {},
+    opts: hasMeasured ? { ...opts, options_ext: withoutMeasured(kind, opts.options_ext) } : opts,
+    ...readOptions(fd, kind, ofKind),
   };
-  if (isTcp(kind) && destination.port !== 0 && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
+  if (isTcp(kind) && isConnected && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (isUdp(kind) && endpoint.hasPackets === true) dumpDatagrams(file, entry, dump);
   if (shutdown !== 0) entry.shutdown = shutdown as SkShutdown;
   if (kind.family !== SOCKET.AF_INET6) return entry;
-  entry.v6only = getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
+  entry.v6only = ofKind.values.int(INET.SOL_IPV6, INET.IPV6_V6ONLY) !== 0;
   if (source.port === 0 || !needsDevice(source.words)) return entry;
   if (opts.so_bound_dev === undefined) return { unsupported: 'it is bound to a link-local address without a device' };
   entry.ifname = opts.so_bound_dev;
   return entry;
+}
+
+const KIND = [SOCKET.SO_DOMAIN, SOCKET.SO_TYPE, SOCKET.SO_PROTOCOL] as const;
+
+function readKind(fd: number, dump: KindDump): InetKind {
+  const values = dump.state(
+    'inet kinds',
+    () => new OptionValues(KIND.map((option) => [SOCKET.SOL_SOCKET, option, 4] as const)),
+  );
+  values.read(fd);
+  const [family, type, proto] = KIND;
+  const int = (option: number) => values.int(SOCKET.SOL_SOCKET, option);
+  return { family: int(family), type: int(type), proto: int(proto) };
 }
 
 const isTcp = ({ type, proto }: InetKind) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;

@@ -2,14 +2,14 @@
  * Options of Internet sockets: ip_opts_entry and tcp_opts_entry. Options that are off are not in the image, and neither
  * is a type of service or time to live of 0.
  */
-import { byteString } from '../../../base/bytes.ts';
 import type { IpOptsEntry, IpOptsRawEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpOptsEntry } from '../../../image/gen/tcp-stream.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import { AF_INET6, SOCK_RAW } from '../../../linux/abi/socket.ts';
 import { check } from '../../../linux/kernel.ts';
-import { getsockoptInt, tryGetsockopt, tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
+import { getsockoptInt, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { OptionSpec, OptionValues } from '../socket-options/option-values.ts';
 import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 
 /** What kind of socket it is. */
@@ -28,20 +28,36 @@ const FREEBIND6: Option = [INET.SOL_IPV6, INET.IPV6_FREEBIND];
 /** IP_FREEBIND or, for IPv6, IPV6_FREEBIND. */
 export const freebindOption = (family: number): Option => (family === AF_INET6 ? FREEBIND6 : FREEBIND);
 
-/** Reads the options of the IP level. Throws SyscallError. */
-export function readIpOptions(fd: number, kind: InetKind): IpOptsEntry {
+const INT_BYTES = 4;
+
+/** All that `readIpOptions` and `readTcpOptions` want to know of a kind of socket. */
+export function inetOptionSpecs(kind: InetKind, isTcp: boolean): OptionSpec[] {
+  const isV6 = kind.family === AF_INET6;
+  const options: Option[] = isV6
+    ? [
+        [INET.SOL_IPV6, INET.IPV6_RECVPKTINFO],
+        [INET.SOL_IPV6, INET.IPV6_V6ONLY],
+      ]
+    : [INET.IP_PKTINFO, INET.IP_TOS, INET.IP_TTL].map((option): Option => [INET.SOL_IP, option]);
+  options.push(freebindOption(kind.family));
+  if (isTcp) for (const option of TCP_OPTIONS) options.push([INET.SOL_TCP, option]);
+  return options.map(([level, option]): OptionSpec => [level, option, INT_BYTES]);
+}
+
+/** Describes the options of the IP level; `fd` is the socket that was asked for the values. Throws SyscallError. */
+export function readIpOptions(fd: number, values: OptionValues, kind: InetKind): IpOptsEntry {
   const entry: IpOptsEntry = {};
   // IPV6_FREEBIND exists since 4.15.
   const [level, option] = freebindOption(kind.family);
-  if ((tryGetsockoptInt(fd, level, option) ?? 0) !== 0) entry.freebind = true;
+  if ((values.tryInt(level, option) ?? 0) !== 0) entry.freebind = true;
   if (kind.type === SOCK_RAW) entry.raw = readRawOptions(fd, kind);
   if (kind.family === AF_INET6) {
-    if (getsockoptInt(fd, INET.SOL_IPV6, INET.IPV6_RECVPKTINFO) !== 0) entry.pktinfo = true;
+    if (values.int(INET.SOL_IPV6, INET.IPV6_RECVPKTINFO) !== 0) entry.pktinfo = true;
     return entry;
   }
-  if (getsockoptInt(fd, INET.SOL_IP, INET.IP_PKTINFO) !== 0) entry.pktinfo = true;
-  const tos = getsockoptInt(fd, INET.SOL_IP, INET.IP_TOS);
-  const ttl = getsockoptInt(fd, INET.SOL_IP, INET.IP_TTL);
+  if (values.int(INET.SOL_IP, INET.IP_PKTINFO) !== 0) entry.pktinfo = true;
+  const tos = values.int(INET.SOL_IP, INET.IP_TOS);
+  const ttl = values.int(INET.SOL_IP, INET.IP_TTL);
   if (tos !== 0) entry.tos = tos;
   if (ttl !== 0) entry.ttl = ttl;
   return entry;
@@ -77,7 +93,7 @@ function icmpFilter(isV6: boolean, proto: number) {
 export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, entry: IpOptsEntry, what: string): void {
   const isV6 = kind.family === AF_INET6;
   const int = ([level, option]: Option, value: number, name: string) =>
-    planIntOption(table, fd, level, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
   if (entry.freebind === true) int(freebindOption(kind.family), 1, 'freebind');
   if (entry.pktinfo === true) {
     int(isV6 ? [INET.SOL_IPV6, INET.IPV6_RECVPKTINFO] : [INET.SOL_IP, INET.IP_PKTINFO], 1, 'pktinfo');
@@ -91,12 +107,12 @@ export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, en
   const filter = icmpFilter(isV6, kind.proto);
   if (filter === undefined || raw.icmpv_filter.length === 0) return;
   const bytes = new Uint8Array(Uint32Array.from(raw.icmpv_filter).buffer);
-  planOption(table, fd, filter.level, filter.option, bytes, `set the ICMP filter of ${what}`);
+  planOption(table, fd, filter.level, filter.option, bytes, ['set the ICMP filter of', what]);
 }
 
-/** Reads the options of the TCP level. Throws SyscallError. */
-export function readTcpOptions(fd: number): TcpOptsEntry {
-  const int = (option: number) => getsockoptInt(fd, INET.SOL_TCP, option);
+/** Describes the options of the TCP level. Throws SyscallError. */
+export function readTcpOptions(values: OptionValues): TcpOptsEntry {
+  const int = (option: number) => values.int(INET.SOL_TCP, option);
   const entry: TcpOptsEntry = {};
   if (int(INET.TCP_CORK) !== 0) entry.cork = true;
   if (int(INET.TCP_NODELAY) !== 0) entry.nodelay = true;
@@ -109,6 +125,10 @@ export function readTcpOptions(fd: number): TcpOptsEntry {
   return entry;
 }
 
+/** Those of the TCP level. */
+const TCP_OPTIONS = [INET.TCP_CORK, INET.TCP_NODELAY, INET.TCP_KEEPCNT, INET.TCP_KEEPIDLE, INET.TCP_KEEPINTVL];
+
+/** Of images that have them here; now they are in `options_ext` (socket-options/option-rows.ts). */
 const EXTENSIONS = [
   ['user_timeout_ext', INET.TCP_USER_TIMEOUT],
   ['syncnt_ext', INET.TCP_SYNCNT],
@@ -119,38 +139,15 @@ const EXTENSIONS = [
   ['inq_ext', INET.TCP_INQ],
 ] as const;
 
-type TcpExtensions = Pick<TcpOptsEntry, 'congestion_ext' | 'maxseg_ext' | (typeof EXTENSIONS)[number][0]>;
-
-/** Options of the TCP level that CRIU does not keep: all that this kernel has. */
-export function readTcpExtensions(fd: number, isConnected: boolean): TcpExtensions {
-  const entry: TcpExtensions = {};
-  for (const [field, option] of EXTENSIONS) {
-    const value = tryGetsockoptInt(fd, INET.SOL_TCP, option);
-    if (value !== undefined) entry[field] = value;
-  }
-  // For connections it is the size in use, not the one that was set.
-  if (!isConnected) entry.maxseg_ext = getsockoptInt(fd, INET.SOL_TCP, INET.TCP_MAXSEG);
-  const name = new Uint8Array(INET.TCP_CA_NAME_MAX);
-  const bytes = tryGetsockopt(fd, INET.SOL_TCP, INET.TCP_CONGESTION, name);
-  if (bytes > 0) entry.congestion_ext = byteString(name.subarray(0, bytes)).replace(/\0.*$/s, '');
-  return entry;
-}
-
-/** What differs from a new socket. */
-export function onlyChanged(entry: TcpExtensions, fresh: TcpExtensions): TcpExtensions {
-  const changed = Object.entries(entry).filter(([field, value]) => value !== fresh[field as keyof TcpExtensions]);
-  return Object.fromEntries(changed);
-}
-
-/** Plans these options, of a socket that is new. */
+/** Plans the options of the TCP level that CRIU does not keep, of a socket that is new. */
 export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOptsEntry, what: string): void {
   const { congestion_ext, maxseg_ext } = entry;
   for (const [field, option] of EXTENSIONS) {
     const value = entry[field];
-    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${field} of ${what}`);
+    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, ['set', field, 'of', what]);
   }
   if (maxseg_ext !== undefined) {
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, `set maxseg_ext of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, ['set maxseg_ext of', what]);
   }
   if (congestion_ext === undefined) return;
   const name = Buffer.from(congestion_ext, 'latin1');
@@ -169,6 +166,6 @@ export function planTcpOptions(table: FdTablePlan, fd: number, entry: TcpOptsEnt
   ] as const;
   for (const [option, value, name] of options) {
     if (value === undefined || value === false) continue;
-    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), `set ${name} of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), ['set', name, 'of', what]);
   }
 }

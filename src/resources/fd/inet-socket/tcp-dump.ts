@@ -44,20 +44,36 @@ export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDum
 export function saveConnections(dump: KindDump): void {
   const connections = connectionsOf(dump);
   if (connections.length === 0) return;
-  const byEnds = new Map(connections.map((connection) => [endsOf(connection.entry).join(' '), connection]));
-  const otherEnd = ({ entry }: Connection) => byEnds.get(endsOf(entry).reverse().join(' '));
-  lockNetwork(connections, (connection) => otherEnd(connection) !== undefined, dump);
+  const others = findOtherEnds(connections);
+  lockNetwork(connections, (connection) => others.has(connection), dump);
+  refuseUrgent(connections, dump);
   const streams = tryReadAll(connections, dump);
   for (const connection of connections) {
     const stream = streams.get(connection);
     if (stream === undefined) continue;
     const { sent, received } = stream;
-    const other = otherEnd(connection);
+    const other = others.get(connection);
     const { message, payload } = describeStream(sent, received, other && streams.get(other)?.received);
     connection.entry.state = sent.numbers.state;
     if (sent.numbers.state === INET.TCP_CLOSE && hasError(connection.fd)) message.reset_ext = true;
     dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
   }
+}
+
+/** The other ends of connections inside of the tree. */
+function findOtherEnds(connections: readonly Connection[]): ReadonlyMap<Connection, Connection> {
+  const byEnds = new Map<string, Connection>();
+  const wanted = connections.map((connection) => {
+    const [own, other] = endsOf(connection.entry);
+    byEnds.set(`${own} ${other}`, connection);
+    return `${other} ${own}`;
+  });
+  const others = new Map<Connection, Connection>();
+  connections.forEach((connection, i) => {
+    const other = byEnds.get(wanted[i] ?? '');
+    if (other !== undefined) others.set(connection, other);
+  });
+  return others;
 }
 
 /** From now on no packet comes or goes. Both ends inside of the tree do without it. */
@@ -79,6 +95,19 @@ function lockNetwork(
     const remedy = 'if something else holds them back until the restore, use --network-lock skip';
     const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
     dump.addProblem({ object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
+  }
+}
+
+const POLLPRI = 2;
+
+/** An urgent byte is in no queue that can be read; all connections are asked at once. */
+function refuseUrgent(connections: readonly Connection[], dump: KindDump): void {
+  const pollfds = Int32Array.from(connections.flatMap(({ fd }) => [fd, POLLPRI]));
+  if (syscall(SYS.poll, pollfds, connections.length, 0) <= 0) return;
+  for (const [i, { object }] of connections.entries()) {
+    if ((((pollfds[2 * i + 1] ?? 0) >>> 16) & POLLPRI) === 0) continue;
+    const why = 'an urgent byte (MSG_OOB) waits in it, which cannot be put back';
+    dump.addProblem({ object, action: 'cannot be dumped', why, remedy: 'dump when it has been received' });
   }
 }
 

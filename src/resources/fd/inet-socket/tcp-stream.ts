@@ -5,16 +5,18 @@
  * is done to its end even if we are killed. Packets may arrive meanwhile when the network is not locked, for repair mode
  * does not stop the receiving side: then the numbers before and after differ, and it is read again.
  */
-import { type Place, Program, type Result } from '../../../agent/program.ts';
+import { Program } from '../../../agent/program.ts';
+import { setWord } from '../../../base/bytes.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import { MSG_DONTWAIT, MSG_PEEK, SO_REUSEADDR, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { check } from '../../../linux/kernel.ts';
+import { addressOf, check } from '../../../linux/kernel.ts';
 import { ioctl } from '../../../linux/syscalls/fs.ts';
-import { type Outcome, runOutliving } from '../../../tracee/outliving.ts';
+import { Columns } from '../../../tracee/columns.ts';
+import { runTableOutliving } from '../../../tracee/outliving.ts';
 import { finsSent } from './tcp-state.ts';
 
 /** A connection to be read, by a descriptor of ours. */
@@ -33,35 +35,41 @@ interface Queue<T> {
 export type Sending = Queue<Pick<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'unsq_len'> & { readonly state: number }>;
 export type Receiving = Queue<Omit<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'unsq_len'>>;
 
-/** Adds the questions about a connection; the answer is undefined when it has changed meanwhile. */
-type Ask<T> = (program: Program, readable: Readable) => (outcome: Outcome) => T | undefined;
-
 /** What other sides have not acknowledged yet, sent or not, and the states. Throws SyscallError. */
 export const readSending = (connections: readonly Readable[]): Sending[] =>
-  readAll(connections, INET.SIOCOUTQ, askSending);
+  readAll(connections, INET.SIOCOUTQ, (rows) => new SendingTable(rows));
 
 /** What the program has not read yet, and all else that images have. Throws SyscallError. */
 export const readReceiving = (connections: readonly Readable[]): Receiving[] =>
-  readAll(connections, INET.SIOCINQ, askReceiving);
+  readAll(connections, INET.SIOCINQ, (rows) => new ReceivingTable(rows));
 
-/** So much of queues is read at once. */
+/** So many connections, and so much of their queues, are read at once. */
+const ROWS_MAX = 256;
 const ROOM_BYTES = 32 << 20;
 const TRIES = 50;
 
-function readAll<T>(connections: readonly Readable[], sizeOf: number, ask: Ask<T>): T[] {
+function readAll<T>(
+  connections: readonly Readable[],
+  sizeOf: number,
+  makeTable: (rows: number) => RepairTable<T>,
+): T[] {
   const answers: T[] = [];
+  if (connections.length === 0) return answers;
+  const table = makeTable(Math.min(connections.length, ROWS_MAX));
   for (let tries = 0, at = 0; at < connections.length; tries++) {
-    const program = new Program();
-    const asked: ReturnType<Ask<T>>[] = [];
-    for (let room = 0; at + asked.length < connections.length && room < ROOM_BYTES; ) {
+    const asked: Readable[] = [];
+    const lengths: number[] = [];
+    for (let bytes = 0; at + asked.length < connections.length && asked.length < ROWS_MAX && bytes < ROOM_BYTES; ) {
       const readable = connections[at + asked.length];
       if (readable === undefined) break;
-      room += readCount(readable.fd, sizeOf);
-      asked.push(ask(program, readable));
+      const length = readCount(readable.fd, sizeOf);
+      bytes += length;
+      asked.push(readable);
+      lengths.push(length);
     }
-    const outcome = runOutliving(program);
-    for (const answer of asked) {
-      const value = answer(outcome);
+    table.run(asked, lengths);
+    for (let row = 0; row < asked.length; row++) {
+      const value = table.answer(row);
       if (value === undefined) break;
       answers.push(value);
     }
@@ -72,135 +80,185 @@ function readAll<T>(connections: readonly Readable[], sizeOf: number, ask: Ask<T
   return answers;
 }
 
+const count = new Int32Array(1);
+
 function readCount(fd: number, request: number): number {
-  const count = new Int32Array(1);
   check('ioctl', ioctl(fd, request, count), `${fd}, ${request}`);
   return count[0] ?? 0;
 }
-
-const askSending: Ask<Sending> = (program, readable) => {
-  const visit = new Visit(program, readable);
-  const length = readCount(readable.fd, INET.SIOCOUTQ);
-  const info = visit.get(INET.TCP_INFO, INFO_BYTES);
-  const counts = [INET.SIOCOUTQ, INET.SIOCOUTQNSD].map((request) => visit.count(request));
-  const queue = visit.queue(INET.TCP_SEND_QUEUE, length);
-  const end = visit.end();
-  return (outcome) => {
-    end(outcome);
-    const [state = 0] = outcome.bytes(info);
-    // The end of the stream is counted, but it is no byte. What a closed connection had to send is lost.
-    const [outq_len = 0, unsq_len = 0] = counts.map((place) =>
-      state === INET.TCP_CLOSE ? 0 : Math.max(word(outcome, place) - finsSent(state), 0),
-    );
-    const bytes = queue.bytes(outcome, outq_len);
-    const outq_seq = word(outcome, queue.sequence) >>> 0;
-    return bytes && { numbers: { state, outq_len, outq_seq, unsq_len }, bytes };
-  };
-};
-
-const askReceiving: Ask<Receiving> = (program, readable) => {
-  const visit = new Visit(program, readable);
-  const length = readCount(readable.fd, INET.SIOCINQ);
-  const window = visit.get(INET.TCP_REPAIR_WINDOW, WINDOW_BYTES);
-  const count = visit.count(INET.SIOCINQ);
-  const queue = visit.queue(INET.TCP_RECV_QUEUE, length);
-  const info = visit.get(INET.TCP_INFO, INFO_BYTES);
-  const timestamp = visit.get(INET.TCP_TIMESTAMP, 4);
-  const mss = visit.get(INET.TCP_MAXSEG, 4);
-  const end = visit.end();
-  return (outcome) => {
-    end(outcome);
-    const inq_len = word(outcome, count);
-    const bytes = queue.bytes(outcome, inq_len);
-    if (bytes === undefined) return undefined;
-    const numbers = {
-      inq_len,
-      inq_seq: word(outcome, queue.sequence) >>> 0,
-      mss_clamp: word(outcome, mss),
-      ...parseParameters(outcome.bytes(info), word(outcome, timestamp) >>> 0),
-      ...parseWindow(outcome.bytes(window)),
-    };
-    return { numbers, bytes };
-  };
-};
 
 /** The first 8 bytes of struct tcp_info. */
 const INFO_BYTES = 8;
 /** struct tcp_repair_window (4.8). */
 const WINDOW_BYTES = 20;
+const NO_FD = -1;
 
-function word(outcome: Outcome, place: Place): number {
-  const at = outcome.bytes(place);
-  return new DataView(at.buffer, at.byteOffset).getInt32(0, true);
+/** Calls that have to succeed. */
+type Must = 'begin' | 'counted' | 'counted2' | 'selected' | 'end' | 'reuse';
+type Column =
+  | Must
+  | 'fd'
+  | 'peekFd'
+  | 'reuseFd'
+  | 'room'
+  | 'length'
+  | 'count'
+  | 'count2'
+  | 'sequence'
+  | 'got'
+  | 'again'
+  | 'info'
+  | 'timestamp'
+  | 'mss'
+  | 'window';
+
+/** Questions to connections, each of which is in repair mode from the first call of its row to the last. */
+abstract class RepairTable<T> {
+  readonly #columns: Columns<Column>;
+  /** All queues that were read in the last run, and where in it each begins. */
+  #room = new Uint8Array(0);
+  readonly #starts: number[] = [];
+
+  /** `queue` and `counts`: which queue is read, and the numbers that ioctl(2) tells about it. */
+  constructor(rows: number, queue: number, counts: readonly [number, number]) {
+    const program = new Program();
+    const [fd, peekFd, reuseFd] = [program.words(0), program.words(0), program.words(0)];
+    const [room, length] = [program.words(0), program.words(0)];
+    const at = program.wordAt(fd);
+    const set = (option: number, value: number) =>
+      program.call(SYS.setsockopt, at, INET.SOL_TCP, option, program.int(value), 4);
+    const get = (option: number, bytes: number) => {
+      const place = program.reserve(bytes);
+      program.call(SYS.getsockopt, at, INET.SOL_TCP, option, place, program.words(bytes));
+      return place;
+    };
+    const [count, count2] = [program.reserve(4), program.reserve(4)];
+    const begin = set(INET.TCP_REPAIR, 1);
+    const window = get(INET.TCP_REPAIR_WINDOW, WINDOW_BYTES);
+    const info = get(INET.TCP_INFO, INFO_BYTES);
+    const counted = program.call(SYS.ioctl, at, counts[0], count);
+    const counted2 = program.call(SYS.ioctl, at, counts[1], count2);
+    const selected = set(INET.TCP_REPAIR_QUEUE, queue);
+    const sequence = get(INET.TCP_QUEUE_SEQ, 4);
+    const flags = MSG_PEEK | MSG_DONTWAIT;
+    const [target, bytes] = [program.wordAt(room), program.wordAt(length)];
+    const got = program.call(SYS.recvfrom, program.wordAt(peekFd), target, bytes, flags, 0, 0);
+    const again = get(INET.TCP_QUEUE_SEQ, 4);
+    const timestamp = get(INET.TCP_TIMESTAMP, 4);
+    const mss = get(INET.TCP_MAXSEG, 4);
+    // Without a word to the other side.
+    const end = set(INET.TCP_REPAIR, INET.TCP_REPAIR_OFF_NO_WP);
+    const one = program.int(1);
+    const reuse = program.call(SYS.setsockopt, program.wordAt(reuseFd), SOL_SOCKET, SO_REUSEADDR, one, 4);
+    const asked = { fd, peekFd, reuseFd, room, length };
+    const told = { count, count2, sequence, got, again, info, timestamp, mss, window };
+    const columns = { ...asked, ...told, begin, counted, counted2, selected, end, reuse };
+    this.#columns = new Columns(program, rows, columns, 'exit');
+  }
+
+  /** Reads connections whose queues have these lengths. Throws SyscallError. */
+  run(connections: readonly Readable[], lengths: readonly number[]): void {
+    const { words, rowWords, at, table } = this.#columns;
+    this.#room = new Uint8Array(new ArrayBuffer(lengths.reduce((sum, length) => sum + length, 0)));
+    let used = 0;
+    connections.forEach(({ fd, reuseAddress }, row) => {
+      const start = row * rowWords;
+      const length = lengths[row] ?? 0;
+      words[start + at.fd] = fd;
+      // An empty queue is not looked at: that would take away the error of a connection that was reset.
+      words[start + at.peekFd] = length === 0 ? NO_FD : fd;
+      words[start + at.reuseFd] = reuseAddress ? fd : NO_FD;
+      words[start + at.length] = length;
+      if (length > 0) setWord(table.view, 4 * (start + at.room), addressOf(this.#room) + used);
+      this.#starts[row] = used;
+      used += length;
+    });
+    runTableOutliving(table, connections.length);
+    this.#check(connections);
+  }
+
+  #check(connections: readonly Readable[]): void {
+    const { words, rowWords, at } = this.#columns;
+    connections.forEach(({ reuseAddress }, row) => {
+      const failed = MUST.find(
+        (name) => (words[row * rowWords + at[name]] ?? 0) < 0 && (name !== 'reuse' || reuseAddress),
+      );
+      if (failed === undefined) return;
+      const errno = -(words[row * rowWords + at[failed]] ?? 0);
+      throw new SyscallError(`${MUST_CALLS[failed]} of a connection in repair mode`, errno, errnoName(errno));
+    });
+  }
+
+  /** What was asked about a connection; undefined when it has changed meanwhile. */
+  abstract answer(row: number): T | undefined;
+
+  protected number(row: number, column: Column): number {
+    const { words, rowWords, at } = this.#columns;
+    return words[row * rowWords + at[column]] ?? 0;
+  }
+
+  protected bytes(row: number, column: Column, count: number): Uint8Array {
+    const { rowWords, at, table } = this.#columns;
+    const start = 4 * (row * rowWords + at[column]);
+    return table.block.subarray(start, start + count);
+  }
+
+  /** The content of the queue when it has `wanted` bytes; undefined when it has changed meanwhile. */
+  protected queue(row: number, wanted: number): Uint8Array | undefined {
+    const { words, rowWords, at } = this.#columns;
+    const start = row * rowWords;
+    if (words[start + at.sequence] !== words[start + at.again]) return undefined;
+    if (wanted === 0) return new Uint8Array(0);
+    if (words[start + at.peekFd] === NO_FD || words[start + at.got] !== wanted) return undefined;
+    const from = this.#starts[row] ?? 0;
+    return this.#room.subarray(from, from + wanted);
+  }
 }
 
-/** Questions about one connection, which is in repair mode from the first to the last. */
-class Visit {
-  readonly #program: Program;
-  readonly #readable: Readable;
-  readonly #calls: { readonly what: string; readonly result: Result }[] = [];
+const MUST_CALLS: Readonly<Record<Must, string>> = {
+  begin: 'setsockopt(TCP_REPAIR)',
+  counted: 'ioctl',
+  counted2: 'ioctl',
+  selected: 'setsockopt(TCP_REPAIR_QUEUE)',
+  end: 'setsockopt(TCP_REPAIR)',
+  reuse: 'setsockopt(SO_REUSEADDR)',
+};
+const MUST: readonly Must[] = ['begin', 'counted', 'counted2', 'selected', 'end', 'reuse'];
 
-  constructor(program: Program, readable: Readable) {
-    this.#program = program;
-    this.#readable = readable;
-    this.#set(INET.SOL_TCP, INET.TCP_REPAIR, 1);
+class SendingTable extends RepairTable<Sending> {
+  constructor(rows: number) {
+    super(rows, INET.TCP_SEND_QUEUE, [INET.SIOCOUTQ, INET.SIOCOUTQNSD]);
   }
 
-  get(option: number, bytes: number): Place {
-    const place = this.#program.reserve(bytes);
-    const length = this.#program.words(bytes);
-    this.#program.call(SYS.getsockopt, this.#readable.fd, INET.SOL_TCP, option, place, length);
-    return place;
+  answer(row: number): Sending | undefined {
+    const state = this.number(row, 'info') & 0xff;
+    // The end of the stream is counted, but it is no byte. What a closed connection had to send is lost.
+    const fins = finsSent(state);
+    const lengthOf = (column: Column) => (state === INET.TCP_CLOSE ? 0 : Math.max(this.number(row, column) - fins, 0));
+    const outq_len = lengthOf('count');
+    const bytes = this.queue(row, outq_len);
+    const outq_seq = this.number(row, 'sequence') >>> 0;
+    return bytes && { numbers: { state, outq_len, outq_seq, unsq_len: lengthOf('count2') }, bytes };
+  }
+}
+
+class ReceivingTable extends RepairTable<Receiving> {
+  constructor(rows: number) {
+    super(rows, INET.TCP_RECV_QUEUE, [INET.SIOCINQ, INET.SIOCINQ]);
   }
 
-  count(request: number): Place {
-    const place = this.#program.reserve(4);
-    this.#call(`ioctl ${request}`, this.#program.call(SYS.ioctl, this.#readable.fd, request, place));
-    return place;
-  }
-
-  /** The content of a queue, and the number after its last byte: undefined when it is not of that length any more. */
-  queue(which: number, length: number) {
-    this.#set(INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, which);
-    const sequence = this.get(INET.TCP_QUEUE_SEQ, 4);
-    const place = this.#program.reserve(Math.max(length, 8));
-    const flags = MSG_PEEK | MSG_DONTWAIT;
-    // An empty queue is not looked at: that would take away the error of a connection that was reset.
-    const got =
-      length === 0 ? undefined : this.#program.call(SYS.recvfrom, this.#readable.fd, place, length, flags, 0, 0);
-    const again = this.get(INET.TCP_QUEUE_SEQ, 4);
-    return {
-      sequence,
-      bytes: (outcome: Outcome, wanted: number): Uint8Array | undefined => {
-        const isSame = word(outcome, sequence) === word(outcome, again);
-        if (wanted === 0 && isSame) return new Uint8Array(0);
-        return isSame && got !== undefined && outcome.result(got) === wanted
-          ? outcome.bytes(place).slice(0, wanted)
-          : undefined;
-      },
+  answer(row: number): Receiving | undefined {
+    const inq_len = this.number(row, 'count');
+    const bytes = this.queue(row, inq_len);
+    if (bytes === undefined) return undefined;
+    const numbers = {
+      inq_len,
+      inq_seq: this.number(row, 'sequence') >>> 0,
+      mss_clamp: this.number(row, 'mss'),
+      ...parseParameters(this.bytes(row, 'info', INFO_BYTES), this.number(row, 'timestamp') >>> 0),
+      ...parseWindow(this.bytes(row, 'window', WINDOW_BYTES)),
     };
-  }
-
-  /** Leaves repair mode without a word to the other side. What is returned throws when something has failed. */
-  end(): (outcome: Outcome) => void {
-    this.#set(INET.SOL_TCP, INET.TCP_REPAIR, INET.TCP_REPAIR_OFF_NO_WP);
-    if (this.#readable.reuseAddress) this.#set(SOL_SOCKET, SO_REUSEADDR, 1);
-    return (outcome) => {
-      for (const { what, result: of } of this.#calls) {
-        const error = -outcome.result(of);
-        if (error > 0) throw new SyscallError(what, error, errnoName(error));
-      }
-    };
-  }
-
-  #set(level: number, option: number, value: number): void {
-    const place = this.#program.data(new Uint8Array(Int32Array.of(value).buffer));
-    const result = this.#program.call(SYS.setsockopt, this.#readable.fd, level, option, place, 4);
-    this.#call(`setsockopt ${level}, ${option}`, result);
-  }
-
-  #call(what: string, result: Result): void {
-    this.#calls.push({ what, result });
+    return { numbers, bytes };
   }
 }
 
