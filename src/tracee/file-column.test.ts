@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const path = (name: string) => join(folder, name);
 /** More files than a table has rows. */
 const many = Array.from({ length: 150 }, (_, i) => path(`file ${i}`));
-many.forEach((name, i) => writeFileSync(name, `text ${i}`));
+for (const [i, name] of many.entries()) writeFileSync(name, `text ${i}`);
 writeFileSync(path('long'), 'x'.repeat(100));
 symlinkSync('file 1', path('link'));
 
