@@ -331,7 +331,7 @@ describe('parts that are the same', () => {
           expect(parse(alike, image)).toEqual(parseImage('core', image, 'core-1.img'));
         }
       }),
-      { numRuns: 20 },
+      { numRuns: 15 },
     );
   });
 

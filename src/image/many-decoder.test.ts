@@ -84,7 +84,7 @@ test('takes no damaged message, and gives nothing else than the codec when bytes
 });
 
 test('gives the same object for messages that are equal, and another one for those that are not', () => {
-  const fown = (pid: number) => ({ uid: 0, euid: 0, signum: 0, pid_type: 0, pid });
+  const fown = (pid: number) => ({ uid: 70_000, euid: 70_000, signum: 70_000, pid_type: 0, pid });
   const entries = [0, 0, 7, 7, 8, 0].map((pid, id) => ({
     id,
     flags: 0,

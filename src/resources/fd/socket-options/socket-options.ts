@@ -174,6 +174,8 @@ export function planSocketOptions(
   what: string,
   fresh?: SocketBuffers | 'set later',
 ): void {
+  if (fresh !== undefined && settled.get(opts) === fresh) return;
+  const steps = table.stepCount;
   const int = (name: string, option: number, value: number) =>
     planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set', name, 'of', what]);
   if (!hasBuffers(opts, fresh)) planBuffers(table, fd, opts, what);
@@ -192,6 +194,7 @@ export function planSocketOptions(
   planTimeout(table, fd, SOCKET.SO_SNDTIMEO, opts.so_snd_tmo_sec, opts.so_snd_tmo_usec, what);
   planTimeout(table, fd, SOCKET.SO_RCVTIMEO, opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec, what);
   planReceiveRules(table, fd, opts, what);
+  if (fresh !== undefined && table.stepCount === steps) settled.set(opts, fresh);
 }
 
 /** Plans the options that keep a socket from receiving everything. */
@@ -202,6 +205,9 @@ export function planReceiveRules(table: FdTablePlan, fd: number, opts: SkOptsEnt
   }
   planFilter(table, fd, opts.so_filter, what);
 }
+
+/** Options that a new socket has anyway, with the buffers it has then: equal ones of many sockets are one object. */
+const settled = new WeakMap<SkOptsEntry, SocketBuffers | 'set later'>();
 
 /** The same options without those of `planReceiveRules`, which come later. */
 export const receivingAll = (opts: SkOptsEntry): SkOptsEntry => ({ ...opts, so_bound_dev: '', so_filter: [] });
@@ -259,12 +265,18 @@ export function checkSocketOptions(
   objectOf: () => string,
   system: RestoreSystem,
 ): CriuErrorFields[] {
+  if (opts === sound && opts.options_ext.length === 0) return NO_PROBLEMS;
   const damage = findDamage(opts);
   if (damage === undefined) {
+    sound = opts;
     return opts.options_ext.length === 0 ? [] : checkKeptOptions(opts, objectOf(), system);
   }
   return [{ object: objectOf(), action: 'cannot be restored', why: `${damage}: the image is damaged` }];
 }
+
+const NO_PROBLEMS: CriuErrorFields[] = [];
+/** The options of the last socket without damage: mostly those of the next one too. */
+let sound: SkOptsEntry | undefined;
 
 function findDamage(opts: SkOptsEntry): string | undefined {
   if (opts.so_filter.length > BPF_MAXINSNS) return `its filter has ${opts.so_filter.length} instructions`;
