@@ -147,6 +147,10 @@ async function main(folder: string): Promise<void> {
       );
       continue;
     }
+    if (workload.uses !== undefined && Bun.which(workload.uses) === null) {
+      console.log(`\n${workload.name}: skipped, it needs the program ${workload.uses}`);
+      continue;
+    }
     const result = await benchWorkload(workload, options, folder);
     results.push(result);
     console.log(`\n${formatResult(result)}`);

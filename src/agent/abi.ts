@@ -5,7 +5,6 @@
  * The agent is 64-bit code in both. A 32-bit task enters it when its code segment is changed, and leaves it by a far
  * jump; what it registers with the kernel by calls of its own kind (`mustAs`) the kernel keeps apart.
  */
-import { MAP_32BIT } from '../linux/abi/mman.ts';
 import type { USER_REGS } from '../linux/abi/ptrace.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { SYS_32 } from '../linux/abi/syscall-numbers-32.ts';
@@ -15,6 +14,7 @@ type RegisterName = keyof typeof USER_REGS;
 /** Calls that are made as the task itself makes them. */
 export type AbiCall =
   | 'restart_syscall'
+  | 'mmap'
   | 'munmap'
   | 'rt_sigaction'
   | 'openat'
@@ -28,8 +28,6 @@ export interface Abi {
   readonly codeSegment: bigint;
   /** End of its address space (TASK_SIZE, arch/x86/include/asm/page_64_types.h). */
   readonly taskSize: number;
-  /** Flags of an mmap(2) by the agent that is to find a place by itself: it has to be one that the task can reach. */
-  readonly mmapFlags: number;
   /** The instruction that makes a system call, two bytes in both. */
   readonly callInstruction: readonly [number, number];
   readonly calls: Readonly<Record<AbiCall, number>>;
@@ -53,7 +51,6 @@ export const ABI_64: Abi = {
   bits: 64,
   codeSegment: 0x33n,
   taskSize: TASK_SIZE_64,
-  mmapFlags: 0,
   callInstruction: [0x0f, 0x05], // syscall
   calls: SYS,
   argumentRegisters: ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'],
@@ -63,9 +60,8 @@ export const ABI_32: Abi = {
   bits: 32,
   codeSegment: 0x23n,
   taskSize: TASK_SIZE_32,
-  // By itself the kernel would look where a 64-bit task has its mappings, and then find it too high.
-  mmapFlags: MAP_32BIT,
   callInstruction: [0xcd, 0x80], // int 0x80
-  calls: SYS_32,
+  // The offset of mmap2 counts pages; here it is always 0.
+  calls: { ...SYS_32, mmap: SYS_32.mmap2 },
   argumentRegisters: ['rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp'],
 };

@@ -15,32 +15,6 @@ import { WireWriter } from './wire-writer.ts';
 
 type Message = Record<string, unknown> & { [UNKNOWN_FIELDS]?: Uint8Array };
 
-/**
- * Parts of messages that were decoded before. A message that holds the same bytes in the same field as one of the last is
- * not decoded again: it is the same object, which nobody may change. For images that are much alike, as those of threads.
- */
-export class KnownParts {
-  readonly #known = new Map<Field, { readonly bytes: Uint8Array; readonly value: Message }[]>();
-
-  tryGet(field: Field, bytes: Uint8Array): Message | undefined {
-    for (const part of this.#known.get(field) ?? []) {
-      if (part.bytes.length === bytes.length && Buffer.compare(part.bytes, bytes) === 0) return part.value;
-    }
-    return undefined;
-  }
-
-  add(field: Field, bytes: Uint8Array, value: Message): void {
-    const parts = this.#known.get(field);
-    if (parts === undefined) this.#known.set(field, [{ bytes, value }]);
-    else if (parts.unshift({ bytes, value }) > KNOWN_MAX) parts.pop();
-  }
-}
-
-/** As many as there are in a row: the segments of a thread. */
-const KNOWN_MAX = 3;
-/** Shorter messages are decoded faster than compared. */
-const KNOWN_BYTES_MIN = 16;
-
 /** Decodes one message. Throws an ImageError that names the place and the field. */
 export function decode<T>(type: MessageType<T>, bytes: Uint8Array, place: ImagePlace | string): T {
   return decodeFrom(type, new WireReader(bytes, typeof place === 'string' ? { file: place } : place));
@@ -216,24 +190,10 @@ function decodeField(field: Field, reader: WireReader, message: Message): void {
   const outerEnd = reader.enter(name, list?.length ?? -1);
   // A message field that comes twice is merged, as protobuf asks.
   const previous = list === undefined ? (message[name] as Message | undefined) : undefined;
-  const value = previous === undefined ? decodeNew(field, type, reader) : decodeMessage(type, reader, previous);
+  const value = decodeMessage(type, reader, previous);
   reader.leave(outerEnd);
   if (list === undefined) message[name] = value;
   else list.push(value);
-}
-
-function decodeNew(field: Field, type: Compiled, reader: WireReader): Message {
-  const { known, position, end } = reader;
-  if (known === undefined || end - position < KNOWN_BYTES_MIN) return decodeMessage(type, reader, undefined);
-  const bytes = reader.bytes.subarray(position, end);
-  const found = known.tryGet(field, bytes);
-  if (found !== undefined) {
-    reader.position = end;
-    return found;
-  }
-  const value = decodeMessage(type, reader, undefined);
-  known.add(field, bytes, value);
-  return value;
 }
 
 /** The wire type is not the field's own: right only for several numbers packed into one block. */

@@ -12,7 +12,7 @@ import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
-import type { KnownParts } from './codec.ts';
+import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
@@ -106,21 +106,21 @@ export class ImageDir {
   }
 
   /** Reads an image; undefined when there is no such file. */
-  tryRead<K extends ImageKindName>(kind: K, id?: ImageId, known?: KnownParts): ContentOf<K> | undefined {
+  tryRead<K extends ImageKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ContentOf<K> | undefined {
     const name = imageFileName(kind, id);
     const bytes = this.tryReadBytes(name);
-    return bytes === undefined ? undefined : parseImage(kind, bytes, name, known);
+    return bytes === undefined ? undefined : parseImage(kind, bytes, name, alike);
   }
 
-  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. `known`: see `KnownParts`. */
-  readOne<K extends ListKindName>(kind: K, id?: ImageId, known?: KnownParts): ElementOf<K> {
-    const element = this.tryReadOne(kind, id, known);
+  /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. `alike`: has its bytes. */
+  readOne<K extends ListKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ElementOf<K> {
+    const element = this.tryReadOne(kind, id, alike);
     if (element === undefined) throw this.missing(kind, id);
     return element;
   }
 
-  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId, known?: KnownParts): ElementOf<K> | undefined {
-    const content = this.tryRead(kind, id, known) as ElementOf<K>[] | undefined;
+  tryReadOne<K extends ListKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ElementOf<K> | undefined {
+    const content = this.tryRead(kind, id, alike) as ElementOf<K>[] | undefined;
     if (content === undefined) return undefined;
     const [element] = content;
     if (element === undefined || content.length > 1) {

@@ -2,7 +2,8 @@
  * Image files as bytes: magic words, entry framing (a 32-bit size before each message) and raw payloads. Pure; files are
  * opened by image-dir.ts. Everything read is bounded by the bytes that are there.
  */
-import { decodeFrom, encodeTo, type KnownParts } from './codec.ts';
+import type { AlikeImages } from './alike-images.ts';
+import { decodeFrom, encodeTo } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
 import { IpcMsg } from './gen/ipc-msg.ts';
 import { PagemapHead } from './gen/pagemap.ts';
@@ -35,18 +36,18 @@ export const IPC_MSG_ALIGNMENT = 8;
 
 /**
  * Parses a whole image. `fileName` is for error texts only. Accepts version 1 images (without the common magic) too.
- * Payloads and `bytes` fields are views into `bytes`. With `known`, parts that an image before had are the same objects.
+ * Payloads and `bytes` fields are views into `bytes`. `alike` has the bytes, and those of other images.
  * Throws an ImageError.
  */
 export function parseImage<K extends ImageKindName>(
   kind: K,
   bytes: Uint8Array,
   fileName: string,
-  known?: KnownParts,
+  alike?: AlikeImages,
 ): ContentOf<K> {
   const spec: ImageKind = IMAGE_KINDS[kind];
   if (spec.layout === 'raw') return bytes as ContentOf<K>;
-  const cursor = new EntryCursor(bytes, fileName, known);
+  const cursor = new EntryCursor(bytes, fileName, alike);
   cursor.magic(spec);
   return parseContent(spec, cursor) as ContentOf<K>;
 }
@@ -103,13 +104,15 @@ class EntryCursor {
   private readonly reader: WireReader;
   private readonly place: { file: string; entry: number | undefined };
   private position = 0;
+  private readonly alike: AlikeImages | undefined;
   /** Of the entries that came last. */
   private decoder: { readonly type: MessageType<unknown>; readonly decode: ManyDecoder<unknown> } | undefined;
 
-  constructor(bytes: Uint8Array, file: string, known: KnownParts | undefined) {
+  constructor(bytes: Uint8Array, file: string, alike: AlikeImages | undefined) {
     this.bytes = bytes;
+    this.alike = alike;
     this.place = { file, entry: undefined };
-    this.reader = new WireReader(bytes, this.place, known);
+    this.reader = new WireReader(bytes, this.place);
   }
 
   magic(spec: FramedKind): void {
@@ -152,10 +155,11 @@ class EntryCursor {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
-    if (this.bytes.length >= MANY_BYTES) {
-      const message = this.many(type)(end - size, end);
-      if (message !== undefined) return message;
-    }
+    const isMany = this.bytes.length >= MANY_BYTES;
+    const message = isMany
+      ? this.many(type)(end - size, end)
+      : this.alike?.tryDecode(type, this.bytes, end - size, end);
+    if (message !== undefined) return message;
     this.reader.limit(end - size, end);
     return decodeFrom(type, this.reader);
   }

@@ -4,7 +4,6 @@
  * making a bigint for each would be the most expensive part of decoding.
  */
 import { byteString } from '../base/bytes.ts';
-import type { KnownParts } from './codec.ts';
 import { FieldPath, type ImagePlace } from './image-error.ts';
 
 /** Wire types; groups (3, 4) are not used in images. */
@@ -24,13 +23,10 @@ export class WireReader {
   /** Halves of the last varint or fixed64, unsigned. */
   low = 0;
   high = 0;
-  /** Parts that need not be decoded again. */
-  readonly known: KnownParts | undefined;
   private readonly path: FieldPath;
 
-  constructor(bytes: Uint8Array, place: ImagePlace, known?: KnownParts) {
+  constructor(bytes: Uint8Array, place: ImagePlace) {
     this.bytes = bytes;
-    this.known = known;
     this.path = new FieldPath(place);
     this.end = bytes.length;
   }

@@ -3,7 +3,7 @@
  * the tree is killed, with everybody it has forked. Of a descendant that cannot be found any more, since its parents are
  * gone, there is still the userfaultfd: it is killed as soon as it misses a page, until then it may live.
  */
-import { assert } from '../base/errors.ts';
+import { assert, errorText } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
@@ -33,19 +33,17 @@ export function findDescriptors(pidfdOfFiller: number): TreeDescriptors {
   return { uffds: ofKind('anon_inode:[userfaultfd]'), pidfds: ofKind('anon_inode:[pidfd]') };
 }
 
-/** Whether the process of a pidfd has ended. */
+/** Whether the process of a pidfd has ended; also when that can't be known, for only its end executes us. */
 export function hasEnded(pidfd: number): boolean {
-  return syscall(SYS.poll, Int32Array.of(pidfd, POLLIN), 1, 0) === 1;
+  return syscall(SYS.poll, Int32Array.of(pidfd, POLLIN), 1, 0) !== 0;
 }
 
 /** Returns when no address space of the tree is left. */
 export function endTree({ uffds, pidfds }: TreeDescriptors, log: Logger): void {
-  const pids = pidfds.map(pidOf).filter((pid) => pid > 1);
-  const all = new Set(pids);
-  for (const pid of all) for (const child of childrenOf(pid)) all.add(child);
+  const { pids, descendants } = findProcesses(pidfds, log);
   for (const pidfd of pidfds) syscall(SYS.pidfd_send_signal, pidfd, SIGKILL, 0, 0);
-  for (const pid of all) if (!pids.includes(pid) && pid > 1) kill(pid, SIGKILL);
-  log.error(`killed ${all.size} process(es): ${[...all].join(' ')}`);
+  for (const pid of descendants) kill(pid, SIGKILL);
+  log.error(`killed ${pids.length + descendants.length} process(es): ${[...pids, ...descendants].join(' ')}`);
   let left = [...uffds];
   while (left.length > 0) {
     left = left.flatMap((uffd) => killWaiting(uffd, log));
@@ -55,6 +53,19 @@ export function endTree({ uffds, pidfds }: TreeDescriptors, log: Logger): void {
 
 const POLL_MS = 100;
 const pollfds = (fds: readonly number[]) => Int32Array.from(fds.flatMap((fd) => [fd, POLLIN]));
+
+/** Whatever is wrong with /proc, the end of the tree must not fail. */
+function findProcesses(pidfds: readonly number[], log: Logger): { pids: number[]; descendants: number[] } {
+  try {
+    const pids = pidfds.map(pidOf).filter((pid) => pid > 1);
+    const all = new Set(pids);
+    for (const pid of all) for (const child of childrenOf(pid)) if (child > 1) all.add(child);
+    return { pids, descendants: [...all].slice(pids.length) };
+  } catch (error) {
+    log.error(errorText(error));
+    return { pids: [], descendants: [] };
+  }
+}
 
 /** −1 when it has ended. */
 function pidOf(pidfd: number): number {

@@ -9,10 +9,9 @@ import type { Logger, LogSink } from '../base/log.ts';
 import { EPOLLIN as POLLIN } from '../linux/abi/event.ts';
 import { F_SETFD } from '../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../linux/abi/mman.ts';
-import { PR_SET_NAME } from '../linux/abi/prctl.ts';
 import { SIG_IGN, SIGHUP, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { check, cString, syscall } from '../linux/kernel.ts';
+import { check, syscall } from '../linux/kernel.ts';
 import { close, fcntl, fstat, pread } from '../linux/syscalls/fs.ts';
 import { tryReceive, trySend } from '../linux/syscalls/messages.ts';
 import { mmap } from '../linux/syscalls/mm.ts';
@@ -22,12 +21,12 @@ import { endTree, findDescriptors, hasEnded } from './end-tree.ts';
 import { FillNotice } from './fill-notice.ts';
 import { decodeOrder, type FillOrder } from './fill-order.ts';
 import { FILLER_SOCKET } from './filler-link.ts';
-import { Guard } from './guard.ts';
+import { FILLER_NAME, GUARD_NAME, Guard, setName } from './guard.ts';
 import { PendingPages } from './pending-pages.ts';
 
 /** Fills what the restore, process `restorePid`, asks for. Returns the exit status. */
 export function runFiller(restorePid: number, sink: LogSink): number {
-  syscall(SYS.prctl, PR_SET_NAME, cString('criu-fill'));
+  setName(FILLER_NAME);
   ignoreSignals();
   const order = receiveOrder(restorePid, sink);
   if (order === undefined) return 0;
@@ -44,16 +43,17 @@ export function runFiller(restorePid: number, sink: LogSink): number {
     endTree(findDescriptors(filling.guard.pidfdOfFiller), log);
     return 1;
   } finally {
-    filling.guard.end();
     sink.flush();
+    filling.end();
   }
 }
 
 /** The filler of the tree has been killed, and this is what its guard executes. Returns the exit status. */
 export function runEndTree(pidfdOfFiller: number, sink: LogSink): number {
+  setName(GUARD_NAME);
+  const log = sink.logger.child('fill');
   const descriptors = findDescriptors(pidfdOfFiller);
   if (!hasEnded(pidfdOfFiller) || descriptors.uffds.length === 0) return 0;
-  const log = sink.logger.child('fill');
   log.error('the memory of the tree cannot be completed: the process that fills it was killed');
   endTree(descriptors, log);
   sink.flush();
@@ -129,20 +129,27 @@ class Filling {
 
   fill(): void {
     const started = Bun.nanoseconds();
-    let [bytes, faults] = [0, 0];
+    let [bytes, faults, isEnded] = [0, 0, false];
     for (let turn = 0; this.#spaces.length > 0; turn++) {
       this.#serve();
       this.#spaces[turn % this.#spaces.length]?.advance();
       for (const space of this.#spaces.filter(({ isDone }) => isDone)) {
         bytes += space.bytesCopied;
         faults += space.faults;
+        isEnded ||= space.isGone && !space.isChild;
         this.#finish(space);
       }
       if (turn % GUARD_TURNS === 0) this.#keepGuard();
     }
-    this.#notice?.[Symbol.dispose]();
     const ms = Math.round((Bun.nanoseconds() - started) / 1e6);
-    this.#log.info(`the memory is complete: ${bytes >> 10} KiB in ${ms} ms, ${faults} faults`);
+    const what = isEnded ? 'the tasks have ended before their memory was there' : 'the memory is complete';
+    this.#log.info(`${what}: ${bytes / 1024} KiB in ${ms} ms, ${faults} faults`);
+  }
+
+  /** Nothing is missing any more. Whoever waits for that, as a dump does, finds nothing of ours in the tree's cgroup. */
+  end(): void {
+    this.guard.end();
+    this.#notice?.[Symbol.dispose]();
   }
 
   /** Whoever waits, in any address space. */
@@ -160,7 +167,7 @@ class Filling {
   #finish(space: AddressSpace): void {
     space[Symbol.dispose]();
     this.#spaces = this.#spaces.filter((other) => other !== space);
-    this.#log.debug(`${space.label}: ${space.bytesCopied >> 10} KiB, ${space.faults} faults`);
+    this.#log.debug(`${space.label}: ${space.bytesCopied / 1024} KiB, ${space.faults} faults`);
   }
 
   #keepGuard(): void {
@@ -170,8 +177,8 @@ class Filling {
   }
 }
 
-/** How often it is looked whether the guard is there: every 20 ms or so. */
-const GUARD_TURNS = 256;
+/** How often it is looked whether the guard is there: every millisecond or so. */
+const GUARD_TURNS = 16;
 
 /** Maps a pages file; it stays mapped until we end. */
 function mapFile(fd: number): number {

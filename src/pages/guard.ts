@@ -18,12 +18,20 @@ import { CLONE_FILES } from '../linux/abi/sched.ts';
 import { SIG_SETMASK, SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WNOHANG } from '../linux/abi/wait.ts';
-import { check } from '../linux/kernel.ts';
+import { check, cString, syscall } from '../linux/kernel.ts';
 import { close, fcntl, tryReadFile, tryWriteFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, pidfd_open, tryWait } from '../linux/syscalls/process.ts';
 import { Hierarchy } from '../resources/cgroup/hierarchy.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
 import { addExec } from './filler-link.ts';
+
+export const FILLER_NAME = 'criu-fill';
+export const GUARD_NAME = 'page-guard';
+
+/** Names this process. */
+export function setName(name: string): void {
+  syscall(SYS.prctl, PR_SET_NAME, cString(name));
+}
 
 /** The argument that makes criu end the tree instead of filling it; the number of a pidfd follows. */
 export const END_TREE = 'end-tree';
@@ -37,7 +45,11 @@ export class Guard {
     this.pidfdOfFiller = pidfd_open(getpid());
     fcntl(this.pidfdOfFiller, F_SETFD, 0);
     const own = new OwnProgram(guardProgram(this.pidfdOfFiller, pidfds));
-    this.#pid = check('clone3', own.clone({ flags: CLONE_FILES, exitSignal: 0 }), 'the guard');
+    // It has a name of its own from its first moment on: whoever kills by name must not hit both.
+    setName(GUARD_NAME);
+    const pid = own.clone({ flags: CLONE_FILES, exitSignal: 0 });
+    setName(FILLER_NAME);
+    this.#pid = check('clone3', pid, 'the guard');
   }
 
   /** False when somebody has killed it. */
@@ -66,7 +78,6 @@ export class Guard {
 function guardProgram(filler: number, pidfds: readonly number[]): Program {
   const p = new Program();
   p.call(SYS.setsid);
-  p.call(SYS.prctl, PR_SET_NAME, p.string('page-guard'));
   // struct pollfd: fd, then events in the lower half of a word.
   p.call(SYS.poll, p.data(new Uint8Array(Int32Array.of(filler, POLLIN).buffer)), 1, -1);
   p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(0), 0, 8);

@@ -2,6 +2,7 @@
  * The memory of a run-at-once restore that comes after the tasks run: sorted out while the tasks are built, registered with
  * userfaultfds when all of them exist, and left to the filler (pages/filler.ts).
  */
+import { ABI_32 } from '../agent/abi.ts';
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -73,6 +74,11 @@ export class LaterPages {
 
   /** Keeps back what may come later; returns what is to be written now. */
   choose(task: RestoreTask, runs: readonly PageRun[], births: Births | undefined): readonly PageRun[] {
+    // UFFDIO_COPY takes no page from an address that the task could not have itself (mm/userfaultfd.c, validate_range).
+    if (task.abi === ABI_32) {
+      this.#log.info(`${task.label} has 32 bits: its memory is there from the start`);
+      return runs;
+    }
     const children = births === undefined ? [] : forkedFrom(births).map(({ mm }) => mm.vmas);
     const wanted = pagesWantedAtOnce(task.threads.map(({ core }) => core));
     const { now, later } = chooseLater(task.mm.vmas, children, runs, wanted);
@@ -96,7 +102,7 @@ export class LaterPages {
     });
     for (const task of tasks) register(task);
     const bytes = tasks.reduce((sum, { runs }) => sum + runs.reduce((part, run) => part + run.bytes, 0), 0);
-    this.#log.info(`${bytes >> 10} KiB of ${tasks.length} task(s) come later`);
+    this.#log.info(`${bytes / 1024} KiB of ${tasks.length} task(s) come later`);
     const files = [...this.#files.values()].map(({ path, fd }) => ({ path, fd }));
     const pids = built.map(({ task }) => task.pid);
     this.#filler.give({ pids, files, tasks });

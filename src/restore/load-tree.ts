@@ -1,7 +1,7 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { ABI_64, type Abi } from '../agent/abi.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
-import { KnownParts } from '../image/codec.ts';
+import { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
@@ -39,9 +39,8 @@ export function loadTree(images: ImageDir): RestoreTree {
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
-  readAhead(images, entries);
-  const known = new KnownParts();
-  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, known));
+  const cores = readAhead(images, entries);
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores));
   if (!isOurs) correctPersonalities(members);
   checkKinds(members);
   const [root] = members;
@@ -92,19 +91,29 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
 /** Longer images are read one by one. */
 const SMALL_BYTES = 4096;
 
-/** Reads the images of all tasks and threads at once, as far as they are small and sound. */
-function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): void {
+/** Reads the images of all tasks and threads at once, as far as they are small and sound. Returns the cores. */
+function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
   const names: string[] = [];
   for (const { pid, threads } of entries) {
-    for (const kind of ['core', 'ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
-    for (const tid of threads) if (tid !== pid) names.push(imageFileName('core', tid));
+    for (const tid of new Set([pid, ...threads])) names.push(imageFileName('core', tid));
   }
+  const coreCount = names.length;
+  for (const { pid } of entries) {
+    for (const kind of ['ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
+  }
+  const cores: { readonly name: string; readonly bytes: Uint8Array }[] = [];
+  const take = (content: Uint8Array | number, i: number) => {
+    if (typeof content === 'number') return;
+    const [name = '', bytes] = [names[i], content.slice()];
+    if (i < coreCount) cores.push({ name, bytes });
+    else images.hold(name, bytes);
+  };
   const paths = names.map((name) => images.rawPath(name));
   const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
-  const take = (content: Uint8Array | number, i: number) => {
-    if (typeof content !== 'number') images.hold(names[i] ?? '', content.slice());
-  };
   readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
+  const alike = new AlikeImages(cores.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
+  return alike;
 }
 
 function loadMember(
@@ -112,10 +121,10 @@ function loadMember(
   entry: PstreeEntry,
   readTable: ReadTable,
   pages: PagesIndex,
-  known: KnownParts,
+  cores: AlikeImages,
 ): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
-  const readCore = images.readOne('core', pid, known);
+  const readCore = images.readOne('core', pid, cores);
   const isOld = isOldTask(readCore);
   const core = withOldSeccomp(isOld ? completeLeaderCore(images, pid, readCore) : readCore, readCore);
   const label = `task ${pid} '${core.tc?.comm ?? ''}'`;
@@ -126,7 +135,7 @@ function loadMember(
   }
   const ids = core.ids ?? images.readOne('ids', pid);
   const threads = [...new Set([pid, ...entry.threads])].map((tid) => {
-    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, known), core);
+    const threadCore = tid === pid ? core : withOldSeccomp(readThreadCore(images, pid, tid, isOld, cores), core);
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
@@ -150,8 +159,8 @@ function loadMember(
   } satisfies RestoreTask;
 }
 
-function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean, known: KnownParts): CoreEntry {
-  const core = images.readOne('core', tid, known);
+function readThreadCore(images: ImageDir, pid: number, tid: number, isOld: boolean, cores: AlikeImages): CoreEntry {
+  const core = images.readOne('core', tid, cores);
   return isOld ? completeThreadCore(images, pid, tid, core) : core;
 }
 

@@ -3,6 +3,7 @@
  * /proc/PID/status of one thread each.
  */
 import { type Place, Program, type Result } from '../agent/program.ts';
+import { byteString, putText } from '../base/bytes.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFMT, S_IFREG } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -39,10 +40,7 @@ export class FileColumn {
 
   /** Names the file of a row, by a byte string. */
   setPath(table: CallTable, row: number, path: string): void {
-    const { block } = table;
-    let at = table.at(row, this.#path);
-    for (let i = 0; i < path.length; i++) block[at++] = path.charCodeAt(i);
-    block[at] = 0;
+    putPath(path, table.block, table.at(row, this.#path));
   }
 
   /** The bytes of a row's file, which the next run overwrites, or −errno. `path` is as given to `setPath`. */
@@ -79,4 +77,26 @@ export function readSmallFiles(
     (i, index) => column.setPath(table, i, paths[index] ?? ''),
     (i, index) => take(column.bytes(table, i, paths[index] ?? ''), index),
   );
+}
+
+/** Reads many short symbolic links of /proc. `take` gets the byte string of each, or −errno, in the order of the paths. */
+export function readSmallLinks(paths: readonly string[], take: (target: string | number, index: number) => void): void {
+  const row = new Program();
+  const [path, target] = [row.reserve(PATH_BYTES), row.reserve(LINK_BYTES)];
+  const got = row.call(SYS.readlinkat, AT_FDCWD, path, target, LINK_BYTES);
+  const table = new CallTable(row, rowsFor(paths.length));
+  const { block } = table;
+  const fill = (i: number, index: number) => putPath(paths[index] ?? '', block, table.at(i, path));
+  table.runAll(paths.length, fill, (i, index) => {
+    const [length, at] = [table.result(i, got), table.at(i, target)];
+    take(length < 0 ? length : byteString(block.subarray(at, at + length)), index);
+  });
+}
+
+/** "cgroup:[4026531835]" is the longest of those in /proc/PID/ns. */
+const LINK_BYTES = 64;
+
+function putPath(path: string, block: Uint8Array, at: number): void {
+  putText(path, block, at);
+  block[at + path.length] = 0;
 }

@@ -13,8 +13,7 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import type { Abi } from '../agent/abi.ts';
-import { agentCode, OP_BYTES, OP_RESULT, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import { agentCode, OP_BYTES, OP_RESULT, putResumeCode, RESUME_BYTES } from '../agent/agent-code.ts';
 import type { Place, Program, Result } from '../agent/program.ts';
 import { relocate, setWord } from '../base/bytes.ts';
 import { assert, CriuError, SyscallError } from '../base/errors.ts';
@@ -23,7 +22,7 @@ import { SIG_SETMASK, SIGCHLD, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import type { GuestThread } from './guest-thread.ts';
 import { readMemory, writeMemory } from './memory.ts';
-import { abiOf, register } from './registers.ts';
+import { register } from './registers.ts';
 import type { Steps } from './steps.ts';
 import { PutOffStops, type Range, Trampoline, wayBack } from './trampoline.ts';
 import { type PlannedVisit, runVisits } from './visits.ts';
@@ -104,7 +103,6 @@ export class Guest {
   readonly #pid: number;
   readonly #trampoline: Trampoline;
   readonly #caught: bigint;
-  readonly #abi: Abi;
   readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
   #plans: Plan[] = [];
@@ -119,7 +117,6 @@ export class Guest {
     assert(agentCode().length <= AGENT_BYTES, 'the agent fits its room');
     this.#pid = leader.pid;
     this.#caught = caughtSignals;
-    this.#abi = abiOf(leader.registers);
     this.#putOff = new PutOffStops(leader.pid);
     this.#trampoline = new Trampoline(leader, executable, this.#putOff);
   }
@@ -145,13 +142,13 @@ export class Guest {
     const { codeBytes, bytes } = this.#home;
     const flags = MAP_PRIVATE | MAP_ANONYMOUS;
     return [
-      () => trampoline.enter(SYS.mmap, 0, bytes, PROT_READ | PROT_WRITE, flags | this.#abi.mmapFlags, -1, 0),
+      () => trampoline.enter('mmap', 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
       () => trampoline.cross(),
       () => {
         const address = this.#succeeded(trampoline.leave());
         this.#home = { address, codeBytes, bytes };
         // Code and data apart: a task with PR_SET_MDWE may not have memory that is both writable and executable.
-        trampoline.enter(SYS.mmap, address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
+        trampoline.enter('mmap', address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
       },
       () => trampoline.cross(),
       () => {
@@ -181,7 +178,7 @@ export class Guest {
           const block = data.subarray(offset, offset + layout.image.length);
           results.push(new VisitResult(layout.program, block, layout.maskAt));
         }
-        trampoline.enter(SYS.munmap, address, bytes);
+        trampoline.enter('munmap', address, bytes);
       },
       () => trampoline.cross(),
       () => {
@@ -221,12 +218,13 @@ export class Guest {
   #moveIn(): void {
     const { address, codeBytes, bytes } = this.#home;
     const image = new Uint8Array(codeBytes);
+    const imageView = new DataView(image.buffer);
     image.set(agentCode());
     const data = new Uint8Array(bytes - codeBytes);
     const view = new DataView(data.buffer);
     for (const { thread, layout, marker, offset, resumeOffset } of this.#plans) {
       const at = address + codeBytes + offset;
-      image.set(resumeCode(wayBack(thread), { scratch: at + layout.flagsAt }), resumeOffset);
+      putResumeCode(image, imageView, resumeOffset, wayBack(thread), { scratch: at + layout.flagsAt });
       data.set(layout.image, offset);
       relocate(view, offset, at, layout.relocations);
       view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);

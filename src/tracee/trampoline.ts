@@ -6,7 +6,7 @@
  * A call has three steps, `enter`, `cross` and `leave`; after the first two the task runs until its next stop. Whoever
  * has many tasks does each step in all of them before the next, and they run at the same time.
  */
-import { ABI_64 } from '../agent/abi.ts';
+import { ABI_64, type Abi, type AbiCall } from '../agent/abi.ts';
 import { resumeCode } from '../agent/agent-code.ts';
 import { CriuError } from '../base/errors.ts';
 import { PTRACE_SYSCALL } from '../linux/abi/ptrace.ts';
@@ -15,12 +15,11 @@ import { check } from '../linux/kernel.ts';
 import { ptrace, tgkill } from '../linux/syscalls/process.ts';
 import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
 import { ForcedMemory, readMemory } from './memory.ts';
-import { type RegisterName, readRegisters, register, restarted, setRegister, writeRegisters } from './registers.ts';
+import { abiOf, readRegisters, register, restarted, setRegister, writeRegisters } from './registers.ts';
 import { waitForStop } from './stop.ts';
 
 const SIGSET_BYTES = 8;
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
-const { argumentRegisters: ARGUMENTS, callInstruction: SYSCALL_INSTRUCTION } = ABI_64;
 const TAIL_BYTES = 288;
 
 /** The registers with which a thread goes on by itself, as words of 32 bits. */
@@ -32,24 +31,30 @@ export class Trampoline {
   readonly memory: ForcedMemory;
   readonly #leader: GuestThread;
   readonly #tail: number;
+  /** The call is made as the task makes its own: where the kernel puts mappings depends on it. */
+  readonly #abi: Abi;
   #isPlaced = false;
   readonly #putOff: PutOffStops;
 
   /** Throws CriuError when the task has no room for it in the mappings `executable`. */
   constructor(leader: GuestThread, executable: readonly Range[], putOff: PutOffStops) {
     this.#leader = leader;
-    this.#tail = findTail(leader.pid, executable);
+    this.#abi = abiOf(leader.registers);
+    this.#tail = findTail(leader.pid, executable, this.#abi);
     this.#putOff = putOff;
     this.memory = new ForcedMemory(leader.pid);
   }
 
-  /** Sets out for system call `nr` of the leader. */
-  enter(nr: number, ...args: number[]): void {
+  /** Sets out for a system call of the leader. */
+  enter(name: AbiCall, ...args: number[]): void {
     const { tid, registers } = this.#leader;
     if (!this.#isPlaced) this.#place();
     const call = registers.slice();
-    for (let i = 0; i < ARGUMENTS.length; i++) setRegister(call, ARGUMENTS[i] as RegisterName, args[i] ?? 0);
-    setRegister(call, 'rax', nr);
+    const { argumentRegisters, calls } = this.#abi;
+    argumentRegisters.forEach((register, i) => {
+      setRegister(call, register, args[i] ?? 0);
+    });
+    setRegister(call, 'rax', calls[name]);
     setRegister(call, 'cs', ABI_64.codeSegment);
     setRegister(call, 'rip', this.#tail + SIGSET_BYTES);
     setRegister(call, 'orig_rax', -1n);
@@ -89,9 +94,10 @@ export class Trampoline {
   #place(): void {
     const code = new Uint8Array(TAIL_BYTES);
     new DataView(code.buffer).setBigUint64(0, this.#leader.signalMask, true);
-    code.set(SYSCALL_INSTRUCTION, SIGSET_BYTES);
+    const { callInstruction } = this.#abi;
+    code.set(callInstruction, SIGSET_BYTES);
     const back = resumeCode(wayBack(this.#leader), { maskAddress: this.#tail });
-    code.set(back, SIGSET_BYTES + SYSCALL_INSTRUCTION.length);
+    code.set(back, SIGSET_BYTES + callInstruction.length);
     this.memory.write(this.#tail, code);
     this.#isPlaced = true;
   }
@@ -146,9 +152,9 @@ export interface Range {
  * Unused zeroed bytes at the end of executable memory: in the vdso's last page, or, in a task that has unmapped its vdso,
  * behind the code of a file.
  */
-function findTail(pid: number, executable: readonly Range[]): number {
+function findTail(pid: number, executable: readonly Range[], abi: Abi): number {
   for (const { end } of executable) {
-    if (isUnused(readMemory(pid, end - TAIL_BYTES, TAIL_BYTES))) return end - TAIL_BYTES;
+    if (isUnused(readMemory(pid, end - TAIL_BYTES, TAIL_BYTES), abi)) return end - TAIL_BYTES;
   }
   throw new CriuError({
     object: `task ${pid}`,
@@ -158,9 +164,9 @@ function findTail(pid: number, executable: readonly Range[]): number {
   });
 }
 
-function isUnused(tail: Uint8Array): boolean {
-  // A tail left by a criu that was killed begins with a mask and a syscall instruction; it may be used again.
-  if (tail[SIGSET_BYTES] === SYSCALL_INSTRUCTION[0] && tail[SIGSET_BYTES + 1] === SYSCALL_INSTRUCTION[1]) return true;
+function isUnused(tail: Uint8Array, { callInstruction: [first, second] }: Abi): boolean {
+  // A tail left by a criu that was killed begins with a mask and the instruction of a call; it may be used again.
+  if (tail[SIGSET_BYTES] === first && tail[SIGSET_BYTES + 1] === second) return true;
   const words = new Uint32Array(tail.buffer);
   for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
   return true;

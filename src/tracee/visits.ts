@@ -5,7 +5,7 @@
 import { ABI_64 } from '../agent/abi.ts';
 import { type Place, Program, type Result } from '../agent/program.ts';
 import { setWord } from '../base/bytes.ts';
-import { type CriuError, SyscallError } from '../base/errors.ts';
+import { CriuError, SyscallError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { PTRACE_CONT, PTRACE_SETREGS, PTRACE_SETSIGMASK, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
@@ -49,7 +49,7 @@ export function runVisits<V extends PlannedVisit>(
   const running = marked.filter((visit) => !lost.has(visit));
   const tids = running.map(({ thread }) => thread.tid);
   waitForAll(tids, (i, status) => isBack(running[i] as PlannedVisit, status, lose));
-  for (const visit of visits) if (visit.marker === undefined) step(visit);
+  for (const visit of visits) if (visit.marker === undefined) tryStep(visit, lose);
   finish(
     visits.filter((visit) => !lost.has(visit)),
     lose,
@@ -140,7 +140,19 @@ function isBack(visit: PlannedVisit, status: number, lose: (visit: PlannedVisit,
   return false;
 }
 
-/** Runs system call by system call until the program counter reaches the end: for a thread that catches every marker. */
+function tryStep(visit: PlannedVisit, lose: (visit: PlannedVisit, error: CriuError | SyscallError) => void): void {
+  try {
+    step(visit);
+  } catch (error) {
+    if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
+    lose(visit, error);
+  }
+}
+
+/**
+ * Runs system call by system call until the one at the end is done: for a thread that catches every marker. A thread that
+ * got its own registers at the entry of a call would make the call that they say it was in, a second time.
+ */
 function step(visit: PlannedVisit): void {
   const { thread, putOff, end } = visit;
   const registers = thread.registers.slice();
@@ -150,8 +162,12 @@ function step(visit: PlannedVisit): void {
   setRegister(registers, 'cs', AGENT_CS);
   writeRegisters(thread.tid, registers);
   writeSignalMask(thread.tid, maskOf(visit));
-  do {
+  const toNextStop = () => {
     goToSystemCall(thread.tid);
     waitForSystemCall(thread, putOff);
+  };
+  do {
+    toNextStop(); // at its entry
+    toNextStop(); // at its exit
   } while (Number(register(readRegisters(thread.tid), 'r15')) < end);
 }

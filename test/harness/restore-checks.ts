@@ -56,7 +56,14 @@ export function checkRestore(folder: string): void {
     { mode: 'none', newRoots: [], yard: undefined },
     log,
   );
-  using files = planFiles({ tree, images, options, controllerPid: getpid(), system: plannedSystem(network) });
+  using files = planFiles({
+    tree,
+    images,
+    options,
+    controllerPid: getpid(),
+    system: plannedSystem(network),
+    warn: () => undefined,
+  });
   const { parking, home } = findHome(tree, files);
   using sharedMemory = new SharedMemory(getpid());
   sharedMemory.create(

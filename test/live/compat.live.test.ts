@@ -26,6 +26,7 @@ liveTest('a task in a handler on its alternate stack goes on', 'signals-on-altst
 liveTest('timers go on', 'timers');
 liveTest('a tree comes back', 'tree');
 liveTest('memory keeps its content', 'mem-private');
+liveTest('memory keeps its content with --run-at-once', 'mem-private', { restoreArgs: ['--run-at-once'] });
 liveTest('an AIO ring with events in it goes on where it was', 'aio-ring');
 liveTest('files keep position, flags and content', 'files-regular');
 
@@ -38,6 +39,8 @@ liveTest('a blocked nanosleep does not notice a dump with --leave-running', 'int
   leaveRunning: true,
   rounds: 1,
 });
+
+liveTest('no call is made twice by threads that catch all signals', 'busy-calls', { leaveRunning: true });
 
 for (const bits of [64, 32] as const) {
   liveCase(`programs of both kinds in a tree whose root has ${bits} bits`, async () => {

@@ -1,9 +1,11 @@
 /** Internet sockets: what they are bound and connected to, their options, and what is refused. */
 
 import { expect } from 'bun:test';
+import { IPPROTO_UDP } from '../../src/linux/abi/inet.ts';
 import { explain } from '../harness/criu-command.ts';
 import {
   checkRound,
+  cleanUp,
   dump,
   expectGone,
   expectSuccess,
@@ -12,6 +14,7 @@ import {
   startProgram,
 } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
+import { dropPackets, inNetworkNamespace, raiseLoopback } from '../harness/network-namespace.ts';
 import { isAlive, killAll, readState, readTree } from '../harness/processes.ts';
 
 // A restored socket has another inode number; the program compares the rest.
@@ -19,6 +22,24 @@ const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
 liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
 
 liveTest('UDP datagrams that nobody has received yet survive', 'udp-queued', { ignore: newInodes });
+
+liveCase('a restore tells of datagrams that have not arrived again', () =>
+  inNetworkNamespace(async () => {
+    raiseLoopback();
+    const specimen = await startProgram('udp-queued', { args: ['one'] });
+    const dir = makeImagesDir(specimen, 'images');
+    const tree = readTree(specimen.pid);
+    expectSuccess(await dump(specimen, dir));
+    await expectGone(tree, 'dump');
+    dropPackets(IPPROTO_UDP);
+    const result = await restore(specimen, dir);
+    expectSuccess(result);
+    expect(result.log).toMatch(
+      /Warn {2}\(restore\): socket.*: 3 of 3 datagrams that nobody had received yet are lost: they were sent again, and something/,
+    );
+    await cleanUp();
+  }),
+);
 
 liveTest('TCP connections inside the tree survive with --tcp-established', 'inet-connected', {
   dumpArgs: ['--tcp-established'],
@@ -90,6 +111,16 @@ liveCase('an established TCP connection is refused, naming --tcp-established', a
   expect(result.exitCode).not.toBe(0);
   expect(result.log).toContain('tcp-established');
   if (!isAlive(specimen.pid)) throw new Error(`it ended\n${explain(result)}`);
+});
+
+liveCase('a TCP connection with an urgent byte is refused, and the program runs on', async () => {
+  const specimen = await startProgram('inet-urgent');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), ['--tcp-established']);
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain(
+    'an urgent byte (MSG_OOB) waits in it, which cannot be put back; dump when it has been received',
+  );
+  await checkRound(specimen, 1);
 });
 
 liveCase('a datagram that is being put together is refused, and the program runs on', async () => {

@@ -41,6 +41,11 @@ for (const call of calls) {
   });
 }
 
+liveTest('no call is made twice by threads that catch all signals', 'busy-calls');
+liveTest('no call is made twice by threads that catch all signals and are left running', 'busy-calls', {
+  leaveRunning: true,
+});
+
 /** Dumped late in its second: made again with all of it, the call would take longer. Being stopped hides which one it is. */
 async function letTimePass({ pid }: Specimen): Promise<void> {
   await Bun.sleep(600);

@@ -29,6 +29,8 @@ static const struct option {
     {41, 75, 1}, {41, 77, 1}, {41, 72, 1}, {17, 1, 0},  {17, 101, 1}, {17, 102, 1}, {17, 103, 9}, {17, 104, 1}, {136, 10, 8},
     {136, 11, 8}, {1, 1, 1},  {1, 29, 1},  {1, 35, 1},   {1, 37, SOF_TIMESTAMPING_SOFTWARE},       {1, 40, 1},
     {1, 41, 1},  {1, 42, 3},  {1, 43, 1},  {1, 45, 1},   {1, 46, 10},  {1, 60, 1},   {1, 69, 1},   {1, 70, 3},
+    {6, 2, 700}, {6, 7, 3},   {6, 8, 7},   {6, 9, 5},    {6, 13, 0},   {6, 16, 1},  {6, 18, 4321}, {6, 23, 3},   {6, 25, 5555},
+    {6, 27, 1},  {6, 30, 1},  {6, 34, 1},  {6, 36, 1},   {6, 37, 9},   {6, 44, 5000}, {6, 45, 3000}, {6, 46, 3000},
     {1, 74, 0},  {1, 75, 1},  {1, 76, 1},  {1, 82, 1},   {1, 83, 0},
 };
 #define OPTIONS (int)(sizeof options / sizeof options[0])
@@ -101,6 +103,7 @@ int main(int argc, char **argv) {
       if (s == 8 || ((s == 6 || s == 7) && option->level == 1 && is_for_devices(option->option))) continue;
       changed += setsockopt(sockets[s], option->level, option->option, &option->value, sizeof(int)) == 0;
     }
+  MUST(setsockopt(sockets[2], IPPROTO_TCP, 13 /* TCP_CONGESTION */, "reno", 4));
   CHECK(changed > 140, "only %d options could be set", changed);
   uint64_t rate = 12345678901;
   MUST(setsockopt(sockets[0], SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate));

@@ -1,10 +1,12 @@
 /*
  * Datagrams that nobody has received yet, from several senders that are gone meanwhile: to sockets bound to an address or
- * to all, IPv4 and IPv6, connected, and two that share a port. Contents, senders, order, and to whom they were sent.
+ * to all, IPv4 and IPv6, connected, and two that share a port; to one that has a filter and a smaller buffer since, and
+ * one bound to a device. Contents, senders, order, and to whom they were sent. With "one" only the first gets something.
  */
 #include "selftest.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -35,8 +37,8 @@ static int bound(int family, uint32_t v4, int port, int reuse) {
   return fd;
 }
 
-enum { SOCKETS = 6, DATAGRAMS = 3 };
-static const char *names[SOCKETS] = {"IPv4", "all of IPv4", "IPv6", "IPv4 through IPv6", "shared", "connected"};
+enum { SOCKETS = 8, DATAGRAMS = 3 };
+static const char *names[SOCKETS] = {"IPv4", "all of IPv4", "IPv6", "IPv4 through IPv6", "shared", "connected", "filtered", "of a device"};
 static const size_t sizes[DATAGRAMS] = {5, 0, 30001};
 
 static unsigned char byte_at(int socket, int datagram, unsigned round, size_t i) {
@@ -46,17 +48,21 @@ static unsigned char byte_at(int socket, int datagram, unsigned round, size_t i)
 int main(int argc, char **argv) {
   st_init(argc, argv);
   int one = 1, senders[SOCKETS][DATAGRAMS], ports[SOCKETS][DATAGRAMS], fds[SOCKETS];
-  const int family[SOCKETS] = {AF_INET, AF_INET, AF_INET6, AF_INET6, AF_INET, AF_INET};
-  const uint32_t own[SOCKETS] = {INADDR_LOOPBACK, INADDR_ANY, INADDR_LOOPBACK, INADDR_ANY, INADDR_LOOPBACK, INADDR_LOOPBACK};
+  const int family[SOCKETS] = {AF_INET, AF_INET, AF_INET6, AF_INET6, AF_INET, AF_INET, AF_INET, AF_INET};
+  const uint32_t own[SOCKETS] = {INADDR_LOOPBACK, INADDR_ANY, INADDR_LOOPBACK, INADDR_ANY, INADDR_LOOPBACK, INADDR_LOOPBACK, INADDR_LOOPBACK, INADDR_ANY};
   for (int s = 0; s < SOCKETS; s++) {
     fds[s] = bound(family[s], own[s], 0, s == 4);
     if (family[s] == AF_INET) MUST(setsockopt(fds[s], SOL_IP, IP_PKTINFO, &one, sizeof one));
     else MUST(setsockopt(fds[s], SOL_IPV6, IPV6_RECVPKTINFO, &one, sizeof one));
   }
   int sharing = bound(AF_INET, INADDR_LOOPBACK, port_of(fds[4]), 1);
+  MUST(setsockopt(fds[7], SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
+  struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+  struct sock_fprog nothing = {1, &drop};
   unsigned char bytes[40000];
+  int count = argc > 2 ? 1 : SOCKETS;
   for (unsigned round = 0;; round++) {
-    for (int s = 0; s < SOCKETS; s++) {
+    for (int s = 0; s < count; s++) {
       int through = s == 3 ? AF_INET : family[s];
       /* 127.0.0.2 is an address of the host too. */
       union address to = make(through, s == 1 ? INADDR_LOOPBACK + 1 : INADDR_LOOPBACK, port_of(fds[s]));
@@ -72,8 +78,10 @@ int main(int argc, char **argv) {
       }
       for (int d = 0; d < DATAGRAMS; d++) if (s != 5 || d == 0) close(senders[s][d]);
     }
+    MUST(setsockopt(fds[6], SOL_SOCKET, SO_ATTACH_FILTER, &nothing, sizeof nothing));
+    MUST(setsockopt(fds[6], SOL_SOCKET, SO_RCVBUF, &(int){3000}, sizeof(int)));
     st_next();
-    for (int s = 0; s < SOCKETS; s++)
+    for (int s = 0; s < count; s++)
       for (int d = 0; d < DATAGRAMS; d++) {
         struct pollfd p[2] = {{.fd = fds[s], .events = POLLIN}, {.fd = s == 4 ? sharing : -1, .events = POLLIN}};
         CHECK(poll(p, 2, 2000) >= 1, "%s: datagram %d is lost", names[s], d);
@@ -98,6 +106,14 @@ int main(int argc, char **argv) {
         if (s == 1) CHECK_EQ(ntohl(((struct in_pktinfo *)CMSG_DATA(info))->ipi_addr.s_addr), INADDR_LOOPBACK + 1);
         CHECK(fd == sharing || info != NULL, "%s: no control message", names[s]);
       }
+    union address to = make(AF_INET, INADDR_LOOPBACK, port_of(fds[6]));
+    MUST(sendto(fds[0], "x", 1, 0, &to.any, length_of(&to)));
+    CHECK(recv(fds[6], bytes, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "the filter lets datagrams through");
+    MUST(setsockopt(fds[6], SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof one));
+    int size = 0;
+    MUST(getsockopt(fds[6], SOL_SOCKET, SO_RCVBUF, &size, &(socklen_t){sizeof size}));
+    CHECK_EQ(size, 6000);
+    MUST(setsockopt(fds[6], SOL_SOCKET, SO_RCVBUF, &(int){100000}, sizeof(int)));
     CHECK(recv(fds[0], bytes, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "there is more");
     CHECK(recv(sharing, bytes, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "there is more in the one that shares");
   }

@@ -105,6 +105,9 @@ static int all_answer(uint64_t others)
 	return status->answered == others;
 }
 
+/* What a beat has to do besides, if anything. */
+static void (*bench_beat)(void);
+
 /* Beats for ever. `others`: threads and tasks that have to answer; `is_good` checks the rest and may be NULL. */
 static void bench_run(uint64_t others, int (*is_good)(void))
 {
@@ -114,6 +117,7 @@ static void bench_run(uint64_t others, int (*is_good)(void))
 	status->ready = 1;
 	for (;;) {
 		nanosleep(&pause, NULL);
+		if (bench_beat) bench_beat();
 		now = now_ns();
 		if (status->reset) {
 			status->longest_gap = 0;

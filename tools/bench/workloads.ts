@@ -15,6 +15,8 @@ export interface Workload {
   readonly needsMiB?: number;
   /** Runs unless --runs says more or less; 10 unless stated. */
   readonly runs?: number;
+  /** A program that has to be installed; without it the workload is skipped. */
+  readonly uses?: string;
   /** Measure restores that let the program run before its memory is there. */
   readonly isAtOnce?: boolean;
   /** Only measured when named by --only. */
@@ -45,6 +47,18 @@ export const WORKLOADS: readonly Workload[] = [
     touchMiB: 4608,
     needsMiB: 13_000,
     runs: BIG_RUNS,
+    isAtOnce: true,
+    isOptional: true,
+  },
+  {
+    name: 'redis-1g',
+    what: 'redis-server with 1 GiB of keys, and a client that asks it all the time',
+    program: 'redis',
+    args: [262_144],
+    touchMiB: 1536,
+    needsMiB: 6144,
+    runs: BIG_RUNS,
+    uses: 'redis-server',
     isAtOnce: true,
     isOptional: true,
   },

@@ -9,8 +9,9 @@ import type { DumpOptions } from '../../dump/dump.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import type { CriuOptions, ExternalResource } from '../../options/criu-options.ts';
 import { DumpedNetns, type NetnsHandling } from '../../resources/netns/dump-netns.ts';
-import { type OtherSettings, readOtherSettings } from '../../resources/netns/kernel-settings.ts';
+import { readFreshSettings } from '../../resources/netns/kernel-settings.ts';
 import { NetworkVisit, readNetworkLink, tryReadNetworkLink } from '../../resources/netns/network-visit.ts';
+import type { SettingFiles } from '../../resources/netns/setting-files.ts';
 import { NetworkLock } from '../../resources/network-lock/network-lock.ts';
 
 export interface DumpNetworkOptions extends Pick<CriuOptions, 'networkLock' | 'tcpEstablished' | 'tcpClose'> {
@@ -26,7 +27,7 @@ export class DumpNetwork {
   readonly #options: DumpNetworkOptions;
   readonly #link: string;
   readonly #visit: NetworkVisit | undefined;
-  readonly #handling: NetnsHandling;
+  readonly #handling: NetnsHandling | undefined;
   #namespace: DumpedNetns | undefined;
   /** −errno when it cannot be made. */
   #lock: NetworkLock | number | undefined;
@@ -39,15 +40,16 @@ export class DumpNetwork {
     // A task that is not there is reported by the freezer.
     this.#link = typeof link === 'number' ? own : link;
     const isOther = this.#link !== own;
-    const isSaved = isOther && !options.isEmpty && findExternal(this.#link, options.external) === undefined;
-    this.#handling = handlingOf(this.#link, options, isSaved ? readFreshSettings() : new Map());
-    if (isOther) this.#visit = enter(options.rootPid);
+    if (isOther) {
+      this.#handling = handlingOf(this.#link, options);
+      this.#visit = enter(options.rootPid);
+    }
     if (!this.#ownsAll) this.#lock = this.#prepare();
   }
 
   /** A namespace that others do not share, as far as anybody knows. */
   get #ownsAll(): boolean {
-    return this.#visit !== undefined && this.#handling.kind !== 'external';
+    return this.#handling !== undefined && this.#handling.kind !== 'external';
   }
 
   /** Making the lock before the freeze saves time in it. */
@@ -65,7 +67,7 @@ export class DumpNetwork {
       const action = 'has entered another network namespace meanwhile';
       throw new CriuError({ object: `task ${rootPid}`, action, remedy: 'try again' });
     }
-    if (this.#visit === undefined) return { networkLock: this.#lock };
+    if (this.#visit === undefined || this.#handling === undefined) return { networkLock: this.#lock };
     this.#namespace = new DumpedNetns(this.#handling);
     this.outside(() => this.#options.hook('network-lock'));
     if (this.#ownsAll) this.#lockWhole();
@@ -120,10 +122,10 @@ export class DumpNetwork {
   }
 }
 
-function handlingOf(link: string, options: DumpNetworkOptions, fresh: OtherSettings): NetnsHandling {
+function handlingOf(link: string, options: DumpNetworkOptions): NetnsHandling {
   const name = findExternal(link, options.external);
   if (name !== undefined) return { kind: 'external', name };
-  return options.isEmpty ? { kind: 'empty' } : { kind: 'saved', fresh };
+  return options.isEmpty ? { kind: 'empty' } : { kind: 'saved', fresh: readFresh() };
 }
 
 /** The name that --external net[INODE]:NAME gives to a namespace. */
@@ -137,7 +139,7 @@ function enter(pid: number): NetworkVisit {
 }
 
 /** What a namespace has when nobody has changed it. */
-function readFreshSettings(): OtherSettings {
+function readFresh(): SettingFiles {
   using _visit = NetworkVisit.enterNew();
-  return readOtherSettings();
+  return readFreshSettings();
 }

@@ -5,10 +5,11 @@
 import { CriuError } from '../../base/errors.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
-import type { CriuOptions } from '../../options/criu-options.ts';
+import type { CriuOptions, ExternalResource } from '../../options/criu-options.ts';
 import { restoreSystem } from '../../resources/fd/fd-table/restore-system.ts';
 import type { RestoreSystem } from '../../resources/fd/file-kind.ts';
 import type { NetworkVisit } from '../../resources/netns/network-visit.ts';
+import { type OuterEnd, OuterEnds } from '../../resources/netns/restore-links.ts';
 import { fillNetns, type NetnsPlan, planNetns, plannedDevices } from '../../resources/netns/restore-netns.ts';
 import { unlockNamespace } from '../../resources/network-lock/iptables.ts';
 import {
@@ -49,16 +50,29 @@ export function plannedSystem(plan: NetnsPlan | undefined): RestoreSystem {
   };
 }
 
+/** `--external veth[IN]:NAME@BRIDGE`, by IN. */
+function outerEnds(external: readonly ExternalResource[]): ReadonlyMap<string, OuterEnd> {
+  return new Map(
+    external.flatMap(({ type, id = '', value = '' }) => {
+      const [name = '', bridge] = value.split('@');
+      return type === 'veth' ? [[id, { name, bridge }] as const] : [];
+    }),
+  );
+}
+
 export class RestoreNetwork {
   readonly #plan: NetnsPlan | undefined;
   readonly #visit: NetworkVisit | undefined;
   readonly #tree: RestoreTree;
+  readonly #outer: OuterEnds;
+  #isComplete = false;
 
   /** Enters the namespace of the tree, if it does not live in criu's. Throws CriuError. */
   constructor(tree: RestoreTree, images: ImageDir, options: Readonly<CriuOptions>) {
     this.#tree = tree;
     this.#plan = planNetwork(tree, images, options);
     this.#visit = this.#plan?.enter();
+    this.#outer = new OuterEnds(this.#visit?.own ?? -1, outerEnds(options.external));
   }
 
   get system(): RestoreSystem {
@@ -72,7 +86,9 @@ export class RestoreNetwork {
 
   /** Makes what is in the namespace. Throws CriuError. */
   fill(): void {
-    if (this.#plan !== undefined) fillNetns(this.#plan);
+    if (this.#plan === undefined) return;
+    fillNetns(this.#plan, this.#outer);
+    this.outside(() => this.#outer.connect());
   }
 
   /** Whether the dump has locked the namespace as a whole. */
@@ -97,7 +113,13 @@ export class RestoreNetwork {
     });
   }
 
+  /** The tree runs: what was made stays. */
+  commit(): void {
+    this.#isComplete = true;
+  }
+
   [Symbol.dispose](): void {
+    if (!this.#isComplete) this.outside(() => this.#outer.remove());
     this.#visit?.[Symbol.dispose]();
   }
 }

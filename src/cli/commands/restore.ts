@@ -106,6 +106,7 @@ function restore(context: CommandContext): number {
     log,
   );
   files.commit();
+  network.commit();
   const stats = {
     pagesCompared: statistics.pagesCompared,
     pagesSkippedCow: statistics.pagesShared,

@@ -40,7 +40,7 @@ const HEADERS = [
   'linux/openat2.h linux/close_range.h linux/stat.h linux/fs.h linux/fiemap.h linux/prctl.h asm/prctl.h',
   'linux/securebits.h linux/wait.h linux/resource.h linux/time.h linux/timerfd.h linux/capability.h linux/filter.h',
   'linux/seccomp.h linux/magic.h linux/rseq.h linux/membarrier.h linux/futex.h linux/ipc.h linux/shm.h linux/sem.h',
-  'linux/msg.h linux/bpf.h linux/if_tun.h linux/rtnetlink.h linux/if_addr.h linux/fib_rules.h linux/neighbour.h linux/sockios.h linux/aio_abi.h linux/userfaultfd.h linux/auxvec.h asm/auxvec.h asm/ioctls.h asm/termbits.h',
+  'linux/msg.h linux/bpf.h linux/if_tun.h linux/rtnetlink.h linux/if_addr.h linux/veth.h linux/fib_rules.h linux/neighbour.h linux/sockios.h linux/aio_abi.h linux/userfaultfd.h linux/auxvec.h asm/auxvec.h asm/ioctls.h asm/termbits.h',
   'asm/termios.h linux/serial.h linux/tty.h linux/kcmp.h linux/pidfd.h linux/mount.h linux/nsfs.h linux/eventpoll.h',
   'linux/inotify.h linux/fanotify.h linux/eventfd.h linux/signalfd.h linux/limits.h linux/personality.h asm/statfs.h',
   'linux/bpf.h linux/if_packet.h linux/in.h linux/in6.h linux/tcp.h linux/udp.h linux/netlink.h',
@@ -49,7 +49,7 @@ const HEADERS = [
 
 /** Not macros, so #ifdef cannot ask for them; the second list came after Linux 6.1. */
 const ENUMERATORS =
-  /^(IFLA_|IFA_|RTA_|FRA_|TCA_|BPF_|KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
+  /^(NDA_|VETH_|IFLA_|IFA_(?!F_)|RTA_|FRA_|TCA_|BPF_|KCMP_|MEMBARRIER_CMD_|RSEQ_FLAG_|RSEQ_CPU_ID_|IOCB_CMD_|FSCONFIG_|PROCMAP_QUERY_)(?!GET_REGISTRATIONS|CMD_CREATE_EXCL|VMA_|COVERING|FILE_BACKED)/;
 const NEWER_ENUMERATORS =
   /^(MEMBARRIER_CMD_GET_REGISTRATIONS|FSCONFIG_CMD_CREATE_EXCL|PROCMAP_QUERY_(VMA|COVERING|FILE_BACKED)_.*)$/;
 

@@ -4,6 +4,7 @@
  */
 
 export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
@@ -30,11 +31,13 @@ export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
 export const IFLA_IFALIAS = 20;
 export const IFLA_GROUP = 27;
+export const IFLA_NET_NS_FD = 28;
 export const IFLA_LINK_NETNSID = 37;
 export const IFLA_XDP = 43;
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const IFLA_XDP_ATTACHED = 2;
+export const VETH_INFO_PEER = 1;
 
 export const IFF_UP = 0x1;
 export const IFF_DEBUG = 0x4;
@@ -50,6 +53,10 @@ export const ARPHRD_LOOPBACK = 772;
 export const IFADDRMSG = { bytes: 8, family: 0, prefixlen: 1, flags: 2, scope: 3, index: 4 } as const;
 export const IFA_ADDRESS = 1;
 export const IFA_LOCAL = 2;
+export const IFA_FLAGS = 8;
+export const IFA_F_NODAD = 0x02;
+export const IFA_F_DADFAILED = 0x08;
+export const IFA_F_TENTATIVE = 0x40;
 
 /** struct rtmsg. */
 export const RTMSG = { bytes: 12, family: 0, table: 4, protocol: 5, scope: 6, type: 7, flags: 8 } as const;
@@ -71,6 +78,8 @@ export const FRA_PRIORITY = 6;
 
 /** struct ndmsg. */
 export const NDMSG = { bytes: 12, family: 0, index: 4, state: 8, flags: 10 } as const;
+export const NDA_DST = 1;
+export const NDA_LLADDR = 2;
 export const NUD_PERMANENT = 0x80;
 export const NTF_PROXY = 0x8;
 

@@ -8,6 +8,7 @@ export const SYS_32 = {
   nanosleep: 162,
   poll: 168,
   rt_sigaction: 174,
+  mmap2: 192,
   futex: 240,
   io_setup: 245,
   clock_nanosleep: 267,

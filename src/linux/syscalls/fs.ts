@@ -313,6 +313,26 @@ export function tryListNumbers(name: string): number[] | number {
 const ZERO = 48;
 const NINE = 57;
 
+const DT_DIR = 4;
+
+/** Names of the folders and of all else in a directory of a file system that tells types; empty when it is not there. */
+export function listByType(name: string): { folders: string[]; others: string[] } {
+  const folders: string[] = [];
+  const others: string[] = [];
+  const fd = tryOpen(name, O_RDONLY);
+  if (fd < 0) return { folders, others };
+  let got = syscall(SYS.getdents64, fd, entries, entries.length);
+  while (got > 0) {
+    for (let at = 0; at < got; at += (entries[at + 16] ?? 0) | ((entries[at + 17] ?? 0) << 8)) {
+      const entry = byteString(entries.subarray(at + 19, entries.indexOf(0, at + 19)));
+      if (entry !== '.' && entry !== '..') (entries[at + 18] === DT_DIR ? folders : others).push(entry);
+    }
+    got = syscall(SYS.getdents64, fd, entries, entries.length);
+  }
+  close(fd);
+  return { folders, others };
+}
+
 /** True when −errno says that the object is not there (any more). */
 export const isGone = (result: number) => result === -ERRNO.ENOENT || result === -ERRNO.ESRCH;
 

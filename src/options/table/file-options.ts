@@ -241,7 +241,7 @@ export const FILE_OPTIONS = [
     group: 'external',
     commands: ['restore'],
     rpc: { veths: (list) => list.map(({ if_in, if_out }) => `${if_in}=${if_out}`) },
-    capability: 'later',
+    capability: 'built',
     isOld: true,
     help: 'Use --external veth[IN]:OUT.',
     apply: (options, { value = '', spelling }) => {
@@ -291,7 +291,7 @@ export const FILE_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /** The kinds CRIU knows; others are kept for plugins. */
-const LATER_TYPES: readonly string[] = ['mnt', 'dev', 'pid', 'veth', 'macvlan', 'netdev'];
+const LATER_TYPES: readonly string[] = ['mnt', 'dev', 'pid', 'macvlan', 'netdev'];
 
 function laterExternal({ spelling, value = '' }: Given): string | undefined {
   return LATER_TYPES.includes(parseExternal(value).type) ? `${spelling} ${value}` : undefined;
@@ -308,6 +308,7 @@ function applyExternal(options: CriuOptions, { value = '' }: Given): void {
   }
   if (resource.type === 'file' && !/^[0-9a-f]+:[0-9a-f]+$/i.test(resource.id ?? '')) throw badExternal(value);
   if (resource.type === 'net' && !(/^[0-9]+$/.test(resource.id ?? '') && resource.value)) throw badExternal(value);
+  if (resource.type === 'veth' && !/^[^@]+(@[^@]+)?$/.test(resource.value ?? '')) throw badExternal(value);
   options.external.push(resource);
 }
 

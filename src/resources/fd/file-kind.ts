@@ -198,6 +198,8 @@ export interface RestoreContext {
   pathOf(fileId: number): StepArg;
   /** The controller's descriptor (O_PATH) of a file that has no name any more. */
   holderOf(fileId: number): LaterNumber;
+  /** Tells what is different from before. */
+  warn(text: string): void;
   /** A state of the kind for the whole restore, made when first asked for. */
   state<T>(key: string, make: () => T): T;
 }
@@ -259,7 +261,7 @@ export interface FileKind {
   create(entries: readonly FileEntry[], home: RestoreHome): void;
   /** For kinds of which there are thousands: plans those that fit together, each alone and with the next number. */
   many?: {
-    fits(entry: FileEntry, context: RestoreContext): boolean;
+    fits(context: RestoreContext): (entry: FileEntry) => boolean;
     create(files: readonly NumberedFile[], table: FdTablePlan): void;
   };
   /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */

@@ -20,6 +20,16 @@ test('order does not matter, and the vsyscall page is above everything', () => {
   expect(findHole([vsyscall, low], MIB)).toBe(findHole([low, vsyscall], MIB));
 });
 
+test('in a full address space of 32 bits there is room below its programs', () => {
+  const ranges = [
+    { start: 0x804_8000, end: 0x900_0000 },
+    { start: 0xa00_0000, end: 0xffff_d000 },
+  ];
+  const hole = findHole(ranges, MIB, 0xffff_e000);
+  expect(hole).toBeLessThan(0x804_8000 - 2 * MIB);
+  expect(() => findHole([{ start: 0, end: 0xffff_d000 }], MIB, 0xffff_e000)).toThrow('cannot find 1048576 bytes');
+});
+
 test('a full address space is an error that says what the hole is for', () => {
   expect(() => findHole([{ start: 0, end: TASK_SIZE }], MIB)).toThrow(
     'cannot find 1048576 bytes of address space that no task uses: the agent that rebuilds the tasks needs a place that is free in all of them',

@@ -27,8 +27,7 @@ export interface LockFutureToken {
 /** Questions to a task. */
 export function inspectLockFuture(program: Program, abi: Abi): LockFutureToken {
   const protection = PROT_READ | PROT_WRITE;
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | abi.mmapFlags;
-  const page = program.call(SYS.mmap, 0, PAGE, protection, flags, -1, 0);
+  const page = program.callAs(abi, 'mmap', 0, PAGE, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const invalidated = program.call(SYS.msync, page, PAGE, MS_INVALIDATE);
   const resident = program.reserve(1);
   program.call(SYS.mincore, page, PAGE, resident);

@@ -66,8 +66,7 @@ function moveTail(host: HostTask, context: number, head: number, count: number, 
   const bytes = IOCB_BYTES + 8 * BATCH;
   const begin = new Program();
   const protection = PROT_READ | PROT_WRITE;
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | abi.mmapFlags;
-  const room = begin.must('map requests', SYS.mmap, 0, bytes, protection, flags, -1, 0);
+  const room = begin.mustAs('map requests', abi, 'mmap', 0, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const file = begin.must('open /dev/null', SYS.openat, AT_FDCWD, begin.string('/dev/null'), O_WRONLY);
   begin.stop();
   host.run(begin);

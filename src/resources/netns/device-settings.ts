@@ -35,6 +35,12 @@ type Family = 'ipv4' | 'ipv6';
 const namesOf = (family: Family): readonly string[] => (family === 'ipv4' ? SETTINGS4 : SETTINGS6);
 const folderOf = (family: Family, device: string) => `net/${family}/conf/${device}`;
 
+/** Where all settings of a device are, of both families. */
+export const pathsOfDevice = (device: string): string[] => [
+  ...SETTINGS4.map((name) => `${folderOf('ipv4', device)}/${name}`),
+  ...SETTINGS6.map((name) => `${folderOf('ipv6', device)}/${name}`),
+];
+
 /** The settings of a device, or of "all" or "default". Pure but for `read`. */
 export function describeSettings(family: Family, device: string, read: ReadSetting): SysctlEntry[] {
   return namesOf(family).map((name) => {

@@ -7,15 +7,17 @@ import type { NetDeviceEntry, NetnsEntry } from '../../image/gen/netdev.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { CONNTRACK_LISTS, type ConntrackList, readConntrack } from './conntrack.ts';
 import { type IpConfiguration, readIpConfiguration } from './ip-configuration.ts';
-import { describeNamespace, type OtherSettings, readSetting } from './kernel-settings.ts';
+import { readNamespace } from './kernel-settings.ts';
 import { describeLinks, findLinkProblems, listLinks } from './links.ts';
+import { readNeighbours } from './neighbours.ts';
 import { findOtherContents } from './other-contents.ts';
 import { type PacketFilter, RULE_IMAGES, readPacketFilter } from './packet-filter.ts';
 import { LISTS, type ListName, packList } from './saved-lists.ts';
+import type { SettingFiles } from './setting-files.ts';
 
 /** What becomes of a namespace: `external` is the name under which a restore finds it, `empty` leaves it to a script. */
 export type NetnsHandling =
-  | { readonly kind: 'saved'; readonly fresh: OtherSettings }
+  | { readonly kind: 'saved'; readonly fresh: SettingFiles }
   | { readonly kind: 'empty' }
   | { readonly kind: 'external'; readonly name: string };
 
@@ -52,11 +54,10 @@ export class DumpedNetns {
     }
     if (contents !== undefined) {
       images.write('netns', namespace, [contents.entry]);
-      images.write(
-        'netdev',
-        namespace,
-        contents.links.map((link) => ({ ...link, peer_nsid: namespace })),
+      const numbered = contents.links.map((link) =>
+        link.peer_nsid === undefined ? link : { ...link, peer_nsid: namespace },
       );
+      images.write('netdev', namespace, numbered);
       for (const name of Object.keys(LISTS) as ListName[]) {
         images.write(name, namespace, packList(name, contents.lists[name]));
       }
@@ -81,12 +82,18 @@ const NO_SETTINGS: NetnsEntry = {
   unix_conf: [],
   ipv4_sysctl: [],
   settings_ext: [],
+  neighbours_ext: [],
 };
 
-function readContents(fresh: OtherSettings, problems: CriuErrorFields[]): Contents {
+function readContents(fresh: SettingFiles, problems: CriuErrorFields[]): Contents {
   const links = listLinks();
   const { lists, problems: ofLists } = readIpConfiguration();
   const { rules, problems: ofRules } = readPacketFilter();
   problems.push(...findLinkProblems(links), ...ofLists, ...ofRules, ...findOtherContents());
-  return { entry: describeNamespace(fresh), links: describeLinks(links, readSetting), lists, rules };
+  const { entry, read } = readNamespace(
+    fresh,
+    links.map(({ name }) => name),
+  );
+  entry.neighbours_ext = readNeighbours();
+  return { entry, links: describeLinks(links, read), lists, rules };
 }

@@ -4,7 +4,16 @@ import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
 import { AF_INET, AF_INET6, AF_UNSPEC } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { isIpv4, isMadeByKernel, isUsualRule6, keyOf, LISTS, type ListName, usesNexthop } from './saved-lists.ts';
+import {
+  isMadeByKernel,
+  isTentative,
+  isUsualRule6,
+  keyOf,
+  LISTS,
+  type ListName,
+  usesNexthop,
+  withoutSearch,
+} from './saved-lists.ts';
 
 /** For each image what is in it. */
 export type IpConfiguration = Readonly<Record<ListName, readonly Uint8Array[]>>;
@@ -17,7 +26,7 @@ export function readIpConfiguration(): { lists: IpConfiguration; problems: CriuE
   const rules = readList('rule', RT.RTM_GETRULE, AF_INET);
   const rules6 = readList('rule', RT.RTM_GETRULE, AF_INET6);
   const [route = [], route6 = []] = routes;
-  const ifaddr = readList('ifaddr', RT.RTM_GETADDR, AF_UNSPEC);
+  const ifaddr = readAddresses();
   const lists = { ifaddr, route, route6, rule: [...rules, ...rules6.filter((rule) => !isUsualRule6(rule))] };
   const problems: CriuErrorFields[] = [];
   if ([...route, ...route6].some(usesNexthop)) {
@@ -32,6 +41,8 @@ export function readIpConfiguration(): { lists: IpConfiguration; problems: CriuE
 }
 
 const USUAL_RULES6 = 2;
+
+const readAddresses = () => readList('ifaddr', RT.RTM_GETADDR, AF_UNSPEC);
 
 function readList(name: ListName, request: number, family: number): Uint8Array[] {
   const header = new Uint8Array(RT.RTMSG.bytes);
@@ -55,23 +66,56 @@ function readList(name: ListName, request: number, family: number): Uint8Array[]
 
 /** Makes the configuration of the namespace that we are in that of the images. Throws CriuError. */
 export function restoreIpConfiguration(wanted: IpConfiguration): void {
-  const now = readIpConfiguration().lists;
-  // Those that devices have got by themselves when they went up, and the program had not.
-  removeOthers('ifaddr', now.ifaddr, wanted.ifaddr, RT.RTM_DELADDR);
-  add('ifaddr', wanted.ifaddr);
-  // Deleting the rules of a family first: the kernel's own are among the saved ones.
-  for (const rule of now.rule.filter(isIpv4)) send(RT.RTM_DELRULE, rule);
+  // Devices get addresses by themselves when they go up, some a moment later.
+  for (let tries = 0; tries < ADDRESS_TRIES && !restoreAddresses(wanted.ifaddr); tries++);
+  // The kernel's own rules are among the saved ones.
+  for (const rule of readList('rule', RT.RTM_GETRULE, AF_INET)) send(RT.RTM_DELRULE, rule);
   add('rule', wanted.rule);
-  const routes = readIpConfiguration().lists;
-  for (const name of ['route', 'route6'] as const) {
-    removeOthers(name, routes[name], wanted[name], RT.RTM_DELROUTE);
+  for (const [name, family] of ROUTES) {
+    const now = readList(name, RT.RTM_GETROUTE, family).filter((route) => !isMadeByKernel(route));
+    removeOthers(name, now, wanted[name], RT.RTM_DELROUTE);
     add(name, wanted[name]);
   }
 }
 
-function removeOthers(name: ListName, now: readonly Uint8Array[], wanted: readonly Uint8Array[], type: number): void {
+const ADDRESS_TRIES = 5;
+
+const ROUTES = [
+  ['route', AF_INET],
+  ['route6', AF_INET6],
+] as const;
+
+/**
+ * False when the kernel has been faster with one. An address that is searched for on the network cannot be bound to: it is
+ * removed, added without a search, and then changed to what it was.
+ */
+function restoreAddresses(wanted: readonly Uint8Array[]): boolean {
+  removeOthers('ifaddr', readAddresses(), wanted, RT.RTM_DELADDR, isTentative);
+  add(
+    'ifaddr',
+    wanted.map((address) => withoutSearch(address) ?? address),
+  );
+  const settled = wanted.filter((address) => withoutSearch(address) !== undefined);
+  if (settled.length === 0) return true;
+  for (const address of settled) send(RT.RTM_NEWADDR, address, NL.NLM_F_REPLACE);
+  const searched = new Set(
+    readAddresses()
+      .filter(isTentative)
+      .map((address) => keyOf('ifaddr', address)),
+  );
+  return !settled.some((address) => searched.has(keyOf('ifaddr', address)));
+}
+
+/** Removes what is there and not wanted, or there in a state in which nobody can use it. */
+function removeOthers(
+  name: ListName,
+  now: readonly Uint8Array[],
+  wanted: readonly Uint8Array[],
+  type: number,
+  isUseless = (_item: Uint8Array) => false,
+): void {
   const keys = new Set(wanted.map((item) => keyOf(name, item)));
-  for (const item of now) if (!keys.has(keyOf(name, item))) send(type, item);
+  for (const item of now) if (!keys.has(keyOf(name, item)) || isUseless(item)) send(type, item);
 }
 
 /** What needs something else to be there first, such as the route to a gateway, is tried again after the rest. */

@@ -1,17 +1,16 @@
 /**
- * Network devices of a namespace: netdev-N.img. The loopback device is there in every namespace and gets its state back;
- * dummy and ifb devices are made again. Devices of other kinds are refused.
+ * Network devices of a namespace, as a dump sees them: netdev-N.img. The loopback device is there in every namespace;
+ * pairs of veth devices, also to other namespaces, dummy and ifb devices are made again. Other kinds are refused.
  *
- * CRIU has no type for these. They are written as those that a script makes before the restore (EXTLINK), with the
- * kind beside it, so that CRIU restores them when such a script has made them.
+ * CRIU has no type for dummy and ifb. They are written as those that a script makes before the restore (EXTLINK), with
+ * the kind beside it, so that CRIU restores them when such a script has made them.
  */
 import { CriuError, type CriuErrorFields } from '../../base/errors.ts';
 import { NdType, type NetDeviceEntry } from '../../image/gen/netdev.ts';
-import type { SysctlEntry } from '../../image/gen/sysctl.ts';
-import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { describeSettings, planSettings, type ReadSetting, type Setting } from './device-settings.ts';
+import { describeSettings, type ReadSetting } from './device-settings.ts';
 
 export interface Link {
   readonly index: number;
@@ -24,6 +23,8 @@ export interface Link {
   readonly kind: string | undefined;
   readonly address: Uint8Array;
   readonly hasXdp: boolean;
+  /** Index of the other end of a pair, and whether that is in another namespace. */
+  readonly peer: { readonly index: number; readonly isOutside: boolean } | undefined;
   /** Attributes that are not as those of a new device. */
   readonly others: Uint8Array;
 }
@@ -46,6 +47,7 @@ export function parseLink(payload: Uint8Array): Link | undefined {
     const value = attributes.get(type);
     return value === undefined || Bun.deepEquals([...value], usual) ? [] : [NL.attribute(type, value)];
   });
+  const peer = NL.words(attributes.get(RT.IFLA_LINK))[0];
   return {
     index: view.getInt32(RT.IFINFOMSG.index, true),
     type: view.getUint16(RT.IFINFOMSG.type, true),
@@ -55,6 +57,7 @@ export function parseLink(payload: Uint8Array): Link | undefined {
     kind: kind === undefined ? undefined : NL.textOf(kind),
     address: attributes.get(RT.IFLA_ADDRESS) ?? new Uint8Array(0),
     hasXdp: (inner(RT.IFLA_XDP).get(RT.IFLA_XDP_ATTACHED)?.[0] ?? 0) !== 0,
+    peer: peer === undefined ? undefined : { index: peer, isOutside: attributes.has(RT.IFLA_LINK_NETNSID) },
     others: NL.concat(...others),
   };
 }
@@ -71,7 +74,7 @@ export function listLinks(): Link[] {
 }
 
 /** Kinds that are made again with nothing but what every device has. */
-const PLAIN_KINDS: ReadonlySet<string> = new Set(['dummy', 'ifb']);
+export const PLAIN_KINDS: ReadonlySet<string> = new Set(['dummy', 'ifb']);
 
 /** Every namespace has these as soon as their module is loaded (net.core.fb_tunnels_only_for_init_net). */
 const FALLBACK_NAMES: ReadonlySet<string> = new Set([
@@ -89,121 +92,38 @@ export function findLinkProblems(links: readonly Link[]): CriuErrorFields[] {
     const action = 'cannot be dumped';
     if (hasXdp) return [{ object, action, why: 'an XDP program is attached to it' }];
     if (isLoopback(link) || isUnusedFallback(link) || PLAIN_KINDS.has(kind ?? '')) return [];
+    if (kind === 'veth' && link.peer !== undefined) return [];
     const why = 'devices of this kind are not supported yet by this criu';
     const remedy = 'leave the namespace to others: --empty-ns net, or --external net[INODE]:NAME';
     return [{ object, action, why, remedy }];
   });
 }
 
-/** The entries of devices without problems, but for the number of the namespace. Pure but for `read`. */
+function typeOf(link: Link): NdType {
+  if (isLoopback(link)) return NdType.LOOPBACK;
+  return link.kind === 'veth' ? NdType.VETH : NdType.EXTLINK;
+}
+
+/** The entries of devices without problems, but for the number of the namespace (peer_nsid). Pure but for `read`. */
 export function describeLinks(links: readonly Link[], read: ReadSetting): NetDeviceEntry[] {
   return links
     .filter((link) => !isUnusedFallback(link))
     .map((link) => {
-      const { index, mtu, flags, name, kind, address, others } = link;
-      const isOwnKind = !isLoopback(link);
+      const { index, mtu, flags, name, kind, address, peer, others } = link;
       return {
-        type: isOwnKind ? NdType.EXTLINK : NdType.LOOPBACK,
+        type: typeOf(link),
         ifindex: index,
         mtu,
         flags,
         name,
-        ...(isOwnKind ? { address, kind_ext: kind } : {}),
+        ...(isLoopback(link) ? {} : { address }),
+        ...(PLAIN_KINDS.has(kind ?? '') ? { kind_ext: kind } : {}),
         conf: [],
         conf4: describeSettings('ipv4', name, read),
         conf6: describeSettings('ipv6', name, read),
-        peer_ifindex: index,
+        peer_ifindex: peer?.index ?? index,
+        ...(peer?.isOutside === true ? {} : { peer_nsid: 0 }),
         ...(others.length === 0 ? {} : { attributes_ext: others }),
       };
     });
-}
-
-const TYPE_NAMES = Object.fromEntries(Object.entries(NdType).map(([name, type]) => [type, name]));
-
-/** Devices in images that cannot be restored. Pure. */
-export function findEntryProblems(entries: readonly NetDeviceEntry[]): CriuErrorFields[] {
-  return entries.flatMap(({ type, name, kind_ext }) => {
-    if (!isDeviceName(name))
-      return [{ object: `network device '${name}'`, action: 'has a name that no device can have' }];
-    const isKnownKind = kind_ext === undefined || PLAIN_KINDS.has(kind_ext);
-    if (type === NdType.LOOPBACK || (type === NdType.EXTLINK && isKnownKind)) return [];
-    const object = `network device ${name} (${(kind_ext ?? TYPE_NAMES[type] ?? `${type}`).toLowerCase()})`;
-    const why = 'devices of this kind are not supported yet by this criu';
-    return [{ object, action: 'cannot be restored', why, remedy: 'use --join-ns net:FILE or --empty-ns net' }];
-  });
-}
-
-/** dev_valid_name() in net/core/dev.c; files of /proc/sys are named so. */
-const isDeviceName = (name: string) => /^[^/:\s]{1,15}$/.test(name) && name !== '.' && name !== '..';
-
-/** Flags of a device that are set by people; the others show what it is and does. */
-const SETTABLE =
-  RT.IFF_UP | RT.IFF_DEBUG | RT.IFF_NOARP | RT.IFF_PROMISC | RT.IFF_ALLMULTI | RT.IFF_MULTICAST | RT.IFF_DYNAMIC;
-
-/** The request that makes a device, or finds the one that is there; it is down afterwards. Pure. */
-export function describeNewLink({ ifindex, mtu, name, address, kind_ext }: NetDeviceEntry): Uint8Array {
-  const isNew = kind_ext !== undefined;
-  const attributes = [NL.attribute(RT.IFLA_IFNAME, NL.text(name)), NL.attribute(RT.IFLA_MTU, NL.u32(mtu))];
-  if (address !== undefined && address.length > 0) attributes.push(NL.attribute(RT.IFLA_ADDRESS, address));
-  if (isNew) {
-    attributes.push(NL.nested(RT.IFLA_LINKINFO, NL.attribute(RT.IFLA_INFO_KIND, NL.text(kind_ext))));
-  }
-  const flags = NL.NLM_F_REQUEST | NL.NLM_F_ACK | (isNew ? NL.NLM_F_CREATE | NL.NLM_F_EXCL : 0);
-  return NL.message(RT.RTM_NEWLINK, flags, 1, header(isNew ? ifindex : 0, 0, 0), ...attributes);
-}
-
-/** The request that gives a device the rest, also its flags, with which it may go up. Pure. */
-export function describeLinkFlags({ name, flags, attributes_ext = new Uint8Array(0) }: NetDeviceEntry): Uint8Array {
-  const request = NL.NLM_F_REQUEST | NL.NLM_F_ACK;
-  const named = NL.attribute(RT.IFLA_IFNAME, NL.text(name));
-  return NL.message(RT.RTM_NEWLINK, request, 1, header(0, flags & SETTABLE, SETTABLE), named, attributes_ext);
-}
-
-/** struct ifinfomsg. */
-function header(index: number, flags: number, change: number): Uint8Array {
-  const bytes = new Uint8Array(RT.IFINFOMSG.bytes);
-  const view = new DataView(bytes.buffer);
-  view.setInt32(RT.IFINFOMSG.index, index, true);
-  view.setUint32(RT.IFINFOMSG.flags, flags, true);
-  view.setUint32(RT.IFINFOMSG.change, change, true);
-  return bytes;
-}
-
-/** Settings that new devices get by themselves. */
-export interface DefaultSettings {
-  readonly ipv4: readonly SysctlEntry[];
-  readonly ipv6: readonly SysctlEntry[];
-}
-
-/** The loopback device is there before the defaults are set. Pure. */
-export function planLinkSettings(entry: NetDeviceEntry, defaults: DefaultSettings): Setting[] {
-  const { type, name, conf, conf4, conf6 } = entry;
-  const { ipv4, ipv6 } = type === NdType.LOOPBACK ? { ipv4: [], ipv6: [] } : defaults;
-  return [...planSettings('ipv4', name, conf4, conf, ipv4), ...planSettings('ipv6', name, conf6, [], ipv6)];
-}
-
-/** Makes the devices in the namespace that we are in, with their settings. Throws CriuError. */
-export function restoreLinks(
-  entries: readonly NetDeviceEntry[],
-  defaults: DefaultSettings,
-  write: (settings: readonly Setting[]) => void,
-): void {
-  for (const entry of entries) {
-    must(entry, 'made', describeNewLink(entry));
-    write(planLinkSettings(entry, defaults));
-    must(entry, 'set up', describeLinkFlags(entry));
-  }
-}
-
-function must({ name, type, kind_ext }: NetDeviceEntry, what: string, request: Uint8Array): void {
-  const answers = NL.ask(NL.NETLINK_ROUTE, request);
-  const result = typeof answers === 'number' ? answers : (NL.firstError(answers) ?? 0);
-  if (result === 0) return;
-  const isMissing = result === -ERRNO.ENODEV && type === NdType.EXTLINK && kind_ext === undefined;
-  throw new CriuError({
-    object: `network device ${name}`,
-    action: `cannot be ${what} (RTM_NEWLINK: ${errnoName(-result)})`,
-    ...(isMissing ? { why: 'a script has to make it in the hook setup-namespaces' } : {}),
-    crErrno: -result,
-  });
 }

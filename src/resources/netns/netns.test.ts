@@ -6,18 +6,11 @@ import * as RT from '../../linux/abi/rtnetlink.ts';
 import { attribute, attributes, concat, message, nested, parseAnswers, text, u32 } from '../../netlink/netlink.ts';
 import { planConntrack } from './conntrack.ts';
 import { describeSettings, planSettings, SETTINGS4, SETTINGS6 } from './device-settings.ts';
-import { findChanged, isSettingPath } from './kernel-settings.ts';
-import {
-  describeLinkFlags,
-  describeLinks,
-  describeNewLink,
-  findEntryProblems,
-  findLinkProblems,
-  parseLink,
-  planLinkSettings,
-} from './links.ts';
+import { describeLinks, findLinkProblems, parseLink } from './links.ts';
 import { withoutTable } from './packet-filter.ts';
+import { describeLinkFlags, describeNewLink, findEntryProblems, OuterEnds, planLinkSettings } from './restore-links.ts';
 import { isMadeByKernel, isUsualRule6, keyOf, packList, parseList } from './saved-lists.ts';
+import { isSettingPath } from './write-settings.ts';
 
 describe('settings of devices', () => {
   const files: Record<string, string> = {
@@ -59,25 +52,6 @@ describe('settings of devices', () => {
 });
 
 describe('other settings', () => {
-  test('those that a fresh namespace has too are left out; of devices it does not have, the defaults count', () => {
-    const fresh = new Map([
-      ['net/core/somaxconn', '4096\n'],
-      ['net/ipv4/ip_forward', '0\n'],
-      ['net/ipv4/neigh/default/gc_stale_time', '60\n'],
-    ]);
-    const now = new Map([
-      ['net/core/somaxconn', '4096\n'],
-      ['net/ipv4/ip_forward', '1\n'],
-      ['net/ipv4/neigh/st0/gc_stale_time', '60\n'],
-      ['net/ipv4/neigh/lo/gc_stale_time', '61\n'],
-      ['net/netfilter/nf_conntrack_count', '3\n'],
-    ]);
-    expect(findChanged(now, fresh)).toEqual([
-      { path: 'net/ipv4/ip_forward', value: '1' },
-      { path: 'net/ipv4/neigh/lo/gc_stale_time', value: '61' },
-    ]);
-  });
-
   test('an image names files of the network only', () => {
     for (const path of ['net/ipv4/ip_forward', 'net/ipv4/neigh/eth0.1/mcast_solicit'])
       expect(isSettingPath(path)).toBe(true);
@@ -134,14 +108,16 @@ describe('network devices', () => {
     const remedy = 'leave the namespace to others: --empty-ns net, or --external net[INODE]:NAME';
     const why = 'devices of this kind are not supported yet by this criu';
     expect(
-      findLinkProblems([...parsed('v0', 'veth'), ...parsed('e0', undefined), ...parsed('st0', 'dummy', { xdp: 1 })]),
+      findLinkProblems([...parsed('br0', 'bridge'), ...parsed('e0', undefined), ...parsed('st0', 'dummy', { xdp: 1 })]),
     ).toEqual([
-      { object: 'network device v0 (veth)', action: 'cannot be dumped', why, remedy },
+      { object: 'network device br0 (bridge)', action: 'cannot be dumped', why, remedy },
       { object: 'network device e0 (hardware)', action: 'cannot be dumped', why, remedy },
       { object: 'network device st0 (dummy)', action: 'cannot be dumped', why: 'an XDP program is attached to it' },
     ]);
   });
 
+  const outer = new OuterEnds(3, new Map([['eth0', { name: 'outer0', bridge: undefined }]]));
+  const newLink = (entry: NetDeviceEntry, all = [entry]) => describeNewLink(entry, all, outer);
   const entryOf = (fields: Partial<NetDeviceEntry>): NetDeviceEntry => ({
     ...{ type: NdType.LOOPBACK, ifindex: 1, mtu: 65536, flags: 0x10049, name: 'lo' },
     ...{ conf: [], conf4: [], conf6: [] },
@@ -152,22 +128,50 @@ describe('network devices', () => {
     const why = 'devices of this kind are not supported yet by this criu';
     const remedy = 'use --join-ns net:FILE or --empty-ns net';
     expect(
-      findEntryProblems([entryOf({}), entryOf({ type: NdType.VETH, name: 'eth0' }), entryOf({ name: '../../kernel' })]),
+      findEntryProblems([
+        entryOf({}),
+        entryOf({ type: NdType.BRIDGE, name: 'br0' }),
+        entryOf({ name: '../../kernel' }),
+      ]),
     ).toEqual([
-      { object: 'network device eth0 (veth)', action: 'cannot be restored', why, remedy },
+      { object: 'network device br0 (bridge)', action: 'cannot be restored', why, remedy },
       { object: "network device '../../kernel'", action: 'has a name that no device can have' },
     ]);
   });
 
   test('the loopback device is found by name and gets its MTU; another one is made with its index', () => {
-    const [found] = parseAnswers(describeNewLink(entryOf({})));
+    const [found] = parseAnswers(newLink(entryOf({})));
     expect(found).toMatchObject({ type: RT.RTM_NEWLINK, flags: 5 });
     expect([...attributes(found?.payload ?? new Uint8Array(), 16).keys()]).toEqual([RT.IFLA_IFNAME, RT.IFLA_MTU]);
-    const [made] = parseAnswers(
-      describeNewLink(entryOf({ type: NdType.EXTLINK, ifindex: 9, name: 'st0', kind_ext: 'ifb' })),
-    );
+    const [made] = parseAnswers(newLink(entryOf({ type: NdType.EXTLINK, ifindex: 9, name: 'st0', kind_ext: 'ifb' })));
     expect(made?.flags).toBe(0x605);
     expect(made?.payload[4]).toBe(9);
+  });
+
+  test('a pair is made with its first end; an outer end gets its name and namespace', () => {
+    const veth = (name: string, ifindex: number, peer: Partial<NetDeviceEntry>) =>
+      entryOf({ type: NdType.VETH, name, ifindex, ...peer });
+    const pair = [
+      veth('v0', 5, { peer_ifindex: 6, peer_nsid: 9 }),
+      veth('v1', 6, { peer_ifindex: 5, peer_nsid: 9 }),
+      veth('eth0', 7, { peer_ifindex: 5 }),
+    ];
+    const peerOf = (entry: NetDeviceEntry) => {
+      const [request] = parseAnswers(newLink(entry, pair));
+      const inner = (bytes: Uint8Array | undefined, type: number) => attributes(bytes ?? new Uint8Array(), 0).get(type);
+      const info = attributes(request?.payload ?? new Uint8Array(), 16).get(RT.IFLA_LINKINFO);
+      return info && inner(inner(info, RT.IFLA_INFO_DATA), RT.VETH_INFO_PEER);
+    };
+    const [first, second, outer] = pair.map(peerOf);
+    expect(first?.[4]).toBe(6);
+    expect(attributes(first ?? new Uint8Array(), 16)).toEqual(new Map([[RT.IFLA_IFNAME, text('v1')]]));
+    expect(second).toBeUndefined();
+    expect(outer?.[4]).toBe(0);
+    const wanted = new Map([
+      [RT.IFLA_IFNAME, text('outer0')],
+      [RT.IFLA_NET_NS_FD, u32(3)],
+    ]);
+    expect(attributes(outer ?? new Uint8Array(), 16)).toEqual(wanted);
   });
 
   test('only flags that people set are set', () => {

@@ -22,12 +22,13 @@ export const tryReadNetworkLink = (pid: number, tid = pid) => tryReadlink(`/proc
 export class NetworkVisit {
   /** Of criu's own namespace. */
   readonly ownLink: string;
-  readonly #own: number;
+  /** A descriptor of it. */
+  readonly own: number;
   readonly #visited: number;
 
   private constructor(ownLink: string, own: number, visited: number) {
     this.ownLink = ownLink;
-    this.#own = own;
+    this.own = own;
     this.#visited = visited;
   }
 
@@ -71,7 +72,7 @@ export class NetworkVisit {
 
   /** Does something in criu's own namespace. */
   outside<T>(action: () => T): T {
-    check('setns', trySetns(this.#own, CLONE_NEWNET), 'own network namespace');
+    check('setns', trySetns(this.own, CLONE_NEWNET), 'own network namespace');
     try {
       return action();
     } finally {
@@ -80,8 +81,8 @@ export class NetworkVisit {
   }
 
   [Symbol.dispose](): void {
-    check('setns', trySetns(this.#own, CLONE_NEWNET), 'own network namespace');
-    close(this.#own);
+    check('setns', trySetns(this.own, CLONE_NEWNET), 'own network namespace');
+    close(this.own);
     close(this.#visited);
   }
 }

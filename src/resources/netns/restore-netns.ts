@@ -8,8 +8,7 @@ import type { NetDeviceEntry, NetnsEntry } from '../../image/gen/netdev.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { CONNTRACK_LISTS, type ConntrackList, planConntrack, restoreConntrack } from './conntrack.ts';
 import { type IpConfiguration, restoreIpConfiguration } from './ip-configuration.ts';
-import { isSettingPath, planNamespace, writeSettings } from './kernel-settings.ts';
-import { findEntryProblems, restoreLinks } from './links.ts';
+import { restoreNeighbours } from './neighbours.ts';
 import { NetworkVisit } from './network-visit.ts';
 import {
   findMissingPrograms,
@@ -18,7 +17,9 @@ import {
   restorePacketFilter,
   withoutTable,
 } from './packet-filter.ts';
+import { findEntryProblems, type OuterEnds, restoreLinks } from './restore-links.ts';
 import { type ListName, parseList } from './saved-lists.ts';
+import { isSettingPath, planNamespace, writeSettings } from './write-settings.ts';
 
 export interface NetnsRestoreOptions {
   /** --join-ns net:…: a pid or a path. */
@@ -74,13 +75,14 @@ export function planNetns(
 export const plannedDevices = (plan: NetnsPlan | undefined) => plan?.contents?.links;
 
 /** Makes what is in the namespace, where we are. Throws CriuError. */
-export function fillNetns({ contents, conntrack, weakSysctls }: NetnsPlan): void {
+export function fillNetns({ contents, conntrack, weakSysctls }: NetnsPlan, outer: OuterEnds): void {
   if (contents !== undefined) {
     const { entry, links, lists, rules } = contents;
     const write = (settings: Parameters<typeof writeSettings>[0]) => writeSettings(settings, weakSysctls);
     if (entry !== undefined) write(planNamespace(entry));
-    restoreLinks(links, { ipv4: entry?.def_conf4 ?? [], ipv6: entry?.def_conf6 ?? [] }, write);
+    restoreLinks(links, { ipv4: entry?.def_conf4 ?? [], ipv6: entry?.def_conf6 ?? [] }, outer, write);
     restoreIpConfiguration(lists);
+    restoreNeighbours(entry?.neighbours_ext ?? []);
     restorePacketFilter(rules);
     // Some are there only when the kernel has loaded what the rules need.
     if (entry !== undefined) write(entry.settings_ext);

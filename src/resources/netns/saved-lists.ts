@@ -5,7 +5,7 @@
  */
 import { CriuError } from '../../base/errors.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
-import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
+import { AF_INET6 } from '../../linux/abi/socket.ts';
 import * as NL from '../../netlink/netlink.ts';
 
 /** Images, with their magic (iproute2: ip/ipaddress.c, ip/iproute.c, ip/iprule.c) and the message that they consist of. */
@@ -93,4 +93,23 @@ export function isUsualRule6(rule: Uint8Array): boolean {
   );
 }
 
-export const isIpv4 = (item: Uint8Array) => familyOf(item) === AF_INET;
+/** Flags of an address, which may not fit the header. */
+function flagsOf(address: Uint8Array): number {
+  const own = NL.findAttribute(address.subarray(RT.IFADDRMSG.bytes), RT.IFA_FLAGS);
+  return NL.words(own)[0] ?? address[RT.IFADDRMSG.flags] ?? 0;
+}
+
+/** Whether the kernel still looks whether an IPv6 address is somebody else's (RFC 4862, DAD): it cannot be bound to. */
+export const isTentative = (address: Uint8Array) =>
+  familyOf(address) === AF_INET6 && (flagsOf(address) & RT.IFA_F_TENTATIVE) !== 0;
+
+/** An IPv6 address that is known to be nobody else's, with flags so that it is not looked for again. */
+export function withoutSearch(address: Uint8Array): Uint8Array | undefined {
+  const isSettled = (flagsOf(address) & (RT.IFA_F_NODAD | RT.IFA_F_TENTATIVE | RT.IFA_F_DADFAILED)) === 0;
+  if (familyOf(address) !== AF_INET6 || !isSettled) return undefined;
+  const copy = address.slice();
+  copy[RT.IFADDRMSG.flags] = (copy[RT.IFADDRMSG.flags] ?? 0) | RT.IFA_F_NODAD;
+  const copied = NL.findAttribute(copy.subarray(RT.IFADDRMSG.bytes), RT.IFA_FLAGS);
+  if (copied !== undefined) copied[0] = (copied[0] ?? 0) | RT.IFA_F_NODAD;
+  return copy;
+}

@@ -37,11 +37,11 @@ describe('the home of what shows its maker', () => {
   });
 
   test('those that are made elsewhere are told', () => {
-    expect(madeElsewhere([file(20, second), file(undefined, second), file(99, second)], byPid)).toBeUndefined();
-    expect(madeElsewhere([file(20, second), file('first', second)], byPid)).toBe(
+    expect(madeElsewhere([[file(20, second), file(undefined, second), file(99, second)]], byPid)).toEqual([]);
+    expect(madeElsewhere([[file(20, second), file('first', second)]], byPid)).toEqual([
       'file 7: the peer (SO_PEERCRED) is task 20 from now on, instead of task 10: one task makes all sockets that are ' +
         'connected to the same listening one',
-    );
-    expect(madeElsewhere([file(20), file(30)], byPid)).toStartWith('file 7 and 1 more: the peer');
+    ]);
+    expect(madeElsewhere([[file(20), file(30)]], byPid)[0]).toStartWith('file 7 and 1 more: the peer');
   });
 });

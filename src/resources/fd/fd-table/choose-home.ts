@@ -19,9 +19,13 @@ export function makerOf(group: readonly Description[], byPid: ReadonlyMap<number
   return best;
 }
 
-/** What to tell of a group of which some are made by another task of the tree than before. Pure. */
-export function madeElsewhere(group: readonly Description[], byPid: ReadonlyMap<number, Table>): string | undefined {
-  if (byPid.size === 1 || !isKnown(group)) return undefined;
+/** What to tell of groups of which some are made by another task of the tree than before. Pure. */
+export function madeElsewhere(groups: readonly Description[][], byPid: ReadonlyMap<number, Table>): string[] {
+  return byPid.size === 1 ? [] : groups.flatMap((group) => describeOthers(group, byPid) ?? []);
+}
+
+function describeOthers(group: readonly Description[], byPid: ReadonlyMap<number, Table>): string | undefined {
+  if (!isKnown(group)) return undefined;
   const others = group.filter((description) => {
     const pid = pidOf(description) ?? 0;
     return pid !== description.home.owner.pid && byPid.has(pid);
@@ -34,18 +38,6 @@ export function madeElsewhere(group: readonly Description[], byPid: ReadonlyMap<
     `${what}${others.length === 1 ? '' : ` and ${others.length - 1} more`}: the peer (SO_PEERCRED) is task ${home.owner.pid} ` +
     `from now on, instead of task ${pidOf(first)}: one task makes all sockets that are connected to the same listening one`
   );
-}
-
-/** Tells of all of these groups. */
-export function warnOfMakers(
-  groups: readonly (readonly Description[])[],
-  byPid: ReadonlyMap<number, Table>,
-  warn: (text: string) => void,
-): void {
-  for (const group of groups) {
-    const text = madeElsewhere(group, byPid);
-    if (text !== undefined) warn(text);
-  }
 }
 
 /** Whether the images say something about makers. */

@@ -49,6 +49,7 @@ interface Images {
 function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, more: Partial<RestoreSystem> = {}) {
   const stat = { st_mode: mode, st_size: 7 } as Stat;
   return planFiles({
+    warn: () => undefined,
     tree: { tasks, members: tasks, files: new Map(files.map((entry) => [entry.id, entry])) } as unknown as RestoreTree,
     images: { tryRead: (kind: keyof Images) => images[kind] } as unknown as ImageDir,
     options: {

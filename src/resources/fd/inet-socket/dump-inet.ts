@@ -6,22 +6,16 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
-import { close, ioctl } from '../../../linux/syscalls/fs.ts';
+import { ioctl } from '../../../linux/syscalls/fs.ts';
 import { tryGetsockname, tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { readGroups } from '../socket-options/multicast.ts';
 import { findForeign } from '../socket-options/network-namespace.ts';
+import { withoutMeasured } from '../socket-options/option-rows.ts';
 import { OptionValues } from '../socket-options/option-values.ts';
 import { readSocketOptions } from '../socket-options/socket-options.ts';
 import { formatAddress, type InetAddress, needsDevice, packSockaddr, parseSockaddr, unspecified } from './address.ts';
-import {
-  type InetKind,
-  inetOptionSpecs,
-  onlyChanged,
-  readIpOptions,
-  readTcpExtensions,
-  readTcpOptions,
-} from './inet-options.ts';
+import { type InetKind, inetOptionSpecs, readIpOptions, readTcpOptions } from './inet-options.ts';
 import { readProcNet } from './proc-net.ts';
 import { type KnownSocket, readDiag } from './sock-diag.ts';
 import { forgottenPorts, holdConnection } from './tcp-dump.ts';
@@ -33,41 +27,24 @@ type Options = Pick<InetSkEntry, 'ip_opts' | 'tcp_opts'>;
 /** The options of sockets of a kind: thousands of them are mostly the same. */
 interface KindOptions {
   readonly values: OptionValues;
-  /** Of the socket that was asked last, for connections and for others. */
-  known: { readonly isConnected: boolean; readonly options: Options } | undefined;
-  /** Of a new TCP socket, as the system gives them. */
-  readonly fresh: ReturnType<typeof readTcpExtensions>;
+  /** Of the socket that was asked last. */
+  known: Options | undefined;
 }
 
 const optionsOf = (kind: InetKind, dump: KindDump): KindOptions =>
-  dump.state(`inet options ${kind.family} ${kind.type} ${kind.proto}`, () => {
-    const values = new OptionValues(inetOptionSpecs(kind, isTcp(kind)));
-    return { values, known: undefined, fresh: isTcp(kind) ? readFresh(kind, values) : {} };
-  });
+  dump.state(`inet options ${kind.family} ${kind.type} ${kind.proto}`, () => ({
+    values: new OptionValues(inetOptionSpecs(kind, isTcp(kind))),
+    known: undefined,
+  }));
 
-function readFresh({ family, type }: InetKind, values: OptionValues): ReturnType<typeof readTcpExtensions> {
-  const made = check('socket', syscall(SYS.socket, family, type | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_TCP));
-  try {
-    values.read(made);
-    return readTcpExtensions(values, made);
-  } finally {
-    close(made);
-  }
-}
-
-/** Options of IP, and of TCP: what CRIU does not keep as far as it is not as in a new socket. */
-function readOptions(fd: number, kind: InetKind, isConnected: boolean, ofKind: KindOptions): Options {
-  const { values, fresh } = ofKind;
+/** Options of IP, and of TCP. */
+function readOptions(fd: number, kind: InetKind, ofKind: KindOptions): Options {
+  const { values } = ofKind;
   if (!values.read(fd)) ofKind.known = undefined;
-  // The size of segments, and what raw sockets have, is asked in another way.
-  const canBeSame = isConnected || !(isTcp(kind) || kind.type === SOCKET.SOCK_RAW);
-  if (canBeSame && ofKind.known?.isConnected === isConnected) return ofKind.known.options;
-  const options: Options = { ip_opts: readIpOptions(fd, values, kind), tcp_opts: {} };
-  if (isTcp(kind)) {
-    const extensions = onlyChanged(readTcpExtensions(values, isConnected ? undefined : fd), fresh);
-    options.tcp_opts = { ...readTcpOptions(values), ...extensions };
-  }
-  ofKind.known = { isConnected, options };
+  // What raw sockets have, is asked in another way.
+  if (ofKind.known !== undefined && kind.type !== SOCKET.SOCK_RAW) return ofKind.known;
+  const options = { ip_opts: readIpOptions(fd, values, kind), tcp_opts: isTcp(kind) ? readTcpOptions(values) : {} };
+  ofKind.known = options;
   return options;
 }
 
@@ -95,6 +72,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   const { state, source, destination, backlog, shutdown } = endpoint;
   const isConnected = destination.port !== 0;
   const ofKind = optionsOf(kind, dump);
+  const hasMeasured = isTcp(kind) && isConnected && opts.options_ext.length > 0;
   const entry: InetSkEntry = {
     id,
     ino: Number(BigInt.asUintN(32, BigInt(file.stat.st_ino))),
@@ -107,8 +85,8 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     src_addr: [...source.words],
     dst_addr: [...destination.words],
     fown: file.fown,
-    opts,
-    ...readOptions(fd, kind, isConnected, ofKind),
+    opts: hasMeasured ? { ...opts, options_ext: withoutMeasured(kind, opts.options_ext) } : opts,
+    ...readOptions(fd, kind, ofKind),
   };
   if (isTcp(kind) && isConnected && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
   if (isUdp(kind) && endpoint.hasPackets === true) dumpDatagrams(file, entry, dump);

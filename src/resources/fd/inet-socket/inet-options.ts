@@ -2,7 +2,6 @@
  * Options of Internet sockets: ip_opts_entry and tcp_opts_entry. Options that are off are not in the image, and neither
  * is a type of service or time to live of 0.
  */
-import { byteString } from '../../../base/bytes.ts';
 import type { IpOptsEntry, IpOptsRawEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpOptsEntry } from '../../../image/gen/tcp-stream.ts';
 import * as INET from '../../../linux/abi/inet.ts';
@@ -31,7 +30,7 @@ export const freebindOption = (family: number): Option => (family === AF_INET6 ?
 
 const INT_BYTES = 4;
 
-/** All that `readIpOptions`, `readTcpOptions` and `readTcpExtensions` want to know of a kind of socket. */
+/** All that `readIpOptions` and `readTcpOptions` want to know of a kind of socket. */
 export function inetOptionSpecs(kind: InetKind, isTcp: boolean): OptionSpec[] {
   const isV6 = kind.family === AF_INET6;
   const options: Option[] = isV6
@@ -42,8 +41,7 @@ export function inetOptionSpecs(kind: InetKind, isTcp: boolean): OptionSpec[] {
     : [INET.IP_PKTINFO, INET.IP_TOS, INET.IP_TTL].map((option): Option => [INET.SOL_IP, option]);
   options.push(freebindOption(kind.family));
   if (isTcp) for (const option of TCP_OPTIONS) options.push([INET.SOL_TCP, option]);
-  const specs = options.map(([level, option]): OptionSpec => [level, option, INT_BYTES]);
-  return isTcp ? [...specs, [INET.SOL_TCP, INET.TCP_CONGESTION, INET.TCP_CA_NAME_MAX]] : specs;
+  return options.map(([level, option]): OptionSpec => [level, option, INT_BYTES]);
 }
 
 /** Describes the options of the IP level; `fd` is the socket that was asked for the values. Throws SyscallError. */
@@ -95,7 +93,7 @@ function icmpFilter(isV6: boolean, proto: number) {
 export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, entry: IpOptsEntry, what: string): void {
   const isV6 = kind.family === AF_INET6;
   const int = ([level, option]: Option, value: number, name: string) =>
-    planIntOption(table, fd, level, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
   if (entry.freebind === true) int(freebindOption(kind.family), 1, 'freebind');
   if (entry.pktinfo === true) {
     int(isV6 ? [INET.SOL_IPV6, INET.IPV6_RECVPKTINFO] : [INET.SOL_IP, INET.IP_PKTINFO], 1, 'pktinfo');
@@ -109,7 +107,7 @@ export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, en
   const filter = icmpFilter(isV6, kind.proto);
   if (filter === undefined || raw.icmpv_filter.length === 0) return;
   const bytes = new Uint8Array(Uint32Array.from(raw.icmpv_filter).buffer);
-  planOption(table, fd, filter.level, filter.option, bytes, `set the ICMP filter of ${what}`);
+  planOption(table, fd, filter.level, filter.option, bytes, ['set the ICMP filter of', what]);
 }
 
 /** Describes the options of the TCP level. Throws SyscallError. */
@@ -127,6 +125,10 @@ export function readTcpOptions(values: OptionValues): TcpOptsEntry {
   return entry;
 }
 
+/** Those of the TCP level. */
+const TCP_OPTIONS = [INET.TCP_CORK, INET.TCP_NODELAY, INET.TCP_KEEPCNT, INET.TCP_KEEPIDLE, INET.TCP_KEEPINTVL];
+
+/** Of images that have them here; now they are in `options_ext` (socket-options/option-rows.ts). */
 const EXTENSIONS = [
   ['user_timeout_ext', INET.TCP_USER_TIMEOUT],
   ['syncnt_ext', INET.TCP_SYNCNT],
@@ -137,47 +139,15 @@ const EXTENSIONS = [
   ['inq_ext', INET.TCP_INQ],
 ] as const;
 
-type TcpExtensions = Pick<TcpOptsEntry, 'congestion_ext' | 'maxseg_ext' | (typeof EXTENSIONS)[number][0]>;
-
-/** The options of the TCP level that are ints, but TCP_MAXSEG. */
-const TCP_OPTIONS: readonly number[] = [
-  INET.TCP_CORK,
-  INET.TCP_NODELAY,
-  INET.TCP_KEEPCNT,
-  INET.TCP_KEEPIDLE,
-  INET.TCP_KEEPINTVL,
-  ...EXTENSIONS.map(([, option]) => option),
-];
-
-/** Options of the TCP level that CRIU does not keep: all that this kernel has. Of connections: without `fd`. */
-export function readTcpExtensions(values: OptionValues, fd: number | undefined): TcpExtensions {
-  const entry: TcpExtensions = {};
-  for (const [field, option] of EXTENSIONS) {
-    const value = values.tryInt(INET.SOL_TCP, option);
-    if (value !== undefined) entry[field] = value;
-  }
-  // For connections it is the size in use, not the one that was set.
-  if (fd !== undefined) entry.maxseg_ext = getsockoptInt(fd, INET.SOL_TCP, INET.TCP_MAXSEG);
-  const name = values.tryBytes(INET.SOL_TCP, INET.TCP_CONGESTION);
-  if (name !== undefined && name.length > 0) entry.congestion_ext = byteString(name).replace(/\0.*$/s, '');
-  return entry;
-}
-
-/** What differs from a new socket. */
-export function onlyChanged(entry: TcpExtensions, fresh: TcpExtensions): TcpExtensions {
-  const changed = Object.entries(entry).filter(([field, value]) => value !== fresh[field as keyof TcpExtensions]);
-  return Object.fromEntries(changed);
-}
-
-/** Plans these options, of a socket that is new. */
+/** Plans the options of the TCP level that CRIU does not keep, of a socket that is new. */
 export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOptsEntry, what: string): void {
   const { congestion_ext, maxseg_ext } = entry;
   for (const [field, option] of EXTENSIONS) {
     const value = entry[field];
-    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${field} of ${what}`);
+    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, ['set', field, 'of', what]);
   }
   if (maxseg_ext !== undefined) {
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, `set maxseg_ext of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, ['set maxseg_ext of', what]);
   }
   if (congestion_ext === undefined) return;
   const name = Buffer.from(congestion_ext, 'latin1');
@@ -196,6 +166,6 @@ export function planTcpOptions(table: FdTablePlan, fd: number, entry: TcpOptsEnt
   ] as const;
   for (const [option, value, name] of options) {
     if (value === undefined || value === false) continue;
-    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), `set ${name} of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), ['set', name, 'of', what]);
   }
 }

@@ -10,7 +10,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
 import { formatAddress, needsDevice, packSockaddr, parseSockaddr } from './address.ts';
-import { onlyChanged, planTcpExtensions } from './inet-options.ts';
+import { planTcpExtensions } from './inet-options.ts';
 import { inetSocket } from './inet-socket.ts';
 import { parseProcNet } from './proc-net.ts';
 import { type KnownSocket, parseAnswer } from './sock-diag.ts';
@@ -271,15 +271,7 @@ describe('/proc/net', () => {
 });
 
 describe('options of TCP', () => {
-  test('are kept when they are not those of a new socket', () => {
-    const fresh = { congestion_ext: 'cubic', user_timeout_ext: 0, linger2_ext: 60 };
-    expect(onlyChanged({ congestion_ext: 'reno', user_timeout_ext: 0, linger2_ext: -1 }, fresh)).toEqual({
-      congestion_ext: 'reno',
-      linger2_ext: -1,
-    });
-  });
-
-  test('are set on a new socket', () => {
+  test('of old images are set on a new socket', () => {
     const table = new FdTablePlan(3);
     planTcpExtensions(table, 3, { congestion_ext: 'reno', maxseg_ext: 700 }, 'it');
     expect(

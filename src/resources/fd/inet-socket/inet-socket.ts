@@ -13,6 +13,7 @@ import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
 import { saveConnections } from './tcp-dump.ts';
 import { lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
+import { checkArrived } from './udp-arrived.ts';
 
 export const inetSocket: FileKind = {
   type: FdTypes.INETSK,
@@ -27,6 +28,8 @@ export const inetSocket: FileKind = {
   afterAll: saveConnections,
 
   prepare: lockNetwork,
+
+  settle: checkArrived,
 
   resume: resumeConnections,
 

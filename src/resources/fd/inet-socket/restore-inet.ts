@@ -14,19 +14,25 @@ import type { RestoreContext, RestoreHome } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
-import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
+import {
+  checkSocketOptions,
+  planBuffers,
+  planReceiveRules,
+  planSocketOptions,
+  receivingAll,
+} from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
 import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from './inet-options.ts';
 import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
 import { isWithinReach } from './tcp-resume.ts';
-import { planDatagrams } from './udp-queue.ts';
+import { isUdp } from './udp-arrived.ts';
+import { packetsFor, planDatagrams } from './udp-queue.ts';
 
 const sourceOf = ({ src_port, src_addr }: InetSkEntry) => ({ port: src_port, words: src_addr });
 const destinationOf = ({ dst_port, dst_addr }: InetSkEntry) => ({ port: dst_port, words: dst_addr });
 
 const isTcp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP;
 const isRaw = ({ type }: InetSkEntry) => type === SOCKET.SOCK_RAW;
-const isUdp = ({ type, proto }: InetSkEntry) => type === SOCKET.SOCK_DGRAM && proto === INET.IPPROTO_UDP;
 const isPing = ({ type, proto }: InetSkEntry) =>
   type === SOCKET.SOCK_DGRAM && (proto === INET.IPPROTO_ICMP || proto === INET.IPPROTO_ICMPV6);
 
@@ -81,6 +87,9 @@ function reuseWhileBound(entry: InetSkEntry, context: RestoreContext): { address
   return { address: reuseaddr || shared || (isTcp(entry) && entry.src_port !== 0), port: so_reuseport || shared };
 }
 
+/** More than any queue takes that was full; the kernel doubles it. */
+const QUEUE_ROOM = 1 << 29;
+
 /** Plans making the socket. */
 export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const { table, context } = home;
@@ -88,9 +97,9 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const what = nameOf(entry);
   const cloexec = home.cloexec(id);
   const mode = (cloexec !== 0 ? SOCKET.SOCK_CLOEXEC : 0) | ((flags & O_NONBLOCK) !== 0 ? SOCKET.SOCK_NONBLOCK : 0);
-  const fd = table.open(`make ${what}`, SYS.socket, family, type | mode, proto);
+  const fd = table.open(['make', what], SYS.socket, family, type | mode, proto);
   const int = (level: number, option: number, value: number, name: string) =>
-    planIntOption(table, fd, level, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
   // A raw socket has its protocol for a port from the beginning, after which this cannot be set.
   if (entry.v6only !== undefined && !isRaw(entry)) {
     int(INET.SOL_IPV6, INET.IPV6_V6ONLY, entry.v6only ? 1 : 0, 'v6only');
@@ -98,14 +107,21 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   if (entry.ip_opts !== undefined) planIpOptions(table, fd, entry, entry.ip_opts, what);
   const { opts } = entry;
   planKeptOptions(table, fd, { type: entry, opts, what }, 'early', context.system);
+  const hasQueue = isUdp(entry) && packetsFor(entry, context).length > 0;
   const device = opts.so_bound_dev ?? entry.ifname;
-  const buffers = isConnection(entry) && context.options.tcpClose !== true ? 'set later' : undefined;
-  planSocketOptions(table, fd, device === undefined ? opts : { ...opts, so_bound_dev: device }, what, buffers);
+  const chosen = device === undefined ? opts : { ...opts, so_bound_dev: device };
+  const later = hasQueue || (isConnection(entry) && context.options.tcpClose !== true);
+  planSocketOptions(table, fd, hasQueue ? receivingAll(chosen) : chosen, what, later ? 'set later' : undefined);
+  if (hasQueue) int(SOCKET.SOL_SOCKET, SOCKET.SO_RCVBUFFORCE, QUEUE_ROOM, 'so_rcvbuf');
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpExtensions(table, fd, entry.tcp_opts, what);
   if (isConnection(entry)) planConnection(table, fd, entry, what, context);
   else planAddresses(table, fd, entry, what, context);
+  if (hasQueue) {
+    planBuffers(table, fd, opts, what);
+    planReceiveRules(table, fd, chosen, what);
+  }
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
-    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+    table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }
   home.made(id, fd, cloexec !== 0);
 }
@@ -118,10 +134,10 @@ function planAddresses(
   context: RestoreContext,
 ): void {
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
-  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
+  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, ['set reuseaddr of', what]);
+  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, ['set so_reuseport of', what]);
   planBind(table, fd, entry, what);
-  if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
+  if (entry.state === INET.TCP_LISTEN) table.doExpecting(['listen on', what], 0, SYS.listen, fd, entry.backlog);
   if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
   planConnect(table, fd, entry, what);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
@@ -135,15 +151,15 @@ function planBind(table: FdTablePlan, fd: number, entry: InetSkEntry, what: stri
   const bytes = packSockaddr(family, sourceOf(entry));
   // The number of a ping socket may be taken by now: another one will do.
   if (isPing(entry) && isUnspecified(src_addr)) {
-    table.doUnchecked(`bind ${what}`, SYS.bind, fd, { bytes }, bytes.length);
+    table.doUnchecked(['bind', what], SYS.bind, fd, { bytes }, bytes.length);
     return;
   }
   // An IPv6 address that has just been given to a device cannot be bound for a moment (RFC 4862, tentative addresses).
   const isFree = family !== SOCKET.AF_INET6 || isRaw(entry) || entry.ip_opts?.freebind === true;
   const [level, option] = freebindOption(family);
   if (!isFree) planIntOption(table, fd, level, option, 1, `let ${what} have its address`);
-  table.doExpecting(`bind ${what}`, 0, SYS.bind, fd, { bytes }, bytes.length);
-  if (!isFree) planIntOption(table, fd, level, option, 0, `reset freebind of ${what}`);
+  table.doExpecting(['bind', what], 0, SYS.bind, fd, { bytes }, bytes.length);
+  if (!isFree) planIntOption(table, fd, level, option, 0, ['reset freebind of', what]);
 }
 
 function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
@@ -165,7 +181,7 @@ const HOW: Readonly<Record<number, number>> = {
 function planShutdown(table: FdTablePlan, fd: number, { shutdown, state }: InetSkEntry, what: string): void {
   const how = shutdown === undefined ? undefined : HOW[shutdown];
   if (how === undefined) return;
-  const because = `shut down ${what}`;
+  const because = ['shut down', what] as const;
   if (state === INET.TCP_ESTABLISHED) table.doExpecting(because, 0, SYS.shutdown, fd, how);
   else table.doUnchecked(because, SYS.shutdown, fd, how);
 }
@@ -181,8 +197,8 @@ export function finishInetSocket(entry: InetSkEntry, fd: number, { table, contex
   }
   const reuse = reuseWhileBound(entry, context);
   if (reuse.address && !reuseaddr)
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, ['reset reuseaddr of', what]);
   if (reuse.port && !so_reuseport) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, ['reset so_reuseport of', what]);
   }
 }

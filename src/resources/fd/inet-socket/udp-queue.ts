@@ -3,8 +3,9 @@
  * sends them once more, to the new socket, as if they came from their senders: by a raw socket, to an address of this
  * host, so that they never leave it.
  *
- * UDP may lose datagrams, and so may we: those for sockets that only take what comes through a certain device, or that
- * are bound to a broadcast or multicast address, and those that packet filters of the host drop. A dump says so.
+ * UDP may lose datagrams, and so may we: those for sockets that are bound to a broadcast or multicast address, of which a
+ * dump says so, and those that packet filters of the host drop, of which a restore does, which counts what has arrived.
+ * What comes through a certain device only, or is filtered by the socket itself, is sent before that is so.
  */
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import type { SkPacketEntry } from '../../../image/gen/sk-packet.ts';
@@ -18,7 +19,7 @@ import { getsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
-import { controlMessages, peekMessage } from '../peek-message.ts';
+import { controlMessages, type Peeked, peekMessage } from '../peek-message.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import {
   type InetAddress,
@@ -31,7 +32,7 @@ import {
 } from './address.ts';
 import { packDatagram } from './ip-packet.ts';
 
-type UdpSocket = Pick<InetSkEntry, 'id' | 'family' | 'proto' | 'src_addr' | 'src_port' | 'opts'>;
+type UdpSocket = Pick<InetSkEntry, 'id' | 'family' | 'proto' | 'src_addr' | 'src_port'>;
 
 /** What the kernel can hand on through its loopback device, headers included. */
 const DATAGRAM_MAX = 65_400;
@@ -54,8 +55,7 @@ export function dumpDatagrams(file: OpenFile, socket: UdpSocket, dump: KindDump)
   try {
     const room = dump.state('a datagram', () => new Uint8Array(1 << 16));
     for (;;) {
-      const { result, control, sender } = peekMessage(fd, room);
-      if (result === -ERRNO.EINTR) continue;
+      const { result, control, sender } = peekDatagram(fd, room);
       if (result < 0) break;
       const message: SkPacketEntry = { id_for: socket.id, length: result, scm: [], sender_ext: sender };
       const target = targetIn(control, socket.family);
@@ -70,9 +70,15 @@ export function dumpDatagrams(file: OpenFile, socket: UdpSocket, dump: KindDump)
   }
 }
 
-function findObstacle({ proto, opts, src_addr }: UdpSocket): string | undefined {
+function peekDatagram(fd: number, room: Uint8Array): Peeked {
+  for (;;) {
+    const peeked = peekMessage(fd, room);
+    if (peeked.result !== -ERRNO.EINTR) return peeked;
+  }
+}
+
+function findObstacle({ proto, src_addr }: UdpSocket): string | undefined {
   if (proto !== INET.IPPROTO_UDP) return 'they are UDPLite ones';
-  if ((opts.so_bound_dev ?? '') !== '') return `it is bound to device ${opts.so_bound_dev}`;
   if (isMulticast(src_addr) || needsDevice(src_addr)) return 'it is bound to an address that several may have';
   return undefined;
 }
@@ -127,11 +133,8 @@ export function planDatagrams(
   context: RestoreContext,
   isShared: boolean,
 ): void {
-  const packets = packetsFor(entry.id, context);
   const raw = new Map<number, number>();
-  for (const { message, payload } of packets) {
-    const sender = parseSockaddr(message.sender_ext ?? new Uint8Array(0), entry.family);
-    if (sender === undefined || sender.port === 0) continue;
+  for (const { message, payload, sender } of packetsFor(entry, context)) {
     const target = targetOf(message, entry);
     const isV4 = entry.family === SOCKET.AF_INET || isMapped(sender.words);
     const family = isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
@@ -167,11 +170,26 @@ function planRawSocket(table: FdTablePlan, family: number, because: string): num
   return fd;
 }
 
-function packetsFor(id: number, context: RestoreContext) {
+/** What waits in a socket: datagrams that can be sent again. */
+export function packetsFor({ id, family }: InetSkEntry, context: RestoreContext) {
   const packets = context.state('queued datagrams', () =>
     Map.groupBy(context.images.tryRead('sk-queues') ?? [], ({ message }) => message.id_for),
   );
-  return packets.get(id) ?? [];
+  return (packets.get(id) ?? []).flatMap(({ message, payload }) => {
+    const sender = parseSockaddr(message.sender_ext ?? new Uint8Array(0), family);
+    return sender === undefined || sender.port === 0 ? [] : [{ message, payload, sender }];
+  });
+}
+
+/** How many datagrams wait in a socket of ours. Throws SyscallError. */
+export function countDatagrams(fd: number): number {
+  const before = getsockoptInt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEEK_OFF);
+  setInt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEEK_OFF, 0);
+  const room = new Uint8Array(1 << 16);
+  let count = 0;
+  while (peekDatagram(fd, room).result >= 0) count++;
+  setInt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEEK_OFF, before);
+  return count;
 }
 
 const LOOPBACK = 0x0100_007f;

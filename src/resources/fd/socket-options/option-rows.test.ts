@@ -10,18 +10,28 @@ import {
   SOCK_RAW,
   SOCK_STREAM,
 } from '../../../linux/abi/socket.ts';
-import { optionRows } from './option-rows.ts';
+import { optionRows, withoutMeasured } from './option-rows.ts';
 
+const TCP = 6;
 const UDP = 17;
 const UDPLITE = 136;
 const KINDS = [
   { family: AF_INET6, type: SOCK_DGRAM, proto: UDP },
   { family: AF_INET6, type: SOCK_DGRAM, proto: UDPLITE },
+  { family: AF_INET6, type: SOCK_STREAM, proto: TCP },
   { family: AF_NETLINK, type: SOCK_RAW, proto: 0 },
   { family: AF_PACKET, type: SOCK_RAW, proto: 0 },
   { family: AF_UNIX, type: SOCK_STREAM, proto: 0 },
 ];
-const HEADERS = ['asm-generic/socket', 'linux/in', 'linux/in6', 'linux/udp', 'linux/netlink', 'linux/if_packet'];
+const HEADERS = [
+  'asm-generic/socket',
+  'linux/in',
+  'linux/in6',
+  'linux/udp',
+  'linux/tcp',
+  'linux/netlink',
+  'linux/if_packet',
+];
 
 /** #define NAME number */
 function definitions(): Map<string, number> {
@@ -51,5 +61,11 @@ describe('optionRows', () => {
       const keys = optionRows(kind).map(({ level, option }) => `${level} ${option}`);
       expect(new Set(keys).size).toBe(keys.length);
     }
+  });
+
+  test('a connection does not keep what it only measures', () => {
+    const option = (number: number) => ({ level: TCP, option: number, value: new Uint8Array(4) });
+    const type = { family: AF_INET6, type: SOCK_STREAM, proto: TCP };
+    expect(withoutMeasured(type, [option(2), option(18)])).toEqual([option(18)]);
   });
 });

@@ -6,6 +6,7 @@
  * IP_ROUTER_ALERT, IPV6_MTU, and the device of IP_MULTICAST_IF when it was given by its index alone. SO_INCOMING_CPU is no
  * setting: the kernel writes there which CPU the last packet came to.
  */
+import type { SkOptionExt } from '../../../image/gen/sk-opts.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 
@@ -31,6 +32,8 @@ export interface OptionRow {
   readonly isDevice: boolean;
   /** The kernel sets this value by itself. */
   readonly automatic: number | undefined;
+  /** Connections tell the value in use instead of the one that was set. */
+  readonly isMeasured: boolean;
   /** Streams cannot set it, and accepted ones get it from the first packet (net/ipv4/tcp_ipv4.c tcp_v4_syn_recv_sock()). */
   readonly isPacketOnly: boolean;
 }
@@ -41,6 +44,7 @@ interface RowTraits {
   readonly isLate?: boolean;
   readonly isDevice?: boolean;
   readonly automatic?: number;
+  readonly isMeasured?: boolean;
   readonly isPacketOnly?: boolean;
 }
 
@@ -160,6 +164,27 @@ const IPV6: readonly ShortRow[] = [
   [77, 'IPV6_RECVFRAGSIZE'],
 ];
 
+const TCP: readonly ShortRow[] = [
+  [2, 'TCP_MAXSEG', { isMeasured: true }],
+  [7, 'TCP_SYNCNT'],
+  [8, 'TCP_LINGER2'],
+  [9, 'TCP_DEFER_ACCEPT'],
+  // A name, with zeros behind it.
+  [13, 'TCP_CONGESTION', { bytes: 16 }],
+  [16, 'TCP_THIN_LINEAR_TIMEOUTS'],
+  [18, 'TCP_USER_TIMEOUT'],
+  [23, 'TCP_FASTOPEN'],
+  [25, 'TCP_NOTSENT_LOWAT'],
+  [27, 'TCP_SAVE_SYN'],
+  [30, 'TCP_FASTOPEN_CONNECT'],
+  [34, 'TCP_FASTOPEN_NO_COOKIE'],
+  [36, 'TCP_INQ'],
+  [37, 'TCP_TX_DELAY'],
+  [44, 'TCP_RTO_MAX_MS'],
+  [45, 'TCP_RTO_MIN_US'],
+  [46, 'TCP_DELACK_MAX_US'],
+];
+
 const UDP: readonly ShortRow[] = [
   [1, 'UDP_CORK', late],
   [100, 'UDP_ENCAP'],
@@ -202,6 +227,7 @@ export function optionRows({ family, type, proto }: SocketType): OptionRow[] {
   if (family === SOCKET.AF_INET6) groups.push([INET.SOL_IP, IP_OF_IPV6], [INET.SOL_IPV6, IPV6]);
   if (isDatagram && (proto === INET.IPPROTO_UDP || proto === INET.IPPROTO_UDPLITE)) groups.push([INET.SOL_UDP, UDP]);
   if (isDatagram && proto === INET.IPPROTO_UDPLITE) groups.push([SOL_UDPLITE, UDPLITE]);
+  if (isInet && type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP) groups.push([INET.SOL_TCP, TCP]);
   if (family === SOCKET.AF_NETLINK) groups.push([SOCKET.SOL_NETLINK, NETLINK]);
   if (family === SOCKET.AF_PACKET) groups.push([SOCKET.SOL_PACKET, PACKET]);
   groups.push([SOCKET.SOL_SOCKET, family === SOCKET.AF_UNIX ? UNIX : DEVICES]);
@@ -212,11 +238,17 @@ export function optionRows({ family, type, proto }: SocketType): OptionRow[] {
 }
 
 function fullRow(level: number, [option, name, traits = {}]: ShortRow): OptionRow {
-  const { bytes = 4, isVariable = false, isLate = false, isDevice = false, isPacketOnly = false } = traits;
-  return { level, option, name, bytes, isVariable, isLate, isDevice, isPacketOnly, automatic: traits.automatic };
+  const { bytes = 4, isVariable = false, isLate = false, isDevice = false, automatic } = traits;
+  const { isMeasured = false, isPacketOnly = false } = traits;
+  return { level, option, name, bytes, isVariable, isLate, isDevice, isMeasured, isPacketOnly, automatic };
 }
 
 /** The row of an option of an image; undefined for one that is not known here. */
 export function findRow(type: SocketType, level: number, option: number): OptionRow | undefined {
   return optionRows(type).find((row) => row.level === level && row.option === option);
+}
+
+/** The options of a socket that is connected, without those that tell what is in use. */
+export function withoutMeasured(type: SocketType, options: readonly SkOptionExt[]): SkOptionExt[] {
+  return options.filter(({ level, option }) => findRow(type, level, option)?.isMeasured !== true);
 }
