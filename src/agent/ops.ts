@@ -3,7 +3,8 @@
  * are kept beside it. Thousands of ops are no objects this way, and are copied as a whole.
  */
 import { assert } from '../base/errors.ts';
-import { OP_ARGS, OP_BYTES, OP_FLAGS, OP_NR } from './agent-code.ts';
+import type { Abi } from './abi.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR } from './agent-code.ts';
 
 export const OP_WORDS = OP_BYTES / 4;
 /** Where an argument is in an op, in words. */
@@ -19,6 +20,12 @@ const EXPECTED_AT = argumentAt(5);
 export type Reason = string | readonly (string | number)[];
 
 export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason.join(' '));
+
+/** What to do when a system call fails. */
+export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
+
+/** The kind of op that makes a system call of an ABI. */
+export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
 
 /** In a reason: the first two arguments of the op, an address and a length, as a range. */
 export const RANGE = '{range}';

@@ -15,6 +15,7 @@ import {
 } from '../linux/abi/mman.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { readFile } from '../linux/syscalls/fs.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { spawnStub } from '../tracee/stub.ts';
@@ -86,6 +87,16 @@ test('madvise shows when they are confirmed', () => {
   expect(small?.entry.madv).toBe(1n << BigInt(MADV_RANDOM));
   // To be confirmed by somebody who does not have them: by ourselves.
   expect(() => confirmMappings(task, vmas, process.pid)).toThrow('the process tree cannot be dumped');
+});
+
+test('of a task that was killed nothing is said here', () => {
+  const { task } = newTask();
+  const { vmas = [] } = new EarlyMappings(task.pid).tryTake(task) ?? {};
+  kill(task.pid, SIGKILL);
+  // It stays a zombie until it is waited for.
+  while (readFile(`/proc/${task.pid}/stat`).split(' ')[2] !== 'Z') Bun.sleepSync(1);
+  expect(vmas.length).toBeGreaterThan(2);
+  confirmMappings(task, vmas);
 });
 
 const CHANGES: [what: string, plan: (program: Program) => void][] = [

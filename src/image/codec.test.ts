@@ -363,6 +363,7 @@ describe('parts that are the same', () => {
           expect([again(), again()]).toEqual([hex(plain), hex(plain)]);
         }
       }),
+      { numRuns: 20 },
     );
   });
 });

@@ -72,19 +72,27 @@ export function parseSmaps(text: string, file = '/proc/PID/smaps'): SmapsEntry[]
   return parser.entries;
 }
 
+/** What is said of an area after its header, and where: areas that are alike have the same texts at the same places. */
+interface Counters {
+  readonly kernelPageSizeKb: number;
+  readonly protectionKey: number;
+  readonly vmFlags: ReadonlySet<string>;
+  /** The line with the page size; distances are from the end of the header. */
+  readonly pageSizeText: string;
+  readonly pageSizeOffset: number;
+  /** From the line with the key, if there is one, to the end. */
+  readonly endText: string;
+  readonly endOffset: number;
+}
+
 /** Parses smaps part by part: of ten thousand areas it has seven megabytes. */
 export class SmapsParser {
   readonly entries: SmapsEntry[] = [];
   readonly #scanner: MapsScanner;
-  readonly #flagSets = new Map<string, ReadonlySet<string>>();
-  readonly #pageSize = new Counter(PAGE_SIZE);
-  readonly #key = new Counter(PROTECTION_KEY);
-  /** From the end of the header to the flags, in the area before. */
-  #flagsOffset = 0;
-  #flagsText = '';
-  #flags: ReadonlySet<string> = new Set();
-
   readonly #headers: string[] | undefined;
+  readonly #flagSets = new Map<string, ReadonlySet<string>>();
+  /** Those of the last area with such a header. */
+  readonly #counters = new WeakMap<object, Counters>();
 
   /** `headers` gets the first line of each area: together what maps says. */
   constructor(file: string, headers?: string[]) {
@@ -115,14 +123,20 @@ export class SmapsParser {
     const scanner = this.#scanner;
     const header = scanner.position;
     scanner.scan();
-    const { start, end, position: first } = scanner;
+    const { start, end, area, position: first } = scanner;
     this.#headers?.push(text.slice(header, first));
-    // The flags come last; of some twenty lines before them two are of interest.
-    const flagsAt = this.#findFlags(text, first);
-    const kernelPageSizeKb = this.#pageSize.read(scanner, first, flagsAt);
-    const protectionKey = this.#key.read(scanner, first, flagsAt);
-    const vmFlags = this.#readFlags(text, flagsAt);
-    const { prot, isShared, offset, device, inode, path, rawPath, isDeleted } = scanner.area;
+    let counters = this.#counters.get(area);
+    if (
+      counters === undefined ||
+      !text.startsWith(counters.endText, first + counters.endOffset) ||
+      !text.startsWith(counters.pageSizeText, first + counters.pageSizeOffset)
+    ) {
+      counters = this.#scanCounters(text, first);
+      this.#counters.set(area, counters);
+    }
+    scanner.position = first + counters.endOffset + counters.endText.length;
+    const { prot, isShared, offset, device, inode, path, rawPath, isDeleted } = area;
+    const { kernelPageSizeKb, protectionKey, vmFlags } = counters;
     this.entries.push({
       start,
       end,
@@ -140,58 +154,34 @@ export class SmapsParser {
     });
   }
 
-  #findFlags(text: string, first: number): number {
-    if (text.startsWith(VM_FLAGS, first + this.#flagsOffset)) return first + this.#flagsOffset;
-    const at = text.indexOf(VM_FLAGS, first);
-    if (at < 0) throw this.#scanner.fail(first, 'a line "VmFlags:"');
-    this.#flagsOffset = at - first;
-    return at;
-  }
-
-  #readFlags(text: string, at: number): ReadonlySet<string> {
+  #scanCounters(text: string, first: number): Counters {
     const scanner = this.#scanner;
-    if (this.#flagsText !== '' && text.startsWith(this.#flagsText, at)) {
-      scanner.position = at + this.#flagsText.length;
-      return this.#flags;
-    }
-    const end = endOfLine(text, at);
-    const codes = text.slice(at + VM_FLAGS.length, end);
-    scanner.position = end + 1;
-    this.#flags = flagSet(codes, this.#flagSets);
-    this.#flagsText = text.slice(at, end + 1);
-    return this.#flags;
+    // The flags come last; of some twenty lines before them two are of interest.
+    const flagsAt = text.indexOf(VM_FLAGS, first);
+    if (flagsAt < 0) throw scanner.fail(first, 'a line "VmFlags:"');
+    const end = endOfLine(text, flagsAt);
+    const lines = text.slice(first, flagsAt);
+    const [pageSizeAt, keyAt] = [lines.indexOf(PAGE_SIZE), lines.indexOf(PROTECTION_KEY)];
+    const endOffset = keyAt < 0 ? flagsAt - first : keyAt;
+    return {
+      kernelPageSizeKb: pageSizeAt < 0 ? 0 : counter(scanner, first + pageSizeAt),
+      protectionKey: keyAt < 0 ? 0 : counter(scanner, first + keyAt),
+      vmFlags: flagSet(text.slice(flagsAt + VM_FLAGS.length, end), this.#flagSets),
+      pageSizeText: pageSizeAt < 0 ? '' : text.slice(first + pageSizeAt, endOfLine(text, first + pageSizeAt) + 1),
+      pageSizeOffset: Math.max(pageSizeAt, 0),
+      endText: text.slice(first + endOffset, end + 1),
+      endOffset,
+    };
   }
 }
 
-/** A number of kB, or a plain one, that all areas have at the same place, or none. */
-class Counter {
-  readonly #name: string;
-  /** Where the line was in the area before, from the end of the header; and the line. */
-  #offset = 0;
-  #line = '';
-  #value = 0;
-
-  constructor(name: string) {
-    this.#name = name;
-  }
-
-  /** The number in the lines from `first` to `last`; 0 when there is no such line. */
-  read(scanner: MapsScanner, first: number, last: number): number {
-    const { text } = scanner;
-    const expected = first + this.#offset;
-    if (this.#line !== '' && expected < last && text.startsWith(this.#line, expected)) return this.#value;
-    const offset = text.slice(first, last).indexOf(this.#name);
-    if (offset < 0) return 0;
-    const at = first + offset;
-    const end = endOfLine(text, at);
-    const value = text.slice(at + this.#name.length, end);
-    const number = Number(value.endsWith(' kB') ? value.slice(0, -3) : value);
-    if (!Number.isSafeInteger(number) || number < 0) throw scanner.fail(at, 'a number of kB');
-    this.#offset = offset;
-    this.#line = text.slice(at, end + 1);
-    this.#value = number;
-    return number;
-  }
+/** A number of kB, or a plain one, in the line at `at`. */
+function counter(scanner: MapsScanner, at: number): number {
+  const { text } = scanner;
+  const value = text.slice(text.indexOf(':', at) + 1, endOfLine(text, at));
+  const number = Number(value.endsWith(' kB') ? value.slice(0, -3) : value);
+  if (!Number.isSafeInteger(number) || number < 0) throw scanner.fail(at, 'a number of kB');
+  return number;
 }
 
 const VM_FLAGS = 'VmFlags:';
