@@ -74,8 +74,8 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
     for (; next < content.length; next++) {
       const range = content[next];
       if (range === undefined || range.start >= entry.end) break;
-      const start = range.start > entry.start ? range.start : entry.start;
-      const end = range.end < entry.end ? range.end : entry.end;
+      const start = Math.max(range.start, entry.start);
+      const end = Math.min(range.end, entry.end);
       if (start < end) {
         kind ??= kindOfRuns(entry);
         const { isLazy, isProtected, isInTwin, isShareable, isInBase } = kind;
