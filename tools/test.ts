@@ -25,7 +25,11 @@ const PARTS: readonly Part[] = [
   { name: 'biome', command: ['biome', 'check', '.'] },
   { name: 'types', command: ['tsc'] },
   { name: 'tidy', command: ['bun', 'tools/tidy.ts'] },
-  { name: 'unit', command: ['bun', 'test', '--path-ignore-patterns', LIVE_TESTS, 'src', 'tools'], hasTests: true },
+  {
+    name: 'unit',
+    command: ['bun', 'test', '--timeout', '60000', '--path-ignore-patterns', LIVE_TESTS, 'src', 'tools'],
+    hasTests: true,
+  },
   { name: 'build', command: ['bun', 'tools/build.ts'], isNeeded: true },
   { name: 'live', command: ['bun', 'test', '--timeout', '120000', '.live.test.ts'], hasTests: true },
   { name: 'real', command: ['bun', 'test', '.real.test.ts'], hasTests: true, isExtra: true },

@@ -119,20 +119,31 @@ const SIGSET_BYTES = 8;
  * @param registers struct user_regs_struct, as words of 32 bits: thousands are made, and a bigint for each is slow
  */
 export function resumeCode(registers: Uint32Array, options: ResumeOptions): Uint8Array {
-  const { maskAddress, scratch } = options;
+  const code = new Uint8Array(RESUME_BYTES);
+  const bytes = putResumeCode(code, new DataView(code.buffer), 0, registers, options);
+  return code.subarray(0, bytes);
+}
+
+/** The same into memory that `view` is of, at `at`; returns how many bytes it has. */
+export function putResumeCode(
+  target: Uint8Array,
+  view: DataView,
+  at: number,
+  registers: Uint32Array,
+  { maskAddress, scratch }: ResumeOptions,
+): number {
   const is32 = registers[USER_REGS.cs * 2] === Number(ABI_32.codeSegment);
   const template = resumeTemplate(maskAddress !== undefined, scratch !== undefined, is32);
-  const code = template.code.slice();
-  const view = new DataView(code.buffer);
-  if (maskAddress !== undefined) setWord(view, template.maskAt, maskAddress);
-  if (scratch !== undefined) setWord(view, template.scratchAt, scratch);
+  target.set(template.code, at);
+  if (maskAddress !== undefined) setWord(view, at + template.maskAt, maskAddress);
+  if (scratch !== undefined) setWord(view, at + template.scratchAt, scratch);
   const places = template.registers;
   for (let i = 0; i < places.length; i++) {
-    const { index, at } = places[i] as RegisterPlace;
-    view.setUint32(at, registers[index * 2] ?? 0, true);
-    view.setUint32(at + 4, registers[index * 2 + 1] ?? 0, true);
+    const place = places[i] as RegisterPlace;
+    view.setUint32(at + place.at, registers[place.index * 2] ?? 0, true);
+    view.setUint32(at + place.at + 4, registers[place.index * 2 + 1] ?? 0, true);
   }
-  return code;
+  return template.code.length;
 }
 
 interface RegisterPlace {

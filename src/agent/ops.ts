@@ -3,7 +3,8 @@
  * are kept beside it. Thousands of ops are no objects this way, and are copied as a whole.
  */
 import { assert } from '../base/errors.ts';
-import { OP_ARGS, OP_BYTES, OP_FLAGS, OP_NR } from './agent-code.ts';
+import type { Abi } from './abi.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR } from './agent-code.ts';
 
 export const OP_WORDS = OP_BYTES / 4;
 /** Where an argument is in an op, in words. */
@@ -15,10 +16,16 @@ const WORD = 2 ** 32;
 /** Where the sixth argument is, in words. */
 const EXPECTED_AT = argumentAt(5);
 
-/** What an op is for: a text, or one in two parts, for putting them together takes longer than planning the op. */
-export type Reason = string | readonly [what: string, which: string | number];
+/** What an op is for: a text, or its parts, for putting them together takes longer than planning the op. */
+export type Reason = string | readonly (string | number)[];
 
-export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : `${reason[0]} ${reason[1]}`);
+export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason.join(' '));
+
+/** What to do when a system call fails. */
+export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
+
+/** The kind of op that makes a system call of an ABI. */
+export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
 
 /** In a reason: the first two arguments of the op, an address and a length, as a range. */
 export const RANGE = '{range}';
@@ -153,7 +160,8 @@ export class Ops<R extends object> {
     if (length * OP_WORDS > this.words.length) this.#grow(length);
     this.words.set(other.words.subarray(0, other.length * OP_WORDS), start);
     this.length = length;
-    this.because = this.because.concat(other.because);
+    if (other.length > this.because.length) this.because = this.because.concat(other.because);
+    else for (let i = 0; i < other.length; i++) this.because.push(other.because[i]);
     const { referenceAt } = other;
     for (let i = 0; i < args.length; i++) this.#setAt(start + (referenceAt[i] ?? 0), args[i] ?? 0);
   }

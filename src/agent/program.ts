@@ -14,7 +14,7 @@ import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
-import { Ops } from './ops.ts';
+import { CHECKS, kindFor, Ops } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -45,14 +45,8 @@ type Reference = Result | Place | Word | Label;
 
 export type ProgramArg = number | bigint | Reference;
 
-/** The kind of op that makes a system call of an ABI. */
-export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.syscall);
-
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
-/** What to do when a system call fails. */
-export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
-
 const aligned = (bytes: number) => (bytes + 7) & ~7;
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
@@ -369,9 +363,13 @@ export class Program {
     this.#ops.append(ops, args);
   }
 
-  /** Another first argument for an op, which may fail from now on. */
-  change(op: number, first: ProgramArg): void {
+  /** The agent does not look at what an op returns. */
+  doNotCheck(op: number): void {
     this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
+  }
+
+  /** Another first argument for an op. */
+  change(op: number, first: ProgramArg): void {
     this.#ops.set(op, 0, first);
   }
 

@@ -55,7 +55,16 @@ export class MemoryFiles implements ImageFiles {
 
 export function core(comm: string, task_state: number = TASK_ALIVE): CoreEntry {
   const action = { sigaction: 0n, flags: 0n, restorer: 0n, mask: 0n };
-  const tc = { task_state, exit_code: 0, personality: 0, flags: 0, blk_sigset: 0n, comm, sigactions: [action] };
+  const tc = {
+    task_state,
+    exit_code: 0,
+    personality: 0,
+    flags: 0,
+    blk_sigset: 0n,
+    comm,
+    sigactions: [action],
+    sem_undo_ext: [],
+  };
   return { mtype: 1, tc, thread_core: { futex_rla: 0n, futex_rla_len: 0 } };
 }
 

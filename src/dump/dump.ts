@@ -7,7 +7,7 @@
  */
 import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { SemUndoExt, TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
 import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { TimensEntry } from '../image/gen/timens.ts';
@@ -43,7 +43,7 @@ import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
-import { findUsedSemaphores } from '../resources/sysv/semaphores.ts';
+import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
@@ -139,7 +139,8 @@ function takeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
-  for (const warning of [...findUsedSemaphores(tree), ...rings.warnings]) log.warn(warning);
+  const semaphores = readHeldSemaphores(tree);
+  for (const warning of [...semaphores.warnings, ...rings.warnings]) log.warn(warning);
   const cgroupImage = cgroups.describe();
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
@@ -175,7 +176,12 @@ function takeTree(
       if (state === undefined) return;
       const timers = state.tc.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
-      writeTask(one, { state, aios: rings.entriesOf(one.task) }, images, cgroups);
+      writeTask(
+        one,
+        { state, aios: rings.entriesOf(one.task), undo: semaphores.byPid.get(one.task.pid) ?? [] },
+        images,
+        cgroups,
+      );
     });
     for (const member of tree.members) {
       if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
@@ -330,13 +336,14 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
 
 function writeTask(
   { task, ids, vmas, auxv, exe, cwd, root }: DumpedTask,
-  { state, aios }: { state: TaskState; aios: AioRingEntry[] },
+  { state, aios, undo }: { state: TaskState; aios: AioRingEntry[]; undo: SemUndoExt[] },
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
   for (const [tid, core] of state.describeCores()) {
     const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
-    images.write('core', tid, [{ ...core, thread_core }]);
+    const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
+    images.write('core', tid, [{ ...core, ...tc, thread_core }]);
   }
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);

@@ -250,6 +250,7 @@ export function describeZombieCore(zombie: FrozenZombie): CoreEntry {
       blk_sigset: 0n,
       comm: zombie.comm,
       sigactions: [],
+      sem_undo_ext: [],
     },
   };
 }

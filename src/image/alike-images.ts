@@ -29,7 +29,7 @@ export class AlikeImages {
   /** Decodes a part of an image that was added. Undefined when that is up to the codec: see `ManyDecoder`. */
   tryDecode<T>(type: MessageType<T>, image: Uint8Array, start: number, end: number): T | undefined {
     if (this.bytes.length < ALIKE_BYTES || image.buffer !== this.bytes.buffer) return undefined;
-    const decode = this.decoders.get(type) ?? manyDecoder(type, this.bytes, true);
+    const decode = this.decoders.get(type) ?? manyDecoder(type, this.bytes);
     this.decoders.set(type, decode);
     return decode(image.byteOffset + start, image.byteOffset + end) as T | undefined;
   }

@@ -331,6 +331,7 @@ describe('parts that are the same', () => {
           expect(parse(alike, image)).toEqual(parseImage('core', image, 'core-1.img'));
         }
       }),
+      { numRuns: 15 },
     );
   });
 
@@ -362,6 +363,7 @@ describe('parts that are the same', () => {
           expect([again(), again()]).toEqual([hex(plain), hex(plain)]);
         }
       }),
+      { numRuns: 20 },
     );
   });
 });

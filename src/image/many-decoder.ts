@@ -2,7 +2,8 @@
  * Decodes many messages of one type: a function of straight code is made from the description of each type, which takes
  * what writers write, one field after the other in the order of their numbers. Whatever else there is, damage included,
  * it leaves to the codec, which then says what is wrong. A message takes a fifth of the codec's time; making the
- * functions takes as long as decoding some hundred messages.
+ * functions takes as long as decoding some hundred messages. Equal messages in messages, such as the options of sockets,
+ * may be the same object, which nobody may change.
  */
 import { ImageError } from './image-error.ts';
 import type { EnumType, FieldSpec, MessageType } from './message-type.ts';
@@ -19,8 +20,8 @@ type Decode = (start: number, end: number, depth: number) => unknown;
 const DEPTH_MAX = 50;
 
 /** A decoder for messages that all lie in `bytes`. */
-export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array, reusesParts = false): ManyDecoder<T> {
-  const cell = new Compiler(bytes, reusesParts).cell(type);
+export function manyDecoder<T>(type: MessageType<T>, bytes: Uint8Array): ManyDecoder<T> {
+  const cell = new Compiler(bytes).cell(type);
   return (start, end) => {
     try {
       return cell.decode(start, end, 0) as T | undefined;
@@ -39,14 +40,13 @@ interface Cell {
 
 class Compiler {
   readonly #bytes: Uint8Array;
+  readonly #text: Buffer;
   readonly #reader: WireReader;
   readonly #cells = new Map<MessageType<unknown>, Cell>();
 
-  readonly #reusesParts: boolean;
-
-  constructor(bytes: Uint8Array, reusesParts: boolean) {
+  constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#reusesParts = reusesParts;
+    this.#text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#reader = new WireReader(bytes, { file: '' });
   }
 
@@ -57,7 +57,7 @@ class Compiler {
     const cell: Cell = {
       decode: (start, end, depth) => {
         const decode = this.#compile(type);
-        cell.decode = this.#reusesParts && depth > 0 ? reusing(decode, this.#bytes) : decode;
+        cell.decode = depth > 0 ? reusing(cell, decode, this.#text) : decode;
         return cell.decode(start, end, depth);
       },
     };
@@ -66,32 +66,35 @@ class Compiler {
   }
 
   #compile(type: MessageType<unknown>): Decode {
-    const bytes = this.#bytes;
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const fields = [...type.fields()].sort((a, b) => a[0] - b[0]).map((spec, index) => describe(spec, index));
     const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields));
     const nested = fields.map(({ message }) => (message === undefined ? undefined : this.cell(message)));
-    return make(bytes, text, this.#reader, fields, nested) as Decode;
+    return make(this.#bytes, this.#text, this.#reader, fields, nested) as Decode;
   }
 }
 
-/** Gives the same object for the same bytes as one of the last times. */
-function reusing(decode: Decode, bytes: Uint8Array): Decode {
+/** Gives the same object for the same bytes as one of the last times, until it has turned out that there are none. */
+function reusing(cell: Cell, decode: Decode, text: Buffer): Decode {
   const last: { readonly start: number; readonly end: number; readonly value: unknown }[] = [];
+  let misses = 0;
   return (start, end, depth) => {
     if (end - start < PART_BYTES_MIN) return decode(start, end, depth);
-    const part = bytes.subarray(start, end);
     for (let i = 0; i < last.length; i++) {
       const known = last[i] as (typeof last)[number];
       if (known.end - known.start !== end - start) continue;
-      if (Buffer.compare(bytes.subarray(known.start, known.end), part) === 0) return known.value;
+      if (text.compare(text, known.start, known.end, start, end) !== 0) continue;
+      misses = 0;
+      return known.value;
     }
     const value = decode(start, end, depth);
+    if (value === undefined) return undefined;
     if (last.unshift({ start, end, value }) > PARTS_MAX) last.pop();
+    if (++misses > MISSES_MAX) cell.decode = decode;
     return value;
   };
 }
 
+const MISSES_MAX = 20;
 /** As many as there are in a row: the segments of a thread. */
 const PARTS_MAX = 3;
 /** Shorter messages are decoded faster than compared. */

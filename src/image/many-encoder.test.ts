@@ -38,7 +38,7 @@ test('gives the bytes that the codec gives, as far as it goes', () => {
         const { bytes, count } = encodeMany(type, messages);
         expect(bytes).toEqual(frame(type, messages.slice(0, count)));
       }),
-      { numRuns: 50 },
+      { numRuns: 20 },
     );
   }
 });

@@ -18,7 +18,16 @@ const CREDS: CredsEntry = {
   ...{ uid: 1, gid: 2, euid: 3, egid: 4, suid: 5, sgid: 6, fsuid: 7, fsgid: 8, secbits: 0 },
   ...{ cap_inh: [], cap_prm: [], cap_eff: [], cap_bnd: [], groups: [], cap_amb: [] },
 };
-const TC = { task_state: 1, exit_code: 0, personality: 0, flags: 0, blk_sigset: 0n, comm: 'x', sigactions: [] };
+const TC = {
+  task_state: 1,
+  exit_code: 0,
+  personality: 0,
+  flags: 0,
+  blk_sigset: 0n,
+  comm: 'x',
+  sigactions: [],
+  sem_undo_ext: [],
+};
 const CORE: CoreEntry = { mtype: 1, tc: TC, thread_core: { futex_rla: 0n, futex_rla_len: 0 } };
 const TIMER = { isec: 0, iusec: 0, vsec: 5, vusec: 0 };
 

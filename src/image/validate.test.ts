@@ -28,7 +28,16 @@ function regularFile(id: number): [number, FileEntry] {
 
 const CORE: CoreEntry = {
   mtype: 1,
-  tc: { task_state: 1, exit_code: 0, personality: 0, flags: 0, blk_sigset: 0n, comm: 'test', sigactions: [] },
+  tc: {
+    task_state: 1,
+    exit_code: 0,
+    personality: 0,
+    flags: 0,
+    blk_sigset: 0n,
+    comm: 'test',
+    sigactions: [],
+    sem_undo_ext: [],
+  },
   thread_core: { futex_rla: 0n, futex_rla_len: 0 },
 };
 

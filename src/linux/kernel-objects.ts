@@ -2,8 +2,20 @@
  * Structures of the kernel in its memory: their members (kernel-types.ts) are read where they are (kernel-memory.ts).
  * Begins at our own task_struct, from which all that we have open can be reached.
  */
-import { KernelMemory } from './kernel-memory.ts';
+import { CriuError } from '../base/errors.ts';
+import { COPY_MAX, KernelMemory } from './kernel-memory.ts';
 import { KernelTypes, type MemberPath } from './kernel-types.ts';
+
+/** More than any list has that is read here. */
+const ENTRIES_MAX = 1 << 20;
+
+const tooMany = () =>
+  new CriuError({
+    object: 'memory of the kernel',
+    action: 'cannot be read',
+    why: `a list has more than ${ENTRIES_MAX} entries`,
+    remedy: 'try again',
+  });
 
 export class KernelObjects {
   readonly memory: KernelMemory;
@@ -44,6 +56,25 @@ export class KernelObjects {
 
   u8(object: bigint, path: MemberPath): number {
     return this.memory.read(this.member(object, path), 1).getUint8(0);
+  }
+
+  /** The entries of a struct list_head, which has no object of its own. Throws CriuError. */
+  list(head: bigint): bigint[] {
+    const entries: bigint[] = [];
+    for (let at = this.word(head, 'list_head.next'); at !== head; at = this.word(at, 'list_head.next')) {
+      if (entries.push(at) > ENTRIES_MAX) throw tooMany();
+    }
+    return entries;
+  }
+
+  /** Any number of bytes. Throws CriuError. */
+  copy(address: bigint, bytes: number): Uint8Array {
+    const copy = new Uint8Array(bytes);
+    for (let at = 0; at < bytes; at += COPY_MAX) {
+      const { buffer, byteOffset, byteLength } = this.memory.read(address + BigInt(at), Math.min(bytes - at, COPY_MAX));
+      copy.set(new Uint8Array(buffer, byteOffset, byteLength), at);
+    }
+    return copy;
   }
 
   /** The struct file of one of our descriptors. Throws CriuError. */

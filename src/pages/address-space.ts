@@ -32,19 +32,23 @@ export class AddressSpace {
   /** Pages that threads wait for, and that have not been served yet. */
   #waiting: number[] = [];
   #next = 0;
-  #isGone = false;
+  /** The task has ended, or executes another program. */
+  isGone = false;
+  /** A fork of a task has made it. */
+  readonly isChild: boolean;
   faults = 0;
   bytesCopied = 0;
 
-  constructor(label: string, uffd: number, pending: PendingPages) {
+  constructor(label: string, uffd: number, pending: PendingPages, isChild = false) {
+    this.isChild = isChild;
     this.label = label;
     this.uffd = uffd;
     this.#pending = pending;
   }
 
-  /** Nothing is missing any more, or the task has ended or executes another program. */
+  /** Nothing is missing any more, or nobody is left to miss it. */
   get isDone(): boolean {
-    return this.#isGone || this.#pending.bytes === 0;
+    return this.isGone || this.#pending.bytes === 0;
   }
 
   /** Reads what there is to read, and serves who waits. Returns address spaces that forks have made. */
@@ -57,7 +61,7 @@ export class AddressSpace {
     }
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const page of waiting) if (!this.#isGone) this.#bring(page);
+    for (const page of waiting) if (!this.isGone) this.#bring(page);
     return children;
   }
 
@@ -81,7 +85,7 @@ export class AddressSpace {
         this.#waiting.push(pageOf(message.address));
         break;
       case UFFD_EVENT_FORK:
-        children.push(new AddressSpace(`a child of ${this.label}`, message.uffd, this.#pending.copy()));
+        children.push(new AddressSpace(`a child of ${this.label}`, message.uffd, this.#pending.copy(), true));
         break;
       case UFFD_EVENT_REMAP:
         this.#pending.move(message.from, message.to, message.bytes);
@@ -106,7 +110,7 @@ export class AddressSpace {
   #bringZeros(page: number): void {
     const result = tryUffdZeropage(this.uffd, page, PAGE_BYTES);
     if (result === -ERRNO.EAGAIN) this.#waiting.push(page);
-    else if (result === -ERRNO.ESRCH) this.#isGone = true;
+    else if (result === -ERRNO.ESRCH) this.isGone = true;
     // Present by now, or no mapping of ours: the thread looks again.
     else if (result === -ERRNO.EEXIST || result === -ERRNO.ENOENT) uffdWake(this.uffd, page, PAGE_BYTES);
     else if (result < 0) throw this.#failed(page, result);
@@ -132,7 +136,7 @@ export class AddressSpace {
         if (most > PAGE_BYTES) most = PAGE_BYTES;
         else done += PAGE_BYTES;
       } else if (result === -ERRNO.ESRCH) {
-        this.#isGone = true;
+        this.isGone = true;
         return;
       } else throw this.#failed(address, result);
     }

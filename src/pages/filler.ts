@@ -44,7 +44,7 @@ export function runFiller(restorePid: number, sink: LogSink): number {
     return 1;
   } finally {
     sink.flush();
-    filling.guard.end();
+    filling.end();
   }
 }
 
@@ -129,20 +129,27 @@ class Filling {
 
   fill(): void {
     const started = Bun.nanoseconds();
-    let [bytes, faults] = [0, 0];
+    let [bytes, faults, isEnded] = [0, 0, false];
     for (let turn = 0; this.#spaces.length > 0; turn++) {
       this.#serve();
       this.#spaces[turn % this.#spaces.length]?.advance();
       for (const space of this.#spaces.filter(({ isDone }) => isDone)) {
         bytes += space.bytesCopied;
         faults += space.faults;
+        isEnded ||= space.isGone && !space.isChild;
         this.#finish(space);
       }
       if (turn % GUARD_TURNS === 0) this.#keepGuard();
     }
-    this.#notice?.[Symbol.dispose]();
     const ms = Math.round((Bun.nanoseconds() - started) / 1e6);
-    this.#log.info(`the memory is complete: ${bytes >> 10} KiB in ${ms} ms, ${faults} faults`);
+    const what = isEnded ? 'the tasks have ended before their memory was there' : 'the memory is complete';
+    this.#log.info(`${what}: ${bytes / 1024} KiB in ${ms} ms, ${faults} faults`);
+  }
+
+  /** Nothing is missing any more. Whoever waits for that, as a dump does, finds nothing of ours in the tree's cgroup. */
+  end(): void {
+    this.guard.end();
+    this.#notice?.[Symbol.dispose]();
   }
 
   /** Whoever waits, in any address space. */
@@ -160,7 +167,7 @@ class Filling {
   #finish(space: AddressSpace): void {
     space[Symbol.dispose]();
     this.#spaces = this.#spaces.filter((other) => other !== space);
-    this.#log.debug(`${space.label}: ${space.bytesCopied >> 10} KiB, ${space.faults} faults`);
+    this.#log.debug(`${space.label}: ${space.bytesCopied / 1024} KiB, ${space.faults} faults`);
   }
 
   #keepGuard(): void {
@@ -170,8 +177,8 @@ class Filling {
   }
 }
 
-/** How often it is looked whether the guard is there: every 20 ms or so. */
-const GUARD_TURNS = 256;
+/** How often it is looked whether the guard is there: every millisecond or so. */
+const GUARD_TURNS = 16;
 
 /** Maps a pages file; it stays mapped until we end. */
 function mapFile(fd: number): number {

@@ -95,6 +95,7 @@ const [OWN_PID, OWN_NSPID, COUNTERS] = ['\nPid:\t', '\nNSpid:\t', '\nvoluntary_c
  */
 export class StatusParser {
   #status: Status | undefined;
+  #end = 0;
   #bytes = new Uint8Array(0);
   /** Three parts of `#bytes` that must be the same: up to the pid, from there up to NSpid, from there up to the counters. */
   #parts: readonly { readonly start: number; readonly end: number }[] = [];
@@ -118,25 +119,39 @@ export class StatusParser {
 
   #tryKnown(bytes: Uint8Array): Status | undefined {
     if (this.#status === undefined) return undefined;
-    const numbers: number[][] = [];
-    let at = 0;
-    for (let i = 0; i < this.#parts.length; i++) {
-      const { start, end } = this.#parts[i] ?? { start: 0, end: 0 };
-      const part = bytes.subarray(at, at + end - start);
-      if (Buffer.compare(part, this.#bytes.subarray(start, end)) !== 0) return undefined;
-      at += end - start;
-      if (i === 2) break;
-      const list = [0];
-      for (; at < bytes.length && bytes[at] !== NEWLINE; at++) {
-        const byte = bytes[at] ?? 0;
-        if (byte === TAB) list.push(0);
-        else if (byte < ZERO || byte > NINE) return undefined;
-        else list.push((list.pop() ?? 0) * 10 + byte - ZERO);
+    let at = this.#skip(bytes, 0, 0);
+    const [pid] = this.#numbers(bytes, at);
+    at = this.#skip(bytes, this.#end, 1);
+    const nsPid = this.#numbers(bytes, at);
+    at = this.#skip(bytes, this.#end, 2);
+    return at < 0 || pid === undefined ? undefined : { ...this.#status, pid, nsPid };
+  }
+
+  /** Where a part that has to be the same ends; -1 when it is another. */
+  #skip(bytes: Uint8Array, at: number, part: number): number {
+    const { start, end } = this.#parts[part] ?? { start: 0, end: 0 };
+    const next = at + end - start;
+    const isSame = at >= 0 && Buffer.compare(bytes.subarray(at, next), this.#bytes.subarray(start, end)) === 0;
+    return isSame ? next : -1;
+  }
+
+  /** The numbers of a line from `at` on; `#end` is where it ends, -1 when there is anything else. */
+  #numbers(bytes: Uint8Array, at: number): number[] {
+    const numbers: number[] = [];
+    this.#end = -1;
+    if (at < 0) return numbers;
+    let number = 0;
+    for (; at < bytes.length; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte >= ZERO && byte <= NINE) number = number * 10 + byte - ZERO;
+      else {
+        numbers.push(number);
+        number = 0;
+        if (byte !== TAB) break;
       }
-      numbers.push(list);
     }
-    const [[pid = 0] = [], nsPid = []] = numbers;
-    return { ...this.#status, pid, nsPid };
+    if (bytes[at] === NEWLINE) this.#end = at;
+    return numbers;
   }
 }
 

@@ -102,7 +102,7 @@ export class LaterPages {
     });
     for (const task of tasks) register(task);
     const bytes = tasks.reduce((sum, { runs }) => sum + runs.reduce((part, run) => part + run.bytes, 0), 0);
-    this.#log.info(`${bytes >> 10} KiB of ${tasks.length} task(s) come later`);
+    this.#log.info(`${bytes / 1024} KiB of ${tasks.length} task(s) come later`);
     const files = [...this.#files.values()].map(({ path, fd }) => ({ path, fd }));
     const pids = built.map(({ task }) => task.pid);
     this.#filler.give({ pids, files, tasks });

@@ -27,7 +27,16 @@ afterEach(() => {
 const MARCH_X86_64 = 1;
 
 function core(comm: string, task_state: number): CoreEntry {
-  const tc = { task_state, exit_code: 0, personality: 0, flags: 0, blk_sigset: 0n, comm, sigactions: [] };
+  const tc = {
+    task_state,
+    exit_code: 0,
+    personality: 0,
+    flags: 0,
+    blk_sigset: 0n,
+    comm,
+    sigactions: [],
+    sem_undo_ext: [],
+  };
   return { mtype: MARCH_X86_64, tc };
 }
 

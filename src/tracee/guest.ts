@@ -13,7 +13,7 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
-import { agentCode, OP_BYTES, OP_RESULT, RESUME_BYTES, resumeCode } from '../agent/agent-code.ts';
+import { agentCode, OP_BYTES, OP_RESULT, putResumeCode, RESUME_BYTES } from '../agent/agent-code.ts';
 import type { Place, Program, Result } from '../agent/program.ts';
 import { relocate, setWord } from '../base/bytes.ts';
 import { assert, CriuError, SyscallError } from '../base/errors.ts';
@@ -218,12 +218,13 @@ export class Guest {
   #moveIn(): void {
     const { address, codeBytes, bytes } = this.#home;
     const image = new Uint8Array(codeBytes);
+    const imageView = new DataView(image.buffer);
     image.set(agentCode());
     const data = new Uint8Array(bytes - codeBytes);
     const view = new DataView(data.buffer);
     for (const { thread, layout, marker, offset, resumeOffset } of this.#plans) {
       const at = address + codeBytes + offset;
-      image.set(resumeCode(wayBack(thread), { scratch: at + layout.flagsAt }), resumeOffset);
+      putResumeCode(image, imageView, resumeOffset, wayBack(thread), { scratch: at + layout.flagsAt });
       data.set(layout.image, offset);
       relocate(view, offset, at, layout.relocations);
       view.setBigUint64(offset + layout.maskAt, thread.signalMask, true);

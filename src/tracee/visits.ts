@@ -5,7 +5,7 @@
 import { ABI_64 } from '../agent/abi.ts';
 import { type Place, Program, type Result } from '../agent/program.ts';
 import { setWord } from '../base/bytes.ts';
-import { type CriuError, SyscallError } from '../base/errors.ts';
+import { CriuError, SyscallError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { PTRACE_CONT, PTRACE_SETREGS, PTRACE_SETSIGMASK, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
@@ -49,7 +49,7 @@ export function runVisits<V extends PlannedVisit>(
   const running = marked.filter((visit) => !lost.has(visit));
   const tids = running.map(({ thread }) => thread.tid);
   waitForAll(tids, (i, status) => isBack(running[i] as PlannedVisit, status, lose));
-  for (const visit of visits) if (visit.marker === undefined) step(visit);
+  for (const visit of visits) if (visit.marker === undefined) tryStep(visit, lose);
   finish(
     visits.filter((visit) => !lost.has(visit)),
     lose,
@@ -138,6 +138,15 @@ function isBack(visit: PlannedVisit, status: number, lose: (visit: PlannedVisit,
   resume(thread.tid);
   if (stop.kind === 'signal') putOff.add(thread.tid);
   return false;
+}
+
+function tryStep(visit: PlannedVisit, lose: (visit: PlannedVisit, error: CriuError | SyscallError) => void): void {
+  try {
+    step(visit);
+  } catch (error) {
+    if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
+    lose(visit, error);
+  }
 }
 
 /**

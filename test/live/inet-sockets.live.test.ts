@@ -113,6 +113,16 @@ liveCase('an established TCP connection is refused, naming --tcp-established', a
   if (!isAlive(specimen.pid)) throw new Error(`it ended\n${explain(result)}`);
 });
 
+liveCase('a TCP connection with an urgent byte is refused, and the program runs on', async () => {
+  const specimen = await startProgram('inet-urgent');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), ['--tcp-established']);
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain(
+    'an urgent byte (MSG_OOB) waits in it, which cannot be put back; dump when it has been received',
+  );
+  await checkRound(specimen, 1);
+});
+
 liveCase('a datagram that is being put together is refused, and the program runs on', async () => {
   const specimen = await startProgram('corked');
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));

@@ -2,7 +2,7 @@
 import { expect } from 'bun:test';
 import { chmodSync, closeSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { criuBinary } from '../harness/criu-command.ts';
+import { criuBinary, spawnCriu } from '../harness/criu-command.ts';
 import {
   checkRound,
   cleanUp,
@@ -33,7 +33,7 @@ liveTest('a network namespace comes back with what CRIU loses, and another devic
 });
 liveTest('a network namespace is as it was after a dump with --leave-running', 'network-namespace', {
   ...ARGS,
-  args: ['more', 'device', 'filter'],
+  args: ['more', 'filter'],
   leaveRunning: true,
 });
 
@@ -196,8 +196,8 @@ liveCase('a pair of devices leads to the namespace of criu again, into a bridge,
 
 liveCase('what cannot be saved of a namespace is refused by name, and all is left as it was', async () => {
   const setUp =
-    'ip link set lo up && ip link add br0 type bridge && ip link add v0 type veth peer name v1 && ip neigh add 10.1.1.1 dev lo lladdr 00:00:00:00:00:00 ' +
-    '&& tc qdisc add dev lo root netem delay 1ms 2>/dev/null; true';
+    'ip link set lo up && ip link add br0 type bridge && ip link add v0 type veth peer name v1 ' +
+    '&& tc qdisc add dev lo root handle 1: pfifo limit 5 && ip xfrm policy add src 10.0.0.0/8 dst 10.0.0.0/8 dir out';
   using inside = await startInside('static-counter', setUp);
   const { specimen, path } = inside;
   const picture = () => runIn(path, 'ip -d link; ip addr; ip route; nft list ruleset');
@@ -209,7 +209,8 @@ liveCase('what cannot be saved of a namespace is refused by name, and all is lef
   expect(result.log).toContain(
     `network device br0 (bridge): cannot be dumped: devices of this kind are not supported yet by this criu; ${remedy}`,
   );
-  expect(result.log).toContain('permanent neighbours (ip neigh) of the network namespace: cannot be dumped');
+  expect(result.log).toContain('queueing disciplines (tc qdisc) of the network namespace: cannot be dumped');
+  expect(result.log).toContain('IPsec states or policies (ip xfrm) of the network namespace: cannot be dumped');
   expect(picture()).toBe(before);
   expect(readHooks(specimen).map((line) => line.split(' ')[0])).toEqual(['pre-dump', 'network-lock', 'network-unlock']);
   await checkRound(specimen, 1);
@@ -224,6 +225,21 @@ liveCase('a hook network-lock that fails ends the dump, and packets pass', async
   expect(result.log).toContain('exited with 1 in hook network-lock');
   expect(runIn(path, 'nft list tables')).toBe('0');
   expect(isAnswering(path, LOCALHOST)).toBe(true);
+  await checkRound(specimen, 1);
+});
+
+liveCase('a dump that is killed leaves no lock behind', async () => {
+  using inside = await startInside('static-counter');
+  const { specimen, path } = inside;
+  for (let delayMs = 10; delayMs <= 150; delayMs += 10) {
+    const imagesDir = makeImagesDir(specimen, `images-${delayMs}`);
+    const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
+    const child = spawnCriu({ args, imagesDir, logName: 'dump.log' });
+    await Bun.sleep(delayMs);
+    child.kill('SIGKILL');
+    await child.exited;
+    expect(runIn(path, 'nft list tables')).toBe('0');
+  }
   await checkRound(specimen, 1);
 });
 

@@ -76,6 +76,16 @@ for (const [what, why] of [
   });
 }
 
+liveCase('an urgent byte in the queue of a UNIX socket is refused', async () => {
+  const specimen = await startProgram('unix-backlog-refused', { args: ['accepted'] });
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain(
+    'an urgent byte (MSG_OOB) waits in it, whose place cannot be seen; dump when it has been received',
+  );
+  await checkRound(specimen, 1);
+});
+
 liveCase('where criu may not look, what waits to be accepted is refused, and the program runs on', async () => {
   const specimen = await startProgram('unix-backlog');
   const { exitCode, log } = dumpWithoutBpf(specimen, makeImagesDir(specimen, 'images'));

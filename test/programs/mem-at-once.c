@@ -8,14 +8,16 @@
 #include <pthread.h>
 
 #define MIB (1UL << 20)
-#define STEADY_BYTES (128 * MIB)
-#define WRITTEN_BYTES (64 * MIB)
-#define GIVEN_UP_BYTES (32 * MIB)
-#define MOVED_BYTES (16 * MIB)
-#define UNMAPPED_BYTES (16 * MIB)
+#define STEADY_BYTES (128 * MIB / part)
+#define WRITTEN_BYTES (64 * MIB / part)
+#define GIVEN_UP_BYTES (32 * MIB / part)
+#define MOVED_BYTES (16 * MIB / part)
+#define UNMAPPED_BYTES (16 * MIB / part)
 #define PIECE (256UL << 10)
 
-static char corrupt_path[PATH_MAX + 16];
+/* Of the memory there is only so much: the whole, or a quarter. */
+static size_t part = 1;
+static char corrupt_path[PATH_MAX + 16], calm_path[PATH_MAX + 16];
 static uint64_t *steady, *written;
 static volatile unsigned long turns[6];
 
@@ -98,7 +100,7 @@ static void *give_up(void *unused) {
 static void *move_around(void *unused) {
   size_t pieces = MOVED_BYTES / PIECE, pages = PIECE / ST_PAGE;
   char *homes[2] = {map(NULL, MOVED_BYTES, 0), map(NULL, MOVED_BYTES, 0)};
-  unsigned char where[MOVED_BYTES / PIECE] = {0};
+  unsigned char where[16 * MIB / PIECE] = {0};
   for (size_t page = 0; page < pieces * pages; page++)
     fill_page(page_at((uint64_t *)homes[0], page), word_of(4, page));
   for (size_t turn = 1;; turn++) {
@@ -154,6 +156,8 @@ static void be_child(size_t turn) {
 
 static void *fork_children(void *unused) {
   for (size_t turn = 1;; turn++) {
+    /* Children that are there when it is dumped would share the memory, and then it comes before anybody runs. */
+    while (access(calm_path, F_OK) == 0) usleep(1000);
     pid_t pid = fork();
     if (pid == 0) be_child(turn);
     int status = 0;
@@ -164,11 +168,13 @@ static void *fork_children(void *unused) {
   return unused;
 }
 
-/* With "two" there is a child that does the same, in memory of its own. */
+/* With "two" there is a child that does the same, in memory of its own, and both have less. */
 int main(int argc, char **argv) {
   st_init(argc, argv);
+  snprintf(calm_path, sizeof calm_path, "%s.calm", argv[1]);
   snprintf(corrupt_path, sizeof corrupt_path, "%s.corrupt", argv[1]);
   int isTwo = argc > 2 && strcmp(argv[2], "two") == 0;
+  if (isTwo) part = 4;
   if (isTwo && MUST(fork()) == 0) st_child("second");
   else if (isTwo) st_wait_child("second");
   steady = map(NULL, STEADY_BYTES, 0);

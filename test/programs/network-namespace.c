@@ -12,7 +12,7 @@
 
 /* Routes for IPv6 to the same network by several devices are in the order in which these went up. */
 static const char *const BASIC[] = {
-    "ip -o -d link", "ip -o addr", "ip -4 route show table all", "ip -6 route show table all | sort", "ip rule", "ip -6 rule",
+    "ip -o -d link", "ip -o addr", "ip -4 route show table all", "ip -6 route show table all | sort", "ip rule", "ip -6 rule", "ip neigh show nud permanent", "ip neigh show proxy",
     "sysctl -a -e --pattern '^net\\.' 2>/dev/null | grep -v 'conntrack_count\\|stable_secret\\|fastopen_key'", NULL,
 };
 static const char *const FILTER[] = {"nft -s list ruleset", "iptables-legacy-save | grep '^-'", NULL};
@@ -65,8 +65,10 @@ static void set_up_device(void) {
   must_run("ip addr add 10.78.0.2/24 dev st0 label st0:two");
   must_run("ip route add 10.79.0.0/16 via 10.78.0.9 && ip route add default via 10.79.0.1 table 100 onlink dev st0");
   must_run("ip -6 route add fd79::/64 via fd78::9");
+  must_run("ip neigh add 10.78.0.9 lladdr 02:00:00:00:00:09 dev st0 && ip neigh add proxy 10.78.0.8 dev st0");
   must_run("ip link add st1 mtu 1300 type veth peer name st2 address 02:11:22:33:44:66 && ip link set st2 up");
-  must_run("ip -6 addr add fd81::1/64 dev st1 && ip link set st1 up && sleep 2.5");
+  must_run("ip -6 addr add fd81::1/64 dev st1 && ip link set st1 up");
+  must_run("sleep 0.5; while ip -6 addr show tentative | grep -q .; do sleep 0.1; done");
 }
 
 static void set_up_filter(void) {

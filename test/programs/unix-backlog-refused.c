@@ -1,4 +1,7 @@
-/* A connection that nobody has accepted, with something that cannot be kept: "dead", "rights" or "urgent". */
+/*
+ * A connection that nobody has accepted, with something that cannot be kept: "dead", "rights" or "urgent"; or accepted,
+ * with an urgent byte: "accepted".
+ */
 #include "selftest.h"
 #include <stddef.h>
 #include <sys/socket.h>
@@ -38,11 +41,17 @@ int main(int argc, char **argv) {
     if (strcmp(what, "rights") == 0) send_rights(client, listener);
     else if (send(client, "passed", 6, MSG_OOB) == -1) st_skip("MSG_OOB: %s", strerror(errno));
   }
+  int is_accepted = strcmp(what, "accepted") == 0;
+  int server = is_accepted ? MUST(accept(listener, NULL, NULL)) : -1;
+  if (is_accepted) {
+    MUST(setsockopt(server, SOL_SOCKET, SO_PASSCRED, &(int){0}, sizeof(int)));
+    MUST(send(client, " more", 5, 0));
+  }
   st_next();
-  int server = MUST(accept(listener, NULL, NULL));
+  if (!is_accepted) server = MUST(accept(listener, NULL, NULL));
   char got[8] = "";
   // An urgent byte is not among the others.
-  size_t wanted = strcmp(what, "urgent") == 0 ? 5 : 6;
+  size_t wanted = is_accepted || strcmp(what, "urgent") == 0 ? 5 : 6;
   CHECK_EQ(recv(server, got, sizeof got, MSG_DONTWAIT), (ssize_t)wanted);
   CHECK(memcmp(got, "passed", wanted) == 0, "got \"%s\"", got);
   st_next();

@@ -47,6 +47,7 @@ export interface TaskCoreEntry {
   mdwe_ext?: number | undefined;
   memory_merge_ext?: boolean | undefined;
   thp_disable_flags_ext?: number | undefined;
+  sem_undo_ext: SemUndoExt[];
 }
 export const TaskCoreEntry: MessageType<TaskCoreEntry> = {
   name: 'task_core_entry',
@@ -74,6 +75,19 @@ export const TaskCoreEntry: MessageType<TaskCoreEntry> = {
     [20001, 'mdwe_ext', 'uint32', 'optional', { hex: true }],
     [20002, 'memory_merge_ext', 'bool', 'optional'],
     [20003, 'thp_disable_flags_ext', 'uint32', 'optional', { hex: true }],
+    [20010, 'sem_undo_ext', SemUndoExt, 'repeated'],
+  ],
+};
+
+export interface SemUndoExt {
+  id: number;
+  adjustments: number[];
+}
+export const SemUndoExt: MessageType<SemUndoExt> = {
+  name: 'sem_undo_ext',
+  fields: () => [
+    [1, 'id', 'uint32', 'required'],
+    [2, 'adjustments', 'sint32', 'repeated'],
   ],
 };
 

@@ -84,6 +84,7 @@ export interface NetnsEntry {
   unix_conf: SysctlEntry[];
   ipv4_sysctl: SysctlEntry[];
   settings_ext: NetnsSettingExt[];
+  neighbours_ext: Uint8Array[];
 }
 export const NetnsEntry: MessageType<NetnsEntry> = {
   name: 'netns_entry',
@@ -99,6 +100,7 @@ export const NetnsEntry: MessageType<NetnsEntry> = {
     [9, 'unix_conf', SysctlEntry, 'repeated'],
     [10, 'ipv4_sysctl', SysctlEntry, 'repeated'],
     [20000, 'settings_ext', NetnsSettingExt, 'repeated'],
+    [20001, 'neighbours_ext', 'bytes', 'repeated'],
   ],
 };
 

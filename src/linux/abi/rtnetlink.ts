@@ -78,6 +78,8 @@ export const FRA_PRIORITY = 6;
 
 /** struct ndmsg. */
 export const NDMSG = { bytes: 12, family: 0, index: 4, state: 8, flags: 10 } as const;
+export const NDA_DST = 1;
+export const NDA_LLADDR = 2;
 export const NUD_PERMANENT = 0x80;
 export const NTF_PROXY = 0x8;
 

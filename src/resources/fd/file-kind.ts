@@ -261,7 +261,7 @@ export interface FileKind {
   create(entries: readonly FileEntry[], home: RestoreHome): void;
   /** For kinds of which there are thousands: plans those that fit together, each alone and with the next number. */
   many?: {
-    fits(entry: FileEntry, context: RestoreContext): boolean;
+    fits(context: RestoreContext): (entry: FileEntry) => boolean;
     create(files: readonly NumberedFile[], table: FdTablePlan): void;
   };
   /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */

@@ -7,45 +7,45 @@ import { CriuError } from '../../base/errors.ts';
 import { errnoName } from '../../linux/abi/errno.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { OwnCalls } from '../../tracee/own-calls.ts';
-import type { StepList } from './step.ts';
+import { FdTablePlan } from './fd-table/fd-table-plan.ts';
 
 /** What is done with one descriptor. */
-export interface Errand {
+interface Errand {
   /** The descriptor, for errors. */
   readonly object: string;
-  /** Ours, of the task. */
-  readonly pidfd: number;
-  /** Its number there. */
-  readonly fd: number;
-  /** The first argument of each is `fd`. */
-  readonly steps: StepList;
+  /** The steps: one that fetches it, those with it, and one that closes it. */
+  readonly start: number;
+  readonly end: number;
 }
 
-/**
- * Does the steps in order. Throws CriuError for the first that has failed, unless it is one of the `tolerated` errors;
- * whatever fails, the others are done.
- */
-export function runErrands(errands: readonly Errand[], tolerated: readonly number[]): void {
-  const program = new Program();
-  const parts = errands.map((errand) => {
-    const got = program.call(SYS.pidfd_getfd, errand.pidfd, errand.fd, 0);
-    const start = program.length;
-    errand.steps.addUnchecked(program, got);
-    program.call(SYS.close, got);
-    return { errand, got, start };
-  });
-  const calls = new OwnCalls(program);
-  calls.run();
-  for (const { errand, got, start } of parts) {
-    const { object, steps } = errand;
-    const fetched = calls.result(got);
-    if (fetched < 0) {
-      const action = `cannot be fetched (pidfd_getfd: ${errnoName(-fetched)})`;
-      throw new CriuError({ object, action, crErrno: -fetched });
-    }
-    const failure = steps.findFailure((step) => calls.resultAt(start + step), tolerated);
-    if (failure === undefined) continue;
-    const { because, result, expected } = failure;
+export class OwnSteps {
+  readonly #table = new FdTablePlan(-1);
+  readonly #errands: Errand[] = [];
+
+  /** Adds steps with descriptor `fd` of a task, of which we have a pidfd; each has it for its first argument. */
+  add(object: string, pidfd: number, fd: number, plan: (table: FdTablePlan) => void): void {
+    const table = this.#table;
+    const start = table.stepCount;
+    table.do('be fetched', SYS.pidfd_getfd, pidfd, fd, 0);
+    plan(table);
+    table.do('be closed', SYS.close, fd);
+    this.#errands.push({ object, start, end: table.stepCount });
+  }
+
+  /**
+   * Does the steps in order. Throws CriuError for the first that has failed, unless it is one of the `tolerated` errors;
+   * whatever fails, the others are done.
+   */
+  run(tolerated: readonly number[]): void {
+    const program = new Program();
+    const steps = this.#table.take();
+    steps.addUnchecked(program, this.#errands);
+    const calls = new OwnCalls(program);
+    calls.run();
+    const failure = steps.findFailure((step) => calls.resultAt(step), tolerated);
+    if (failure === undefined) return;
+    const { step, because, result, expected } = failure;
+    const object = this.#errands.find(({ start, end }) => step >= start && step < end)?.object ?? '';
     if (result < 0)
       throw new CriuError({ object, action: `cannot ${because} (${errnoName(-result)})`, crErrno: -result });
     throw new CriuError({ object, action: `cannot ${because}: ${result} of ${expected} bytes` });

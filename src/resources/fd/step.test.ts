@@ -69,11 +69,15 @@ describe('a list of steps', () => {
 });
 
 describe('steps of our own', () => {
-  test('take a descriptor that is fetched before, and stop nowhere', () => {
-    const { view } = programOf((it) => listOf().addUnchecked(it, it.call(9)));
-    for (const op of [1, 2, 3]) {
-      expect(view.getUint32(op * OP_BYTES + OP_FLAGS, true)).toBe((KIND.syscall << 8) | OP_INDIRECT(0));
-      expect(Number(view.getBigUint64(op * OP_BYTES + OP_ARGS, true))).toBe(0x1000 + OP_RESULT);
+  test('have the result of the first, and stop nowhere', () => {
+    const { view } = programOf((it) => {
+      it.call(9);
+      listOf().addUnchecked(it, [{ start: 0, end: 3 }]);
+    });
+    const flags = [1, 2, 3].map((op) => view.getUint32(op * OP_BYTES + OP_FLAGS, true));
+    expect(flags).toEqual([KIND.syscall << 8, OP_INDIRECT(0), OP_INDIRECT(0)]);
+    for (const op of [2, 3]) {
+      expect(Number(view.getBigUint64(op * OP_BYTES + OP_ARGS, true))).toBe(0x1000 + OP_BYTES + OP_RESULT);
     }
   });
 
@@ -82,8 +86,8 @@ describe('steps of our own', () => {
     const failure = (results: number[], tolerated: number[] = []) =>
       list.findFailure((i) => results[i] ?? 0, tolerated);
     expect(failure([0, 3, -22])).toBeUndefined();
-    expect(failure([-9, 3, 0])).toEqual({ because: 'first', result: -9, expected: undefined });
-    expect(failure([-9, 2, 0], [9])).toEqual({ because: 'second one', result: 2, expected: 3 });
+    expect(failure([-9, 3, 0])).toEqual({ step: 0, because: 'first', result: -9, expected: undefined });
+    expect(failure([-9, 2, 0], [9])).toEqual({ step: 1, because: 'second one', result: 2, expected: 3 });
     expect(failure([-9, -32, 0], [9, 32])).toBeUndefined();
   });
 });

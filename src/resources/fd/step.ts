@@ -5,8 +5,8 @@
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
-import { OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
-import { CHECKS, kindFor, type Place, type Program, type ProgramArg } from '../../agent/program.ts';
+import { CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
+import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 
@@ -61,6 +61,13 @@ export interface Step {
   readonly expected?: number | undefined;
   /** It may also fail: nobody looks at the result. */
   readonly mayFail?: boolean;
+}
+
+export interface StepFailure {
+  readonly step: number;
+  readonly because: string;
+  readonly result: number;
+  readonly expected: number | undefined;
 }
 
 /** Steps in the form that a program has them. Where the result of each will be is the number of its arguments. */
@@ -118,20 +125,21 @@ export class StepList {
   }
 
   /**
-   * Adds them with `fd` for the first argument of each. The program goes on when one fails, for nobody traces it; see
-   * `findFailure`.
+   * Adds them for a program that goes on when one fails, for nobody traces it; see `findFailure`. In each of the ranges the
+   * first step returns what the others have for their first argument.
    */
-  addUnchecked(program: Program, fd: ProgramArg): void {
-    const start = program.length;
+  addUnchecked(program: Program, ranges: readonly { readonly start: number; readonly end: number }[]): void {
+    const base = program.length;
     this.addTo(program, ABI_64);
-    for (let step = 0; step < this.#ops.length; step++) program.change(start + step, fd);
+    for (let step = 0; step < this.#ops.length; step++) program.doNotCheck(base + step);
+    for (const { start, end } of ranges) {
+      const result: Result = { kind: 'result', op: base + start };
+      for (let step = start + 1; step < end; step++) program.change(base + step, result);
+    }
   }
 
   /** The first step that has failed otherwise than it may, when `resultOf` says what each has returned. */
-  findFailure(
-    resultOf: (step: number) => number,
-    tolerated: readonly number[],
-  ): { because: string; result: number; expected: number | undefined } | undefined {
+  findFailure(resultOf: (step: number) => number, tolerated: readonly number[]): StepFailure | undefined {
     const ops = this.#ops;
     for (let step = 0; step < ops.length; step++) {
       const because = ops.because[step];
@@ -140,7 +148,7 @@ export class StepList {
       const isExpecting = (ops.flags(step) & OP_EXPECT) !== 0;
       const expected = isExpecting ? ops.argument(step, EXPECTED_ARGUMENT) : undefined;
       if (result >= 0 && (expected === undefined || result === expected)) continue;
-      return { because: textOf(because), result, expected };
+      return { step, because: textOf(because), result, expected };
     }
     return undefined;
   }

@@ -38,9 +38,6 @@ export interface AskedRequest {
   readonly eventfd: number;
 }
 
-/** More than that waits in no ring. */
-const REQUESTS_MAX = 1 << 20;
-
 export class PollReader {
   readonly #objects: KernelObjects;
 
@@ -62,13 +59,8 @@ export class PollReader {
     try {
       const context = this.#contextOf(objects.word(objects.ownFile(fd), 'file.private_data'), BigInt(start));
       if (context === 0n) return [];
-      const head = objects.member(context, 'kioctx.active_reqs');
-      const found: WaitingRequest[] = [];
-      for (let at = objects.word(head, 'list_head.next'); at !== head; at = objects.word(at, 'list_head.next')) {
-        found.push(this.#request(at - BigInt(types.offset('aio_kiocb.ki_list'))));
-        if (found.length > REQUESTS_MAX) break;
-      }
-      return found;
+      const entries = objects.list(objects.member(context, 'kioctx.active_reqs'));
+      return entries.map((entry) => this.#request(entry - BigInt(types.offset('aio_kiocb.ki_list'))));
     } finally {
       close(fd);
     }

@@ -5,8 +5,9 @@
 import { CriuError } from '../../base/errors.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
+import { tryReadProc } from '../../linux/syscalls/fs.ts';
 import * as NL from '../../netlink/netlink.ts';
-import { hasSetting } from './setting-files.ts';
+import { SETTINGS_ROOT } from './setting-files.ts';
 
 /** The subsystem of nfnetlink, and the message that makes one; the next number lists them all. */
 export const CONNTRACK_LISTS = {
@@ -25,8 +26,9 @@ const typeOf = (list: ConntrackList, message: number) => (CONNTRACK_LISTS[list].
 
 /** The image of a list of the namespace that we are in. Throws CriuError. */
 export function readConntrack(list: ConntrackList): Uint8Array {
-  // To ask would load a module of the kernel.
-  if (!hasSetting('net/netfilter/nf_conntrack_count')) return new Uint8Array(0);
+  // To ask would load a module of the kernel, or have it walk through a big table. Who is expected belongs to a connection.
+  const count = tryReadProc(`${SETTINGS_ROOT}/net/netfilter/nf_conntrack_count`);
+  if (typeof count === 'number' || Number(count) === 0) return new Uint8Array(0);
   const header = new Uint8Array(NFGENMSG_BYTES);
   const request = NL.message(typeOf(list, GET), NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, header);
   const answers = NL.list(NL.NETLINK_NETFILTER, request);

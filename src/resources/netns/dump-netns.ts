@@ -9,6 +9,7 @@ import { CONNTRACK_LISTS, type ConntrackList, readConntrack } from './conntrack.
 import { type IpConfiguration, readIpConfiguration } from './ip-configuration.ts';
 import { readNamespace } from './kernel-settings.ts';
 import { describeLinks, findLinkProblems, listLinks } from './links.ts';
+import { readNeighbours } from './neighbours.ts';
 import { findOtherContents } from './other-contents.ts';
 import { type PacketFilter, RULE_IMAGES, readPacketFilter } from './packet-filter.ts';
 import { LISTS, type ListName, packList } from './saved-lists.ts';
@@ -81,6 +82,7 @@ const NO_SETTINGS: NetnsEntry = {
   unix_conf: [],
   ipv4_sysctl: [],
   settings_ext: [],
+  neighbours_ext: [],
 };
 
 function readContents(fresh: SettingFiles, problems: CriuErrorFields[]): Contents {
@@ -92,5 +94,6 @@ function readContents(fresh: SettingFiles, problems: CriuErrorFields[]): Content
     fresh,
     links.map(({ name }) => name),
   );
+  entry.neighbours_ext = readNeighbours();
   return { entry, links: describeLinks(links, read), lists, rules };
 }

@@ -84,5 +84,6 @@ export function describeNamespace(read: ReadSetting, changed: NetnsSettingExt[])
     ipv4_sysctl:
       range === undefined ? [] : [{ type: SysctlType.CTL_STR, ...(range === NO_PING_GROUPS ? {} : { sarg: range }) }],
     settings_ext: changed,
+    neighbours_ext: [],
   };
 }

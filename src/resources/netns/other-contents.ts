@@ -10,12 +10,6 @@ export function findOtherContents(): CriuErrorFields[] {
   if (ask(NL.NETLINK_ROUTE, RT.RTM_GETQDISC, RT.TCMSG.bytes).some(isConfiguredQdisc)) {
     found.push(['queueing disciplines (tc qdisc)', 'those that people make cannot be saved']);
   }
-  if (ask(NL.NETLINK_ROUTE, RT.RTM_GETNEIGH, RT.NDMSG.bytes).some(isConfiguredNeighbour)) {
-    found.push(['permanent neighbours (ip neigh)', 'they cannot be saved']);
-  }
-  if (ask(NL.NETLINK_ROUTE, RT.RTM_GETNEIGH, RT.NDMSG.bytes, [RT.NDMSG.flags, RT.NTF_PROXY]).length > 0) {
-    found.push(['proxied neighbours (ip neigh add proxy)', 'they cannot be saved']);
-  }
   const hasXfrm = hasSetting('net/core/xfrm_acq_expires');
   if (hasXfrm && [XFRM_MSG_GETSA, XFRM_MSG_GETPOLICY].some((type) => ask(NETLINK_XFRM, type, 0).length > 0)) {
     found.push(['IPsec states or policies (ip xfrm)', 'they cannot be saved']);
@@ -32,11 +26,10 @@ const NETLINK_XFRM = 6;
 const XFRM_MSG_GETSA = 0x12;
 const XFRM_MSG_GETPOLICY = 0x15;
 
-/** Payloads of a list; none where the kernel has no such thing. `byte` is set in the header. */
-function ask(protocol: number, type: number, headerBytes: number, byte?: readonly [number, number]): Uint8Array[] {
-  const header = new Uint8Array(headerBytes);
-  if (byte !== undefined) header[byte[0]] = byte[1];
-  const answers = NL.list(protocol, NL.message(type, NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, header));
+/** Payloads of a list; none where the kernel has no such thing. */
+function ask(protocol: number, type: number, headerBytes: number): Uint8Array[] {
+  const request = NL.message(type, NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, new Uint8Array(headerBytes));
+  const answers = NL.list(protocol, request);
   return typeof answers === 'number' ? [] : answers.map(({ payload }) => payload);
 }
 
@@ -44,10 +37,4 @@ function ask(protocol: number, type: number, headerBytes: number, byte?: readonl
 function isConfiguredQdisc(payload: Uint8Array): boolean {
   if (payload.length < RT.TCMSG.bytes) return false;
   return new DataView(payload.buffer, payload.byteOffset).getUint32(RT.TCMSG.handle, true) !== 0;
-}
-
-function isConfiguredNeighbour(payload: Uint8Array): boolean {
-  if (payload.length < RT.NDMSG.bytes) return false;
-  const view = new DataView(payload.buffer, payload.byteOffset);
-  return (view.getUint16(RT.NDMSG.state, true) & RT.NUD_PERMANENT) !== 0;
 }

@@ -8,6 +8,7 @@ import type { NetDeviceEntry, NetnsEntry } from '../../image/gen/netdev.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { CONNTRACK_LISTS, type ConntrackList, planConntrack, restoreConntrack } from './conntrack.ts';
 import { type IpConfiguration, restoreIpConfiguration } from './ip-configuration.ts';
+import { restoreNeighbours } from './neighbours.ts';
 import { NetworkVisit } from './network-visit.ts';
 import {
   findMissingPrograms,
@@ -81,6 +82,7 @@ export function fillNetns({ contents, conntrack, weakSysctls }: NetnsPlan, outer
     if (entry !== undefined) write(planNamespace(entry));
     restoreLinks(links, { ipv4: entry?.def_conf4 ?? [], ipv6: entry?.def_conf6 ?? [] }, outer, write);
     restoreIpConfiguration(lists);
+    restoreNeighbours(entry?.neighbours_ext ?? []);
     restorePacketFilter(rules);
     // Some are there only when the kernel has loaded what the rules need.
     if (entry !== undefined) write(entry.settings_ext);

@@ -266,6 +266,7 @@ export function describeTask(
     ...(facts.attributes.loginuid === undefined ? {} : { loginuid: facts.attributes.loginuid }),
     oom_score_adj: facts.attributes.oomScoreAdj,
     sigactions: describeSigactions(token.sigactions, result, abiOf(task.leader.registers)),
+    sem_undo_ext: [],
     child_subreaper: flags.isSubreaper,
     ...(task.stopSignal === undefined ? {} : { stop_signo: task.stopSignal }),
     ...(flags.membarrierRegistrations === 0 ? {} : { membarrier_registration_mask: flags.membarrierRegistrations }),

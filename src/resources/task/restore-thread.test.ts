@@ -28,6 +28,7 @@ const tc = {
   flags: 0,
   blk_sigset: 0n,
   comm: 'x',
+  sem_undo_ext: [],
   sigactions: SETTABLE_SIGNALS.map(() => ({ sigaction: 0n, flags: 0n, restorer: 0n, mask: 0n })),
   child_subreaper: true,
   rlimits: { rlimits: [{ cur: 1n, max: 1n }] },

@@ -7,6 +7,7 @@
  *    - membarrier registrations: with one thread the kernel doesn't wait for a grace period;
  *    - the audit id: the program opens criu's /proc;
  *    - the SELinux label: a process with several threads can't change it;
+ *    - System V semaphores: the threads share what is to be undone;
  *    - signal actions: ignoring a signal empties all its queues, so this is before any signal is queued.
  * 2. `planThread`, by each thread, also the leader. Nothing here takes a capability away.
  * 3. `planConfinement`, by each thread but the leader. A thread without seccomp may go straight on to this. One that
@@ -45,6 +46,7 @@ import { hasSeccomp, planSeccomp } from '../seccomp/restore-seccomp.ts';
 import { planSigactions } from '../signals/sigactions.ts';
 import { planSigaltstack } from '../signals/sigaltstack.ts';
 import { planSignalQueue } from '../signals/signal-queues.ts';
+import { planSemaphores } from '../sysv/semaphores.ts';
 import { planItimers } from '../timers/itimers.ts';
 import { planPosixTimersArm, planPosixTimersCreate } from '../timers/posix-timers.ts';
 import { planLoginuid } from './proc-attributes.ts';
@@ -73,6 +75,7 @@ export function planTaskEarly(
   planLoginuid(program, tc.loginuid, now.loginuid);
   if (leader.creds !== undefined) planSelinuxLabel(program, leader.creds, now.creds.lsm);
   planSigactions(program, tc.sigactions);
+  planSemaphores(program, tc.sem_undo_ext);
 }
 
 /** A thread that gets its state back. Numbers are those in the task's own pid namespace. */

@@ -8,7 +8,7 @@
 import { CriuError, SyscallError } from '../../../base/errors.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { S_IFMT, S_IFREG } from '../../../linux/abi/fcntl.ts';
+import { S_IFMT, S_IFREG, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, tryListNumbers } from '../../../linux/syscalls/fs.ts';
 import { descriptorLimit } from '../../../linux/syscalls/process.ts';
@@ -71,7 +71,14 @@ export class FdProbe {
     const link = this.#details.link(row, task, fd);
     const fdinfo = this.#details.fdinfo(row, task, fd);
     const position = fdinfo === undefined ? this.#position(row, seen, fd) : parsePosition(fdinfo);
-    return new InspectedFile(task, fd, seen.localFd, undefined, { stat, link, owner, position, fdinfo });
+    return new InspectedFile(task, fd, seen.localFd, undefined, {
+      stat,
+      link,
+      owner,
+      position,
+      fdinfo,
+      socket: this.#details.socket(row),
+    });
   }
 
   /** Fills the tables with the portion that begins at an index. */
@@ -86,8 +93,8 @@ export class FdProbe {
       const fd = this.#fds[start + row] ?? NO_FD;
       const seen = duplicates.look(row, task, fd);
       this.#seen[row] = seen;
-      if (typeof seen === 'number' || seen instanceof SyscallError) details.ask(row, NO_FD, false, fd);
-      else details.ask(row, seen.localFd, this.#isQuick(seen), fd);
+      if (typeof seen === 'number' || seen instanceof SyscallError) details.ask(row, NO_FD, false, fd, false);
+      else details.ask(row, seen.localFd, this.#isQuick(seen), fd, (seen.stat.st_mode & S_IFMT) === S_IFSOCK);
     }
     details.run(count);
     this.#start = start;

@@ -47,6 +47,11 @@ export class FdTablePlan {
     return steps;
   }
 
+  /** How many there are. */
+  get stepCount(): number {
+    return this.#steps.length;
+  }
+
   /** How many descriptors RLIMIT_NOFILE must allow for everything planned so far. */
   get neededLimit(): number {
     return this.#highest + 1;

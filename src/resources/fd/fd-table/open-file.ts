@@ -41,8 +41,14 @@ interface FileFacts {
   readonly position: Position;
   /** Text of /proc/PID/fdinfo/N; undefined when it holds no file locks and says nothing else. */
   readonly fdinfo: string | undefined;
-  /** Asked for when it is not known yet. */
+  /** Asked for when they are not known yet. */
   readonly owner?: FownEntry;
+  readonly socket?: SocketFacts | undefined;
+}
+
+export interface SocketFacts {
+  /** Undefined for what is no socket. */
+  readonly family: number | undefined;
 }
 
 export class InspectedFile implements OpenFile {
@@ -60,7 +66,7 @@ export class InspectedFile implements OpenFile {
   readonly #fdinfoText: string | undefined;
   #fdinfo: Fdinfo | undefined;
   #fsType: number | undefined;
-  #family: { readonly family: number | undefined } | undefined;
+  #socket: SocketFacts | undefined;
 
   /** `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. */
   constructor(task: FrozenTask, fd: number, localFd: number, role: string | undefined, facts: FileFacts) {
@@ -78,6 +84,7 @@ export class InspectedFile implements OpenFile {
     this.#isCloexec = position.isCloexec;
     this.#role = role;
     this.#fdinfoText = facts.fdinfo;
+    this.#socket = facts.socket;
   }
 
   /** A descriptor of ours. Throws SyscallError. */
@@ -107,8 +114,8 @@ export class InspectedFile implements OpenFile {
   }
 
   get socketFamily(): number | undefined {
-    this.#family ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
-    return this.#family.family;
+    this.#socket ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
+    return this.#socket.family;
   }
 
   get fdinfo(): Fdinfo {

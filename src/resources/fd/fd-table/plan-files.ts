@@ -24,6 +24,7 @@ import { madeElsewhere } from './choose-home.ts';
 import { type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
+import { ManyFiles } from './many-files.ts';
 import { planOwner } from './owner.ts';
 import { PeerDescriptors } from './peer-descriptors.ts';
 import { PlannedFiles } from './planned-files.ts';
@@ -123,10 +124,13 @@ class FilesPlanner {
         if (id !== undefined) paths.add(id);
       }
     }
-    for (const entry of files.values()) {
-      if (paths.size > 0 && paths.has(entry.id)) continue;
-      const problems = this.#kinds.get(entry.type)?.check?.(entry, this.#context);
-      if (problems !== undefined && problems.length > 0) this.#problems.push(...problems);
+    for (const kind of FILE_KINDS) {
+      if (kind.check === undefined) continue;
+      for (const entry of filesOfType(files, kind.type)) {
+        if (paths.size > 0 && paths.has(entry.id)) continue;
+        const problems = kind.check(entry, this.#context);
+        if (problems.length > 0) this.#problems.push(...problems);
+      }
     }
   }
 
@@ -152,8 +156,11 @@ class FilesPlanner {
       this.#tables.push(table);
       this.#byPid.set(task.pid, table);
       this.#sharers.set(task.pid, table);
-      const seen = new Set<number>();
-      for (const fdinfo of ascending(task.fds)) this.#addDescriptor(table, fdinfo, seen);
+      let before = -1;
+      for (const fdinfo of ascending(task.fds)) {
+        this.#addDescriptor(table, fdinfo, fdinfo.fd === before);
+        before = fdinfo.fd;
+      }
     }
     for (const description of this.#descriptions.values()) this.#addNeeded(description);
   }
@@ -195,11 +202,11 @@ class FilesPlanner {
     }
   }
 
-  #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, seen: Set<number>): void {
+  #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, isTwice: boolean): void {
     const entry = this.#input.tree.files.get(id);
     const kind = this.#kinds.get(type);
-    if (entry === undefined || entry.type !== type || seen.has(fd) || fd > FD_MAX) {
-      const why = seen.has(fd) ? 'it is twice in the image' : `file ${id} of that kind is not in files.img`;
+    if (entry === undefined || entry.type !== type || isTwice || fd > FD_MAX) {
+      const why = isTwice ? 'it is twice in the image' : `file ${id} of that kind is not in files.img`;
       const object = `fd ${fd} of ${table.owner.label}`;
       this.#problems.push({ object, action: 'cannot be restored', why: fd > FD_MAX ? 'there is no such number' : why });
       return;
@@ -210,7 +217,6 @@ class FilesPlanner {
       this.#problems.push({ object, action: 'cannot be restored', why });
       return;
     }
-    seen.add(fd);
     const slot = { fd, isCloexec: (flags & FD_CLOEXEC) !== 0 };
     const description = this.#descriptions.get(id);
     if (description === undefined) {
@@ -226,14 +232,17 @@ class FilesPlanner {
   #chooseHomes(): void {
     const groups = formGroups(this.#descriptions.values(), this.#byPid, this.#context);
     this.#needed = joinNeeded(groups, this.#context);
-    for (const group of groups) if (group[0] !== undefined) this.#addGroup(group[0].home, group);
+    let list: Description[][] = [];
+    let home: Table | undefined;
+    for (const group of groups) {
+      if (group[0] !== undefined && group[0].home !== home) {
+        home = group[0].home;
+        list = this.#groups.get(home) ?? [];
+        this.#groups.set(home, list);
+      }
+      list.push(group);
+    }
     for (const text of madeElsewhere(groups, this.#sharers)) this.#input.warn(text);
-  }
-
-  #addGroup(home: Table, group: Description[]): void {
-    const list = this.#groups.get(home);
-    if (list === undefined) this.#groups.set(home, [group]);
-    else list.push(group);
   }
 
   #planCreate(table: Table): void {
@@ -242,35 +251,16 @@ class FilesPlanner {
     sortByNumber(groups, table);
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    let many: Description[] = [];
+    const many = new ManyFiles(table, this.#context);
     for (const group of neededFirst(groups, this.#needed)) {
       const [first] = group;
-      if (first !== undefined && group.length === 1 && this.#isOneOfMany(first, many, table)) {
-        many.push(first);
-        continue;
-      }
-      this.#createMany(many, plan);
-      many = [];
+      if (first !== undefined && group.length === 1 && many.tryAdd(first)) continue;
+      many.plan();
       this.#createGroup(group, table, home);
     }
-    this.#createMany(many, plan);
+    many.plan();
     pulls.close();
     table.steps.create = plan.take();
-  }
-
-  /** Whether a file can be made together with those before it, for it gets the number that comes then. */
-  #isOneOfMany({ kind, entry, table: owner, slots }: Description, before: Description[], table: Table): boolean {
-    if (kind.many === undefined || owner !== table || slots.length !== 1) return false;
-    const [first] = before;
-    const next = first === undefined ? table.plan.lowestFree : (first.slots[0]?.fd ?? 0) + before.length;
-    if (slots[0]?.fd !== next || table.plan.has(next)) return false;
-    return (first === undefined || first.kind === kind) && kind.many.fits(entry, this.#context);
-  }
-
-  #createMany(files: readonly Description[], plan: FdTablePlan): void {
-    if (files.length === 0) return;
-    files[0]?.kind.many?.create(files, plan);
-    for (const file of files) file.homeFd = file.slots[0]?.fd ?? -1;
   }
 
   #createGroup(group: readonly Description[], table: Table, home: RestoreHome): void {

@@ -18,11 +18,12 @@ import {
   STATX_BASIC_STATS,
   STATX_MNT_ID,
 } from '../../../linux/abi/fcntl.ts';
+import { SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { Folder } from '../../../linux/syscalls/folder.ts';
 import { parseStatx, STATX_BYTES, STATX_MASK_AT, STATX_MNT_ID_AT, type Stat } from '../../../linux/syscalls/fs.ts';
 import { Columns } from '../../../tracee/columns.ts';
-import { NO_OWNER, readOwner } from './open-file.ts';
+import { NO_OWNER, readOwner, type SocketFacts } from './open-file.ts';
 
 /** Room for what most descriptors have; what is longer has to be read once more. */
 const FDINFO_BYTES = 1024;
@@ -30,6 +31,7 @@ const LINK_BYTES = 512;
 const NAME_BYTES = 16;
 const WORD = 2 ** 32;
 const NO_FD = -1;
+const INT_BYTES = 4;
 
 /** What a duplicate tells of itself. */
 export interface Duplicate {
@@ -117,10 +119,21 @@ export class Duplicates {
   }
 }
 
-/** Asks duplicates for their names, and for the position or the text of fdinfo. */
+/** Asks duplicates for their names, sockets for their family, and for the position or the text of fdinfo. */
 export class Details {
   readonly #columns: Columns<
-    'own' | 'link' | 'linkResult' | 'seek' | 'seekResult' | 'folder' | 'name' | 'fdinfo' | 'read'
+    | 'socket'
+    | 'family'
+    | 'familyResult'
+    | 'own'
+    | 'link'
+    | 'linkResult'
+    | 'seek'
+    | 'seekResult'
+    | 'folder'
+    | 'name'
+    | 'fdinfo'
+    | 'read'
   >;
   readonly #own: Folder;
   readonly #fdinfo: Folder;
@@ -135,21 +148,42 @@ export class Details {
     const seek = program.words(NO_FD);
     const folder = program.words(NO_FD);
     const text = program.reserve(FDINFO_BYTES);
+    const socket = program.words(NO_FD);
+    const family = program.reserve(INT_BYTES);
+    const familyBytes = program.words(INT_BYTES);
     // By the number of the duplicate: it is that of the portion before, whose name the kernel has still at hand.
     const linkResult = program.call(SYS.readlinkat, own.fd, name.own, link, LINK_BYTES);
     const seekResult = program.call(SYS.lseek, program.wordAt(seek), 0, SEEK_CUR);
+    const domain = [SOL_SOCKET, SO_DOMAIN, family, familyBytes] as const;
+    const familyResult = program.call(SYS.getsockopt, program.wordAt(socket), ...domain);
     const opened = program.call(SYS.openat, program.wordAt(folder), name.fd, O_RDONLY | O_CLOEXEC, 0);
     const read = program.call(SYS.read, opened, text, FDINFO_BYTES);
     program.call(SYS.close, opened);
-    const columns = { own: name.own, link, linkResult, seek, seekResult, folder, name: name.fd, fdinfo: text, read };
+    const columns = {
+      own: name.own,
+      link,
+      linkResult,
+      seek,
+      seekResult,
+      folder,
+      name: name.fd,
+      fdinfo: text,
+      read,
+      socket,
+      family,
+      familyResult,
+    };
     this.#columns = new Columns(program, rows, columns);
     this.#own = own;
     this.#fdinfo = fdinfo;
     this.#named = new Int32Array(rows).fill(NO_FD);
   }
 
-  /** Asks for the position of the duplicate, or, unless `isQuick`, for fdinfo of the descriptor of the task. */
-  ask(row: number, localFd: number, isQuick: boolean, fd: number): void {
+  /**
+   * Asks for the position of the duplicate, or, unless `isQuick`, for fdinfo of the descriptor of the task; and for the
+   * family when it is a socket.
+   */
+  ask(row: number, localFd: number, isQuick: boolean, fd: number, isSocket: boolean): void {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
     if (this.#named[row] !== localFd) {
@@ -157,6 +191,7 @@ export class Details {
       this.#named[row] = localFd;
     }
     words[start + at.seek] = isQuick ? localFd : NO_FD;
+    words[start + at.socket] = isSocket ? localFd : NO_FD;
     words[start + at.folder] = isQuick ? NO_FD : this.#fdinfo.fd;
     if (!isQuick) this.#columns.name(start + at.name, fd);
   }
@@ -173,6 +208,14 @@ export class Details {
     if (bytes < 0) throw failed('readlink', bytes, task, fd);
     const whole = bytes === LINK_BYTES ? this.#own.tryReadlink(this.#named[row] ?? NO_FD) : undefined;
     return typeof whole === 'string' ? whole : this.#columns.text(start + at.link, bytes);
+  }
+
+  /** What was asked of a socket; undefined for other rows. */
+  socket(row: number): SocketFacts | undefined {
+    const { words, rowWords, at } = this.#columns;
+    const start = row * rowWords;
+    if (words[start + at.socket] === NO_FD) return undefined;
+    return { family: (words[start + at.familyResult] ?? NO_FD) < 0 ? undefined : words[start + at.family] };
   }
 
   /** The position of a duplicate; −errno when it has none. */

@@ -93,7 +93,7 @@ function icmpFilter(isV6: boolean, proto: number) {
 export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, entry: IpOptsEntry, what: string): void {
   const isV6 = kind.family === AF_INET6;
   const int = ([level, option]: Option, value: number, name: string) =>
-    planIntOption(table, fd, level, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
   if (entry.freebind === true) int(freebindOption(kind.family), 1, 'freebind');
   if (entry.pktinfo === true) {
     int(isV6 ? [INET.SOL_IPV6, INET.IPV6_RECVPKTINFO] : [INET.SOL_IP, INET.IP_PKTINFO], 1, 'pktinfo');
@@ -107,7 +107,7 @@ export function planIpOptions(table: FdTablePlan, fd: number, kind: InetKind, en
   const filter = icmpFilter(isV6, kind.proto);
   if (filter === undefined || raw.icmpv_filter.length === 0) return;
   const bytes = new Uint8Array(Uint32Array.from(raw.icmpv_filter).buffer);
-  planOption(table, fd, filter.level, filter.option, bytes, `set the ICMP filter of ${what}`);
+  planOption(table, fd, filter.level, filter.option, bytes, ['set the ICMP filter of', what]);
 }
 
 /** Describes the options of the TCP level. Throws SyscallError. */
@@ -144,10 +144,10 @@ export function planTcpExtensions(table: FdTablePlan, fd: number, entry: TcpOpts
   const { congestion_ext, maxseg_ext } = entry;
   for (const [field, option] of EXTENSIONS) {
     const value = entry[field];
-    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${field} of ${what}`);
+    if (value !== undefined) planIntOption(table, fd, INET.SOL_TCP, option, value, ['set', field, 'of', what]);
   }
   if (maxseg_ext !== undefined) {
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, `set maxseg_ext of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_MAXSEG, maxseg_ext, ['set maxseg_ext of', what]);
   }
   if (congestion_ext === undefined) return;
   const name = Buffer.from(congestion_ext, 'latin1');
@@ -166,6 +166,6 @@ export function planTcpOptions(table: FdTablePlan, fd: number, entry: TcpOptsEnt
   ] as const;
   for (const [option, value, name] of options) {
     if (value === undefined || value === false) continue;
-    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), `set ${name} of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, option, Number(value), ['set', name, 'of', what]);
   }
 }

@@ -97,9 +97,9 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const what = nameOf(entry);
   const cloexec = home.cloexec(id);
   const mode = (cloexec !== 0 ? SOCKET.SOCK_CLOEXEC : 0) | ((flags & O_NONBLOCK) !== 0 ? SOCKET.SOCK_NONBLOCK : 0);
-  const fd = table.open(`make ${what}`, SYS.socket, family, type | mode, proto);
+  const fd = table.open(['make', what], SYS.socket, family, type | mode, proto);
   const int = (level: number, option: number, value: number, name: string) =>
-    planIntOption(table, fd, level, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
   // A raw socket has its protocol for a port from the beginning, after which this cannot be set.
   if (entry.v6only !== undefined && !isRaw(entry)) {
     int(INET.SOL_IPV6, INET.IPV6_V6ONLY, entry.v6only ? 1 : 0, 'v6only');
@@ -121,7 +121,7 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
     planReceiveRules(table, fd, chosen, what);
   }
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
-    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+    table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }
   home.made(id, fd, cloexec !== 0);
 }
@@ -134,10 +134,10 @@ function planAddresses(
   context: RestoreContext,
 ): void {
   const reuse = reuseWhileBound(entry, context);
-  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
-  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, `set so_reuseport of ${what}`);
+  if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, ['set reuseaddr of', what]);
+  if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, ['set so_reuseport of', what]);
   planBind(table, fd, entry, what);
-  if (entry.state === INET.TCP_LISTEN) table.doExpecting(`listen on ${what}`, 0, SYS.listen, fd, entry.backlog);
+  if (entry.state === INET.TCP_LISTEN) table.doExpecting(['listen on', what], 0, SYS.listen, fd, entry.backlog);
   if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
   planConnect(table, fd, entry, what);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
@@ -151,15 +151,15 @@ function planBind(table: FdTablePlan, fd: number, entry: InetSkEntry, what: stri
   const bytes = packSockaddr(family, sourceOf(entry));
   // The number of a ping socket may be taken by now: another one will do.
   if (isPing(entry) && isUnspecified(src_addr)) {
-    table.doUnchecked(`bind ${what}`, SYS.bind, fd, { bytes }, bytes.length);
+    table.doUnchecked(['bind', what], SYS.bind, fd, { bytes }, bytes.length);
     return;
   }
   // An IPv6 address that has just been given to a device cannot be bound for a moment (RFC 4862, tentative addresses).
   const isFree = family !== SOCKET.AF_INET6 || isRaw(entry) || entry.ip_opts?.freebind === true;
   const [level, option] = freebindOption(family);
   if (!isFree) planIntOption(table, fd, level, option, 1, `let ${what} have its address`);
-  table.doExpecting(`bind ${what}`, 0, SYS.bind, fd, { bytes }, bytes.length);
-  if (!isFree) planIntOption(table, fd, level, option, 0, `reset freebind of ${what}`);
+  table.doExpecting(['bind', what], 0, SYS.bind, fd, { bytes }, bytes.length);
+  if (!isFree) planIntOption(table, fd, level, option, 0, ['reset freebind of', what]);
 }
 
 function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
@@ -181,7 +181,7 @@ const HOW: Readonly<Record<number, number>> = {
 function planShutdown(table: FdTablePlan, fd: number, { shutdown, state }: InetSkEntry, what: string): void {
   const how = shutdown === undefined ? undefined : HOW[shutdown];
   if (how === undefined) return;
-  const because = `shut down ${what}`;
+  const because = ['shut down', what] as const;
   if (state === INET.TCP_ESTABLISHED) table.doExpecting(because, 0, SYS.shutdown, fd, how);
   else table.doUnchecked(because, SYS.shutdown, fd, how);
 }
@@ -197,8 +197,8 @@ export function finishInetSocket(entry: InetSkEntry, fd: number, { table, contex
   }
   const reuse = reuseWhileBound(entry, context);
   if (reuse.address && !reuseaddr)
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, `reset reuseaddr of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 0, ['reset reuseaddr of', what]);
   if (reuse.port && !so_reuseport) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, `reset so_reuseport of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 0, ['reset so_reuseport of', what]);
   }
 }

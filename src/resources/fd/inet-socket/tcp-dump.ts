@@ -46,6 +46,7 @@ export function saveConnections(dump: KindDump): void {
   if (connections.length === 0) return;
   const others = findOtherEnds(connections);
   lockNetwork(connections, (connection) => others.has(connection), dump);
+  refuseUrgent(connections, dump);
   const streams = tryReadAll(connections, dump);
   for (const connection of connections) {
     const stream = streams.get(connection);
@@ -94,6 +95,19 @@ function lockNetwork(
     const remedy = 'if something else holds them back until the restore, use --network-lock skip';
     const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
     dump.addProblem({ object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
+  }
+}
+
+const POLLPRI = 2;
+
+/** An urgent byte is in no queue that can be read; all connections are asked at once. */
+function refuseUrgent(connections: readonly Connection[], dump: KindDump): void {
+  const pollfds = Int32Array.from(connections.flatMap(({ fd }) => [fd, POLLPRI]));
+  if (syscall(SYS.poll, pollfds, connections.length, 0) <= 0) return;
+  for (const [i, { object }] of connections.entries()) {
+    if ((((pollfds[2 * i + 1] ?? 0) >>> 16) & POLLPRI) === 0) continue;
+    const why = 'an urgent byte (MSG_OOB) waits in it, which cannot be put back';
+    dump.addProblem({ object, action: 'cannot be dumped', why, remedy: 'dump when it has been received' });
   }
 }
 

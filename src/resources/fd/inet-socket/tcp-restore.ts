@@ -95,18 +95,18 @@ export function planConnection(
 ): void {
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
   if (stream === undefined) {
-    table.doUnchecked(`shut down ${what}`, SYS.shutdown, fd, SOCKET.SHUT_RDWR);
+    table.doUnchecked(['shut down', what], SYS.shutdown, fd, SOCKET.SHUT_RDWR);
     return;
   }
   const { message, received, sent } = stream;
   const tcp = (option: number, value: number, name: string) =>
-    planIntOption(table, fd, INET.SOL_TCP, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, option, value, ['set', name, 'of', what]);
   for (const option of [SOCKET.SO_SNDBUFFORCE, SOCKET.SO_RCVBUFFORCE]) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, LARGEST_BUFFER, `make room in ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, LARGEST_BUFFER, ['make room in', what]);
   }
   tcp(INET.TCP_REPAIR, 1, 'repair mode');
   const source = packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr });
-  table.doExpecting(`bind ${what}`, 0, SYS.bind, fd, { bytes: source }, source.length);
+  table.doExpecting(['bind', what], 0, SYS.bind, fd, { bytes: source }, source.length);
   const first = firstNumbers(entry.state, message);
   tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
   tcp(INET.TCP_QUEUE_SEQ, first.sent | 0, 'sent number');
@@ -118,7 +118,7 @@ export function planConnection(
   tcp(INET.TCP_MAXSEG, Math.min(Math.max(message.mss_clamp, MSS_MIN), MSS_MAX), 'segment size');
   planConnect(table, fd, entry, what);
   tcp(INET.TCP_MAXSEG, 0, 'segment size');
-  planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), `set TCP parameters of ${what}`);
+  planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), ['set TCP parameters of', what]);
   if (message.timestamp !== undefined) tcp(INET.TCP_TIMESTAMP, message.timestamp | 0, 'timestamp');
   planSend(table, fd, received, what);
   if (sent.length > 0) {
@@ -132,7 +132,7 @@ export function planConnection(
 function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
   const { family, dst_port, dst_addr } = entry;
   const bytes = packSockaddr(family, { port: dst_port, words: dst_addr });
-  table.doExpecting(`connect ${what}`, 0, SYS.connect, fd, { bytes }, bytes.length);
+  table.doExpecting(['connect', what], 0, SYS.connect, fd, { bytes }, bytes.length);
 }
 
 /** The numbers before the first byte of each queue: the ends of the streams come after the last. */
@@ -150,7 +150,7 @@ function planWindow(table: FdTablePlan, fd: number, state: number, message: TcpS
   if (snd_wnd === undefined) return;
   const fin = finsReceived(state);
   const words = Uint32Array.of(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
-  const because = `set the window of ${what}`;
+  const because = ['set the window of', what] as const;
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, new Uint8Array(words.buffer), because);
 }
 
@@ -165,9 +165,9 @@ function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, message: T
   const sent = message.outq_seq - finsSent(state);
   const window = message.rcv_wnd ?? 0;
   const shutDown = () => {
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, `set queue of ${what}`);
-    table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_NO_QUEUE, `set queue of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, ['set queue of', what]);
+    table.doExpecting(['shut down', what], 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_NO_QUEUE, ['set queue of', what]);
   };
   if (message.reset_ext === true) {
     planPacket(table, entry, { sequence, acknowledged: sent - message.outq_len, flags: RST | ACK, window }, what);
@@ -194,7 +194,7 @@ function planPacket(table: FdTablePlan, entry: InetSkEntry, numbers: Numbers, wh
   const to = { words: words(entry.src_addr), port: entry.src_port };
   const bytes = packSegment({ ...numbers, from: { words: words(entry.dst_addr), port: entry.dst_port }, to });
   const family = isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
-  const because = `send a packet to ${what}`;
+  const because = ['send a packet to', what] as const;
   const fd = table.open(because, SYS.socket, family, SOCKET.SOCK_RAW | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_RAW);
   planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_MARK, UNLOCKED_MARK, because);
   if (entry.ifname !== undefined) {
@@ -222,7 +222,7 @@ function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: strin
     const bytes = queue.subarray(at, at + CHUNK_BYTES);
     // Without an address: sendto(2) has six arguments, and an expected result takes the place of the last.
     const flags = SOCKET.MSG_DONTWAIT | SOCKET.MSG_NOSIGNAL;
-    table.doExpecting(`fill ${what}`, bytes.length, SYS.sendto, fd, { bytes }, bytes.length, flags);
+    table.doExpecting(['fill', what], bytes.length, SYS.sendto, fd, { bytes }, bytes.length, flags);
   }
 }
 
@@ -237,11 +237,11 @@ export function finishConnection(
   const { opts, tcp_opts, state, flags } = entry;
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
   const set = (option: number, value: number) =>
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, `set options of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set options of', what]);
   if (stream !== undefined) {
     // The first word to the other side says how much it may send: no more than there will be room for.
     set(SOCKET.SO_RCVBUFFORCE, opts.so_rcvbuf >>> 1);
-    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, `end repair mode of ${what}`);
+    planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, ['end repair mode of', what]);
   }
   // Leaving repair mode clears it.
   if (opts.reuseaddr === true) set(SOCKET.SO_REUSEADDR, 1);
@@ -255,17 +255,17 @@ export function finishConnection(
   set(SOCKET.SO_SNDBUFFORCE, opts.so_sndbuf >>> 1);
   planBufferLock(table, fd, opts, what);
   if (state === INET.TCP_FIN_WAIT1 || state === INET.TCP_LAST_ACK) {
-    table.doExpecting(`shut down ${what}`, 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
+    table.doExpecting(['shut down', what], 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
   }
   if (state === INET.TCP_SYN_SENT && (flags & O_NONBLOCK) === 0) {
-    table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+    table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }
 }
 
 /** Asks for the connection once more, with the same number, and does not wait for it: EINPROGRESS. */
 function planSyn(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
   const flags = (entry.flags & SETFL_MASK) | O_NONBLOCK;
-  table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags);
+  table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags);
   const bytes = packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr });
-  table.doUnchecked(`connect ${what}`, SYS.connect, fd, { bytes }, bytes.length);
+  table.doUnchecked(['connect', what], SYS.connect, fd, { bytes }, bytes.length);
 }

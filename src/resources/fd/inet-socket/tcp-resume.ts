@@ -12,10 +12,9 @@ import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
-import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
-import { type Errand, runErrands } from '../own-steps.ts';
+import { OwnSteps } from '../own-steps.ts';
 import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
 
 /** Where a task has a connection open. */
@@ -82,7 +81,7 @@ export function resumeConnections(context: RestoreContext): void {
   else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(nameOfRun(context));
   const pidfds = new Map<number, number>();
   try {
-    const errands: Errand[] = [];
+    const steps = new OwnSteps();
     for (const entry of connections) {
       const place = placesOf(context).get(entry.id);
       if (place === undefined) continue;
@@ -90,11 +89,9 @@ export function resumeConnections(context: RestoreContext): void {
       const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
       pidfds.set(place.pid, pidfd);
       const object = nameOf(entry);
-      const table = new FdTablePlan(fd);
-      finishConnection(table, fd, entry, object, context);
-      errands.push({ object, pidfd, fd, steps: table.take() });
+      steps.add(object, pidfd, fd, (table) => finishConnection(table, fd, entry, object, context));
     }
-    runErrands(errands, LOST);
+    steps.run(LOST);
   } finally {
     for (const pidfd of pidfds.values()) close(pidfd);
   }

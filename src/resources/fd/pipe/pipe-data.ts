@@ -24,7 +24,7 @@ type Image = 'pipes-data' | 'fifo-data';
 
 /** The number of a pipe in the image: 32 bits of its inode number. */
 export function pipeId(file: OpenFile): number {
-  return Number(BigInt.asUintN(32, BigInt(file.stat.st_ino)));
+  return file.stat.st_ino >>> 0;
 }
 
 /** Whether it is a pipe without a name: the kernel calls it pipe:[INODE] (fs/pipe.c pipefs_dname()). */
@@ -33,8 +33,9 @@ export const isAnonymousPipe = ({ link }: OpenFile): boolean => link.startsWith(
 /** Saves size and content of the pipe behind `file`, a readable end, once. */
 export function dumpPipeData(image: Image, file: OpenFile, dump: KindDump): Unsupported | undefined {
   const pipe_id = pipeId(file);
-  if (!dump.isFirst(`${image} ${pipe_id}`)) return undefined;
-  const content = dump.state('pipe reader', () => new PipeReader(dump)).read(file.localFd);
+  const reader = dump.state('pipe reader', () => new PipeReader(dump));
+  if (!reader.isFirst(image, pipe_id)) return undefined;
+  const content = reader.read(file.localFd);
   if ('unsupported' in content) return content;
   const { size, packets } = content;
   if (packets.length === 0) dump.addData(image, { message: { pipe_id, bytes: 0, size }, payload: NOTHING });
@@ -57,6 +58,7 @@ class PipeReader {
   readonly #at: Readonly<Record<'fd' | 'bytes' | 'target', number>>;
   #chunk = new Uint8Array(0);
   #used = 0;
+  readonly #seen = { 'pipes-data': new Set<number>(), 'fifo-data': new Set<number>() } as const;
 
   constructor(dump: KindDump) {
     const [reader, writer] = pipe2(O_CLOEXEC | O_NONBLOCK);
@@ -77,6 +79,14 @@ class PipeReader {
       bytes: this.#calls.offsetOf(bytes),
       target: this.#calls.offsetOf(target),
     };
+  }
+
+  /** True for the first call: a pipe has several ends. */
+  isFirst(image: Image, id: number): boolean {
+    const seen = this.#seen[image];
+    if (seen.has(id)) return false;
+    seen.add(id);
+    return true;
   }
 
   /** Size and content of the pipe behind a readable end, which keeps both. */

@@ -74,8 +74,11 @@ function missing(path: string, errno: number): CriuErrorFields {
   return { object: path, action: 'cannot be opened', why, remedy: 'restore the file as it was at the dump' };
 }
 
+const NONE: CriuErrorFields[] = [];
+
 function compare(reg: RegFileEntry, path: string, stat: Stat, context: RestoreContext): CriuErrorFields[] {
   const { options } = context;
+  if (reg.mode === stat.st_mode && reg.size === stat.st_size && reg.build_id.length === 0) return NONE;
   const problems: CriuErrorFields[] = [];
   const mask = options.skipFileRwxCheck ? ~RWX : ~0;
   if (reg.mode !== undefined && (reg.mode & mask) !== (stat.st_mode & mask))

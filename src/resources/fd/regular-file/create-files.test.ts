@@ -4,7 +4,7 @@ import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import { FASYNC, O_CLOEXEC, O_PATH, O_RDWR } from '../../../linux/abi/fcntl.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { NumberedFile, RestoreContext, RestoreHome } from '../file-kind.ts';
-import { createPlainFiles, createRegularFile, isPlain } from './create-files.ts';
+import { createPlainFiles, createRegularFile, plainFiles } from './create-files.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
@@ -47,10 +47,10 @@ test('many plain files get the steps that each of them would get alone', () => {
 });
 
 test('what is not opened by its own path is not plain, nor what has a position that numbers cannot hold', () => {
-  expect(isPlain(regular(1, O_RDWR, 5n), contextOf())).toBe(true);
-  expect(isPlain(regular(1, O_RDWR, 2n ** 60n), contextOf())).toBe(false);
-  expect(isPlain(regular(1, O_RDWR, 5n), contextOf([[1, { kind: 'ghost', ghostId: 2 }]]))).toBe(false);
+  expect(plainFiles(contextOf())(regular(1, O_RDWR, 5n))).toBe(true);
+  expect(plainFiles(contextOf())(regular(1, O_RDWR, 2n ** 60n))).toBe(false);
+  expect(plainFiles(contextOf([[1, { kind: 'ghost', ghostId: 2 }]]))(regular(1, O_RDWR, 5n))).toBe(false);
   const external = regular(1, O_RDWR, 5n);
   if (external.reg !== undefined) external.reg.ext = true;
-  expect(isPlain(external, contextOf())).toBe(false);
+  expect(plainFiles(contextOf())(external)).toBe(false);
 });

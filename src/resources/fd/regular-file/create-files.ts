@@ -17,7 +17,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { NumberedFile, RestoreContext, RestoreHome } from '../file-kind.ts';
 import { inheritedFd } from './check.ts';
-import { isHeld, remapOf } from './remap-restore.ts';
+import { allRemaps, isHeld } from './remap-restore.ts';
 
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 export const NO_POSITION = 0xffff_ffff_ffff_ffffn;
@@ -56,10 +56,15 @@ export function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   home.made(reg.id, fd, cloexec !== 0);
 }
 
-/** Whether a file is opened by its own path, and that is all. */
-export function isPlain({ id, reg }: FileEntry, context: RestoreContext): boolean {
-  if (reg === undefined || reg.ext === true || reg.pos > EXACT_MAX) return false;
-  return inheritedFd(reg, context) === undefined && remapOf(id, context).kind === 'none';
+/** Says whether a file is opened by its own path, and that is all. */
+export function plainFiles(context: RestoreContext): (entry: FileEntry) => boolean {
+  const remaps = allRemaps(context);
+  const hasInherited = context.options.inheritFds.length > 0;
+  return ({ id, reg }) => {
+    if (reg === undefined || reg.ext === true || reg.pos > EXACT_MAX) return false;
+    if (hasInherited && inheritedFd(reg, context) !== undefined) return false;
+    return remaps.size === 0 || !remaps.has(id);
+  };
 }
 
 /** Where things are in an op, in words. */
@@ -71,27 +76,28 @@ const SEEK_POSITION = argumentAt(1);
 
 /** Plans plain files, which are often thousands; each gets the next number. */
 export function createPlainFiles(files: readonly NumberedFile[], table: FdTablePlan): void {
-  const moved: { readonly fd: number; readonly reg: RegFileEntry }[] = [];
+  const moved: NumberedFile[] = [];
   const opens = table.openMany(files.length, SYS.openat, AT_FDCWD, 0, 0);
   let at = opens.start;
-  for (const { entry, slots } of files) {
-    const [slot] = slots;
-    const { reg } = entry;
+  for (const file of files) {
+    const slot = file.slots[0];
+    const { reg } = file.entry;
     if (reg === undefined || slot === undefined) continue;
-    const { fd, isCloexec } = slot;
-    opens.words[at + FLAGS] = openFlags(reg.flags) | (isCloexec ? O_CLOEXEC : 0);
-    opens.words[at + NUMBER] = fd;
+    opens.words[at + FLAGS] = openFlags(reg.flags) | (slot.isCloexec ? O_CLOEXEC : 0);
+    opens.words[at + NUMBER] = slot.fd;
     opens.refer(at + PATH, { text: reg.name });
     opens.because(['open', reg.name]);
-    if (hasPosition(reg)) moved.push({ fd, reg });
+    if (hasPosition(reg)) moved.push(file);
     at += OP_WORDS;
   }
   if (moved.length === 0) return;
   const seeks = table.doMany(moved.length, SYS.lseek, 0, 0, SEEK_SET);
   at = seeks.start;
-  for (const { fd, reg } of moved) {
+  for (const { slots, entry } of moved) {
+    const { reg } = entry;
+    if (reg === undefined) continue;
     const position = Number(reg.pos);
-    seeks.words[at + SEEK_NUMBER] = fd;
+    seeks.words[at + SEEK_NUMBER] = slots[0]?.fd ?? -1;
     seeks.words[at + SEEK_POSITION] = position;
     seeks.words[at + SEEK_POSITION + 1] = position / 2 ** 32;
     seeks.because(['set the position in', reg.name]);

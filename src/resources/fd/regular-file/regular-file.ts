@@ -24,7 +24,7 @@ import {
 import { major, minor } from '../../../linux/syscalls/fs.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { checkRegularFile } from './check.ts';
-import { createPlainFiles, createRegularFile, isPlain, NO_POSITION } from './create-files.ts';
+import { createPlainFiles, createRegularFile, NO_POSITION, plainFiles } from './create-files.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
 
@@ -46,7 +46,7 @@ export const regularFile: FileKind = {
       case S_IFBLK:
         return true;
       case S_IFCHR:
-        return (file.flags & O_PATH) !== 0 || isPlainDevice(file.stat.st_rdev);
+        return (file.flags & O_PATH) !== 0 || plainFilesDevice(file.stat.st_rdev);
       default:
         // A FIFO or socket opened with O_PATH is nothing but its name.
         return (file.flags & O_PATH) !== 0;
@@ -61,13 +61,13 @@ export const regularFile: FileKind = {
     if (entry?.reg !== undefined) createRegularFile(entry.reg, home);
   },
 
-  many: { fits: isPlain, create: createPlainFiles },
+  many: { fits: plainFiles, create: createPlainFiles },
 
   fown: (entry) => entry.reg?.fown,
 };
 
 /** Devices whose descriptors have no state of their own: memory devices such as /dev/null, and a few others. */
-function isPlainDevice(device: number): boolean {
+function plainFilesDevice(device: number): boolean {
   if (major(device) === MEM_MAJOR) return true;
   return major(device) === MISC_MAJOR && STATELESS_MISC_MINORS.includes(minor(device));
 }

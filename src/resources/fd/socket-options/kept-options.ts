@@ -31,7 +31,7 @@ export function planKeptOptions(
     if ((row?.isLate ?? false) !== (when === 'late')) continue;
     const isMembership = row === undefined && SOL_IPS.includes(option.level);
     const name = row?.name ?? (isMembership ? MEMBERSHIPS[option.option] : undefined) ?? `option ${option.option}`;
-    planOption(table, fd, option.level, option.option, valueHere(option, system), `set ${name} of ${what}`);
+    planOption(table, fd, option.level, option.option, valueHere(option, system), ['set', name, 'of', what]);
   }
 }
 

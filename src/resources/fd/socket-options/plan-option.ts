@@ -1,4 +1,5 @@
 /** Steps that set one option of a socket. */
+import type { Reason } from '../../../agent/ops.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { IntArg, type StepArg } from '../step.ts';
@@ -10,7 +11,7 @@ export function planIntOption(
   level: number,
   option: number,
   value: number,
-  because: string,
+  because: Reason,
 ): void {
   table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, new IntArg(value), 4);
 }
@@ -22,7 +23,7 @@ export function planOption(
   level: number,
   option: number,
   value: Uint8Array | { readonly arg: StepArg; readonly bytes: number },
-  because: string,
+  because: Reason,
 ): void {
   const { arg, bytes } = value instanceof Uint8Array ? { arg: { bytes: value }, bytes: value.length } : value;
   table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, arg, bytes);

@@ -174,8 +174,10 @@ export function planSocketOptions(
   what: string,
   fresh?: SocketBuffers | 'set later',
 ): void {
+  if (fresh !== undefined && settled.get(opts) === fresh) return;
+  const steps = table.stepCount;
   const int = (name: string, option: number, value: number) =>
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, `set ${name} of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set', name, 'of', what]);
   if (!hasBuffers(opts, fresh)) planBuffers(table, fd, opts, what);
   const isFresh = typeof fresh === 'object';
   const hasPriority = opts.so_priority === undefined || (isFresh && opts.so_priority === 0);
@@ -187,11 +189,12 @@ export function planSocketOptions(
   for (const [field, option] of FLAGS) if (opts[field] === true) int(field, option, 1);
   if (so_linger !== undefined) {
     const linger = new Uint8Array(Int32Array.of(1, so_linger).buffer);
-    planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_LINGER, linger, `set so_linger of ${what}`);
+    planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_LINGER, linger, ['set so_linger of', what]);
   }
   planTimeout(table, fd, SOCKET.SO_SNDTIMEO, opts.so_snd_tmo_sec, opts.so_snd_tmo_usec, what);
   planTimeout(table, fd, SOCKET.SO_RCVTIMEO, opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec, what);
   planReceiveRules(table, fd, opts, what);
+  if (fresh !== undefined && table.stepCount === steps) settled.set(opts, fresh);
 }
 
 /** Plans the options that keep a socket from receiving everything. */
@@ -202,6 +205,9 @@ export function planReceiveRules(table: FdTablePlan, fd: number, opts: SkOptsEnt
   }
   planFilter(table, fd, opts.so_filter, what);
 }
+
+/** Options that a new socket has anyway, with the buffers it has then: equal ones of many sockets are one object. */
+const settled = new WeakMap<SkOptsEntry, SocketBuffers | 'set later'>();
 
 /** The same options without those of `planReceiveRules`, which come later. */
 export const receivingAll = (opts: SkOptsEntry): SkOptsEntry => ({ ...opts, so_bound_dev: '', so_filter: [] });
@@ -222,7 +228,7 @@ export function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, w
     [SOCKET.SO_RCVBUFFORCE, so_rcvbuf >>> 1, 'so_rcvbuf'],
   ] as const;
   for (const [option, half, name] of halves) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, half, `set ${name} of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, half, ['set', name, 'of', what]);
   }
   planBufferLock(table, fd, opts, what);
 }
@@ -230,14 +236,14 @@ export function planBuffers(table: FdTablePlan, fd: number, opts: SkOptsEntry, w
 /** Plans that the sizes are no more fixed than they were: setting them has fixed them. */
 export function planBufferLock(table: FdTablePlan, fd: number, { so_buf_lock }: SkOptsEntry, what: string): void {
   if (so_buf_lock !== undefined && so_buf_lock !== BOTH_LOCKS) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BUF_LOCK, so_buf_lock, `set so_buf_lock of ${what}`);
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BUF_LOCK, so_buf_lock, ['set so_buf_lock of', what]);
   }
 }
 
 function planTimeout(table: FdTablePlan, fd: number, option: number, sec: number, usec: number, what: string): void {
   if (sec === 0 && usec === 0) return;
   const timeval = new Uint8Array(BigInt64Array.of(BigInt(sec), BigInt(usec)).buffer);
-  planOption(table, fd, SOCKET.SOL_SOCKET, option, timeval, `set a timeout of ${what}`);
+  planOption(table, fd, SOCKET.SOL_SOCKET, option, timeval, ['set a timeout of', what]);
 }
 
 /** struct sock_fprog: the number of instructions, and at byte 8 the address of the first. */
@@ -247,7 +253,7 @@ function planFilter(table: FdTablePlan, fd: number, filter: readonly bigint[], w
   new DataView(program.buffer).setUint16(0, filter.length, true);
   const arg = { bytes: program, pointers: [{ offset: 8, bytes: unpackFilter(filter) }] };
   const value = { arg, bytes: program.length };
-  planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_ATTACH_FILTER, value, `attach the filter of ${what}`);
+  planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_ATTACH_FILTER, value, ['attach the filter of', what]);
 }
 
 const BPF_MAXINSNS = 4096;
@@ -259,12 +265,18 @@ export function checkSocketOptions(
   objectOf: () => string,
   system: RestoreSystem,
 ): CriuErrorFields[] {
+  if (opts === sound && opts.options_ext.length === 0) return NO_PROBLEMS;
   const damage = findDamage(opts);
   if (damage === undefined) {
+    sound = opts;
     return opts.options_ext.length === 0 ? [] : checkKeptOptions(opts, objectOf(), system);
   }
   return [{ object: objectOf(), action: 'cannot be restored', why: `${damage}: the image is damaged` }];
 }
+
+const NO_PROBLEMS: CriuErrorFields[] = [];
+/** The options of the last socket without damage: mostly those of the next one too. */
+let sound: SkOptsEntry | undefined;
 
 function findDamage(opts: SkOptsEntry): string | undefined {
   if (opts.so_filter.length > BPF_MAXINSNS) return `its filter has ${opts.so_filter.length} instructions`;

@@ -52,6 +52,7 @@ export class UnixLinks {
   #joinSenders(entries: readonly UnixSkEntry[], sendersOf: (entry: UnixSkEntry) => readonly Uint8Array[]): void {
     const byName = new Map<string, UnixSkEntry>();
     for (const entry of entries) if (entry.type === SOCK_DGRAM) byName.set(byteString(entry.name), entry);
+    if (byName.size === 0) return;
     for (const entry of entries) {
       for (const name of sendersOf(entry)) {
         const sender = byName.get(byteString(name));
@@ -77,7 +78,8 @@ export class UnixLinks {
   }
 
   #join(a: number, b: number): void {
-    const [rootA, rootB] = [this.#root(a), this.#root(b)];
+    const rootA = this.#root(a);
+    const rootB = this.#root(b);
     if (rootA !== rootB) this.#parents.set(rootB, rootA);
   }
 }

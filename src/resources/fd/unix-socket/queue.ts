@@ -6,6 +6,9 @@ import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import {
+  MSG_DONTWAIT,
+  MSG_OOB,
+  MSG_PEEK,
   MSG_TRUNC,
   SO_PASSCRED,
   SO_PASSPIDFD,
@@ -48,6 +51,10 @@ export function dumpQueue(owner: QueueOwner, dump: KindDump): Unsupported | unde
   const asked = optionsAsked(owner.opts);
   const offset = readOffset(owner.opts);
   if (asked.length === 0 && offset < 0 && dumpStream(owner, dump)) return undefined;
+  if (hasUrgent(owner)) {
+    const remedy = 'dump when it has been received';
+    return { unsupported: 'an urgent byte (MSG_OOB) waits in it, whose place cannot be seen', remedy };
+  }
   for (const option of asked) setOption(fd, option, 0);
   if (asked.length > 0) setOption(fd, SO_PASSCRED, 1);
   setOption(fd, SO_PEEK_OFF, 0);
@@ -96,6 +103,12 @@ function dumpStream({ file, id, socket }: QueueOwner, dump: KindDump): boolean {
   }
   for (const right of rightsIn(control)) close(right);
   return false;
+}
+
+/** A look from the begin ends at an urgent byte, so that this is no usual case. */
+function hasUrgent({ file, socket }: QueueOwner): boolean {
+  if (socket.type !== SOCK_STREAM) return false;
+  return syscall(SYS.recvfrom, file.localFd, new Uint8Array(1), 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT, 0, 0) > 0;
 }
 
 function setOption(fd: number, option: number, value: number): void {

@@ -239,16 +239,16 @@ export class SocketGroup {
     const fd = this.fdOf(entry);
     const { table, context } = this.home;
     const what = `socket:[${ino}]`;
-    const socket = { type: { family: AF_UNIX, type, proto: 0 }, opts, what };
     const hasKept = opts.options_ext.length > 0;
+    const socket = { type: { family: AF_UNIX, type, proto: 0 }, opts, what };
     if (hasKept) planKeptOptions(table, fd, socket, 'early', context.system);
     const fresh = this.queues.enlarged.has(fd) ? undefined : context.system.socketBuffers();
     planSocketOptions(table, fd, opts, what, fresh);
     if (hasKept) planKeptOptions(table, fd, socket, 'late', context.system);
-    if (opts.reuseaddr === true) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, `set reuseaddr of ${what}`);
+    if (opts.reuseaddr === true) planIntOption(table, fd, SOL_SOCKET, SO_REUSEADDR, 1, ['set reuseaddr of', what]);
     // Newer kernels refuse it for UNIX sockets, where it means nothing.
     if (opts.so_reuseport === true) {
-      const because = `set so_reuseport of ${what}`;
+      const because = ['set so_reuseport of', what] as const;
       table.doUnchecked(because, SYS.setsockopt, fd, SOL_SOCKET, SO_REUSEPORT, new IntArg(1), 4);
     }
   }
@@ -257,10 +257,10 @@ export class SocketGroup {
     this.setOptions(entry);
     const { shutdown, flags } = entry;
     const { table } = this.home;
-    const what = socketKey(entry);
     const how = shutdown === undefined ? undefined : HOW[shutdown];
-    if (how !== undefined) table.do(`shut ${what} down`, SYS.shutdown, fd, how);
-    if ((flags & SETFL_MASK) !== 0) table.do(`set the flags of ${what}`, SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
+    if (how !== undefined) table.do(['shut', socketKey(entry), 'down'], SYS.shutdown, fd, how);
+    if ((flags & SETFL_MASK) === 0) return;
+    table.do(['set the flags of', socketKey(entry)], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }
 
   #remember(entry: UnixSkEntry, fd: number, cloexec: number): number {

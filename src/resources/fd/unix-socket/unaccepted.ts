@@ -7,7 +7,6 @@
  */
 import { CriuError } from '../../../base/errors.ts';
 import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
-import { COPY_MAX } from '../../../linux/kernel-memory.ts';
 import { KernelObjects } from '../../../linux/kernel-objects.ts';
 import { KernelPages } from '../../../linux/kernel-pages.ts';
 
@@ -154,15 +153,7 @@ export class UnacceptedReader {
 
   #copy(address: bigint, bytes: number): Uint8Array {
     if (bytes > BYTES_MAX) throw unclear(`${bytes} bytes in one piece`);
-    const copy = new Uint8Array(bytes);
-    for (let at = 0; at < bytes; at += COPY_MAX) {
-      const { buffer, byteOffset, byteLength } = this.#objects.memory.read(
-        address + BigInt(at),
-        Math.min(bytes - at, COPY_MAX),
-      );
-      copy.set(new Uint8Array(buffer, byteOffset, byteLength), at);
-    }
-    return copy;
+    return this.#objects.copy(address, bytes);
   }
 }
 
