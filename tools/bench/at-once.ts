@@ -2,7 +2,7 @@
  * Restores that let the program run before its memory is there: `restore --run-at-once` here, and `lazy-pages` of the
  * original, whose daemon is started before and not counted.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readDescendants, waitGone } from './processes.ts';
 import type { Target } from './target.ts';
@@ -57,11 +57,19 @@ function isFiller(pid: number): boolean {
 
 /** Ready when it listens. */
 async function startDaemon(criu: string, images: string) {
+  rmSync(join(images, 'lazy-pages.socket'), { force: true });
   const command = [criu, 'lazy-pages', '-D', images, '-o', 'lazy-pages.log', '-v1'];
   const daemon = Bun.spawn(command, { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore' });
-  const socket = join(images, 'lazy-pages.socket');
   const deadline = performance.now() + WAIT_MS;
-  while (!existsSync(socket) && daemon.exitCode === null && performance.now() < deadline) await Bun.sleep(1);
-  if (!existsSync(socket)) throw new Error(`lazy-pages does not start: status ${daemon.exitCode}`);
+  while (!isListening('lazy-pages.socket') && daemon.exitCode === null && performance.now() < deadline)
+    await Bun.sleep(1);
+  if (daemon.exitCode !== null) throw new Error(`lazy-pages does not start: status ${daemon.exitCode}`);
   return daemon;
+}
+
+/** /proc/net/unix has the flag __SO_ACCEPTCON for a socket that listens (include/uapi/linux/net.h). */
+function isListening(name: string): boolean {
+  return readFileSync('/proc/net/unix', 'latin1')
+    .split('\n')
+    .some((line) => line.endsWith(name) && line.includes(' 00010000 '));
 }
