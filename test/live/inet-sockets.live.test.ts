@@ -1,6 +1,8 @@
 /** Internet sockets: what they are bound and connected to, their options, and what is refused. */
 
 import { expect } from 'bun:test';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { IPPROTO_UDP } from '../../src/linux/abi/inet.ts';
 import { explain } from '../harness/criu-command.ts';
 import {
@@ -11,6 +13,7 @@ import {
   expectSuccess,
   makeImagesDir,
   restore,
+  type Specimen,
   startProgram,
 } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
@@ -63,7 +66,11 @@ for (const [family, argument] of [
 }
 
 /** An action script that fails at this hook. */
-const failAt = (hook: string) => ['--action-script', `test "$CRTOOLS_SCRIPT_ACTION" != ${hook}`];
+function failAt(hook: string, { dir }: Specimen): string[] {
+  const script = join(dir, `fail-at-${hook}`);
+  writeFileSync(script, `#!/bin/sh\ntest "$CRTOOLS_SCRIPT_ACTION" != ${hook}\n`, { mode: 0o755 });
+  return ['--action-script', script];
+}
 
 liveTest('TCP connections go on after a dump with --leave-running', 'inet-peers', {
   args: ['4'],
@@ -74,8 +81,12 @@ liveTest('TCP connections go on after a dump with --leave-running', 'inet-peers'
 
 liveCase('TCP connections go on after a dump that ends with a script that fails', async () => {
   const specimen = await startProgram('inet-peers', { args: ['4'] });
-  const result = await dump(specimen, makeImagesDir(specimen, 'images'), [...established, ...failAt('post-dump')]);
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), [
+    ...established,
+    ...failAt('post-dump', specimen),
+  ]);
   expect(result.exitCode).not.toBe(0);
+  expect(result.log).toContain('exited with 1 in hook post-dump');
   await checkRound(specimen, 1);
 });
 
@@ -98,8 +109,9 @@ liveCase('TCP connections stay locked when a restore fails, until one succeeds',
   const specimen = await startProgram('inet-peers', { args: ['4'] });
   const images = makeImagesDir(specimen, 'images');
   expectSuccess(await dump(specimen, images, established));
-  const failed = await restore(specimen, images, ['--tcp-established', ...failAt('post-restore')]);
+  const failed = await restore(specimen, images, ['--tcp-established', ...failAt('post-restore', specimen)]);
   expect(failed.exitCode).not.toBe(0);
+  expect(failed.log).toContain('exited with 1 in hook post-restore');
   await expectGone([specimen.pid], explain(failed));
   expectSuccess(await restore(specimen, images, ['--tcp-established']));
   await checkRound(specimen, 1);
