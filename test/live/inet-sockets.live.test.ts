@@ -109,6 +109,7 @@ liveCase('TCP connections stay locked when a restore fails, until one succeeds',
   const specimen = await startProgram('inet-peers', { args: ['4'] });
   const images = makeImagesDir(specimen, 'images');
   expectSuccess(await dump(specimen, images, established));
+  await expectGone([specimen.pid], 'after the dump');
   const failed = await restore(specimen, images, ['--tcp-established', ...failAt('post-restore', specimen)]);
   expect(failed.exitCode).not.toBe(0);
   expect(failed.log).toContain('exited with 1 in hook post-restore');
