@@ -363,14 +363,10 @@ export class Program {
     this.#ops.append(ops, args);
   }
 
-  /** The agent does not look at what an op returns. */
-  doNotCheck(op: number): void {
+  /** The agent does not look at what an op returns; `first`: another first argument. */
+  uncheck(op: number, first?: ProgramArg): void {
     this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
-  }
-
-  /** Another first argument for an op. */
-  change(op: number, first: ProgramArg): void {
-    this.#ops.set(op, 0, first);
+    if (first !== undefined) this.#ops.set(op, 0, first);
   }
 
   #add(

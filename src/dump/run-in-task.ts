@@ -2,13 +2,12 @@
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
-import { parseMaps } from '../proc/maps.ts';
 import { parseStat } from '../proc/stat.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { readThreads } from '../resources/task/thread-probe.ts';
 import { Guest, type VisitResult } from '../tracee/guest.ts';
 import { detach, interrupt, seize, waitForTrap } from '../tracee/stop.ts';
-import { agentPlaces } from './agent-places.ts';
+import { agentPlacesIn } from './agent-places.ts';
 
 /**
  * Runs a program in a thread that can be stopped; the first one comes first. Undefined when the task is gone.
@@ -43,7 +42,7 @@ function visit(pid: number, tid: number, add: (program: Program) => void): Visit
   if (dispatch !== undefined) writeSyscallDispatch(tid, undefined);
   const maps = `/proc/${pid}/maps`;
   try {
-    using guest = new Guest(thread, agentPlaces(parseMaps(readFile(maps), maps)), thread.status.sigCgt);
+    using guest = new Guest(thread, agentPlacesIn(readFile(maps), maps), thread.status.sigCgt);
     const program = new Program();
     add(program);
     return guest.run([{ thread, program }])[0];

@@ -179,6 +179,12 @@ export function ask(protocol: number, request: Uint8Array): Answer[] | number {
   }
 }
 
+/** Sends a request with NLM_F_ACK: 0 or −errno. */
+export function tryRequest(protocol: number, request: Uint8Array): number {
+  const answers = ask(protocol, request);
+  return typeof answers === 'number' ? answers : (firstError(answers) ?? 0);
+}
+
 const LIST_BYTES = 64 * 1024;
 const LIST_TRIES = 10;
 

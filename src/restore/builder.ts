@@ -7,7 +7,6 @@
  * 3. fork the children, and become a session or group leader in between: births.ts
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
  */
-import { ABI_32 } from '../agent/abi.ts';
 import { Program, type Result } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
@@ -85,7 +84,7 @@ export class TreeBuilder {
   #buildInStub(task: RestoreTask, host: HostTask, program: Program): void {
     const { parking, home } = this.#context;
     const vdso = vdsoPieces(parseMaps(readFile(`/proc/${host.pid}/maps`)));
-    if (task.abi === ABI_32) this.#checkVdso32(host, vdso);
+    if (task.abi.bits === 32) this.#checkVdso32(host, vdso);
     const parkedVdso = planMoveVdso(program, vdso, parking.start);
     planUnmap(program, [{ start: parking.start, end: home.address + home.bytes }], task.abi);
     this.#buildTask(task, host, program, parkedVdso, undefined);
@@ -99,7 +98,7 @@ export class TreeBuilder {
     this.#isVdso32Checked = true;
     const code = pieces.find(({ name }) => name === '[vdso]');
     if (code === undefined) return;
-    const tasks = this.#context.tree.tasks.filter(({ abi }) => abi === ABI_32);
+    const tasks = this.#context.tree.tasks.filter(({ abi }) => abi.bits === 32);
     checkVdso(tasks, readMemory(pid, code.start, code.end - code.start));
   }
 

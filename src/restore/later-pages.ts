@@ -2,7 +2,6 @@
  * The memory of a run-at-once restore that comes after the tasks run: sorted out while the tasks are built, registered with
  * userfaultfds when all of them exist, and left to the filler (pages/filler.ts).
  */
-import { ABI_32 } from '../agent/abi.ts';
 import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -75,7 +74,7 @@ export class LaterPages {
   /** Keeps back what may come later; returns what is to be written now. */
   choose(task: RestoreTask, runs: readonly PageRun[], births: Births | undefined): readonly PageRun[] {
     // UFFDIO_COPY takes no page from an address that the task could not have itself (mm/userfaultfd.c, validate_range).
-    if (task.abi === ABI_32) {
+    if (task.abi.bits === 32) {
       this.#log.info(`${task.label} has 32 bits: its memory is there from the start`);
       return runs;
     }

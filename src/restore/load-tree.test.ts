@@ -157,8 +157,8 @@ describe('images of a tree', () => {
     writeTask(11);
     write(10, UserX86RegsMode.COMPAT);
     expect(() => loadTree(images)).toThrow(
-      "task 11 'task11': cannot be restored: it shares its descriptors with task 10 'x': one of them is a 64-bit " +
-        'program, the other a 32-bit program',
+      "task 11 'task11': cannot be restored: it shares its descriptors with task 10 'x': they are programs of " +
+        'different kinds: of 64 or of 32 bits, or with another limit of addresses',
     );
   });
 

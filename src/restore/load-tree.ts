@@ -1,5 +1,4 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
-import { ABI_64, type Abi } from '../agent/abi.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
@@ -17,9 +16,9 @@ import {
 } from '../image/old-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
-import { abiOfImage } from '../resources/registers/registers.ts';
 import { readSmallFiles } from '../tracee/file-column.ts';
-import type { RestoreMember, RestoreTask, RestoreThread, RestoreTree, RestoreZombie } from './restore-tree.ts';
+import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
+import { abiOfTask, checkKinds } from './task-abi.ts';
 
 /** Loads the tree. Throws CriuError naming the image, the entry and the field that is wrong. */
 export function loadTree(images: ImageDir): RestoreTree {
@@ -140,6 +139,7 @@ function loadMember(
     return { tid, core: threadCore };
   });
   const pagemap = images.read('pagemap', pid);
+  const mm = completeMm(images, pid, images.readOne('mm', pid));
   return {
     kind: 'task',
     pid,
@@ -147,9 +147,9 @@ function loadMember(
     pgid,
     sid,
     core,
-    abi: abiOfThreads(threads, label),
+    abi: abiOfTask(threads, mm, label),
     ids,
-    mm: completeMm(images, pid, images.readOne('mm', pid)),
+    mm,
     pagemap,
     runs: pages.runs('pagemap', pid, pagemap),
     fs: images.readOne('fs', pid),
@@ -190,33 +190,6 @@ function byNumber(entries: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
     before = fd;
   }
   return entries;
-}
-
-/** All threads of a task execute the same kind of code: whatever else there may be is refused by a dump. */
-function abiOfThreads(threads: readonly RestoreThread[], label: string): Abi {
-  const [abi = ABI_64, ...others] = new Set(
-    threads.map(({ core }) => (core.thread_info === undefined ? ABI_64 : abiOfImage(core.thread_info.gpregs))),
-  );
-  if (others.length === 0) return abi;
-  const action = 'cannot be restored: some of its threads execute 64-bit code, some 32-bit code';
-  throw new CriuError({ object: label, action, why: 'such tasks are not supported by this criu' });
-}
-
-/** A task becomes one of the other kind by execve(2), which leaves it alone with its descriptors. */
-function checkKinds(members: readonly RestoreMember[]): void {
-  const kinds = new Map<number, RestoreTask>();
-  for (const task of members) {
-    if (task.kind !== 'task') continue;
-    const other = kinds.get(task.ids.files_id) ?? task;
-    kinds.set(task.ids.files_id, other);
-    if (other.abi === task.abi) continue;
-    const action = `cannot be restored: it shares its descriptors with ${other.label}`;
-    throw new CriuError({
-      object: task.label,
-      action,
-      why: 'one of them is a 64-bit program, the other a 32-bit program',
-    });
-  }
 }
 
 const MARCH_X86_64 = 1;

@@ -100,6 +100,7 @@ export function exchangeStub(host: HostTask, abi: Abi): void {
     const program = new Program();
     const path = program.string(`/proc/${getpid()}/fd/${memfd}`);
     const fd = program.must('open a stub', SYS.openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    program.call(SYS.personality, abi.personality);
     program.must(`become a task of ${abi.bits} bits`, SYS.execveat, ...stubArguments(program, fd));
     program.stop();
     host.execute(program, inStub);
@@ -143,7 +144,7 @@ function makeMemfd(file: Uint8Array): number {
  * The child shares our memory until it executes the stub. It enters its time namespace by execveat (fs/exec.c,
  * exec_task_namespaces(), Linux 6.1): the offsets have to be written before anybody lives there.
  */
-function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions): void {
+function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets }: StubOptions): void {
   const p = new Program();
   const ops: [what: string, result: Result][] = [];
   const add = (what: string, nr: number, ...args: ProgramArg[]) => {
@@ -160,6 +161,7 @@ function startProcess(memfd: number, { pid, sibling, clockOffsets }: StubOptions
     add('write timens_offsets', SYS.write, fd, p.data(text), text.length);
     p.call(SYS.close, fd);
   }
+  if (abi.personality !== 0) add('personality', SYS.personality, abi.personality);
   add('execveat', SYS.execveat, ...stubArguments(p, memfd));
   p.call(SYS.exit, EXEC_FAILED);
   const setTid = p.data(new Uint8Array(Int32Array.of(pid).buffer));

@@ -27,6 +27,7 @@ liveTest('timers go on', 'timers');
 liveTest('a tree comes back', 'tree');
 liveTest('memory keeps its content', 'mem-private');
 liveTest('memory keeps its content with --run-at-once', 'mem-private', { restoreArgs: ['--run-at-once'] });
+liveTest('an address space of 3 GiB stays one', 'limit-3gb');
 liveTest('an AIO ring with events in it goes on where it was', 'aio-ring');
 liveTest('files keep position, flags and content', 'files-regular');
 

@@ -3,7 +3,7 @@
 import { expect } from 'bun:test';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { explain, isOriginal } from '../harness/criu-command.ts';
+import { criuBinary, explain, isOriginal } from '../harness/criu-command.ts';
 import { dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive, readTree } from '../harness/processes.ts';
@@ -59,6 +59,15 @@ liveTest('BPF maps keep their content, and stay one map for all who have it', 'b
 liveTest('file locks survive with --file-locks', 'file-locks', {
   dumpArgs: ['--file-locks'],
   restoreArgs: ['--file-locks'],
+});
+
+liveCase('hundreds of descriptors are dumped by a criu that may have few', async () => {
+  const specimen = await startProgram('many-descriptors');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  const script = 'ulimit -n 40 && exec "$0" "$@"';
+  const args = ['dump', '-t', `${specimen.pid}`, '-D', imagesDir, '--leave-running', '--file-locks'];
+  const result = Bun.spawnSync(['sh', '-c', script, criuBinary, ...args], { stdout: 'pipe', stderr: 'pipe' });
+  expect([result.exitCode, result.stderr.toString()]).toEqual([0, '']);
 });
 
 liveCase('a deleted file above the limit is refused, naming --ghost-limit', async () => {

@@ -63,7 +63,7 @@ export class DumpNetwork {
   freeze(): Pick<DumpOptions, 'network' | 'networkLock'> {
     const { rootPid } = this.#options;
     const link = tryReadNetworkLink(rootPid);
-    if (link !== this.#link) {
+    if (typeof link === 'string' && link !== this.#link) {
       const action = 'has entered another network namespace meanwhile';
       throw new CriuError({ object: `task ${rootPid}`, action, remedy: 'try again' });
     }

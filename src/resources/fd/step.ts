@@ -125,16 +125,15 @@ export class StepList {
   }
 
   /**
-   * Adds them for a program that goes on when one fails, for nobody traces it; see `findFailure`. In each of the ranges the
-   * first step returns what the others have for their first argument.
+   * Adds them for a program that goes on when one fails, for nobody traces it; see `findFailure`. Each is in one of the
+   * ranges, the first step of which returns what the others have for their first argument.
    */
   addUnchecked(program: Program, ranges: readonly { readonly start: number; readonly end: number }[]): void {
     const base = program.length;
     this.addTo(program, ABI_64);
-    for (let step = 0; step < this.#ops.length; step++) program.doNotCheck(base + step);
     for (const { start, end } of ranges) {
       const result: Result = { kind: 'result', op: base + start };
-      for (let step = start + 1; step < end; step++) program.change(base + step, result);
+      for (let step = start; step < end; step++) program.uncheck(base + step, step === start ? undefined : result);
     }
   }
 

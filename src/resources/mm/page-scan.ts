@@ -58,18 +58,25 @@ export function scanPages(pid: number, mappings: readonly ScannedMapping[]): Sca
   }
 }
 
+/** To ask more of so few pages takes less than another call. */
+const FEW_BYTES = 16 << 10;
+
 /**
  * Neighbours of one kind as one range, whatever is between them. To ask whether a page is one of a file costs the kernel
- * ten times more than the rest, so mappings without files are not asked. Pure.
+ * ten times more than the rest, so mappings without files are not asked, unless they are small. Pure.
  */
 export function groupMappings(mappings: readonly ScannedMapping[]): (Range & { readonly hasFiles: boolean })[] {
   const groups: (WritableRange & { hasFiles: boolean })[] = [];
+  let last: (typeof groups)[number] | undefined;
   for (const { start, end, isShared, inode } of mappings) {
     if (start >= TASK_SIZE) continue; // [vsyscall]
     const hasFiles = isShared || inode !== 0;
-    const last = groups.at(-1);
-    if (last?.hasFiles === hasFiles) last.end = end;
-    else groups.push({ start, end, hasFiles });
+    if (last !== undefined && (last.hasFiles === hasFiles || (last.hasFiles && end - start <= FEW_BYTES))) {
+      last.end = end;
+    } else {
+      last = { start, end, hasFiles };
+      groups.push(last);
+    }
   }
   return groups;
 }

@@ -84,8 +84,7 @@ function liberal(payload: Uint8Array): Uint8Array {
 /** Makes them in the namespace that we are in. Throws CriuError. */
 export function restoreConntrack(list: ConntrackList, requests: readonly Uint8Array[]): void {
   for (const request of requests) {
-    const answers = NL.ask(NL.NETLINK_NETFILTER, request);
-    const result = typeof answers === 'number' ? answers : (NL.firstError(answers) ?? 0);
+    const result = NL.tryRequest(NL.NETLINK_NETFILTER, request);
     if (result === 0 || result === -ERRNO.EEXIST) continue;
     throw new CriuError({
       object: `${CONNTRACK_LISTS[list].nouns} of the network namespace`,

@@ -141,6 +141,5 @@ function add(name: ListName, items: readonly Uint8Array[]): void {
 }
 
 function send(type: number, item: Uint8Array, flags = 0): number {
-  const answers = NL.ask(NL.NETLINK_ROUTE, NL.message(type, NL.NLM_F_REQUEST | NL.NLM_F_ACK | flags, 1, item));
-  return typeof answers === 'number' ? answers : (NL.firstError(answers) ?? 0);
+  return NL.tryRequest(NL.NETLINK_ROUTE, NL.message(type, NL.NLM_F_REQUEST | NL.NLM_F_ACK | flags, 1, item));
 }

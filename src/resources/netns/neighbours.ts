@@ -37,8 +37,7 @@ export function tryDescribeNeighbour(payload: Uint8Array): Uint8Array | undefine
 export function restoreNeighbours(neighbours: readonly Uint8Array[]): void {
   const flags = NL.NLM_F_REQUEST | NL.NLM_F_ACK | NL.NLM_F_CREATE | NL.NLM_F_REPLACE;
   for (const neighbour of neighbours) {
-    const answers = NL.ask(NL.NETLINK_ROUTE, NL.message(RT.RTM_NEWNEIGH, flags, 1, neighbour));
-    const result = typeof answers === 'number' ? answers : (NL.firstError(answers) ?? 0);
+    const result = NL.tryRequest(NL.NETLINK_ROUTE, NL.message(RT.RTM_NEWNEIGH, flags, 1, neighbour));
     if (result === 0) continue;
     const action = `cannot be made again (RTM_NEWNEIGH: ${errnoName(-result)})`;
     throw new CriuError({ object: 'a neighbour in the network namespace', action, crErrno: -result });

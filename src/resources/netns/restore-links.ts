@@ -71,7 +71,7 @@ export class OuterEnds {
       const attributes = [NL.attribute(RT.IFLA_IFNAME, NL.text(name)), NL.attribute(RT.IFLA_MASTER, NL.u32(index))];
       const flags = NL.NLM_F_REQUEST | NL.NLM_F_ACK;
       const request = NL.message(RT.RTM_NEWLINK, flags, 1, header(0, RT.IFF_UP, RT.IFF_UP), ...attributes);
-      const result = index < 0 ? index : tryAsk(request);
+      const result = index < 0 ? index : NL.tryRequest(NL.NETLINK_ROUTE, request);
       if (result === 0) continue;
       const object = `network device ${name}, the other end of a device of the tree`;
       const action = `cannot be put into the bridge ${bridge} (${errnoName(-result)})`;
@@ -83,7 +83,10 @@ export class OuterEnds {
   remove(): void {
     for (const { name } of this.#made) {
       const named = NL.attribute(RT.IFLA_IFNAME, NL.text(name));
-      tryAsk(NL.message(RT.RTM_DELLINK, NL.NLM_F_REQUEST | NL.NLM_F_ACK, 1, header(0, 0, 0), named));
+      NL.tryRequest(
+        NL.NETLINK_ROUTE,
+        NL.message(RT.RTM_DELLINK, NL.NLM_F_REQUEST | NL.NLM_F_ACK, 1, header(0, 0, 0), named),
+      );
     }
   }
 }
@@ -170,14 +173,8 @@ export function restoreLinks(
   for (const entry of entries) must(entry, 'set up', describeLinkFlags(entry));
 }
 
-/** 0 or −errno. */
-function tryAsk(request: Uint8Array): number {
-  const answers = NL.ask(NL.NETLINK_ROUTE, request);
-  return typeof answers === 'number' ? answers : (NL.firstError(answers) ?? 0);
-}
-
 function must({ name, type, kind_ext }: NetDeviceEntry, what: string, request: Uint8Array): void {
-  const result = tryAsk(request);
+  const result = NL.tryRequest(NL.NETLINK_ROUTE, request);
   if (result === 0) return;
   const isMissing = result === -ERRNO.ENODEV && type === NdType.EXTLINK && kind_ext === undefined;
   throw new CriuError({

@@ -35,6 +35,7 @@ import { FileIds } from './file-ids.ts';
 import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
+import { ProbeTables } from './probe-tables.ts';
 import { QuickFiles } from './quick-files.ts';
 import { refuseUnknown } from './unknown-kind.ts';
 
@@ -74,6 +75,7 @@ export class FilesDump implements KindDump {
   readonly #log: Logger;
   readonly #ids = new FileIds();
   #kind: FileKind | undefined;
+  #tables: ProbeTables | undefined;
   #quick: { readonly files: QuickFiles | undefined } | undefined;
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
@@ -115,6 +117,8 @@ export class FilesDump implements KindDump {
       }
       this.#found.add(task.pid, entries);
     }
+    this.#tables?.[Symbol.dispose]();
+    this.#tables = undefined;
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
     for (const { fd } of this.#inFlight.splice(0)) close(fd);
@@ -294,7 +298,8 @@ export class FilesDump implements KindDump {
     const fds = listDescriptors(task);
     const entries: FdinfoEntry[] = [];
     if (fds.length === 0) return entries;
-    using probe = new FdProbe(task, fds, fds.length < MANY ? undefined : this.#quickFiles());
+    this.#tables = ProbeTables.for(fds.length, this.#tables);
+    using probe = new FdProbe(task, fds, this.#tables, fds.length < MANY ? undefined : this.#quickFiles());
     for (let i = 0; i < fds.length; i++) {
       const entry = this.#collectDescriptor(task, fds[i] ?? -1, probe, i, filesId);
       if (entry !== undefined) entries.push(entry);

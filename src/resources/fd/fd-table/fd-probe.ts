@@ -1,6 +1,6 @@
 /**
  * Looking at the descriptors of a task, in portions: two tables of system calls (probe-tables.ts) with a row for each
- * descriptor. A duplicate is closed when its row is used again.
+ * descriptor. A duplicate is closed when its row is used again, or in the end.
  *
  * Reading /proc/PID/fdinfo takes longer than all else together. Of many descriptors it is read only where it may say more
  * than the duplicate does (quick-files.ts). Whether the others have FD_CLOEXEC is not known then.
@@ -10,15 +10,11 @@ import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { S_IFMT, S_IFREG, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
-import { close, tryListNumbers } from '../../../linux/syscalls/fs.ts';
-import { descriptorLimit } from '../../../linux/syscalls/process.ts';
+import { tryListNumbers } from '../../../linux/syscalls/fs.ts';
 import { InspectedFile, type Position, parsePosition } from './open-file.ts';
-import { Details, type Duplicate, Duplicates, failed, NO_MOUNT } from './probe-tables.ts';
+import { type Duplicate, failed, NO_MOUNT, type ProbeTables } from './probe-tables.ts';
 import type { QuickFiles } from './quick-files.ts';
 
-/** So many descriptors of ours are open at once, but no more than a part of what we may have. */
-const ROWS_MAX = 128;
-const LIMIT_SHARE = 4;
 const NO_FD = -1;
 
 /** All descriptors of a task, ascending. Throws CriuError. */
@@ -32,12 +28,9 @@ export function listDescriptors(task: FrozenTask): number[] {
 export class FdProbe {
   readonly #task: FrozenTask;
   readonly #fds: readonly number[];
+  readonly #tables: ProbeTables;
   readonly #quick: QuickFiles | undefined;
   readonly #fdinfo: Folder;
-  readonly #own = new Folder('/proc/self/fd');
-  readonly #rows: number;
-  readonly #duplicates: Duplicates;
-  readonly #details: Details;
   /** The portion that is in the tables, by places in the list. */
   #start = 0;
   #end = 0;
@@ -45,14 +38,12 @@ export class FdProbe {
   readonly #seen: (Duplicate | SyscallError | number)[] = [];
 
   /** `fds`: the descriptors that are to be looked at. `quick`: of which of them fdinfo need not be read. */
-  constructor(task: FrozenTask, fds: readonly number[], quick: QuickFiles | undefined) {
+  constructor(task: FrozenTask, fds: readonly number[], tables: ProbeTables, quick: QuickFiles | undefined) {
     this.#task = task;
     this.#fds = fds;
+    this.#tables = tables;
     this.#quick = quick;
     this.#fdinfo = new Folder(`/proc/${task.pid}/fdinfo`);
-    this.#rows = Math.min(fds.length, ROWS_MAX, Math.ceil(descriptorLimit() / LIMIT_SHARE));
-    this.#duplicates = new Duplicates(task, this.#rows);
-    this.#details = new Details(this.#own, this.#fdinfo, this.#rows);
   }
 
   /**
@@ -68,8 +59,9 @@ export class FdProbe {
     const fd = this.#fds[index] ?? NO_FD;
     const task = this.#task;
     const { stat, owner } = seen;
-    const link = this.#details.link(row, task, fd);
-    const fdinfo = this.#details.fdinfo(row, task, fd);
+    const { details } = this.#tables;
+    const link = details.link(row, task, fd);
+    const fdinfo = details.fdinfo(row, this.#fdinfo, task, fd);
     const position = fdinfo === undefined ? this.#position(row, seen, fd) : parsePosition(fdinfo);
     return new InspectedFile(task, fd, seen.localFd, undefined, {
       stat,
@@ -77,24 +69,27 @@ export class FdProbe {
       owner,
       position,
       fdinfo,
-      socket: this.#details.socket(row),
+      socket: details.socket(row),
     });
   }
 
   /** Fills the tables with the portion that begins at an index. */
   #run(start: number): void {
     const task = this.#task;
-    const duplicates = this.#duplicates;
-    const details = this.#details;
-    const count = Math.min(this.#fds.length - start, this.#rows);
-    for (let row = 0; row < count; row++) duplicates.ask(row, this.#fds[start + row] ?? NO_FD);
+    const { duplicates, details, rows } = this.#tables;
+    const count = Math.min(this.#fds.length - start, rows);
+    for (let row = 0; row < count; row++) duplicates.ask(row, task, this.#fds[start + row] ?? NO_FD);
     duplicates.run(count);
     for (let row = 0; row < count; row++) {
       const fd = this.#fds[start + row] ?? NO_FD;
       const seen = duplicates.look(row, task, fd);
       this.#seen[row] = seen;
-      if (typeof seen === 'number' || seen instanceof SyscallError) details.ask(row, NO_FD, false, fd, false);
-      else details.ask(row, seen.localFd, this.#isQuick(seen), fd, (seen.stat.st_mode & S_IFMT) === S_IFSOCK);
+      if (typeof seen === 'number' || seen instanceof SyscallError) {
+        details.ask(row, NO_FD, undefined, fd, false);
+        continue;
+      }
+      const isSocket = (seen.stat.st_mode & S_IFMT) === S_IFSOCK;
+      details.ask(row, seen.localFd, this.#isQuick(seen) ? undefined : this.#fdinfo, fd, isSocket);
     }
     details.run(count);
     this.#start = start;
@@ -107,14 +102,13 @@ export class FdProbe {
 
   #position(row: number, { stat, flags, mntId }: Duplicate, fd: number): Position {
     if ((stat.st_mode & S_IFMT) !== S_IFREG) return { pos: 0n, flags, mntId, isCloexec: undefined };
-    const pos = this.#details.position(row);
+    const pos = this.#tables.details.position(row);
     if (pos < 0n) throw failed('lseek', Number(pos), this.#task, fd);
     return { pos, flags, mntId, isCloexec: undefined };
   }
 
   [Symbol.dispose](): void {
-    for (const fd of this.#duplicates.open()) close(fd);
+    this.#tables.duplicates.close();
     this.#fdinfo[Symbol.dispose]();
-    this.#own[Symbol.dispose]();
   }
 }

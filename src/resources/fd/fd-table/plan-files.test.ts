@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { ABI_64 } from '../../../agent/abi.ts';
 import { Program } from '../../../agent/program.ts';
 import { CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -36,7 +37,7 @@ const fd = (number: number, id: number, type: FdTypes = FdTypes.REG, flags = 0):
 });
 
 function task(pid: number, filesId: number, fds: FdinfoEntry[]): RestoreTask {
-  const part = { kind: 'task', pid, ids: { files_id: filesId }, fds, label: `task ${pid} 'x'` };
+  const part = { abi: ABI_64, kind: 'task', pid, ids: { files_id: filesId }, fds, label: `task ${pid} 'x'` };
   return part as unknown as RestoreTask;
 }
 

@@ -33,7 +33,7 @@ export class PlannedFiles implements FilesPlan {
     this.#context = context;
     this.terminals = planTerminals(context);
     this.#holders = holders;
-    this.#abi = context.tree.tasks.some(({ abi }) => abi === ABI_32) ? ABI_32 : ABI_64;
+    this.#abi = context.tree.tasks.some(({ abi }) => abi.bits === 32) ? ABI_32 : ABI_64;
     this.stages = STAGES.filter((stage) => [...tables.values()].some(({ steps }) => steps[stage].length > 0));
   }
 

@@ -20,10 +20,48 @@ import {
 } from '../../../linux/abi/fcntl.ts';
 import { SO_DOMAIN, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { Folder } from '../../../linux/syscalls/folder.ts';
-import { parseStatx, STATX_BYTES, STATX_MASK_AT, STATX_MNT_ID_AT, type Stat } from '../../../linux/syscalls/fs.ts';
+import { Folder } from '../../../linux/syscalls/folder.ts';
+import {
+  close,
+  parseStatx,
+  STATX_BYTES,
+  STATX_MASK_AT,
+  STATX_MNT_ID_AT,
+  type Stat,
+} from '../../../linux/syscalls/fs.ts';
+import { descriptorLimit } from '../../../linux/syscalls/process.ts';
 import { Columns } from '../../../tracee/columns.ts';
 import { NO_OWNER, readOwner, type SocketFacts } from './open-file.ts';
+
+/** So many descriptors of ours are open at once, but no more than a part of what we may have. */
+const ROWS_MAX = 128;
+const LIMIT_SHARE = 4;
+
+/** Both tables, for one task after the other. */
+export class ProbeTables {
+  readonly rows: number;
+  readonly duplicates: Duplicates;
+  readonly details: Details;
+  readonly #own = new Folder('/proc/self/fd');
+
+  private constructor(rows: number) {
+    this.rows = rows;
+    this.duplicates = new Duplicates(rows);
+    this.details = new Details(this.#own, rows);
+  }
+
+  /** Tables for so many descriptors, in portions: the known ones when they have rows enough. */
+  static for(count: number, known: ProbeTables | undefined): ProbeTables {
+    if (known !== undefined && known.rows >= Math.min(count, ROWS_MAX)) return known;
+    known?.[Symbol.dispose]();
+    return new ProbeTables(Math.min(count, ROWS_MAX, Math.ceil(descriptorLimit() / LIMIT_SHARE)));
+  }
+
+  [Symbol.dispose](): void {
+    this.duplicates.close();
+    this.#own[Symbol.dispose]();
+  }
+}
 
 /** Room for what most descriptors have; what is longer has to be read once more. */
 const FDINFO_BYTES = 1024;
@@ -49,30 +87,33 @@ export const NO_MOUNT = -1;
 /** Fetches descriptors of a task, and asks each what it is. */
 export class Duplicates {
   readonly #columns: Columns<
-    'last' | 'fd' | 'fetched' | 'statResult' | 'stat' | 'flags' | 'signal' | 'ownerResult' | 'owner'
+    'last' | 'pidfd' | 'fd' | 'fetched' | 'statResult' | 'stat' | 'flags' | 'signal' | 'ownerResult' | 'owner'
   >;
 
-  constructor(task: FrozenTask, rows: number) {
+  constructor(rows: number) {
     const program = new Program();
     const last = program.words(NO_FD);
+    const pidfd = program.words(NO_FD);
     const fd = program.words(NO_FD);
     const stat = program.reserve(STATX_BYTES);
     const owner = program.reserve(8);
     program.call(SYS.close, program.wordAt(last));
-    const fetched = program.call(SYS.pidfd_getfd, task.pidfd, program.wordAt(fd), 0);
+    const fetched = program.call(SYS.pidfd_getfd, program.wordAt(pidfd), program.wordAt(fd), 0);
     program.store64(last, fetched);
     const mask = STATX_BASIC_STATS | STATX_MNT_ID;
     const statResult = program.call(SYS.statx, fetched, program.string(''), AT_EMPTY_PATH, mask, stat);
     const flags = program.call(SYS.fcntl, fetched, F_GETFL, 0);
     const signal = program.call(SYS.fcntl, fetched, F_GETSIG, 0);
     const ownerResult = program.call(SYS.fcntl, fetched, F_GETOWN_EX, owner);
-    const columns = { last, fd, fetched, statResult, stat, flags, signal, ownerResult, owner };
+    const columns = { last, pidfd, fd, fetched, statResult, stat, flags, signal, ownerResult, owner };
     this.#columns = new Columns(program, rows, columns);
   }
 
-  ask(row: number, fd: number): void {
+  ask(row: number, task: FrozenTask, fd: number): void {
     const { words, rowWords, at } = this.#columns;
-    words[row * rowWords + at.fd] = fd;
+    const start = row * rowWords;
+    words[start + at.pidfd] = task.pidfd;
+    words[start + at.fd] = fd;
   }
 
   run(rows: number): void {
@@ -107,15 +148,14 @@ export class Duplicates {
     return signum <= 0 ? NO_OWNER : { ...NO_OWNER, signum };
   }
 
-  /** The duplicates that are open. */
-  open(): number[] {
+  /** Closes all duplicates that are open. */
+  close(): void {
     const { words, rowWords, at } = this.#columns;
-    const fds: number[] = [];
     for (let row = 0; row + rowWords <= words.length; row += rowWords) {
       const fd = words[row + at.last] ?? NO_FD;
-      if (fd >= 0) fds.push(fd);
+      if (fd >= 0) close(fd);
+      words[row + at.last] = NO_FD;
     }
-    return fds;
   }
 }
 
@@ -136,12 +176,11 @@ export class Details {
     | 'read'
   >;
   readonly #own: Folder;
-  readonly #fdinfo: Folder;
   /** The duplicates whose names are in the table. */
   readonly #named: Int32Array;
 
-  /** `own`: /proc/self/fd, `fdinfo`: /proc/PID/fdinfo. */
-  constructor(own: Folder, fdinfo: Folder, rows: number) {
+  /** `own`: /proc/self/fd. */
+  constructor(own: Folder, rows: number) {
     const program = new Program();
     const name = { own: program.reserve(NAME_BYTES), fd: program.reserve(NAME_BYTES) };
     const link = program.reserve(LINK_BYTES);
@@ -175,25 +214,24 @@ export class Details {
     };
     this.#columns = new Columns(program, rows, columns);
     this.#own = own;
-    this.#fdinfo = fdinfo;
     this.#named = new Int32Array(rows).fill(NO_FD);
   }
 
   /**
-   * Asks for the position of the duplicate, or, unless `isQuick`, for fdinfo of the descriptor of the task; and for the
-   * family when it is a socket.
+   * Asks for the position of the duplicate, or, with a folder of fdinfo, for the text of the descriptor of the task; and for
+   * the family when it is a socket.
    */
-  ask(row: number, localFd: number, isQuick: boolean, fd: number, isSocket: boolean): void {
+  ask(row: number, localFd: number, fdinfo: Folder | undefined, fd: number, isSocket: boolean): void {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
     if (this.#named[row] !== localFd) {
       this.#columns.name(start + at.own, localFd);
       this.#named[row] = localFd;
     }
-    words[start + at.seek] = isQuick ? localFd : NO_FD;
+    words[start + at.seek] = fdinfo === undefined ? localFd : NO_FD;
     words[start + at.socket] = isSocket ? localFd : NO_FD;
-    words[start + at.folder] = isQuick ? NO_FD : this.#fdinfo.fd;
-    if (!isQuick) this.#columns.name(start + at.name, fd);
+    words[start + at.folder] = fdinfo === undefined ? NO_FD : fdinfo.fd;
+    if (fdinfo !== undefined) this.#columns.name(start + at.name, fd);
   }
 
   run(rows: number): void {
@@ -229,14 +267,14 @@ export class Details {
   }
 
   /** The text of fdinfo; undefined for a row that was not asked for it. Throws SyscallError. */
-  fdinfo(row: number, task: FrozenTask, fd: number): string | undefined {
+  fdinfo(row: number, folder: Folder, task: FrozenTask, fd: number): string | undefined {
     const { words, rowWords, at } = this.#columns;
     const start = row * rowWords;
     if (words[start + at.folder] === NO_FD) return undefined;
     const bytes = words[start + at.read] ?? 0;
     if (bytes < 0) throw failed('read', bytes, task, fd);
     // A longer one may have been cut off.
-    const whole = bytes >= FDINFO_BYTES / 2 ? this.#fdinfo.tryReadText(fd) : undefined;
+    const whole = bytes >= FDINFO_BYTES / 2 ? folder.tryReadText(fd) : undefined;
     return typeof whole === 'string' ? whole : this.#columns.text(start + at.fdinfo, bytes);
   }
 }

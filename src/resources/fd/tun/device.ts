@@ -28,6 +28,7 @@ import {
   NLM_F_REQUEST,
   attributes as parseAttributes,
   text,
+  tryRequest,
   u32,
 } from '../../../netlink/netlink.ts';
 
@@ -91,8 +92,7 @@ export function trySetDevice(
   view.setUint32(IFINFOMSG.change, IFF_UP, true);
   const attributes = [attribute(IFLA_MTU, u32(mtu))];
   if (address.length > 0) attributes.push(attribute(IFLA_ADDRESS, address));
-  const answers = ask(NETLINK_ROUTE, message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, 1, header, ...attributes));
-  return typeof answers === 'number' ? answers : (firstError(answers) ?? 0);
+  return tryRequest(NETLINK_ROUTE, message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, 1, header, ...attributes));
 }
 
 /** An address or a route that a device has, in words; undefined when it has none but what the kernel makes itself. */
