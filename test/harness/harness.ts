@@ -56,6 +56,8 @@ export interface RoundTripOptions extends StartOptions {
   readonly beforeDump?: (specimen: Specimen) => Promise<void>;
   /** Runs after the dump, before the restore. */
   readonly beforeRestore?: (specimen: Specimen) => void | Promise<void>;
+  /** Runs after the restore, before anything is compared. */
+  readonly afterRestore?: (specimen: Specimen, imagesDir: string) => Promise<void>;
   /** Runs before each dump and after each check, for what only an outsider can see. */
   readonly observe?: (specimen: Specimen) => unknown;
 }
@@ -214,6 +216,7 @@ async function oneRound(specimen: Specimen, round: number, options: RoundTripOpt
     await expectGone(tree, 'after the dump');
     await options.beforeRestore?.(specimen);
     expectSuccess(await restore(specimen, imagesDir, options.restoreArgs));
+    await options.afterRestore?.(specimen, imagesDir);
   }
   await expectPictureAgain(before, specimen.pid, tree, options.ignore ?? []);
   await checkRound(specimen, round);

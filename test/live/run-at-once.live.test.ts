@@ -38,7 +38,12 @@ const programs: [program: string, args: string[]][] = [
   ['aio-ring', []],
 ];
 for (const [program, args] of programs) {
-  liveTest(`run at once: ${program}`, program, { args, restoreArgs });
+  liveTest(`run at once: ${program}`, program, { args, restoreArgs, afterRestore });
+}
+
+/** Until then its mappings can be told from those it had. */
+async function afterRestore(_specimen: Specimen, imagesDir: string): Promise<void> {
+  await waitForLine(imagesDir, /the memory is complete|there is not enough memory that could come later/);
 }
 
 /** Images of the program, which is gone then. It forks again as soon as it is back. */

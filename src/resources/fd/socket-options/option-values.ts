@@ -1,4 +1,7 @@
-/** The values of a fixed list of options, of one socket after the other: one program asks for all of them. */
+/**
+ * The values of a fixed list of options, of one socket after the other: one program asks for all of them, and mostly they
+ * are those of the socket before.
+ */
 import { type Place, Program, type Result } from '../../../agent/program.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
@@ -14,6 +17,10 @@ interface Call {
   readonly size: Place;
 }
 
+/** What no call has touched looks like this. */
+const UNTOUCHED = 0xa5;
+const WORD_BYTES = 8;
+
 export class OptionValues {
   readonly #calls: OwnCalls;
   readonly #byOption = new Map<number, Call>();
@@ -27,7 +34,7 @@ export class OptionValues {
     const program = new Program();
     const fd = program.words(0);
     for (const [level, option, bytes] of specs) {
-      const value = program.reserve(bytes);
+      const value = program.data(new Uint8Array(Math.max(bytes, WORD_BYTES)).fill(UNTOUCHED));
       const size = program.words(bytes);
       const result = program.call(SYS.getsockopt, program.wordAt(fd), level, option, value, size);
       this.#byOption.set(keyOf(level, option), { result, value, size });
@@ -65,12 +72,35 @@ export class OptionValues {
     const { result, value, size } = this.#callOf(level, option);
     if (this.#calls.result(result) < 0) return undefined;
     const start = this.#calls.offsetOf(value);
-    return this.#calls.block.subarray(start, start + this.#calls.view.getUint32(this.#calls.offsetOf(size), true));
+    // What does not fit is not there.
+    const length = Math.min(this.#calls.view.getUint32(this.#calls.offsetOf(size), true), value.bytes);
+    return this.#calls.block.subarray(start, start + length);
   }
 
   /** A value. Throws SyscallError. */
   bytes(level: number, option: number): Uint8Array {
     return this.tryBytes(level, option) ?? this.#fail(level, option);
+  }
+
+  /** The length of a value, or −errno. */
+  tryLength(level: number, option: number): number {
+    const { result, size } = this.#callOf(level, option);
+    const failure = this.#calls.result(result);
+    return failure < 0 ? failure : this.#calls.view.getUint32(this.#calls.offsetOf(size), true);
+  }
+
+  /** All values as they are now, for `isAsIn`. */
+  snapshot(): Uint8Array {
+    return this.#data.slice();
+  }
+
+  /** Whether an option, or without one every option, is as it was in a snapshot. */
+  isAsIn(snapshot: Uint8Array, level?: number, option?: number): boolean {
+    if (level === undefined || option === undefined) return Buffer.compare(this.#data, snapshot) === 0;
+    const { value, size } = this.#callOf(level, option);
+    const start = this.#calls.offsetOf(value) - this.#fdAt;
+    const end = this.#calls.offsetOf(size) - this.#fdAt + WORD_BYTES;
+    return Buffer.compare(this.#data.subarray(start, end), snapshot.subarray(start, end)) === 0;
   }
 
   #fail(level: number, option: number): never {
