@@ -13,7 +13,7 @@ import { SOCK_SEQPACKET } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { close, fcntl } from '../linux/syscalls/fs.ts';
-import { tryReceive, trySend, unixSocketPair } from '../linux/syscalls/messages.ts';
+import { tryReceiveAgain, trySend, unixSocketPair } from '../linux/syscalls/messages.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
 import { encodeOrder, type FillOrder } from './fill-order.ts';
@@ -63,7 +63,7 @@ export class Filler {
 
   /** Waits until it serves page faults, and the tasks can't be without it. Throws CriuError when it is gone. */
   waitUntilReady(): void {
-    if (tryReceive(this.#socket, new Uint8Array(1)) !== 1) throw gone();
+    if (tryReceiveAgain(this.#socket, new Uint8Array(1)) !== 1) throw gone();
   }
 
   [Symbol.dispose](): void {

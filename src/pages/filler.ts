@@ -13,7 +13,7 @@ import { SIG_IGN, SIGHUP, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../linux/kernel.ts';
 import { close, fcntl, fstat, pread } from '../linux/syscalls/fs.ts';
-import { tryReceive, trySend } from '../linux/syscalls/messages.ts';
+import { tryReceiveAgain, trySend } from '../linux/syscalls/messages.ts';
 import { mmap } from '../linux/syscalls/mm.ts';
 import { pidfd_open, tryPidfdGetfd } from '../linux/syscalls/process.ts';
 import { AddressSpace } from './address-space.ts';
@@ -69,7 +69,7 @@ function ignoreSignals(): void {
 /** The order with descriptors of our own; undefined when the restore has ended without one. */
 function receiveOrder(restorePid: number, sink: LogSink): FillOrder | undefined {
   const number = new Int32Array(1);
-  if (tryReceive(FILLER_SOCKET, new Uint8Array(number.buffer)) !== 4) return undefined;
+  if (tryReceiveAgain(FILLER_SOCKET, new Uint8Array(number.buffer)) !== 4) return undefined;
   const restore = pidfd_open(restorePid);
   /** Not close-on-exec: the guard executes criu, and has to hold them. */
   const fetch = (theirs: number) => {

@@ -223,7 +223,7 @@ async function oneRound(specimen: Specimen, round: number, options: RoundTripOpt
   options.observe?.(specimen);
 }
 
-/** A task that is let go stops a moment later when a stop signal waits for it, so there is some time for it. */
+/** A stop signal that waits, and memory that comes later, take a moment when the tasks have been let go: there is some time for it. */
 async function expectPictureAgain(
   before: ProcSnapshot,
   root: number,
@@ -231,7 +231,7 @@ async function expectPictureAgain(
   ignore: readonly RegExp[],
 ): Promise<void> {
   const look = () => readProcSnapshot([...new Set([...tree, ...readTree(root)])]);
-  for (let tries = 0; tries < 20 && compareSnapshots(before, look(), ignore).length > 0; tries++) await Bun.sleep(10);
+  for (let tries = 0; tries < 200 && compareSnapshots(before, look(), ignore).length > 0; tries++) await Bun.sleep(10);
   expectSamePicture(before, look(), ignore);
 }
 

@@ -3,6 +3,7 @@
  * who is at the other end.
  */
 import { bytesOf } from '../../base/bytes.ts';
+import { ERRNO } from '../abi/errno.ts';
 import {
   AF_UNIX,
   MSG_NOSIGNAL,
@@ -75,6 +76,14 @@ export function tryPeekLength(fd: number): number {
 /** recv(2); the number of bytes or −errno. */
 export function tryReceive(fd: number, bytes: Uint8Array): number {
   return syscall(SYS.recvfrom, fd, bytes, bytes.length, 0, 0, 0);
+}
+
+/** The same that goes on after a signal. */
+export function tryReceiveAgain(fd: number, bytes: Uint8Array): number {
+  for (;;) {
+    const result = tryReceive(fd, bytes);
+    if (result !== -ERRNO.EINTR) return result;
+  }
 }
 
 /** sendmsg(2) without SIGPIPE, with a descriptor if one is given; the number of bytes or −errno. */
