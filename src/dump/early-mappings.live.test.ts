@@ -16,40 +16,19 @@ import {
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
-import { kill, tryWait } from '../linux/syscalls/process.ts';
+import { kill } from '../linux/syscalls/process.ts';
 import type { HostTask } from '../tracee/host.ts';
-import { spawnStub } from '../tracee/stub.ts';
+import { endStubs, newStub } from '../tracee/stub.test-support.ts';
 import { confirmMappings, EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 const test = anyTest.skipIf(process.getuid?.() !== 0);
 
-const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
 const BIG = 0x5000_0000;
 const BIG_BYTES = 9 << 20;
 const SMALL = 0x6000_0000;
 
-const stubs: number[] = [];
-
-afterEach(() => {
-  for (const pid of stubs.splice(0)) {
-    kill(pid, SIGKILL);
-    tryWait(pid);
-  }
-});
-
-function newStub(): HostTask {
-  const start = 30_000 + (Bun.nanoseconds() % 2000);
-  for (let pid = start; ; pid++) {
-    try {
-      const host = spawnStub({ pid, sibling: false, home: HOME });
-      stubs.push(pid);
-      return host;
-    } catch (error) {
-      if (!`${error}`.includes('is in use') || pid > start + 2000) throw error;
-    }
-  }
-}
+afterEach(endStubs);
 
 /** A stub with much memory, and a page beside it, and what it is called in a frozen tree. */
 function newTask(): { host: HostTask; task: FrozenTask } {

@@ -20,11 +20,11 @@ export function rehearse(options: DumpOptions, log: Logger): void {
     pid = spawnIdle();
     const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), undefined, undefined, options, logger);
     dump.undo();
-    freezer.release();
     log.debug(`rehearsed with process ${pid}`);
   } catch (error) {
     log.debug(`the rehearsal ended early: ${error instanceof Error ? error.message : error}`);
   } finally {
+    freezer.release();
     if (pid !== undefined) {
       kill(pid, SIGKILL);
       tryWait(pid);

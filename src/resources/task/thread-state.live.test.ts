@@ -11,19 +11,16 @@ import type { CredsEntry } from '../../image/gen/creds.ts';
 import { CAP_CHOWN, CAP_NET_RAW, CAP_SETUID } from '../../linux/abi/capability.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
 import { SECBIT_KEEP_CAPS, SECBIT_NO_CAP_AMBIENT_RAISE, SECBIT_NOROOT } from '../../linux/abi/prctl.ts';
-import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS } from '../../linux/abi/ptrace.ts';
-import { SIGEV_THREAD_ID, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2, SS_AUTODISARM } from '../../linux/abi/signal.ts';
+import { SIGEV_THREAD_ID, SIGTERM, SIGUSR1, SIGUSR2, SS_AUTODISARM } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { check } from '../../linux/kernel.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
-import { kill, ptrace, tryWait } from '../../linux/syscalls/process.ts';
 import { parseLimits } from '../../proc/limits.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { parseStat } from '../../proc/stat.ts';
 import { parseStatus } from '../../proc/status.ts';
 import { Guest } from '../../tracee/guest.ts';
 import type { HostTask } from '../../tracee/host.ts';
-import { spawnStub } from '../../tracee/stub.ts';
+import { endStubs, newStub } from '../../tracee/stub.test-support.ts';
 import { splitCaps } from '../creds/creds.ts';
 import { SeccompFilters } from '../seccomp/seccomp.ts';
 import { supportsTimerIds } from '../timers/posix-timers.ts';
@@ -47,31 +44,9 @@ import { putU32 } from './words.ts';
 const isRoot = process.getuid?.() === 0;
 const test = anyTest.skipIf(!isRoot);
 
-const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
 const PAGE = 0x5000_0000;
 
-const stubs: number[] = [];
-
-afterEach(() => {
-  for (const pid of stubs.splice(0)) {
-    kill(pid, SIGKILL);
-    tryWait(pid);
-  }
-});
-
-function newStub(): HostTask {
-  const start = 20_000 + (Bun.nanoseconds() % 10_000);
-  for (let pid = start; ; pid++) {
-    try {
-      const host = spawnStub({ pid, sibling: false, home: HOME });
-      stubs.push(pid);
-      check('ptrace', ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP));
-      return host;
-    } catch (error) {
-      if (!`${error}`.includes('is in use') || pid > start + 2000) throw error;
-    }
-  }
-}
+afterEach(endStubs);
 
 interface State {
   readonly thread: DescribedThread;

@@ -1,0 +1,34 @@
+/** Stubs for tests that change a live task: with a pid that is free, and gone after the test. */
+import { SIGKILL } from '../linux/abi/signal.ts';
+import { kill, tryWait } from '../linux/syscalls/process.ts';
+import type { HostTask } from './host.ts';
+import { spawnStub } from './stub.ts';
+
+/** Where the agent of each stub lives. */
+const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
+
+const stubs: number[] = [];
+const FIRST_PID = 20_000;
+const PIDS = 12_000;
+
+/** Starts a stub; `endStubs` ends it. */
+export function newStub(): HostTask {
+  const start = FIRST_PID + (Bun.nanoseconds() % PIDS);
+  for (let pid = start; ; pid++) {
+    try {
+      const host = spawnStub({ pid, sibling: false, home: HOME });
+      stubs.push(pid);
+      return host;
+    } catch (error) {
+      if (!`${error}`.includes('is in use') || pid > start + 2000) throw error;
+    }
+  }
+}
+
+/** For `afterEach`. */
+export function endStubs(): void {
+  for (const pid of stubs.splice(0)) {
+    kill(pid, SIGKILL);
+    tryWait(pid);
+  }
+}
