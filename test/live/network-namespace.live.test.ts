@@ -181,6 +181,12 @@ liveCase('a pair of devices leads to the namespace of criu again, into a bridge,
     expect(isAnswering(own, '10.55.0.2')).toBe(true);
     const images = makeImagesDir(specimen, 'images');
     await checkpoint(specimen, images);
+    must(own, 'ip link add other type bridge');
+    const taken = await restore(specimen, images, ['--external', 'veth[eth0]:other']);
+    expect(taken.log).toContain(
+      'network device other, the other end of eth0: cannot be made: there is one of that name; ' +
+        'remove it, or give another name with --external veth[eth0]:NAME',
+    );
     const wrong = await restore(specimen, images, ['--external', 'veth[eth0]:outer@br1']);
     expect(wrong.log).toContain(
       'network device outer, the other end of a device of the tree: cannot be put into the bridge br1 (ENODEV)',

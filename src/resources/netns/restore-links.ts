@@ -166,15 +166,36 @@ export function restoreLinks(
   write: (settings: readonly Setting[]) => void,
 ): void {
   for (const entry of entries) {
-    must(entry, 'made', describeNewLink(entry, entries, outer));
-    if (entry.type === NdType.VETH && findPeer(entry, entries) === undefined) outer.made(entry.name);
+    const leadsOut = entry.type === NdType.VETH && findPeer(entry, entries) === undefined;
+    makeLink(entry, describeNewLink(entry, entries, outer), leadsOut ? outer.nameOf(entry.name) : undefined);
+    if (leadsOut) outer.made(entry.name);
     write(planLinkSettings(entry, defaults));
   }
-  for (const entry of entries) must(entry, 'set up', describeLinkFlags(entry));
+  for (const entry of entries) check(entry, 'set up', tryLink(describeLinkFlags(entry)));
 }
 
-function must({ name, type, kind_ext }: NetDeviceEntry, what: string, request: Uint8Array): void {
-  const result = NL.tryRequest(NL.NETLINK_ROUTE, request);
+/** How long the pair of a tree that is just gone may keep its names: cleanup_net() in net/core/net_namespace.c is a worker. */
+const DYING_MS = 2000;
+const PAUSE_MS = 10;
+
+function makeLink(entry: NetDeviceEntry, request: Uint8Array, outerName: string | undefined): void {
+  const deadline = performance.now() + DYING_MS;
+  let result = tryLink(request);
+  while (result === -ERRNO.EEXIST && outerName !== undefined && performance.now() < deadline) {
+    Bun.sleepSync(PAUSE_MS);
+    result = tryLink(request);
+  }
+  if (result === -ERRNO.EEXIST && outerName !== undefined) {
+    const object = `network device ${outerName}, the other end of ${entry.name}`;
+    const remedy = `remove it, or give another name with --external veth[${entry.name}]:NAME`;
+    throw new CriuError({ object, action: 'cannot be made: there is one of that name', remedy, crErrno: -result });
+  }
+  check(entry, 'made', result);
+}
+
+const tryLink = (request: Uint8Array) => NL.tryRequest(NL.NETLINK_ROUTE, request);
+
+function check({ name, type, kind_ext }: NetDeviceEntry, what: string, result: number): void {
   if (result === 0) return;
   const isMissing = result === -ERRNO.ENODEV && type === NdType.EXTLINK && kind_ext === undefined;
   throw new CriuError({
