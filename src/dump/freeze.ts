@@ -6,6 +6,7 @@
  */
 import { byteString } from '../base/bytes.ts';
 import { CriuError, SyscallError } from '../base/errors.ts';
+import { expectMany } from '../base/hot-code.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
@@ -138,6 +139,7 @@ export class Freezer {
     const seized: SeizedThread[] = [];
     const refused: (SeizedThread & { readonly errno: number })[] = [];
     const tids = threads.map(({ tid }) => tid);
+    expectMany(tids.length);
     seizeAll(tids, (i, result) => {
       const thread = threads[i] as SeizedThread;
       if (result === 0) {

@@ -6,6 +6,7 @@
  * an image is refused. Writing records every file it makes, so that a failed dump can remove them all.
  */
 import { CriuError } from '../base/errors.ts';
+import { expectMany } from '../base/hot-code.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, S_IFMT, S_IFREG } from '../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
@@ -20,6 +21,8 @@ import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
 const IMAGE_BYTES_MAX = 1024 ** 3;
+/** About the size of an entry of the images that can be long. */
+const ENTRY_BYTES = 64;
 /** A list image is written out whenever so much of it is ready. */
 const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
@@ -109,7 +112,9 @@ export class ImageDir {
   tryRead<K extends ImageKindName>(kind: K, id?: ImageId, alike?: AlikeImages): ContentOf<K> | undefined {
     const name = imageFileName(kind, id);
     const bytes = this.tryReadBytes(name);
-    return bytes === undefined ? undefined : parseImage(kind, bytes, name, alike);
+    if (bytes === undefined) return undefined;
+    expectMany(bytes.length / ENTRY_BYTES);
+    return parseImage(kind, bytes, name, alike);
   }
 
   /** Reads an image that has exactly one entry (core, mm, inventory…) and must be there. `alike`: has its bytes. */

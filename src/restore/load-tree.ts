@@ -1,5 +1,6 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import { expectMany } from '../base/hot-code.ts';
 import { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
@@ -97,6 +98,7 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
     for (const tid of new Set([pid, ...threads])) names.push(imageFileName('core', tid));
   }
   const coreCount = names.length;
+  expectMany(coreCount);
   for (const { pid } of entries) {
     for (const kind of ['ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
   }

@@ -1,4 +1,5 @@
 /** Reads the mappings of a task with all that smaps says of them. */
+import { expectMany } from '../../base/hot-code.ts';
 import { readRecords } from '../../linux/syscalls/fs.ts';
 import { type SmapsEntry, SmapsParser } from '../../proc/smaps.ts';
 
@@ -17,6 +18,9 @@ export function readSmapsAndMaps(pid: number): { mappings: SmapsEntry[]; maps: s
 function read(pid: number, headers: string[] | undefined): SmapsEntry[] {
   const path = `/proc/${pid}/smaps`;
   const parser = new SmapsParser(path, headers);
-  readRecords(path, (text, isLast) => parser.add(text, isLast));
+  readRecords(path, (text, isLast) => {
+    expectMany(parser.entries.length);
+    return parser.add(text, isLast);
+  });
   return parser.entries;
 }

@@ -4,6 +4,7 @@
  */
 import type { Program } from '../../../agent/program.ts';
 import { type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
+import { expectMany } from '../../../base/hot-code.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
 import type { FdinfoEntry, FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -298,6 +299,7 @@ export class FilesDump implements KindDump {
     const fds = listDescriptors(task);
     const entries: FdinfoEntry[] = [];
     if (fds.length === 0) return entries;
+    expectMany(fds.length);
     this.#tables = ProbeTables.for(fds.length, this.#tables);
     using probe = new FdProbe(task, fds, this.#tables, fds.length < MANY ? undefined : this.#quickFiles());
     for (let i = 0; i < fds.length; i++) {
