@@ -35,6 +35,7 @@ import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
 import { readMappings } from '../resources/mm/read-mappings.ts';
+import { ScanAhead } from '../resources/mm/scan-ahead.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import { splitPages } from '../resources/mm/split-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
@@ -255,6 +256,7 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const taken = early?.tryTake(task);
+    using ahead = taken === undefined ? ScanAhead.tryStart(task.pid) : undefined;
     const mappings = taken?.mappings ?? readMappings(task.pid);
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
@@ -264,7 +266,7 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid, mappings);
+    const pages = scanPages(task.pid, mappings, ahead && ((group) => ahead.find(group)));
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
