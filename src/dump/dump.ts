@@ -30,10 +30,8 @@ import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts
 import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
-import { scanPages } from '../resources/mm/page-scan.ts';
+import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { readSmaps } from '../resources/mm/read-smaps.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
@@ -48,10 +46,11 @@ import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
+import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
-import { type Candidate, chooseTwins } from './twin-policy.ts';
+import { type Candidate, chooseTwins, twinBytes } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
@@ -68,10 +67,11 @@ export interface DumpOptions extends DumpFilesOptions {
 const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
-interface DumpedTask extends TaskPages {
+interface DumpedTask extends TaskPages, MappedTask {
+  readonly vmas: DescribedVma[];
   readonly ids: TaskKobjIdsEntry;
-  /** What is said of its mappings is older than the freeze, and has to be confirmed. */
-  readonly isEarly: boolean;
+  /** When what is said of its mappings is older than the freeze, and has to be confirmed: its own memory at that time. */
+  readonly earlyBytes: number | undefined;
   readonly hasAio: boolean;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
@@ -145,18 +145,22 @@ function takeTree(
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
-  const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
+  let pages: DumpedTask[] = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
-  const unconfirmed = dumped.filter(({ isEarly }) => isEarly);
+  const unconfirmed = dumped.filter(({ earlyBytes }) => earlyBytes !== undefined);
   if (unconfirmed.length > 0)
     log.debug(`${unconfirmed.length} task(s) have the mappings that were read before the stop`);
   for (const { task, vmas } of unconfirmed) {
     if (twins?.of(task.pid) === undefined) confirmMappings(task, vmas);
   }
   rings.settle();
-  const memory = new MemoryDump(images, twins, options.onProgress);
+  const isLeft = ({ task, runs }: DumpedTask) => runs === undefined && twins?.of(task.pid) === undefined;
+  pages = pages.map((one) => (isLeft(one) ? { ...one, runs: findPages(one) } : one));
+  const later = pages.filter(({ runs }) => runs === undefined).length;
+  if (later > 0) log.debug(`${later} task(s) have pages that are looked for when they run`);
+  const memory = new MemoryDump<DumpedTask>(images, twins, options.onProgress);
   memory.take(pages, base, sharedObjects(files, segments));
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
@@ -170,7 +174,7 @@ function takeTree(
       const twin = twins?.of(task.pid);
       if (twin !== undefined) confirmMappings(task, vmas, twin);
     }
-    memory.complete();
+    memory.complete(findPagesInTwin);
     dumped.forEach((one, i) => {
       const state = states[i];
       if (state === undefined) return;
@@ -209,7 +213,7 @@ const BASE_FOLDER = 'base';
 /** Pages that tasks share, and where they are to go; undefined when they are not worth it. */
 function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger): Base | undefined {
   if (dumped.length < 2) return undefined;
-  const shared = findSharedPages(dumped.map(({ task, runs }) => ({ pid: task.pid, runs })));
+  const shared = findSharedPages(dumped.map(({ task, runs = [] }) => ({ pid: task.pid, runs })));
   const folder = shared === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
   if (shared === undefined || folder === undefined) return undefined;
   log.debug(`pages that tasks share are written once, to ${folder.path}`);
@@ -218,10 +222,13 @@ function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger):
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
-  return pages.map(({ task, runs, hasAio }) => ({
+  return pages.map(({ task, runs, hasAio, earlyBytes = 0 }) => ({
     task,
     hasAio,
-    runs: [...runs.filter(({ isInBase }) => !isInBase), ...base.filter(({ pid }) => pid === task.pid)],
+    bytes:
+      runs === undefined
+        ? earlyBytes
+        : twinBytes(runs.filter(({ isInBase }) => !isInBase)) + twinBytes(base.filter(({ pid }) => pid === task.pid)),
   }));
 }
 
@@ -272,17 +279,16 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid, mappings);
-    described.vmas.push(...guardVmas(pages.guards));
-    const runs = planRuns(described.vmas, pages.content);
-    const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    const isEarly = taken !== undefined;
-    return { task, ids, vmas: described.vmas, isEarly, runs, hasAio, auxv: readAuxv(task.pid), exe };
+    const { vmas } = described;
+    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    return { task, ids, mappings, vmas, earlyBytes: taken?.bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
+  const later = looked.filter((one) => one.earlyBytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one) => ({
     ...one,
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));

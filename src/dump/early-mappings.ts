@@ -30,6 +30,8 @@ const PAGE_BYTES = 4096;
 interface Mappings {
   readonly mappings: readonly SmapsEntry[];
   readonly vmas: DescribedVma[];
+  /** The task's own memory. */
+  readonly bytes: number;
 }
 
 interface Early extends Mappings {
@@ -44,18 +46,19 @@ export class EarlyMappings {
     const pids = [root];
     for (let i = 0; i < pids.length && i < TASKS_MAX && this.#tasks.size < BIG_TASKS_MAX; i++) {
       const pid = pids[i] ?? 0;
-      if (privateBytes(pid) >= TWIN_BYTES_MIN) this.#read(pid);
+      const bytes = privateBytes(pid);
+      if (bytes >= TWIN_BYTES_MIN) this.#read(pid, bytes);
       const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
       if (typeof children === 'string') pids.push(...parseChildren(children));
     }
   }
 
-  #read(pid: number): void {
+  #read(pid: number, bytes: number): void {
     try {
       const { mappings, maps } = readSmapsAndMaps(pid);
       const { vmas, problems } = describeVmas(mappings, '');
       // Whether it can really not be dumped, is seen in the freeze.
-      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, maps });
+      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, maps, bytes });
     } catch (error) {
       if (!(error instanceof SyscallError) && !(error instanceof CriuError)) throw error;
     }

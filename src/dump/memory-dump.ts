@@ -27,7 +27,8 @@ export interface DumpStatistics {
 export interface TaskPages {
   readonly task: FrozenTask;
   readonly vmas: readonly DescribedVma[];
-  readonly runs: readonly DumpRun[];
+  /** Undefined as long as nobody has looked: a twin is asked when the tree runs. */
+  readonly runs: readonly DumpRun[] | undefined;
 }
 
 /** Told how much of the memory is written, in bytes. */
@@ -54,7 +55,13 @@ interface TaskPagemap {
   readonly runs: readonly DumpRun[];
 }
 
-export class MemoryDump {
+/** A task whose pages are not known yet, and the number of its file. */
+interface Later<T> {
+  readonly one: T;
+  readonly id: number;
+}
+
+export class MemoryDump<T extends TaskPages> {
   readonly statistics: DumpStatistics = {
     pagesScanned: 0,
     pagesWritten: 0,
@@ -70,7 +77,12 @@ export class MemoryDump {
   readonly #copying: Copying[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
-  readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
+  readonly #counted: {
+    readonly vmas: TaskPages['vmas'];
+    readonly runs: readonly DumpRun[];
+    readonly file: PagesFile;
+  }[] = [];
+  readonly #later: Later<T>[] = [];
   #done = 0;
   #total = 0;
 
@@ -81,25 +93,27 @@ export class MemoryDump {
   }
 
   /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly TaskPages[], base: Base | undefined, objects: readonly MemoryObject[]): void {
-    const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
+  take(tasks: readonly T[], base: Base | undefined, objects: readonly MemoryObject[]): void {
+    const bytes = tasks.map(({ runs = [] }) => bytesOf(withoutBase(runs)));
     this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
       if (base !== undefined) this.#takeBase(tasks, base);
-      tasks.forEach(({ task, vmas, runs }, i) => {
-        const file = this.#createFile(this.#images, i + 1);
-        const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
-        if (!hasRest) file[Symbol.dispose]();
-        this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
-        this.#counted.push({ vmas, runs, file });
+      tasks.forEach((one, i) => {
+        if (one.runs === undefined) this.#later.push({ one, id: i + 1 });
+        else this.#takeTask(one, one.runs, i + 1, tasks.length > 1);
       });
       this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
     });
   }
 
-  /** The rest; the tree may run. */
-  complete(): void {
+  /** The rest; the tree may run. `find` asks a twin which pages a task has. */
+  complete(find: (one: T, twin: number) => readonly DumpRun[]): void {
     this.#work(() => {
+      for (const { one, id } of this.#later) {
+        const runs = find(one, this.#twins?.of(one.task.pid) ?? -1);
+        this.#total += bytesOf(runs);
+        this.#takeTask(one, runs, id, true);
+      }
       for (const { task, file, rest } of this.#copying) {
         const twin = this.#twins?.of(task.pid);
         if (twin !== undefined) this.#copy(twin, file, rest, true);
@@ -110,6 +124,14 @@ export class MemoryDump {
       }
     });
     this.#count();
+  }
+
+  #takeTask({ task, vmas }: T, runs: readonly DumpRun[], id: number, isShared: boolean): void {
+    const file = this.#createFile(this.#images, id);
+    const hasRest = this.#take(task, file, file.place(withoutBase(runs)), isShared);
+    if (!hasRest) file[Symbol.dispose]();
+    this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
+    this.#counted.push({ vmas, runs, file });
   }
 
   #count(): void {
@@ -135,14 +157,15 @@ export class MemoryDump {
    * Pages that several tasks share go to one file in a folder of its own, and the pagemap of each of these tasks there has
    * all of them, since places in a pages file follow from the pagemap.
    */
-  #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
+  #takeBase(tasks: readonly T[], { base, images }: Base): void {
     const file = this.#createFile(images, 1);
     const placed = file.place(base);
     const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
       if (own.length > 0) this.#take(task, file, own, true);
-      if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
+      if (runs?.some(({ isInBase }) => isInBase) === true)
+        this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
     }
     this.statistics.pagesWritten += file.pages;
   }

@@ -5,6 +5,8 @@
 import { expect } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseImage } from '../../src/image/image-file.ts';
+import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
   checkRound,
@@ -35,13 +37,15 @@ async function restoreInstead(specimen: Specimen, imagesDir: string): Promise<vo
   expectSuccess(await restore(specimen, imagesDir));
 }
 
-for (const args of [[], ['seccomp'], ['unlocked']]) {
+for (const args of [[], ['seccomp'], ['unlocked'], ['forkable']]) {
   const name = ['a program that writes to all of its memory', ...args].join(', ');
   liveCase(`${name}: runs on, and the images have one moment of it`, async () => {
     const specimen = await startProgram('mem-busy', { args });
     const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
     expect(log).toContain('1 task(s) have twins');
-    expect(log.includes('mappings that were read before the stop')).toBe(args.includes('unlocked'));
+    const [kind = ''] = args;
+    expect(log.includes('mappings that were read before the stop')).toBe(['unlocked', 'forkable'].includes(kind));
+    expect(log.includes('1 task(s) have pages that are looked for when they run')).toBe(kind === 'forkable');
     await checkRound(specimen, 1);
     await restoreInstead(specimen, imagesDir);
     await checkRound(specimen, 2);
@@ -51,6 +55,33 @@ for (const args of [[], ['seccomp'], ['unlocked']]) {
     await checkRound(specimen, 4);
   });
 }
+
+/** The pages of the vdso in the images of a task. */
+function readVdso(imagesDir: string, pid: number): Uint8Array {
+  const read = (name: string) => readFileSync(join(imagesDir, name));
+  const [mm] = parseImage('mm', read(`mm-${pid}.img`), 'mm');
+  const vdso = mm?.vmas.find(({ status }) => (status & VMA_AREA_VDSO) !== 0);
+  const { head, entries } = parseImage('pagemap', read(`pagemap-${pid}.img`), 'pagemap');
+  let at = 0;
+  for (const { vaddr, nr_pages = 0 } of entries) {
+    const bytes = nr_pages * 4096;
+    const from = at + (vdso?.start ?? 0) - vaddr;
+    if (from >= at && from < at + bytes) return read(`pages-${head.pages_id}.img`).subarray(from, from + bytes);
+    at += bytes;
+  }
+  throw new Error('the vdso is not in the images');
+}
+
+liveCase('nothing of the agent is in the memory that comes from a twin', async () => {
+  const specimen = await startProgram('mem-busy', { args: ['forkable'] });
+  const whole = await dumpRunning(specimen, 'whole', ['--no-cow-dump']);
+  const twin = await dumpRunning(specimen, 'twin');
+  expect(twin.log).toContain('1 task(s) have pages that are looked for when they run');
+  const vdso = readVdso(twin.imagesDir, specimen.pid);
+  expect(vdso.some((byte) => byte !== 0)).toBe(true);
+  expect(Buffer.compare(vdso, readVdso(whole.imagesDir, specimen.pid))).toBe(0);
+  await checkRound(specimen, 1);
+});
 
 liveCase('the part for which a program stands still is rehearsed before', async () => {
   const specimen = await startProgram('static-counter');
