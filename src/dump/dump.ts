@@ -30,10 +30,11 @@ import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts
 import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
+import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { readSmaps } from '../resources/mm/read-smaps.ts';
-import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
@@ -44,10 +45,11 @@ import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
+import { findBase, splitBase } from './base-pages.ts';
 import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
-import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
+import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
 import { type Candidate, chooseTwins, twinBytes } from './twin-policy.ts';
@@ -67,8 +69,10 @@ export interface DumpOptions extends DumpFilesOptions {
 const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
-interface DumpedTask extends TaskPages, MappedTask {
+interface DumpedTask extends Omit<TaskPages, 'runs'>, MappedTask {
   readonly vmas: DescribedVma[];
+  /** Undefined when its twin is to be asked, if it gets one. */
+  readonly runs: readonly DumpRun[] | undefined;
   readonly ids: TaskKobjIdsEntry;
   /** When what is said of its mappings is older than the freeze, and has to be confirmed: its own memory at that time. */
   readonly earlyBytes: number | undefined;
@@ -145,7 +149,7 @@ function takeTree(
   const filters = new SeccompFilters();
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
-  let pages: DumpedTask[] = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
+  const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
@@ -156,12 +160,16 @@ function takeTree(
     if (twins?.of(task.pid) === undefined) confirmMappings(task, vmas);
   }
   rings.settle();
-  const isLeft = ({ task, runs }: DumpedTask) => runs === undefined && twins?.of(task.pid) === undefined;
-  pages = pages.map((one) => (isLeft(one) ? { ...one, runs: findPages(one) } : one));
-  const later = pages.filter(({ runs }) => runs === undefined).length;
-  if (later > 0) log.debug(`${later} task(s) have pages that are looked for when they run`);
-  const memory = new MemoryDump<DumpedTask>(images, twins, options.onProgress);
-  memory.take(pages, base, sharedObjects(files, segments));
+  const isLate = ({ task, runs }: DumpedTask) => runs === undefined && twins?.of(task.pid) !== undefined;
+  const late = pages.filter(isLate);
+  if (late.length > 0) log.debug(`${late.length} task(s) have pages that are looked for when they run`);
+  const memory = new MemoryDump(images, twins, options.onProgress);
+  const now = pages.filter((one) => !isLate(one));
+  memory.take(
+    now.map((one) => ({ ...one, runs: one.runs ?? findPages(one) })),
+    base,
+  );
+  memory.takeShared(sharedObjects(files, segments), pages.length + 1);
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   stopIfInterrupted();
@@ -174,7 +182,13 @@ function takeTree(
       const twin = twins?.of(task.pid);
       if (twin !== undefined) confirmMappings(task, vmas, twin);
     }
-    memory.complete(findPagesInTwin);
+    const found = late.map((one) => ({ ...one, runs: findPagesInTwin(one, twins?.of(one.task.pid) ?? -1) }));
+    const split = base === undefined ? splitBase(found, images, log) : undefined;
+    memory.take(
+      found.map((one) => ({ ...one, runs: split?.runs.get(one.task.pid) ?? one.runs })),
+      split,
+    );
+    memory.complete();
     dumped.forEach((one, i) => {
       const state = states[i];
       if (state === undefined) return;
@@ -205,19 +219,6 @@ function takeTree(
     writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
-}
-
-/** The folder for pages that tasks share, beside the other images. */
-const BASE_FOLDER = 'base';
-
-/** Pages that tasks share, and where they are to go; undefined when they are not worth it. */
-function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger): Base | undefined {
-  if (dumped.length < 2) return undefined;
-  const shared = findSharedPages(dumped.map(({ task, runs = [] }) => ({ pid: task.pid, runs })));
-  const folder = shared === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
-  if (shared === undefined || folder === undefined) return undefined;
-  log.debug(`pages that tasks share are written once, to ${folder.path}`);
-  return { ...shared, images: folder };
 }
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
@@ -286,8 +287,9 @@ function lookAt(
   const later = looked.filter((one) => one.earlyBytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
-  return looked.map((one) => ({
+  return looked.map((one, i) => ({
     ...one,
+    pagesId: i + 1,
     runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,

@@ -9,7 +9,7 @@ import type { Range } from '../resources/mm/address-space.ts';
 import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import { PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
+import { copyPages, type PageCopy, PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Twins } from './twins.ts';
@@ -26,21 +26,24 @@ export interface DumpStatistics {
 /** A task and those of its pages that are dumped. */
 export interface TaskPages {
   readonly task: FrozenTask;
+  /** The number of its pages image. */
+  readonly pagesId: number;
   readonly vmas: readonly DescribedVma[];
-  /** Undefined as long as nobody has looked: a twin is asked when the tree runs. */
-  readonly runs: readonly DumpRun[] | undefined;
+  readonly runs: readonly DumpRun[];
 }
 
 /** Told how much of the memory is written, in bytes. */
 export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 
-/** Runs that are copied from one task to one file. */
-interface Copying {
+/** Runs that the twin of a task has to give. */
+interface Rest {
   readonly task: FrozenTask;
   readonly file: PagesFile;
-  /** Those that the twin has to give. */
-  readonly rest: readonly PlacedRun[];
+  readonly runs: readonly PlacedRun[];
 }
+
+/** So many copies are made at the same time: all cores are busy, and descriptors are not used up. */
+const COPIES_MAX = 64;
 
 /** Pages that tasks share, and the folder for them. */
 export interface Base extends SharedPages {
@@ -55,13 +58,7 @@ interface TaskPagemap {
   readonly runs: readonly DumpRun[];
 }
 
-/** A task whose pages are not known yet, and the number of its file. */
-interface Later<T> {
-  readonly one: T;
-  readonly id: number;
-}
-
-export class MemoryDump<T extends TaskPages> {
+export class MemoryDump {
   readonly statistics: DumpStatistics = {
     pagesScanned: 0,
     pagesWritten: 0,
@@ -74,15 +71,13 @@ export class MemoryDump<T extends TaskPages> {
   readonly #twins: Twins | undefined;
   readonly #onProgress: OnProgress | undefined;
   readonly #files: PagesFile[] = [];
-  readonly #copying: Copying[] = [];
+  /** Copies that are to be made, and files that are complete afterwards. */
+  readonly #waiting: PageCopy[] = [];
+  readonly #complete: PagesFile[] = [];
+  readonly #rests: Rest[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
-  readonly #counted: {
-    readonly vmas: TaskPages['vmas'];
-    readonly runs: readonly DumpRun[];
-    readonly file: PagesFile;
-  }[] = [];
-  readonly #later: Later<T>[] = [];
+  readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
   #done = 0;
   #total = 0;
 
@@ -92,46 +87,44 @@ export class MemoryDump<T extends TaskPages> {
     this.#onProgress = onProgress;
   }
 
-  /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly T[], base: Base | undefined, objects: readonly MemoryObject[]): void {
-    const bytes = tasks.map(({ runs = [] }) => bytesOf(withoutBase(runs)));
-    this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
+  /** Of each task what no twin has, while the tree is frozen. Tasks that twins have all of may be taken afterwards. */
+  take(tasks: readonly TaskPages[], base: Base | undefined): void {
+    const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
+    this.#total += bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
       if (base !== undefined) this.#takeBase(tasks, base);
-      tasks.forEach((one, i) => {
-        if (one.runs === undefined) this.#later.push({ one, id: i + 1 });
-        else this.#takeTask(one, one.runs, i + 1, tasks.length > 1);
-      });
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
+      for (const { task, pagesId, vmas, runs } of tasks) {
+        const file = this.#createFile(this.#images, pagesId);
+        const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
+        if (!hasRest) this.#complete.push(file);
+        this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
+        this.#counted.push({ vmas, runs, file });
+      }
+      this.#copyWaiting();
     });
   }
 
-  /** The rest; the tree may run. `find` asks a twin which pages a task has. */
-  complete(find: (one: T, twin: number) => readonly DumpRun[]): void {
+  /** Shared memory, while the tree is frozen. `firstId`: of the numbers that its pages images get. */
+  takeShared(objects: readonly MemoryObject[], firstId: number): void {
     this.#work(() => {
-      for (const { one, id } of this.#later) {
-        const runs = find(one, this.#twins?.of(one.task.pid) ?? -1);
-        this.#total += bytesOf(runs);
-        this.#takeTask(one, runs, id, true);
-      }
-      for (const { task, file, rest } of this.#copying) {
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, firstId);
+    });
+  }
+
+  /** The rest; the tree may run. */
+  complete(): void {
+    this.#work(() => {
+      for (const { task, file, runs } of this.#rests) {
         const twin = this.#twins?.of(task.pid);
-        if (twin !== undefined) this.#copy(twin, file, rest, true);
+        if (twin !== undefined) this.#copy({ pid: twin, file, runs, isShared: true });
       }
+      this.#copyWaiting();
       for (const { images, pid, file, runs } of this.#pagemaps) {
         file[Symbol.dispose]();
         images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
       }
     });
     this.#count();
-  }
-
-  #takeTask({ task, vmas }: T, runs: readonly DumpRun[], id: number, isShared: boolean): void {
-    const file = this.#createFile(this.#images, id);
-    const hasRest = this.#take(task, file, file.place(withoutBase(runs)), isShared);
-    if (!hasRest) file[Symbol.dispose]();
-    this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
-    this.#counted.push({ vmas, runs, file });
   }
 
   #count(): void {
@@ -157,15 +150,14 @@ export class MemoryDump<T extends TaskPages> {
    * Pages that several tasks share go to one file in a folder of its own, and the pagemap of each of these tasks there has
    * all of them, since places in a pages file follow from the pagemap.
    */
-  #takeBase(tasks: readonly T[], { base, images }: Base): void {
+  #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
     const file = this.#createFile(images, 1);
     const placed = file.place(base);
     const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
-      if (own.length > 0) this.#take(task, file, own, true);
-      if (runs?.some(({ isInBase }) => isInBase) === true)
-        this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
+      if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
+      if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
     }
     this.statistics.pagesWritten += file.pages;
   }
@@ -180,19 +172,26 @@ export class MemoryDump<T extends TaskPages> {
   #take(task: FrozenTask, file: PagesFile, placed: readonly PlacedRun[], isShared: boolean): boolean {
     const hasTwin = this.#twins?.of(task.pid) !== undefined;
     const [rest, now] = hasTwin ? split(placed) : [[], placed];
-    this.#copy(task.pid, file, now, isShared || hasTwin);
-    if (rest.length > 0) this.#copying.push({ task, file, rest });
+    this.#copy({ pid: task.pid, file, runs: now, isShared: isShared || hasTwin });
+    if (rest.length > 0) this.#rests.push({ task, file, runs: rest });
     return rest.length > 0;
   }
 
-  #copy(pid: number, file: PagesFile, runs: readonly PlacedRun[], isShared: boolean): void {
+  /** Together with others, soon. */
+  #copy(copy: PageCopy): void {
+    this.#waiting.push(copy);
+    if (this.#waiting.length >= COPIES_MAX) this.#copyWaiting();
+  }
+
+  #copyWaiting(): void {
     stopIfInterrupted();
     this.#timed('memwriteUs', () =>
-      file.copy(pid, runs, isShared, (bytes) => {
+      copyPages(this.#waiting.splice(0), (bytes) => {
         this.#done += bytes;
         this.#onProgress?.(this.#done, this.#total);
       }),
     );
+    for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {

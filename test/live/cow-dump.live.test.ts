@@ -3,10 +3,11 @@
  * at which the tree was frozen, and the program does not notice. The program writes to all of its memory all the time.
  */
 import { expect } from 'bun:test';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseImage } from '../../src/image/image-file.ts';
 import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
+import { threadCount } from '../../src/tracee/parallel.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
   checkRound,
@@ -15,6 +16,7 @@ import {
   expectSuccess,
   makeImagesDir,
   restore,
+  SkippedByProgram,
   type Specimen,
   startProgram,
 } from '../harness/harness.ts';
@@ -71,6 +73,19 @@ function readVdso(imagesDir: string, pid: number): Uint8Array {
   }
   throw new Error('the vdso is not in the images');
 }
+
+liveCase('memory of a big task that runs on is spread over two files', async () => {
+  if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
+  const specimen = await startProgram('mem-big');
+  const { imagesDir, log } = await dumpRunning(specimen, 'images');
+  expect(log).toContain('1 task(s) have pages that are looked for when they run');
+  for (const name of ['pages-1.img', 'base/pages-1.img']) {
+    expect(statSync(join(imagesDir, name)).size).toBeGreaterThan(32 << 20);
+  }
+  await checkRound(specimen, 1);
+  await restoreInstead(specimen, imagesDir);
+  await checkRound(specimen, 2);
+});
 
 liveCase('nothing of the agent is in the memory that comes from a twin', async () => {
   const specimen = await startProgram('mem-busy', { args: ['forkable'] });
