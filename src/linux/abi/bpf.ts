@@ -10,14 +10,22 @@ export const BPF_RAW_TRACEPOINT_OPEN = 17;
 export const BPF_MAP_FREEZE = 22;
 export const BPF_MAP_LOOKUP_BATCH = 24;
 export const BPF_MAP_UPDATE_BATCH = 26;
+export const BPF_LINK_CREATE = 28;
+export const BPF_ITER_CREATE = 33;
 
 /* Types of programs. */
 export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+export const BPF_PROG_TYPE_TRACING = 26;
+
+/* What they are attached to. */
+export const BPF_TRACE_ITER = 28;
 
 /* Helpers that programs call (man 7 bpf-helpers). */
 export const BPF_FUNC_map_lookup_elem = 1;
 export const BPF_FUNC_get_current_task = 35;
 export const BPF_FUNC_probe_read_kernel = 113;
+export const BPF_FUNC_seq_write = 127;
+export const BPF_FUNC_d_path = 147;
 
 /* Types of maps whose content can be read and written as pairs. */
 export const BPF_MAP_TYPE_HASH = 1;

@@ -1,18 +1,24 @@
-/** bpf(2), as far as small programs at tracepoints need it. All return a descriptor, or −errno. */
+/** bpf(2), as far as small programs at tracepoints and iterators need it. All return a descriptor, or −errno. */
 import {
+  BPF_ITER_CREATE,
+  BPF_LINK_CREATE,
   BPF_MAP_LOOKUP_ELEM,
   BPF_MAP_TYPE_ARRAY,
   BPF_PROG_LOAD,
   BPF_PROG_TYPE_RAW_TRACEPOINT,
+  BPF_PROG_TYPE_TRACING,
   BPF_RAW_TRACEPOINT_OPEN,
+  BPF_TRACE_ITER,
 } from '../abi/bpf.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../kernel.ts';
 import { tryCreateMap } from './bpf.ts';
+import { close } from './fs.ts';
 
 /** Helpers that read kernel memory are for programs with a licence that is compatible with the GPL. */
 const LICENCE = 'Dual MIT/GPL\0';
-const ATTRIBUTE_BYTES = 72;
+/** Up to attach_btf_id. */
+const ATTRIBUTE_BYTES = 112;
 
 type Field = readonly [offset: number, value: number | Uint8Array];
 
@@ -34,13 +40,41 @@ export function tryCreateArray(maxEntries: number, valueBytes: number): number {
 }
 
 export function tryLoadTracepointProgram(code: Uint8Array): number {
-  const licence = Buffer.from(LICENCE);
-  return bpf(BPF_PROG_LOAD, [
-    [0, BPF_PROG_TYPE_RAW_TRACEPOINT],
+  return bpf(BPF_PROG_LOAD, programFields(BPF_PROG_TYPE_RAW_TRACEPOINT, code));
+}
+
+function programFields(type: number, code: Uint8Array): Field[] {
+  return [
+    [0, type],
     [4, code.length / 8],
     [8, code],
-    [16, licence],
+    [16, Buffer.from(LICENCE)],
+  ];
+}
+
+/** A program for the iterator whose function has that number in the BTF of the kernel (Documentation/bpf/bpf_iterators.rst). */
+export function tryLoadIterator(code: Uint8Array, functionId: number): number {
+  return bpf(BPF_PROG_LOAD, [...programFields(BPF_PROG_TYPE_TRACING, code), [68, BPF_TRACE_ITER], [108, functionId]]);
+}
+
+/** union bpf_iter_link_info: all of a process. */
+const ITER_INFO_BYTES = 16;
+const ITER_INFO_PID = 4;
+
+/** What the program writes of one process, to be read from the descriptor; since Linux 6.1. */
+export function tryIterateProcess(programFd: number, pid: number): number {
+  const info = new Uint8Array(ITER_INFO_BYTES);
+  new DataView(info.buffer).setUint32(ITER_INFO_PID, pid, true);
+  const link = bpf(BPF_LINK_CREATE, [
+    [0, programFd],
+    [8, BPF_TRACE_ITER],
+    [16, info],
+    [24, ITER_INFO_BYTES],
   ]);
+  if (link < 0) return link;
+  const iterator = bpf(BPF_ITER_CREATE, [[0, link]]);
+  close(link);
+  return iterator;
 }
 
 /** Runs the program at a tracepoint, in all tasks, until the descriptor that is returned is closed. */
