@@ -10,6 +10,7 @@ import {
   BPF_RAW_TRACEPOINT_OPEN,
   BPF_TRACE_ITER,
 } from '../abi/bpf.ts';
+import { ERRNO } from '../abi/errno.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../kernel.ts';
 import { tryCreateMap } from './bpf.ts';
@@ -40,7 +41,16 @@ export function tryCreateArray(maxEntries: number, valueBytes: number): number {
 }
 
 export function tryLoadTracepointProgram(code: Uint8Array): number {
-  return bpf(BPF_PROG_LOAD, programFields(BPF_PROG_TYPE_RAW_TRACEPOINT, code));
+  return load(programFields(BPF_PROG_TYPE_RAW_TRACEPOINT, code));
+}
+
+/** A signal, such as those of the runtime, ends the check of a program (kernel/bpf/verifier.c do_check()). */
+const ATTEMPTS = 5;
+
+function load(fields: readonly Field[]): number {
+  let program = -ERRNO.EAGAIN;
+  for (let i = 0; i < ATTEMPTS && program === -ERRNO.EAGAIN; i++) program = bpf(BPF_PROG_LOAD, fields);
+  return program;
 }
 
 function programFields(type: number, code: Uint8Array): Field[] {
@@ -54,7 +64,7 @@ function programFields(type: number, code: Uint8Array): Field[] {
 
 /** A program for the iterator whose function has that number in the BTF of the kernel (Documentation/bpf/bpf_iterators.rst). */
 export function tryLoadIterator(code: Uint8Array, functionId: number): number {
-  return bpf(BPF_PROG_LOAD, [...programFields(BPF_PROG_TYPE_TRACING, code), [68, BPF_TRACE_ITER], [108, functionId]]);
+  return load([...programFields(BPF_PROG_TYPE_TRACING, code), [68, BPF_TRACE_ITER], [108, functionId]]);
 }
 
 /** union bpf_iter_link_info: all of a process. */

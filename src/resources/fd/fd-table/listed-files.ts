@@ -4,6 +4,7 @@
  * and for files with locks or an owner, there is a probe (fd-probe.ts).
  */
 import { byteStringAt } from '../../../base/bytes.ts';
+import { expectMany } from '../../../base/hot-code.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { O_PATH, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import {
@@ -36,6 +37,7 @@ export class Lister {
     // Since Linux 6.2 the size is the number of descriptors.
     const count = typeof folder === 'number' ? 0 : folder.st_size;
     if (count < MANY) return undefined;
+    expectMany(count);
     this.#reader ??= { files: TaskFiles.tryOpen() };
     const records = this.#reader.files?.tryRead(task.pid, count);
     return records?.count === count ? new ListedFiles(task, records) : undefined;
