@@ -370,8 +370,12 @@ const FD_MAX = 0x7fff_fffe;
 
 /** Tables are dumped in ascending order, but nobody promised it. */
 function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
-  const isSorted = fds.every(({ fd }, i) => i === 0 || fd >= (fds[i - 1]?.fd ?? 0));
-  return isSorted ? fds : [...fds].sort((a, b) => a.fd - b.fd);
+  let before = -1;
+  for (const { fd } of fds) {
+    if (fd < before) return [...fds].sort((a, b) => a.fd - b.fd);
+    before = fd;
+  }
+  return fds;
 }
 
 function addSlot(description: Description, table: Table, slot: Slot): void {
