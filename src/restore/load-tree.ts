@@ -103,9 +103,12 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
     else images.hold(name, bytes);
   };
   const paths = names.map((name) => images.rawPath(name));
-  const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
+  let pathBytes = 0;
+  for (const path of paths) pathBytes = Math.max(pathBytes, path.length + 1);
   readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
-  const alike = new AlikeImages(cores.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  let coreBytes = 0;
+  for (const { bytes } of cores) coreBytes += bytes.length;
+  const alike = new AlikeImages(coreBytes);
   for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
   return alike;
 }
