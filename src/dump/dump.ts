@@ -33,7 +33,7 @@ import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { readSmaps } from '../resources/mm/read-smaps.ts';
+import { readMappings } from '../resources/mm/read-mappings.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
@@ -46,7 +46,7 @@ import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
-import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
+import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
@@ -74,8 +74,8 @@ interface DumpedTask extends Omit<TaskPages, 'runs'>, MappedTask {
   /** Undefined when its twin is to be asked, if it gets one. */
   readonly runs: readonly DumpRun[] | undefined;
   readonly ids: TaskKobjIdsEntry;
-  /** When what is said of its mappings is older than the freeze, and has to be confirmed: its own memory at that time. */
-  readonly earlyBytes: number | undefined;
+  /** Its own memory before the stop, when that was much. */
+  readonly bytes: number | undefined;
   readonly hasAio: boolean;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
@@ -136,6 +136,8 @@ function takeTree(
     ...findStrayThreads(tree.tasks),
   ];
   const dumped = lookAt(tree, early, files, namespaces, problems);
+  if (early !== undefined && early.taken > 0)
+    log.debug(`${early.taken} task(s) have the mappings that were read before the stop`);
   using rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
   const cgroups = new DumpedCgroups(tree, options.cgroups);
@@ -153,12 +155,6 @@ function takeTree(
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
-  const unconfirmed = dumped.filter(({ earlyBytes }) => earlyBytes !== undefined);
-  if (unconfirmed.length > 0)
-    log.debug(`${unconfirmed.length} task(s) have the mappings that were read before the stop`);
-  for (const { task, vmas } of unconfirmed) {
-    if (twins?.of(task.pid) === undefined) confirmMappings(task, vmas);
-  }
   rings.settle();
   const isLate = ({ task, runs }: DumpedTask) => runs === undefined && twins?.of(task.pid) !== undefined;
   const late = pages.filter(isLate);
@@ -178,10 +174,6 @@ function takeTree(
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
-    for (const { task, vmas } of unconfirmed) {
-      const twin = twins?.of(task.pid);
-      if (twin !== undefined) confirmMappings(task, vmas, twin);
-    }
     const found = late.map((one) => ({ ...one, runs: findPagesInTwin(one, twins?.of(one.task.pid) ?? -1) }));
     const split = base === undefined ? splitBase(found, images, log) : undefined;
     memory.take(
@@ -223,12 +215,12 @@ function takeTree(
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
-  return pages.map(({ task, runs, hasAio, earlyBytes = 0 }) => ({
+  return pages.map(({ task, runs, hasAio, bytes = 0 }) => ({
     task,
     hasAio,
     bytes:
       runs === undefined
-        ? earlyBytes
+        ? bytes
         : twinBytes(runs.filter(({ isInBase }) => !isInBase)) + twinBytes(base.filter(({ pid }) => pid === task.pid)),
   }));
 }
@@ -271,7 +263,7 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const taken = early?.tryTake(task);
-    const mappings = taken?.mappings ?? readSmaps(task.pid);
+    const mappings = taken?.mappings ?? readMappings(task.pid);
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
@@ -282,9 +274,10 @@ function lookAt(
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
     const { vmas } = described;
     const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    return { task, ids, mappings, vmas, earlyBytes: taken?.bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    const bytes = early?.bytesOf(task);
+    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
-  const later = looked.filter((one) => one.earlyBytes !== undefined && !one.hasAio && canAskTwin(one, looked));
+  const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
   return looked.map((one, i) => ({

@@ -6,7 +6,7 @@
  *
  * It also watches for what a fork that it did not make would show: SIGCHLD, a child to wait for, descriptors that stay
  * open after it has closed them. With "seccomp" it is confined by a filter that kills it for making processes. With
- * "unlocked" no memory is locked, with "forkable" neither, and a fork has all of its memory.
+ * "forkable" no memory is locked, and a fork has all of it.
  */
 #include "selftest.h"
 #include <linux/filter.h>
@@ -133,8 +133,7 @@ int main(int argc, char **argv) {
   add_area(&writers[1], BIG, MAP_PRIVATE, MADV_HUGEPAGE);
   add_area(&writers[2], SMALL, MAP_PRIVATE, -1);
   int is_forkable = argc > 2 && strcmp(argv[2], "forkable") == 0;
-  int is_locked = argc <= 2 || (strcmp(argv[2], "unlocked") != 0 && !is_forkable);
-  if (is_locked) MUST(mlock((void *)writers[2].areas[0].words, SMALL));
+  if (!is_forkable) MUST(mlock((void *)writers[2].areas[0].words, SMALL));
   if (!is_forkable) add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_DONTFORK);
   if (!is_forkable) add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_WIPEONFORK);
   add_area(&writers[3], SMALL, MAP_SHARED, -1);
