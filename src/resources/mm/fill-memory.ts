@@ -5,8 +5,9 @@ import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
+import type { FileRange, OnCopied } from './call-plan.ts';
 import type { PageRun } from './pages-image.ts';
-import { copyToTask, type FileRange, type OnCopied } from './remote-copy.ts';
+import { copyToTask } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
