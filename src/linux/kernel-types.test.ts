@@ -39,14 +39,6 @@ describe('types of the kernel', () => {
     expect([types.end('outer.a'), types.end('outer.b'), types.end('outer.deep')]).toEqual([4, 12, 12]);
   });
 
-  test('functions have the number of their type', () => {
-    expect(new KernelTypes(blob()).functionId('work')).toBe(8);
-    const types = new KernelTypes(blob());
-    // Members of later types were looked for before.
-    expect([types.offset('outer.deep'), types.functionId('work'), types.functionId('work')]).toEqual([8, 8, 8]);
-    expect([types.functionId('outer'), types.functionId('other')]).toEqual([undefined, undefined]);
-  });
-
   test('what is not there is an error', () => {
     const types = new KernelTypes(blob());
     const begin = '/sys/kernel/btf/vmlinux: does not say where the kernel has what is needed: ';

@@ -22,7 +22,6 @@ const COUNT_MASK = 0xffff;
 const kindOf = (info: number): number => (info >>> 24) & 0x1f;
 const KIND_STRUCT = 4;
 const KIND_UNION = 5;
-const KIND_FUNCTION = 12;
 /** By kind: words that follow a type once, and for each of its members. */
 const ONCE: readonly number[] = [0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0];
 const EACH: readonly number[] = [0, 0, 0, 0, 3, 3, 2, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 3];
@@ -95,21 +94,6 @@ export class KernelTypes {
     const [struct = '', member = ''] = path.split('.');
     const bits = this.#find(this.#struct(struct), Buffer.from(`${member}\0`), 0);
     return bits === undefined ? undefined : bits / 8;
-  }
-
-  /** The number of a function, for bpf(2). Undefined when there is no such function. */
-  functionId(name: string): number | undefined {
-    const wanted = this.#tryFind(name, KIND_FUNCTION);
-    if (wanted === undefined) return undefined;
-    const words = this.#words;
-    let [id, at] = [1, 0];
-    // There are 60,000 before it, so nothing is called or kept for each.
-    for (; at < wanted; id++) {
-      const info = words[at + 1] ?? 0;
-      const kind = (info >>> 24) & 0x1f;
-      at += TYPE_WORDS + (ONCE[kind] ?? 0) + (EACH[kind] ?? 0) * (info & COUNT_MASK);
-    }
-    return at === wanted ? id : undefined;
   }
 
   /** sizeof(struct name). Throws CriuError. */

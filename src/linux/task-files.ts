@@ -2,32 +2,26 @@
  * All that a process has open, read from the kernel in one go: a BPF program writes a record for each descriptor while the
  * kernel goes through its table (Documentation/bpf/bpf_iterators.rst). That takes a tenth of the time of asking a
  * duplicate of each by system calls.
- *
- * Where the kernel or its policy does not allow it (CAP_BPF and CAP_PERFMON are needed, and no lockdown for
- * confidentiality), or the kernel is older than 6.12, nobody can look.
+ * For kernels from 6.12 on.
  */
-import { CriuError } from '../base/errors.ts';
 import {
   BPF_FUNC_d_path,
   BPF_FUNC_map_lookup_elem,
   BPF_FUNC_probe_read_kernel,
   BPF_FUNC_seq_write,
 } from './abi/bpf.ts';
-import { ERRNO } from './abi/errno.ts';
 import { S_IFMT, S_IFSOCK } from './abi/fcntl.ts';
-import { SYS } from './abi/syscall-numbers.ts';
 import { BpfProgram } from './bpf-assembler.ts';
-import { addressOf, syscall } from './kernel.ts';
-import { KernelTypes } from './kernel-types.ts';
+import { META, ProcessIterator } from './bpf-iterator.ts';
+import type { KernelTypes } from './kernel-types.ts';
 import { likenessRanges, type Range } from './socket-likeness.ts';
-import { tryCreateArray, tryIterateProcess, tryLoadIterator } from './syscalls/bpf-program.ts';
+import { tryCreateArray } from './syscalls/bpf-program.ts';
 import { close } from './syscalls/fs.ts';
 
 /** The function of the kernel that stands for the iterator. */
 const ITERATOR = 'bpf_iter_task_file';
-/** struct bpf_iter__task_file, and struct bpf_iter_meta. */
-const CONTEXT = { meta: 0, task: 8, fd: 16, file: 24 } as const;
-const META_SEQ = 0;
+/** struct bpf_iter__task_file. */
+const CONTEXT = { task: 8, fd: 16, file: 24 } as const;
 
 const PATH_BYTES_MAX = 4096;
 /** A value of the map is where a record is put together, and in its second half what makes a socket alike to others. */
@@ -120,67 +114,38 @@ export const RECORD_AT = {
   path: RECORD.path / 4,
 } as const;
 
+const RECORD_BYTES_USUAL = 128;
+
 export class TaskFiles {
-  readonly #program: number;
+  readonly #iterator: ProcessIterator;
   readonly #likenessBytes: number;
 
-  private constructor(program: number, likenessBytes: number) {
-    this.#program = program;
+  private constructor(iterator: ProcessIterator, likenessBytes: number) {
+    this.#iterator = iterator;
     this.#likenessBytes = likenessBytes;
   }
 
   /** Undefined where it is not allowed, or the kernel does not tell its types. */
   static tryOpen(): TaskFiles | undefined {
-    const types = KernelTypes.tryRead();
-    const iterator = types?.functionId(ITERATOR);
-    if (types === undefined || iterator === undefined) return undefined;
     const map = tryCreateArray(1, VALUE_BYTES);
     if (map < 0) return undefined;
-    try {
-      const ranges = likenessRanges(types);
-      const program = tryLoadIterator(recordCode(types, map, ranges), iterator);
-      return program < 0 ? undefined : new TaskFiles(program, likenessBytes(ranges));
-    } catch (error) {
-      // A kernel with other structures.
-      if (error instanceof CriuError) return undefined;
-      throw error;
-    } finally {
-      close(map);
-    }
+    let ranges: readonly Range[] = [];
+    const iterator = ProcessIterator.tryLoad(ITERATOR, (types) => {
+      ranges = likenessRanges(types);
+      return recordCode(types, map, ranges);
+    });
+    close(map);
+    return iterator && new TaskFiles(iterator, likenessBytes(ranges));
   }
 
   /** Everything that process `pid`, which stands still, has open, by ascending descriptors; `count` is about how much. */
   tryRead(pid: number, count: number): TaskFileRecords | undefined {
-    const iterator = tryIterateProcess(this.#program, pid);
-    if (iterator < 0) return undefined;
-    const bytes = tryReadAll(iterator, count * RECORD_BYTES_USUAL);
-    close(iterator);
+    const bytes = this.#iterator.tryRead(pid, count * RECORD_BYTES_USUAL);
     return bytes && findRecords(bytes, this.#likenessBytes);
   }
 
   [Symbol.dispose](): void {
-    close(this.#program);
-  }
-}
-
-const RECORD_BYTES_USUAL = 128;
-/** What one read gives at most (kernel/bpf/bpf_iter.c bpf_seq_read()). */
-const READ_BYTES = 1 << 15;
-
-function tryReadAll(fd: number, expected: number): Uint8Array | undefined {
-  let bytes = new Uint8Array(new ArrayBuffer(expected + READ_BYTES));
-  let used = 0;
-  for (;;) {
-    if (bytes.length - used < READ_BYTES) {
-      const longer = new Uint8Array(new ArrayBuffer(2 * bytes.length));
-      longer.set(bytes);
-      bytes = longer;
-    }
-    const got = syscall(SYS.read, fd, addressOf(bytes) + used, READ_BYTES);
-    if (got === 0) return bytes.subarray(0, used);
-    if (got === -ERRNO.EAGAIN) continue;
-    if (got < 0) return undefined;
-    used += got;
+    this.#iterator[Symbol.dispose]();
   }
 }
 
@@ -219,8 +184,15 @@ function recordCode(types: KernelTypes, map: number, ranges: readonly Range[]): 
   return p.finish();
 }
 
-/* Registers: the first are arguments and results of helpers, the others are kept. */
-const [r0, r1, r2, r3, context, file, record, object] = [0, 1, 2, 3, 6, 7, 8, 9];
+/* Registers: the first are for arguments and results of helpers, the others are kept. */
+const r0 = 0;
+const r1 = 1;
+const r2 = 2;
+const r3 = 3;
+const context = 6;
+const file = 7;
+const record = 8;
+const object = 9;
 
 function beginRecord(p: BpfProgram, map: number): void {
   p.move(context, r1);
@@ -287,8 +259,8 @@ function describeMountAndTable(p: BpfProgram, types: KernelTypes): void {
 
 /** Writes bytes of the value, r3 of them. */
 function write(p: BpfProgram, from: number): void {
-  p.load(r1, context, CONTEXT.meta);
-  p.load(r1, r1, META_SEQ);
+  p.load(r1, context, META.pointer);
+  p.load(r1, r1, META.seq);
   p.move(r2, record);
   p.add(r2, from);
   p.call(BPF_FUNC_seq_write);
@@ -324,6 +296,7 @@ function writeLikeness(p: BpfProgram, types: KernelTypes, ranges: readonly Range
     p.or(errors, r0);
   };
   tryCopy(types.offset('socket.flags'), LIKENESS.flags, 8);
+  // The pointer goes where errors are put in the end.
   tryCopy(types.offset('socket.sk'), LIKENESS.errors, 8);
   p.load(object, record, LIKENESS_AT + LIKENESS.errors);
   let to: number = LIKENESS.ranges;

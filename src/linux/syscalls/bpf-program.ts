@@ -1,11 +1,14 @@
-/** bpf(2), as far as small programs at tracepoints and iterators need it. All return a descriptor, or −errno. */
+/** bpf(2), as far as small programs at tracepoints and of iterators need it. All return a descriptor, or −errno. */
 import {
+  BPF_F_SLEEPABLE,
   BPF_ITER_CREATE,
   BPF_LINK_CREATE,
   BPF_MAP_LOOKUP_ELEM,
   BPF_MAP_TYPE_ARRAY,
   BPF_PROG_LOAD,
+  BPF_PROG_TEST_RUN,
   BPF_PROG_TYPE_RAW_TRACEPOINT,
+  BPF_PROG_TYPE_SYSCALL,
   BPF_PROG_TYPE_TRACING,
   BPF_RAW_TRACEPOINT_OPEN,
   BPF_TRACE_ITER,
@@ -41,50 +44,54 @@ export function tryCreateArray(maxEntries: number, valueBytes: number): number {
 }
 
 export function tryLoadTracepointProgram(code: Uint8Array): number {
-  return load(programFields(BPF_PROG_TYPE_RAW_TRACEPOINT, code));
+  return load(BPF_PROG_TYPE_RAW_TRACEPOINT, code, []);
+}
+
+/** A program that is executed once, for what only programs may ask; it gets `context`, and may write to it. 0 or −errno. */
+export function tryRunProgram(code: Uint8Array, context: Uint8Array): number {
+  const fd = load(BPF_PROG_TYPE_SYSCALL, code, [[44, BPF_F_SLEEPABLE]]);
+  if (fd < 0) return fd;
+  const result = bpf(BPF_PROG_TEST_RUN, [
+    [0, fd],
+    [40, context.length],
+    [48, context],
+  ]);
+  close(fd);
+  return result;
+}
+
+/** A program for an iterator, which the kernel has as a function (Documentation/bpf/bpf_iterators.rst). */
+export function tryLoadIteratorProgram(code: Uint8Array, functionId: number): number {
+  return load(BPF_PROG_TYPE_TRACING, code, [
+    [68, BPF_TRACE_ITER],
+    [108, functionId],
+  ]);
 }
 
 /** A signal, such as those of the runtime, ends the check of a program (kernel/bpf/verifier.c do_check()). */
 const ATTEMPTS = 5;
 
-function load(fields: readonly Field[]): number {
+function load(type: number, code: Uint8Array, more: readonly Field[]): number {
+  const fields: Field[] = [[0, type], [4, code.length / 8], [8, code], [16, Buffer.from(LICENCE)], ...more];
   let program = -ERRNO.EAGAIN;
   for (let i = 0; i < ATTEMPTS && program === -ERRNO.EAGAIN; i++) program = bpf(BPF_PROG_LOAD, fields);
   return program;
 }
 
-function programFields(type: number, code: Uint8Array): Field[] {
-  return [
-    [0, type],
-    [4, code.length / 8],
-    [8, code],
-    [16, Buffer.from(LICENCE)],
-  ];
-}
-
-/** A program for the iterator whose function has that number in the BTF of the kernel (Documentation/bpf/bpf_iterators.rst). */
-export function tryLoadIterator(code: Uint8Array, functionId: number): number {
-  return load([...programFields(BPF_PROG_TYPE_TRACING, code), [68, BPF_TRACE_ITER], [108, functionId]]);
-}
-
-/** union bpf_iter_link_info: all of a process. */
-const ITER_INFO_BYTES = 16;
-const ITER_INFO_PID = 4;
-
-/** What the program writes of one process, to be read from the descriptor; since Linux 6.1. */
-export function tryIterateProcess(programFd: number, pid: number): number {
-  const info = new Uint8Array(ITER_INFO_BYTES);
-  new DataView(info.buffer).setUint32(ITER_INFO_PID, pid, true);
+/** A file with what the program writes of all that the iterator finds in a process (Linux 6.1). */
+export function tryOpenIterator(programFd: number, pid: number): number {
+  // union bpf_iter_link_info. With the tid instead, the last part of a long file comes again and again.
+  const which = new Uint8Array(Uint32Array.of(0, pid, 0).buffer);
   const link = bpf(BPF_LINK_CREATE, [
     [0, programFd],
     [8, BPF_TRACE_ITER],
-    [16, info],
-    [24, ITER_INFO_BYTES],
+    [16, which],
+    [24, which.length],
   ]);
   if (link < 0) return link;
-  const iterator = bpf(BPF_ITER_CREATE, [[0, link]]);
+  const fd = bpf(BPF_ITER_CREATE, [[0, link]]);
   close(link);
-  return iterator;
+  return fd;
 }
 
 /** Runs the program at a tracepoint, in all tasks, until the descriptor that is returned is closed. */

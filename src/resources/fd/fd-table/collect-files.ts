@@ -27,7 +27,7 @@ import type {
 } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
-import { FILE_KINDS } from '../registry.ts';
+import { FILE_KINDS, findKind } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { CloexecQuestions } from './cloexec.ts';
 import { type DescriptorTable, DescriptorTables } from './descriptor-tables.ts';
@@ -340,7 +340,7 @@ export class FilesDump implements KindDump {
 
   /** Mostly that of the file before. */
   #kindOf(file: InspectedFile): FileKind | undefined {
-    if (this.#kind?.recognise(file) !== true) this.#kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    if (this.#kind?.recognise(file) !== true) this.#kind = findKind(file);
     return this.#kind;
   }
 
