@@ -59,9 +59,11 @@ export function remoteIov({ iov }: Call): BigUint64Array {
   return remote;
 }
 
-/** Copies ranges of a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
-export function copyToTask(pid: number, ranges: Iterable<FileRange>, address: number, onCopied?: OnCopied): void {
-  const calls = planCalls(ranges, CALL_BYTES_MAX);
+/** The calls that copy ranges of a file to a task. Pure. */
+export const planCopies = (ranges: Iterable<FileRange>): Call[] => planCalls(ranges, CALL_BYTES_MAX);
+
+/** Copies from a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
+export function copyToTask(pid: number, calls: readonly Call[], address: number, onCopied?: OnCopied): void {
   const total = calls.reduce((sum, { bytes }) => sum + bytes, 0);
   if (total < PARALLEL_BYTES_MIN) for (const call of calls) copyOne(pid, call, address);
   else copyParallel(pid, calls, address, onCopied);
