@@ -12,7 +12,7 @@ import { Lsmtype } from '../image/gen/inventory.ts';
 import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { TimensEntry } from '../image/gen/timens.ts';
 import type { ImageDir } from '../image/image-dir.ts';
-import { IMAGES_V1_1 } from '../image/image-kinds.ts';
+import { BASE_FOLDER, IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
@@ -36,6 +36,7 @@ import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.t
 import { scanPages } from '../resources/mm/page-scan.ts';
 import { readMappings } from '../resources/mm/read-mappings.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import { splitPages } from '../resources/mm/split-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
@@ -46,6 +47,7 @@ import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
+import { threadCount } from '../tracee/parallel.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
@@ -193,17 +195,17 @@ function takeTree(
   return { statistics: memory.statistics, complete };
 }
 
-/** The folder for pages that tasks share, beside the other images. */
-const BASE_FOLDER = 'base';
-
-/** Pages that tasks share, and where they are to go; undefined when they are not worth it. */
+/** Pages that tasks share, or else a part of those of a big task, and where they are to go; undefined: there are none. */
 function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger): Base | undefined {
-  if (dumped.length < 2) return undefined;
-  const shared = findSharedPages(dumped.map(({ task, runs }) => ({ pid: task.pid, runs })));
-  const folder = shared === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
-  if (shared === undefined || folder === undefined) return undefined;
-  log.debug(`pages that tasks share are written once, to ${folder.path}`);
-  return { ...shared, images: folder };
+  const tasks = dumped.map(({ task, runs }) => ({ pid: task.pid, runs }));
+  const shared = dumped.length < 2 ? undefined : findSharedPages(tasks);
+  const pages = shared ?? (threadCount() < 2 ? undefined : splitPages(tasks));
+  const folder = pages === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
+  if (pages === undefined || folder === undefined) return undefined;
+  const what =
+    shared === undefined ? 'memory of a big task is written to two files' : 'pages that tasks share are written once';
+  log.debug(`${what}: ${folder.path}`);
+  return { ...pages, images: folder };
 }
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */

@@ -80,7 +80,12 @@ interface Filling {
 
 /** Plans the copying of runs from pages files to a task, which need not have the mappings yet. Throws CriuError. */
 export function planFilling(runs: readonly PageRun[], files: MappedFiles): readonly Filling[] {
-  const byFile = Map.groupBy(runs, ({ file }) => file);
+  const byFile = new Map<string, PageRun[]>();
+  for (const run of runs) {
+    const others = byFile.get(run.file);
+    if (others === undefined) byFile.set(run.file, [run]);
+    else others.push(run);
+  }
   return Array.from(byFile, ([path, ofFile]) => {
     const file = files.get(path);
     const ranges: FileRange[] = [];
