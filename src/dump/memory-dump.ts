@@ -9,7 +9,7 @@ import type { Range } from '../resources/mm/address-space.ts';
 import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import { PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
+import { copyPages, type PageCopy, PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Twins } from './twins.ts';
@@ -33,13 +33,15 @@ export interface TaskPages {
 /** Told how much of the memory is written, in bytes. */
 export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 
-/** Runs that are copied from one task to one file. */
-interface Copying {
+/** Runs that the twin of a task has to give. */
+interface Rest {
   readonly task: FrozenTask;
   readonly file: PagesFile;
-  /** Those that the twin has to give. */
-  readonly rest: readonly PlacedRun[];
+  readonly runs: readonly PlacedRun[];
 }
+
+/** So many copies are made at the same time: all cores are busy, and descriptors are not used up. */
+const COPIES_MAX = 64;
 
 /** Pages that tasks share, and the folder for them. */
 export interface Base extends SharedPages {
@@ -67,7 +69,10 @@ export class MemoryDump {
   readonly #twins: Twins | undefined;
   readonly #onProgress: OnProgress | undefined;
   readonly #files: PagesFile[] = [];
-  readonly #copying: Copying[] = [];
+  /** Copies that are to be made, and files that are complete afterwards. */
+  readonly #waiting: PageCopy[] = [];
+  readonly #complete: PagesFile[] = [];
+  readonly #rests: Rest[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
   readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
@@ -89,10 +94,11 @@ export class MemoryDump {
       tasks.forEach(({ task, vmas, runs }, i) => {
         const file = this.#createFile(this.#images, i + 1);
         const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
-        if (!hasRest) file[Symbol.dispose]();
+        if (!hasRest) this.#complete.push(file);
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
         this.#counted.push({ vmas, runs, file });
       });
+      this.#copyWaiting();
       this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
     });
   }
@@ -100,10 +106,11 @@ export class MemoryDump {
   /** The rest; the tree may run. */
   complete(): void {
     this.#work(() => {
-      for (const { task, file, rest } of this.#copying) {
+      for (const { task, file, runs } of this.#rests) {
         const twin = this.#twins?.of(task.pid);
-        if (twin !== undefined) this.#copy(twin, file, rest, true);
+        if (twin !== undefined) this.#copy({ pid: twin, file, runs, isShared: true });
       }
+      this.#copyWaiting();
       for (const { images, pid, file, runs } of this.#pagemaps) {
         file[Symbol.dispose]();
         images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
@@ -141,7 +148,7 @@ export class MemoryDump {
     const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
-      if (own.length > 0) this.#take(task, file, own, true);
+      if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
       if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
     }
     this.statistics.pagesWritten += file.pages;
@@ -157,19 +164,26 @@ export class MemoryDump {
   #take(task: FrozenTask, file: PagesFile, placed: readonly PlacedRun[], isShared: boolean): boolean {
     const hasTwin = this.#twins?.of(task.pid) !== undefined;
     const [rest, now] = hasTwin ? split(placed) : [[], placed];
-    this.#copy(task.pid, file, now, isShared || hasTwin);
-    if (rest.length > 0) this.#copying.push({ task, file, rest });
+    this.#copy({ pid: task.pid, file, runs: now, isShared: isShared || hasTwin });
+    if (rest.length > 0) this.#rests.push({ task, file, runs: rest });
     return rest.length > 0;
   }
 
-  #copy(pid: number, file: PagesFile, runs: readonly PlacedRun[], isShared: boolean): void {
+  /** Together with others, soon. */
+  #copy(copy: PageCopy): void {
+    this.#waiting.push(copy);
+    if (this.#waiting.length >= COPIES_MAX) this.#copyWaiting();
+  }
+
+  #copyWaiting(): void {
     stopIfInterrupted();
     this.#timed('memwriteUs', () =>
-      file.copy(pid, runs, isShared, (bytes) => {
+      copyPages(this.#waiting.splice(0), (bytes) => {
         this.#done += bytes;
         this.#onProgress?.(this.#done, this.#total);
       }),
     );
+    for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {

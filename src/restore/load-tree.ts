@@ -3,18 +3,12 @@ import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import { expectMany } from '../base/hot-code.ts';
 import { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
-import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
+import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1, imageFileName } from '../image/image-kinds.ts';
-import {
-  completeLeaderCore,
-  completeMm,
-  completeThreadCore,
-  isOldTask,
-  readFiles,
-  withOldSeccomp,
-} from '../image/old-images.ts';
+import { completeLeaderCore, completeMm, completeThreadCore, isOldTask, withOldSeccomp } from '../image/old-images.ts';
+import { readOpenFiles } from '../image/open-files.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
 import { readSmallFiles } from '../tracee/file-column.ts';
@@ -31,8 +25,7 @@ export function loadTree(images: ImageDir): RestoreTree {
       why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
     });
   }
-  const files = new Map<number, FileEntry>();
-  for (const file of readFiles(images)) files.set(file.id, file);
+  const files = readOpenFiles(images);
   const tables = new Map<number, readonly FdinfoEntry[]>();
   // CRIU does not write that.
   const isOurs = inventory.has_empty_images_ext === true;
@@ -110,9 +103,12 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
     else images.hold(name, bytes);
   };
   const paths = names.map((name) => images.rawPath(name));
-  const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
+  let pathBytes = 0;
+  for (const path of paths) pathBytes = Math.max(pathBytes, path.length + 1);
   readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
-  const alike = new AlikeImages(cores.reduce((sum, { bytes }) => sum + bytes.length, 0));
+  let coreBytes = 0;
+  for (const { bytes } of cores) coreBytes += bytes.length;
+  const alike = new AlikeImages(coreBytes);
   for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
   return alike;
 }

@@ -25,7 +25,7 @@ import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { detachAll } from '../tracee/many-threads.ts';
 import { type Steps, together } from '../tracee/steps.ts';
-import { resume } from '../tracee/stop.ts';
+import { resume, waitForJobStop } from '../tracee/stop.ts';
 import { type BuiltTask, endHelper, planDeath } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
@@ -149,6 +149,7 @@ export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], 
   // What would stop or start a task comes last, when it is complete.
   for (const { task } of tasks) sendLast(task, leaveStopped);
   detachAll(tasks.flatMap(({ task }) => task.threads.map(({ tid }) => tid)));
+  if (leaveStopped) waitForJobStop(tasks.map(({ task }) => task.pid));
 }
 
 /** Signals that can't wait in a queue. */

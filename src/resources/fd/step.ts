@@ -184,7 +184,7 @@ export class StepList {
   }
 }
 
-/** Equal steps one after the other, whose arguments are to be written. */
+/** Equal steps one after the other, whose arguments are to be written, and what each is for, before anything else is added. */
 export class ManySteps {
   readonly #ops: Ops<StepObject>;
   readonly words: Uint32Array;
@@ -197,15 +197,16 @@ export class ManySteps {
     this.start = first * OP_WORDS;
   }
 
-  /** The argument that is at this word. To be called in their order. */
-  refer(at: number, object: StepObject): void {
-    this.#ops.referenceAt.push(at);
-    this.#ops.references.push(object);
+  /** An argument (see argumentAt) of each of them. */
+  refer(argument: number, objects: readonly StepObject[]): void {
+    const { referenceAt } = this.#ops;
+    for (let i = 0, at = this.start + argument; i < objects.length; i++, at += OP_WORDS) referenceAt.push(at);
+    this.#ops.references = this.#ops.references.concat(objects);
   }
 
-  /** What the next step is for. */
-  because(reason: Reason): void {
-    this.#ops.because.push(reason);
+  /** What each of them is for. */
+  because(reasons: readonly Reason[]): void {
+    this.#ops.because = this.#ops.because.concat(reasons);
   }
 }
 

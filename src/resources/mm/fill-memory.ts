@@ -74,7 +74,12 @@ export function checkLength({ path, bytes }: { path: string; bytes: number }, wa
 
 /** Copies runs from pages files to the task. Throws CriuError naming the address that could not be written. */
 export function fillMemory(pid: number, runs: readonly PageRun[], files: MappedFiles, onCopied?: OnCopied): void {
-  const byFile = Map.groupBy(runs, ({ file }) => file);
+  const byFile = new Map<string, PageRun[]>();
+  for (const run of runs) {
+    const others = byFile.get(run.file);
+    if (others === undefined) byFile.set(run.file, [run]);
+    else others.push(run);
+  }
   for (const [path, ofFile] of byFile) {
     const file = files.get(path);
     const ranges: FileRange[] = [];
