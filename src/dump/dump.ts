@@ -34,7 +34,7 @@ import { planRuns } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { scanPages } from '../resources/mm/page-scan.ts';
-import { readSmaps } from '../resources/mm/read-smaps.ts';
+import { readMappings } from '../resources/mm/read-mappings.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
@@ -46,7 +46,7 @@ import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
-import { confirmMappings, type EarlyMappings } from './early-mappings.ts';
+import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
@@ -70,8 +70,6 @@ const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Ls
 /** A living task while it is dumped. */
 interface DumpedTask extends TaskPages {
   readonly ids: TaskKobjIdsEntry;
-  /** What is said of its mappings is older than the freeze, and has to be confirmed. */
-  readonly isEarly: boolean;
   readonly hasAio: boolean;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
@@ -132,6 +130,8 @@ function takeTree(
     ...findStrayThreads(tree.tasks),
   ];
   const dumped = lookAt(tree, early, files, namespaces, problems);
+  if (early !== undefined && early.taken > 0)
+    log.debug(`${early.taken} task(s) have the mappings that were read before the stop`);
   using rings = new WatchedRings(dumped);
   using segments = new DumpedSegments(dumped, namespaces.own.ipc_ns_id);
   const cgroups = new DumpedCgroups(tree, options.cgroups);
@@ -149,12 +149,6 @@ function takeTree(
   const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
-  const unconfirmed = dumped.filter(({ isEarly }) => isEarly);
-  if (unconfirmed.length > 0)
-    log.debug(`${unconfirmed.length} task(s) have the mappings that were read before the stop`);
-  for (const { task, vmas } of unconfirmed) {
-    if (twins?.of(task.pid) === undefined) confirmMappings(task, vmas);
-  }
   rings.settle();
   const memory = new MemoryDump(images, twins, options.onProgress);
   memory.take(pages, base, sharedObjects(files, segments));
@@ -166,10 +160,6 @@ function takeTree(
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
-    for (const { task, vmas } of unconfirmed) {
-      const twin = twins?.of(task.pid);
-      if (twin !== undefined) confirmMappings(task, vmas, twin);
-    }
     memory.complete();
     dumped.forEach((one, i) => {
       const state = states[i];
@@ -263,7 +253,7 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const taken = early?.tryTake(task);
-    const mappings = taken?.mappings ?? readSmaps(task.pid);
+    const mappings = taken?.mappings ?? readMappings(task.pid);
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
@@ -276,8 +266,7 @@ function lookAt(
     described.vmas.push(...guardVmas(pages.guards));
     const runs = planRuns(described.vmas, pages.content);
     const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    const isEarly = taken !== undefined;
-    return { task, ids, vmas: described.vmas, isEarly, runs, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, vmas: described.vmas, runs, hasAio, auxv: readAuxv(task.pid), exe };
   });
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));

@@ -89,15 +89,12 @@ interface Counters {
 export class SmapsParser {
   readonly entries: SmapsEntry[] = [];
   readonly #scanner: MapsScanner;
-  readonly #headers: string[] | undefined;
   readonly #flagSets = new Map<string, ReadonlySet<string>>();
   /** Those of the last area with such a header. */
   readonly #counters = new WeakMap<object, Counters>();
 
-  /** `headers` gets the first line of each area: together what maps says. */
-  constructor(file: string, headers?: string[]) {
+  constructor(file: string) {
     this.#scanner = new MapsScanner('', file);
-    this.#headers = headers;
   }
 
   /**
@@ -121,10 +118,8 @@ export class SmapsParser {
 
   #scanArea(text: string): void {
     const scanner = this.#scanner;
-    const header = scanner.position;
     scanner.scan();
     const { start, end, area, position: first } = scanner;
-    this.#headers?.push(text.slice(header, first));
     let counters = this.#counters.get(area);
     if (
       counters === undefined ||
