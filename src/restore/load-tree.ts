@@ -15,6 +15,7 @@ import {
   readFiles,
   withOldSeccomp,
 } from '../image/old-images.ts';
+import { RepeatedImages } from '../image/repeated-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
 import { readSmallFiles } from '../tracee/file-column.ts';
@@ -40,7 +41,8 @@ export function loadTree(images: ImageDir): RestoreTree {
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
   const cores = readAhead(images, entries);
-  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores));
+  const repeated = new RepeatedImages(images);
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores, repeated));
   if (!isOurs) correctPersonalities(members);
   checkKinds(members);
   const [root] = members;
@@ -123,6 +125,7 @@ function loadMember(
   readTable: ReadTable,
   pages: PagesIndex,
   cores: AlikeImages,
+  repeated: RepeatedImages,
 ): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const readCore = images.readOne('core', pid, cores);
@@ -140,8 +143,8 @@ function loadMember(
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
-  const pagemap = images.read('pagemap', pid);
-  const mm = completeMm(images, pid, images.readOne('mm', pid));
+  const pagemap = repeated.read('pagemap', pid);
+  const mm = completeMm(images, pid, repeated.readOne('mm', pid));
   return {
     kind: 'task',
     pid,
@@ -154,7 +157,7 @@ function loadMember(
     mm,
     pagemap,
     runs: pages.runs('pagemap', pid, pagemap),
-    fs: images.readOne('fs', pid),
+    fs: repeated.readOne('fs', pid),
     fds: readTable(ids.files_id),
     threads,
     label,
