@@ -26,6 +26,8 @@ export interface DumpStatistics {
 /** A task and those of its pages that are dumped. */
 export interface TaskPages {
   readonly task: FrozenTask;
+  /** The number of its pages image. */
+  readonly pagesId: number;
   readonly vmas: readonly DescribedVma[];
   readonly runs: readonly DumpRun[];
 }
@@ -76,7 +78,7 @@ export class MemoryDump {
   /** Pagemaps that are to be written. */
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
-  readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
+  readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
   #done = 0;
   #total = 0;
 
@@ -86,21 +88,27 @@ export class MemoryDump {
     this.#onProgress = onProgress;
   }
 
-  /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly TaskPages[], base: Base | undefined, objects: readonly MemoryObject[]): void {
+  /** Of each task what no twin has, while the tree is frozen. Tasks that twins have all of may be taken afterwards. */
+  take(tasks: readonly TaskPages[], base: Base | undefined): void {
     const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
-    this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
+    this.#total += bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
       if (base !== undefined) this.#takeBase(tasks, base);
-      tasks.forEach(({ task, vmas, runs }, i) => {
-        const file = this.#createFile(this.#images, i + 1);
+      for (const { task, pagesId, vmas, runs } of tasks) {
+        const file = this.#createFile(this.#images, pagesId);
         const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
         if (!hasRest) this.#complete.push(file);
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
         this.#counted.push({ vmas, runs, file });
-      });
+      }
       this.#copyWaiting();
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
+    });
+  }
+
+  /** Shared memory, while the tree is frozen. `firstId`: of the numbers that its pages images get. */
+  takeShared(objects: readonly MemoryObject[], firstId: number): void {
+    this.#work(() => {
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, firstId);
     });
   }
 

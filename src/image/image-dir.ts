@@ -59,7 +59,9 @@ export class ImageDir {
 
   /** Opens an existing directory. Throws a CriuError when it is not one. */
   static open(path: string): ImageDir {
-    const trimmed = path.replace(/(?<=.)\/+$/, '');
+    let length = path.length;
+    while (length > 1 && path.endsWith('/', length)) length--;
+    const trimmed = path.slice(0, length);
     const remedy = 'make the directory or name another one with --images-dir';
     // The last dot makes the kernel refuse anything but a directory.
     const stat = tryLstat(`${trimmed}/.`);

@@ -23,6 +23,8 @@ interface WritableRange {
   end: number;
 }
 
+type IsWanted = (mapping: ScannedMapping) => boolean;
+
 export interface ScannedPages {
   /** Pages with content, in order of address. */
   readonly content: WritableRange[];
@@ -54,18 +56,19 @@ export interface FoundRegions {
 }
 
 /**
- * Scans the mappings of a stopped task. `found` may have a part of it for a group. Throws SyscallError (ENOTTY: the kernel
- * is older than 6.7).
+ * Scans the mappings of a stopped task, or those of them that are wanted. `found` may have a part of it for a group. Throws
+ * SyscallError (ENOTTY: the kernel is older than 6.7).
  */
 export function scanPages(
   pid: number,
   mappings: readonly ScannedMapping[],
+  isWanted?: IsWanted,
   found?: (group: MappingGroup) => FoundRegions | undefined,
 ): ScannedPages {
   const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const result: ScannedPages = { content: [], guards: [] };
   try {
-    for (const group of groupMappings(mappings)) {
+    for (const group of groupMappings(mappings, isWanted)) {
       const part = found?.(group);
       if (part === undefined || part.count < 0) scan(fd, group, group.start, result);
       else {
@@ -87,14 +90,20 @@ export interface MappingGroup extends Range {
 const FEW_BYTES = 16 << 10;
 
 /**
- * Neighbours of one kind as one range, whatever is between them. To ask whether a page is one of a file costs the kernel
- * ten times more than the rest, so mappings without files are not asked, unless they are small. Pure.
+ * Neighbours of one kind as one range, whatever is between them, but for what is not wanted. To ask whether a page is one
+ * of a file costs the kernel ten times more than the rest, so mappings without files are not asked, unless they are small.
+ * Pure.
  */
-export function groupMappings(mappings: readonly ScannedMapping[]): MappingGroup[] {
+export function groupMappings(mappings: readonly ScannedMapping[], isWanted?: IsWanted): MappingGroup[] {
   const groups: (WritableRange & { hasFiles: boolean })[] = [];
   let last: (typeof groups)[number] | undefined;
-  for (const { start, end, isShared, inode } of mappings) {
+  for (const mapping of mappings) {
+    const { start, end, isShared, inode } = mapping;
     if (start >= TASK_SIZE) continue; // [vsyscall]
+    if (isWanted?.(mapping) === false) {
+      last = undefined;
+      continue;
+    }
     const hasFiles = isShared || inode !== 0;
     if (last !== undefined && (last.hasFiles === hasFiles || (last.hasFiles && end - start <= FEW_BYTES))) {
       last.end = end;

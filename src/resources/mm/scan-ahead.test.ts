@@ -8,7 +8,7 @@ import { getpid } from '../../linux/syscalls/process.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { threadCount } from '../../tracee/parallel.ts';
 import { groupMappings, scanPages } from './page-scan.ts';
-import { ScanAhead } from './scan-ahead.ts';
+import { ScansAhead } from './scan-ahead.ts';
 
 const PAGE = 4096;
 /** Every second one is touched: more regions than are found ahead. */
@@ -24,13 +24,14 @@ test.skipIf(threadCount() < 2)('pages are found by another thread, and the rest 
     start <= address && end >= address + PAGES * PAGE;
   // The process is not stopped, so its mappings may change meanwhile.
   const [group] = groupMappings(parseMaps(readFile('/proc/self/maps'))).filter(isAround);
-  using ahead = ScanAhead.tryStart(getpid());
-  if (group === undefined || ahead === undefined) throw new Error('there is much memory');
-  const found = ahead.find(group);
+  using ahead = new ScansAhead();
+  ahead.tryStart(getpid());
+  if (group === undefined) throw new Error('there is much memory');
+  const found = ahead.of(getpid())?.(group);
   expect(found?.count).toBe(16_384);
   expect(found?.walkEnd).toBeLessThan(address + PAGES * PAGE);
   const one = { ...group, isShared: false, inode: group.hasFiles ? 1 : 0 };
-  const { content } = scanPages(getpid(), [one], () => found);
+  const { content } = scanPages(getpid(), [one], undefined, () => found);
   expect(content.filter(isOurs)).toEqual(scanPages(getpid(), [one]).content.filter(isOurs));
   expect(content.filter(isOurs).length).toBe(PAGES / 2);
   munmap(address, PAGES * PAGE);

@@ -1,5 +1,5 @@
 /**
- * Scans the pages of a big task on another core, while its mappings are read: the kernel walks all of its page tables for
+ * Scans the pages of big tasks on another core, while their mappings are read: the kernel walks all of its page tables for
  * both (page-scan.ts, read-mappings.ts).
  */
 import type { Result } from '../../agent/program.ts';
@@ -25,15 +25,50 @@ const RESIDENT_PAGES_MIN = 4096;
 /** Groups of mappings for which it pays, and how many there are at most. */
 const GROUP_BYTES_MIN = 16 << 20;
 const GROUPS_MAX = 16;
+/** Of a tree: each has a thread and memory. More are not looked at, which takes time as well. */
+const TASKS_MAX = 4;
+const TRIED_MAX = 16;
 /** What is found in a group. When there is more, the rest is scanned afterwards. */
 const REGIONS = 16_384;
 
-export class ScanAhead {
+/** To be disposed of when all scans are done. */
+export class ScansAhead {
+  readonly #scans = new Map<number, ScanAhead>();
+  #tried = 0;
+
+  /** Begins to scan a stopped task, when that pays. */
+  tryStart(pid: number): void {
+    if (this.#scans.size >= TASKS_MAX || this.#tried++ >= TRIED_MAX) return;
+    const statm = tryReadProc(`/proc/${pid}/statm`);
+    const [, resident = 0] = typeof statm === 'string' ? statm.split(' ').map(Number) : [];
+    if (resident < RESIDENT_PAGES_MIN || threadCount() < 2) return;
+    try {
+      const groups = groupMappings(parseMaps(readFile(`/proc/${pid}/maps`)));
+      const big = groups.filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
+      if (big.length > 0 && big.length <= GROUPS_MAX) this.#scans.set(pid, new ScanAhead(pid, big));
+    } catch (error) {
+      // No more threads, say. Whatever matters is told by the scan itself.
+      if (!(error instanceof SyscallError)) throw error;
+    }
+  }
+
+  /** What has been found of a task, by group of mappings. */
+  of(pid: number): ((group: MappingGroup) => FoundRegions | undefined) | undefined {
+    const scan = this.#scans.get(pid);
+    return scan && ((group) => scan.find(group));
+  }
+
+  [Symbol.dispose](): void {
+    for (const scan of this.#scans.values()) scan[Symbol.dispose]();
+  }
+}
+
+class ScanAhead {
   readonly #fd: number;
   readonly #thread: Running;
   readonly #parts: readonly ScannedPart[];
 
-  private constructor(pid: number, groups: readonly MappingGroup[]) {
+  constructor(pid: number, groups: readonly MappingGroup[]) {
     this.#fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
     const parts: ScannedPart[] = [];
     this.#parts = parts;
@@ -47,22 +82,6 @@ export class ScanAhead {
       });
     } catch (error) {
       close(this.#fd);
-      throw error;
-    }
-  }
-
-  /** For a stopped task; undefined when it does not pay. Dispose of it when the scan is done. */
-  static tryStart(pid: number): ScanAhead | undefined {
-    const statm = tryReadProc(`/proc/${pid}/statm`);
-    const [, resident = 0] = typeof statm === 'string' ? statm.split(' ').map(Number) : [];
-    if (resident < RESIDENT_PAGES_MIN || threadCount() < 2) return undefined;
-    try {
-      const groups = groupMappings(parseMaps(readFile(`/proc/${pid}/maps`)));
-      const big = groups.filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
-      return big.length === 0 || big.length > GROUPS_MAX ? undefined : new ScanAhead(pid, big);
-    } catch (error) {
-      // No more threads, say. Whatever matters is told by the scan itself.
-      if (error instanceof SyscallError) return undefined;
       throw error;
     }
   }
