@@ -27,20 +27,20 @@ import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
 import { IO_URING } from '../fd/fd-table/unknown-kind.ts';
 import type { Range } from './address-space.ts';
+import { isPlain } from './plain-vma.ts';
 
 /** A mapping and its image. `needsFile`: `entry.shmid` becomes the id of the mapped file. */
 export interface DescribedVma {
   readonly seen: SmapsEntry;
   readonly entry: VmaEntry;
   readonly needsFile: boolean;
-  /** See DescribedVmas. */
   readonly isPlain: boolean;
 }
 
 /** The mappings of a task. */
 export interface DescribedVmas {
   readonly vmas: DescribedVma[];
-  /** Those of them that are more than private anonymous memory for data without advice, of which there may be thousands. */
+  /** Those of them that are not plain: see plain-vma.ts. */
   readonly special: readonly DescribedVma[];
 }
 
@@ -189,12 +189,6 @@ function describe(seen: SmapsEntry): DescribedVma {
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
   const needsFile = !kind.isAnonymous && path !== AIO_RING && path !== '' && !isSocket(path);
   return { seen, entry, needsFile, isPlain: isPlain(entry) };
-}
-
-function isPlain({ status, prot, flags, madv }: VmaEntry): boolean {
-  if (status !== (VMA_AREA_REGULAR | VMA_ANON_PRIVATE) || (prot & MM.PROT_EXEC) !== 0 || madv !== undefined)
-    return false;
-  return (flags & ~MM.MAP_NORESERVE) === (MM.MAP_PRIVATE | MM.MAP_ANONYMOUS);
 }
 
 const AIO_RING = '/[aio]';
