@@ -270,19 +270,19 @@ function lookAt(
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
-    for (const vma of described.vmas) {
+    const { vmas, special } = described;
+    for (const vma of special) {
       const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const { vmas } = described;
-    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, mappings, vmas, special, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
-  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
+  for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({
     ...one,
     pagesId: i + 1,

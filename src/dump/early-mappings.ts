@@ -7,7 +7,7 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
-import { type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
+import { type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { TWIN_BYTES_MIN } from './twin-policy.ts';
@@ -18,9 +18,8 @@ const BIG_TASKS_MAX = 4;
 const PAGE_BYTES = 4096;
 
 /** Mappings, and how they are described in the images. */
-interface Mappings {
+interface Mappings extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
-  readonly vmas: DescribedVma[];
 }
 
 interface Early extends Mappings {
@@ -53,9 +52,9 @@ export class EarlyMappings {
       const raw = tryReadRaw(pid);
       const mappings = raw && tryParseRaw(raw);
       if (raw === undefined || mappings === undefined) return;
-      const { vmas, problems } = describeVmas(mappings, '');
+      const { problems, ...described } = describeVmas(mappings, '');
       // Whether it can really not be dumped, is seen in the freeze.
-      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, raw });
+      if (problems.length === 0) this.#tasks.set(pid, { mappings, ...described, raw });
     } catch (error) {
       if (!(error instanceof SyscallError) && !(error instanceof CriuError)) throw error;
     }
