@@ -11,7 +11,7 @@ import { completeLeaderCore, completeMm, completeThreadCore, isOldTask, withOldS
 import { readOpenFiles } from '../image/open-files.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
-import { readSmallFiles } from '../tracee/file-column.ts';
+import { SmallFiles } from '../tracee/file-column.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 import { abiOfTask, checkKinds } from './task-abi.ts';
 
@@ -105,7 +105,7 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
   const paths = names.map((name) => images.rawPath(name));
   let pathBytes = 0;
   for (const path of paths) pathBytes = Math.max(pathBytes, path.length + 1);
-  readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
+  new SmallFiles(SMALL_BYTES, { pathBytes, mustBeRegular: true }).read(paths, take);
   let coreBytes = 0;
   for (const { bytes } of cores) coreBytes += bytes.length;
   const alike = new AlikeImages(coreBytes);
