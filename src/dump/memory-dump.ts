@@ -5,7 +5,7 @@
 import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import type { Range } from '../resources/mm/address-space.ts';
+import { bytesOf } from '../resources/mm/call-plan.ts';
 import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
@@ -206,4 +206,3 @@ function split(runs: readonly PlacedRun[]): [inTwin: PlacedRun[], others: Placed
 }
 
 const withoutBase = (runs: readonly DumpRun[]) => runs.filter(({ isInBase }) => !isInBase);
-const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);
