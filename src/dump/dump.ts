@@ -153,7 +153,8 @@ function takeTree(
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
-  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
+  const withTwin =
+    twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
