@@ -50,6 +50,8 @@ const SIGSTOP = 19;
 const aligned = (bytes: number) => (bytes + 7) & ~7;
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
+/** What may lie between two blobs of one array and still be copied with them. */
+export const BLOB_GAP_MAX = 64;
 
 export class Program {
   #ops = new Ops<Reference>();
@@ -58,7 +60,7 @@ export class Program {
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
   /** What is copied only when the program is laid out, behind the data. */
-  #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  #blobs: { readonly offset: number; bytes: Uint8Array }[] = [];
   #blobBytes = 0;
   #scratch: Place | undefined;
 
@@ -68,7 +70,7 @@ export class Program {
     copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
-    copy.#blobs = this.#blobs.slice();
+    copy.#blobs = this.#blobs.map((blob) => ({ ...blob }));
     copy.#blobBytes = this.#blobBytes;
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
@@ -262,10 +264,27 @@ export class Program {
 
   /** The same for much, which must not change until the program is laid out. */
   blob(bytes: Uint8Array): Place {
+    const offset = this.#tryExtend(bytes) ?? this.#addBlob(bytes);
+    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
+  }
+
+  #addBlob(bytes: Uint8Array): number {
     const offset = this.#blobBytes;
     this.#blobBytes += aligned(bytes.length);
     this.#blobs.push({ offset, bytes });
-    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
+    return offset;
+  }
+
+  /** Parts of an image with little in between are one blob. */
+  #tryExtend({ buffer, byteOffset, length }: Uint8Array): number | undefined {
+    const last = this.#blobs.at(-1);
+    if (last?.bytes.buffer !== buffer) return undefined;
+    const { byteOffset: start, length: before } = last.bytes;
+    const gap = byteOffset - start - before;
+    if (gap < 0 || gap > BLOB_GAP_MAX) return undefined;
+    last.bytes = new Uint8Array(buffer, start, before + gap + length);
+    this.#blobBytes = last.offset + aligned(last.bytes.length);
+    return last.offset + byteOffset - start;
   }
 
   /** 64-bit words that the task can read and write. */
@@ -303,12 +322,26 @@ export class Program {
    * addresses of the block.
    */
   assemble(address: number, relocations?: number[]): Uint8Array {
-    const block = new Uint8Array(this.byteLength);
+    const block = this.assembleHead(address, relocations);
+    if (this.#blobs.length === 0) return block;
+    const whole = new Uint8Array(this.byteLength);
+    whole.set(block);
+    for (const { offset, bytes } of this.blobs()) whole.set(bytes, offset);
+    return whole;
+  }
+
+  /** The blobs, which belong behind the ops and the data: offset in the block, and bytes. */
+  blobs(): { readonly offset: number; readonly bytes: Uint8Array }[] {
+    const start = this.opBytes + this.#dataBytes;
+    return this.#blobs.map(({ offset, bytes }) => ({ offset: start + offset, bytes }));
+  }
+
+  /** The same without the blobs. */
+  assembleHead(address: number, relocations?: number[]): Uint8Array {
+    const block = new Uint8Array(this.opBytes + this.#dataBytes);
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    const blobStart = dataStart + this.#dataBytes;
-    for (const { offset, bytes } of this.#blobs) block.set(bytes, blobStart + offset);
     const words = new Uint32Array(block.buffer, 0, dataStart / 4);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {
