@@ -2,6 +2,9 @@
  * Compares dump and restore of dist/criu with another criu:
  *
  *     npm run bench -- --against /usr/sbin/criu [--runs N] [--only NAME,…] [--json FILE] [--criu FILE]
+ *     npm run bench -- --limits
+ *
+ * The second form measures what the runtime and the kernel alone take on this machine for the main part of each workload.
  *
  * Both sides take turns within one run, since machines and hours differ. Everything happens in a mount namespace of its
  * own with a tmpfs for images and one for /run (where the original caches what it knows about the kernel), so nothing
@@ -12,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findWay } from './bench/at-once.ts';
+import { measureLimits } from './bench/limits.ts';
 import { measure, type Sample, type Setup } from './bench/measure.ts';
 import { becomeReaper, killTrees, readDescendants } from './bench/processes.ts';
 import { formatResult, type Result } from './bench/report.ts';
@@ -29,6 +33,7 @@ interface Options {
   readonly runs: number | undefined;
   readonly workloads: readonly Workload[];
   readonly json: string | undefined;
+  readonly limits: boolean;
 }
 
 function fail(text: string): never {
@@ -46,6 +51,7 @@ function parseOptions(): Options {
       only: { type: 'string' },
       json: { type: 'string' },
       list: { type: 'boolean', default: false },
+      limits: { type: 'boolean', default: false },
     },
   });
   if (values.list) {
@@ -68,6 +74,7 @@ function parseOptions(): Options {
     runs,
     workloads: WORKLOADS.filter(({ name, isOptional }) => (names === undefined ? !isOptional : names.includes(name))),
     json: values.json === undefined ? undefined : resolve(values.json),
+    limits: values.limits,
   };
 }
 
@@ -136,6 +143,7 @@ async function main(folder: string): Promise<void> {
     process.on(signal, () => void killTrees(readDescendants()).then(() => process.exit(1)));
   }
   mkdirSync(join(folder, 'run'), { recursive: true });
+  if (options.limits) return await measureLimits(join(folder, 'run'));
   console.log(`ours: ${options.criu}`);
   if (options.against !== undefined) console.log(`rival: ${options.against}`);
   const results: Result[] = [];

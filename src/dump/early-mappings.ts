@@ -1,23 +1,14 @@
 /**
- * Mappings of big tasks are read before the stop. The kernel walks all page tables for smaps, which takes longer than the
- * rest of a freeze, and a fork too. What is read from a running task may be out of date when it stands still, so:
- *
- * 1. In the freeze all of maps is compared, which costs a tenth: addresses, protections, files and names are the same.
- *    Otherwise smaps is read again, and so it is when memory is locked (VmLck), which a fork forgets.
- * 2. What only VmFlags show (madvise, mseal, protection keys) is compared afterwards with smaps of the twin, which has
- *    the flags of the freeze (kernel/fork.c dup_mmap()) and lets everybody run meanwhile; without a twin it is compared in
- *    the freeze. What is different is corrected, or the dump fails: see confirmVmas().
- *
- * Not noticed: advice for shared mappings, which a twin lets go of, and a userfaultfd of another program, if it comes
- * in the milliseconds between the reading and the stop.
+ * Mappings of big tasks are read and described before the stop, while the task runs. What is read so may be out of date when
+ * it stands still; so in the freeze it is read again and compared, which takes much less than describing it: see
+ * read-mappings.ts. Where the kernel does not allow that, nothing is read early.
  */
-import { CriuError, CriuErrors, SyscallError } from '../base/errors.ts';
-import { readFile, tryReadProc } from '../linux/syscalls/fs.ts';
+import { CriuError, SyscallError } from '../base/errors.ts';
+import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
-import { confirmVmas } from '../resources/mm/confirm-vmas.ts';
 import { type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { readSmaps, readSmapsAndMaps } from '../resources/mm/read-smaps.ts';
+import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { TWIN_BYTES_MIN } from './twin-policy.ts';
 
@@ -33,18 +24,25 @@ interface Mappings {
 }
 
 interface Early extends Mappings {
-  readonly maps: string;
+  readonly raw: RawMappings;
 }
 
 export class EarlyMappings {
   readonly #tasks = new Map<number, Early>();
+  /** Of big tasks: their own memory. */
+  readonly #bytes = new Map<number, number>();
+  #taken = 0;
 
   /** Reads what the tree has now; whoever is gone or can't be read is left out. */
   constructor(root: number) {
     const pids = [root];
-    for (let i = 0; i < pids.length && i < TASKS_MAX && this.#tasks.size < BIG_TASKS_MAX; i++) {
+    for (let i = 0; i < pids.length && i < TASKS_MAX && this.#bytes.size < BIG_TASKS_MAX; i++) {
       const pid = pids[i] ?? 0;
-      if (privateBytes(pid) >= TWIN_BYTES_MIN) this.#read(pid);
+      const bytes = privateBytes(pid);
+      if (bytes >= TWIN_BYTES_MIN) {
+        this.#bytes.set(pid, bytes);
+        this.#read(pid);
+      }
       const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
       if (typeof children === 'string') pids.push(...parseChildren(children));
     }
@@ -52,30 +50,35 @@ export class EarlyMappings {
 
   #read(pid: number): void {
     try {
-      const { mappings, maps } = readSmapsAndMaps(pid);
+      const raw = tryReadRaw(pid);
+      const mappings = raw && tryParseRaw(raw);
+      if (raw === undefined || mappings === undefined) return;
       const { vmas, problems } = describeVmas(mappings, '');
       // Whether it can really not be dumped, is seen in the freeze.
-      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, maps });
+      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, raw });
     } catch (error) {
       if (!(error instanceof SyscallError) && !(error instanceof CriuError)) throw error;
     }
   }
 
-  /** The mappings of a frozen task, to be confirmed later; undefined when they have changed, or may have. */
+  /** Of how many tasks the mappings have been taken. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** How much memory of its own a task had; undefined when it was not much. */
+  bytesOf({ pid }: FrozenTask): number | undefined {
+    return this.#bytes.get(pid);
+  }
+
+  /** The mappings of a frozen task; undefined when they have changed, or were not read. */
   tryTake({ pid }: FrozenTask): Mappings | undefined {
     const early = this.#tasks.get(pid);
-    if (early === undefined || hasLockedMemory(pid) || readFile(`/proc/${pid}/maps`) !== early.maps) return undefined;
+    const now = early && tryReadRaw(pid);
+    if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;
+    this.#taken++;
     return early;
   }
-}
-
-/** Compares with smaps of the twin, or of the frozen task itself. Throws CriuErrors when what was taken is not right. */
-export function confirmMappings({ pid, label }: FrozenTask, vmas: readonly DescribedVma[], twin?: number): void {
-  const now = readSmaps(twin ?? pid);
-  // Whoever was killed has no memory any more, which is told when it is copied.
-  if (now.length === 0) return;
-  const problems = confirmVmas(vmas, now, twin !== undefined, label);
-  if (problems.length > 0) throw new CriuErrors('the process tree cannot be dumped', problems);
 }
 
 /** Resident memory that is not of files and not shared memory (man 5 proc_pid_statm). */
@@ -83,9 +86,4 @@ function privateBytes(pid: number): number {
   const text = tryReadProc(`/proc/${pid}/statm`);
   const [, resident = 0, shared = 0] = typeof text === 'string' ? text.split(' ').map(Number) : [];
   return (resident - shared) * PAGE_BYTES;
-}
-
-function hasLockedMemory(pid: number): boolean {
-  const text = tryReadProc(`/proc/${pid}/status`);
-  return typeof text !== 'string' || !/^VmLck:\s+0 kB$/m.test(text);
 }

@@ -6,6 +6,7 @@ import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
 import { kill } from '../linux/syscalls/process.ts';
 import { waitForAll } from '../tracee/many-threads.ts';
+import { waitForJobStop } from '../tracee/stop.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
 
@@ -28,4 +29,5 @@ export function stopTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
   for (const { pid } of tree.tasks) kill(pid, SIGSTOP);
   meanwhile();
   freezer.release();
+  waitForJobStop(tree.tasks.map(({ pid }) => pid));
 }

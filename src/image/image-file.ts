@@ -168,13 +168,13 @@ class EntryCursor {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
-    const isMany = this.bytes.length >= MANY_BYTES;
-    const message = isMany
-      ? this.many(type)(end - size, end)
-      : this.alike?.tryDecode(type, this.bytes, end - size, end);
-    if (message !== undefined) return message;
-    this.reader.limit(end - size, end);
-    return decodeFrom(type, this.reader);
+    const start = end - size;
+    const decode = () => {
+      this.reader.limit(start, end);
+      return decodeFrom(type, this.reader);
+    };
+    if (this.bytes.length >= MANY_BYTES) return this.many(type)(start, end) ?? decode();
+    return this.alike?.decode(type, this.bytes, start, end, decode) ?? decode();
   }
 
   private many<T>(type: MessageType<T>): ManyDecoder<T> {

@@ -14,6 +14,8 @@ export interface SmapsEntry extends MapsEntry {
   readonly protectionKey: number;
   /** Two-letter codes, see VM_FLAG_MEANINGS; equal sets are one object. Codes of newer kernels are kept. */
   readonly vmFlags: ReadonlySet<string>;
+  /** Entries with the same object are alike but for their addresses; others may be so too. */
+  readonly kind?: object;
 }
 
 /** The codes of VmFlags up to Linux 6.19, and those of old kernels: code to name of the kernel's flag. */
@@ -89,15 +91,12 @@ interface Counters {
 export class SmapsParser {
   readonly entries: SmapsEntry[] = [];
   readonly #scanner: MapsScanner;
-  readonly #headers: string[] | undefined;
   readonly #flagSets = new Map<string, ReadonlySet<string>>();
   /** Those of the last area with such a header. */
   readonly #counters = new WeakMap<object, Counters>();
 
-  /** `headers` gets the first line of each area: together what maps says. */
-  constructor(file: string, headers?: string[]) {
+  constructor(file: string) {
     this.#scanner = new MapsScanner('', file);
-    this.#headers = headers;
   }
 
   /**
@@ -121,10 +120,8 @@ export class SmapsParser {
 
   #scanArea(text: string): void {
     const scanner = this.#scanner;
-    const header = scanner.position;
     scanner.scan();
     const { start, end, area, position: first } = scanner;
-    this.#headers?.push(text.slice(header, first));
     let counters = this.#counters.get(area);
     if (
       counters === undefined ||

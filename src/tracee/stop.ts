@@ -17,7 +17,9 @@ import {
 import { SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU } from '../linux/abi/signal.ts';
 import { ptraceEvent, WIFSTOPPED, WSTOPSIG } from '../linux/abi/wait.ts';
 import { check } from '../linux/kernel.ts';
+import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { ptrace, tryWait } from '../linux/syscalls/process.ts';
+import { parseStat } from '../proc/stat.ts';
 
 /** Why a thread stopped. */
 export type Stop =
@@ -94,6 +96,22 @@ export function resume(tid: number, signal = 0): boolean {
 /** PTRACE_DETACH, delivering `signal` (0: none). */
 export function detach(tid: number, signal = 0): void {
   ptrace(PTRACE_DETACH, tid, 0, signal);
+}
+
+/** How long somebody may take to stop who is not scheduled: a busy machine. */
+const STOPPING_MS = 1000;
+
+/** Waits until tasks that were let go with a stop signal have come to it, or have ended. */
+export function waitForJobStop(pids: readonly number[]): void {
+  let left = pids;
+  for (let waitedMs = 0; waitedMs < STOPPING_MS; waitedMs++) {
+    left = left.filter((pid) => {
+      const text = tryReadFile(`/proc/${pid}/stat`);
+      return typeof text === 'string' && !'TZX'.includes(parseStat(text).state);
+    });
+    if (left.length === 0) return;
+    Bun.sleepSync(1);
+  }
 }
 
 /**

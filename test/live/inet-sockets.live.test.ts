@@ -136,6 +136,17 @@ liveCase('a TCP connection with an urgent byte is refused, and the program runs 
   await checkRound(specimen, 1);
 });
 
+liveCase('TCP sockets with keys are refused, all of them, and the program runs on', async () => {
+  const specimen = await startProgram('tcp-signed');
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'), ['--tcp-established']);
+  expect(result.exitCode).not.toBe(0);
+  const refusals = result.log.match(/its segments are signed \(TCP_MD5SIG\), and keys are not supported yet/g);
+  // Listener, client, server; the log and the summary.
+  expect(new Set(result.log.match(/fd \d+[^\n]*TCP_MD5SIG/g)?.map((line) => line.slice(0, 5))).size).toBe(3);
+  expect(refusals).not.toBeNull();
+  await checkRound(specimen, 1);
+});
+
 liveCase('a datagram that is being put together is refused, and the program runs on', async () => {
   const specimen = await startProgram('corked');
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));

@@ -4,20 +4,35 @@
 export const BPF_MAP_CREATE = 0;
 export const BPF_MAP_LOOKUP_ELEM = 1;
 export const BPF_PROG_LOAD = 5;
+export const BPF_PROG_TEST_RUN = 10;
 export const BPF_MAP_GET_FD_BY_ID = 14;
 export const BPF_OBJ_GET_INFO_BY_FD = 15;
 export const BPF_RAW_TRACEPOINT_OPEN = 17;
 export const BPF_MAP_FREEZE = 22;
 export const BPF_MAP_LOOKUP_BATCH = 24;
 export const BPF_MAP_UPDATE_BATCH = 26;
+export const BPF_LINK_CREATE = 28;
+export const BPF_ITER_CREATE = 33;
 
-/* Types of programs. */
+/* Types of programs, and what they are attached to. */
 export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+export const BPF_PROG_TYPE_TRACING = 26;
+export const BPF_PROG_TYPE_SYSCALL = 31;
+export const BPF_TRACE_ITER = 28;
+
+/* prog_flags. */
+export const BPF_F_SLEEPABLE = 16;
 
 /* Helpers that programs call (man 7 bpf-helpers). */
 export const BPF_FUNC_map_lookup_elem = 1;
 export const BPF_FUNC_get_current_task = 35;
 export const BPF_FUNC_probe_read_kernel = 113;
+export const BPF_FUNC_seq_write = 127;
+export const BPF_FUNC_d_path = 147;
+export const BPF_FUNC_btf_find_by_name_kind = 167;
+
+/* Kinds of types (linux/btf.h). */
+export const BTF_KIND_FUNC = 12;
 
 /* Types of maps whose content can be read and written as pairs. */
 export const BPF_MAP_TYPE_HASH = 1;

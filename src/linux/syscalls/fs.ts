@@ -99,7 +99,7 @@ const PART_BYTES = 64 * 1024;
 /**
  * A file of /proc whose records are costly, in parts that are byte strings: a record that does not fit the kernel's page any
  * more would be made a second time, so less than a page is read at once. `take` returns how much of a part it has used,
- * and gets the rest again with the next one. Throws SyscallError naming the path.
+ * and gets the rest again with the next one; a negative number ends the reading. Throws SyscallError naming the path.
  */
 export function readRecords(path: string, take: (text: string, isLast: boolean) => number): void {
   const fd = open(path, O_RDONLY);
@@ -110,7 +110,7 @@ export function readRecords(path: string, take: (text: string, isLast: boolean) 
       if (got > 0 && used < limit) continue;
       const isFull = used + RECORDS_BYTES > buffer.length;
       const taken = take(byteString(buffer.subarray(0, used)), got === 0 || isFull);
-      if (got === 0) return;
+      if (got === 0 || taken < 0) return;
       buffer.copyWithin(0, taken, used);
       used -= taken;
       limit = used + PART_BYTES;
@@ -222,6 +222,9 @@ export function parseStatx(words: Uint32Array, at: number): Stat {
 /** As stat(2) puts it together (new_encode_dev of include/linux/kdev_t.h). */
 const deviceNumber = (majorNumber: number, minorNumber: number) =>
   ((minorNumber & 0xff) | (majorNumber << 8) | ((minorNumber & ~0xff) << 12)) >>> 0;
+
+/** The same of the kernel's internal dev_t, which is less than 2 ** 32. */
+export const fromKernelDevice = (device: number) => deviceNumber(device >>> 20, device & 0xf_ffff);
 
 const word64 = (words: Uint32Array, at: number) => (words[at] ?? 0) + (words[at + 1] ?? 0) * WORD;
 

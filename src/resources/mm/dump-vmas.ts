@@ -64,13 +64,10 @@ export function describeVmas(
   // Of thousands of mappings most are like one of the two before: a page of data, a guard page, and so on.
   let [last, other]: (DescribedVma | undefined)[] = [];
   for (const seen of maps) {
-    if (last === undefined || !isAlike(seen, last.seen)) {
-      const swap: DescribedVma | undefined = other;
-      other = last;
-      last = swap;
-    }
-    if (last !== undefined && isAlike(seen, last.seen)) {
-      last = describeAlike(seen, last);
+    const alike = isAlike(seen, last?.seen) ? last : isAlike(seen, other?.seen) ? other : undefined;
+    if (alike !== undefined) {
+      if (alike === other) other = last;
+      last = describeAlike(seen, alike);
       vmas.push(last);
       continue;
     }
@@ -79,12 +76,13 @@ export function describeVmas(
       problems.push({ object: `${label}: mapping ${nameOf(seen)}`, action: 'cannot be dumped', ...problem });
       continue;
     }
-    const previous = vmas.at(-1);
+    const previous = vmas[vmas.length - 1];
     // [vvar] and [vvar_vclock] (Linux 6.13) are one group in the image format.
     if (isVvar(seen) && previous !== undefined && isVvar(previous.seen) && previous.entry.end === seen.start) {
       previous.entry.end = seen.end;
       continue;
     }
+    other = last;
     last = describe(seen);
     vmas.push(last);
   }
@@ -92,7 +90,9 @@ export function describeVmas(
 }
 
 /** Whether what is said of one holds for the other too. Sets of flags that are equal are one object. */
-function isAlike(one: SmapsEntry, other: SmapsEntry): boolean {
+function isAlike(one: SmapsEntry, other: SmapsEntry | undefined): boolean {
+  if (other === undefined) return false;
+  if (one.kind !== undefined && one.kind === other.kind) return true;
   return (
     one.vmFlags === other.vmFlags &&
     one.prot === other.prot &&
@@ -171,7 +171,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (madv !== 0n) entry.madv = madv;
   if (vmFlags.has('lf')) entry.lock_on_fault_ext = true;
   if (vmFlags.has('sl')) entry.sealed_ext = true;
-  const name = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1];
+  const name = path.startsWith('[anon') ? /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1] : undefined;
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;

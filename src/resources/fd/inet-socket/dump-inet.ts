@@ -159,13 +159,16 @@ const TCP_INFO_BYTES = 32;
 const WAITING_AT = 24;
 const BACKLOG_AT = 28;
 
-function inspectTcp(file: OpenFile, { family }: InetKind, dump: KindDump): Endpoint | Unsupported {
+function inspectTcp(file: OpenFile, kind: InetKind, dump: KindDump): Endpoint | Unsupported {
+  const { family } = kind;
   const info = new Uint8Array(TCP_INFO_BYTES);
   check('getsockopt', tryGetsockopt(file.localFd, INET.SOL_TCP, INET.TCP_INFO, info), 'TCP_INFO');
   const view = new DataView(info.buffer);
   const state = view.getUint8(0);
   const source = readName(file.localFd, family);
   const destination = readPeer(file.localFd, family);
+  const problem = findHidden(lookUp(file, kind, dump));
+  if (problem !== undefined && (state === INET.TCP_LISTEN || dump.options.tcpClose !== true)) return problem;
   if (state === INET.TCP_LISTEN) {
     const waiting = view.getUint32(WAITING_AT, true);
     if (waiting > 0 && dump.options.skipInFlight !== true) {
@@ -179,14 +182,23 @@ function inspectTcp(file: OpenFile, { family }: InetKind, dump: KindDump): Endpo
     return { state, source, destination: unspecified(family), backlog, shutdown: 0 };
   }
   if (state !== INET.TCP_CLOSE || destination.port !== 0) {
-    const problem = connectionProblem(state, dump);
-    if (problem !== undefined) {
+    const refusal = connectionProblem(state, dump);
+    if (refusal !== undefined) {
       const [from, to] = [source, destination].map((address) => formatAddress(family, address));
-      return { ...problem, unsupported: `${problem.unsupported}, ${from} to ${to}` };
+      return { ...refusal, unsupported: `${refusal.unsupported}, ${from} to ${to}` };
     }
     return { state, source, destination, backlog: 0, shutdown: 0 };
   }
   return { state, source, destination, backlog: 0, shutdown: readClosedShutdown(file, dump) };
+}
+
+/** What a TCP socket has that no call shows. */
+function findHidden({ hasKeys, ulp = '' }: Partial<KnownSocket> = {}): Unsupported | undefined {
+  const remedy = 'let the program close it before the dump';
+  if (hasKeys === true)
+    return { unsupported: 'its segments are signed (TCP_MD5SIG), and keys are not supported yet by this criu', remedy };
+  if (ulp === '') return undefined;
+  return { unsupported: `the kernel speaks ${ulp} for it (TCP_ULP), and does not give its state`, remedy };
 }
 
 /** What speaks against keeping a connection. */
@@ -233,7 +245,7 @@ function inspectOther(file: OpenFile, kind: InetKind, dump: KindDump): Endpoint 
 function lookUp({ stat, object }: OpenFile, kind: InetKind, dump: KindDump): KnownSocket | undefined {
   const { family, proto } = kind;
   const suffix = family === SOCKET.AF_INET6 ? '6' : '';
-  const list = isUdp(kind) ? `${proto}` : isPing(kind) ? 'icmp' : 'raw';
+  const list = isUdp(kind) || isTcp(kind) ? `${proto}` : isPing(kind) ? 'icmp' : 'raw';
   const sockets = dump.state(`inet sockets ${list} ${family}`, () =>
     list === 'icmp' || list === 'raw' ? readProcNet(`${list}${suffix}`) : readDiag(family, proto),
   );

@@ -13,7 +13,7 @@ import { formatAddress, needsDevice, packSockaddr, parseSockaddr } from './addre
 import { planTcpExtensions } from './inet-options.ts';
 import { inetSocket } from './inet-socket.ts';
 import { parseProcNet } from './proc-net.ts';
-import { type KnownSocket, parseAnswer } from './sock-diag.ts';
+import { parseInetDiag } from './sock-diag.ts';
 
 const { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM } = SOCKET;
 const LOOPBACK = 0x0100_007f;
@@ -202,47 +202,39 @@ describe('addresses', () => {
 });
 
 describe('sock_diag', () => {
-  /** One answer: header, struct inet_diag_msg, the attribute for the directions that are shut down. */
-  function answer(): Uint8Array {
-    const bytes = new Uint8Array(16 + 72 + 8);
+  /** struct inet_diag_msg and attributes. */
+  function answer(...attributes: number[]): Uint8Array {
+    const bytes = new Uint8Array(72 + attributes.length);
     const view = new DataView(bytes.buffer);
-    view.setUint32(0, bytes.length, true);
-    view.setUint16(4, 20, true);
-    bytes.set([AF_INET, TCP_ESTABLISHED], 16);
-    view.setUint16(16 + 4, 53);
-    view.setUint32(16 + 8, LOOPBACK, true);
-    view.setUint32(16 + 56, 700, true);
-    view.setUint32(16 + 68, 4711, true);
-    bytes.set([5, 0, 8, 0, 2], 16 + 72);
+    bytes.set([AF_INET, TCP_ESTABLISHED]);
+    view.setUint16(4, 53);
+    view.setUint32(8, LOOPBACK, true);
+    view.setUint32(56, 700, true);
+    view.setUint32(68, 4711, true);
+    bytes.set(attributes, 72);
     return bytes;
   }
+  const parse = (payload: Uint8Array, type = 20) => parseInetDiag({ type, flags: 2, sequence: 1, payload });
 
   test('an answer is understood', () => {
-    const sockets = new Map<number, KnownSocket>();
-    expect(parseAnswer(answer(), sockets)).toBe('more');
-    expect([...sockets]).toEqual([
-      [
-        4711,
-        {
-          state: TCP_ESTABLISHED,
-          source: { port: 53, words: [LOOPBACK] },
-          destination: { port: 0, words: [0] },
-          rqueue: 700,
-          wqueue: 0,
-          shutdown: 2,
-        },
-      ],
-    ]);
+    const socket = {
+      state: TCP_ESTABLISHED,
+      source: { port: 53, words: [LOOPBACK] },
+      destination: { port: 0, words: [0] },
+      rqueue: 700,
+      wqueue: 0,
+    };
+    const usual = { ...socket, shutdown: 0, hasKeys: false, ulp: '' };
+    expect(parse(answer(5, 0, 8, 0, 2, 0, 0, 0))).toEqual([4711, { ...usual, shutdown: 2 }]);
+    expect(parse(answer(5, 0, 18, 0, 1, 0, 0, 0))).toEqual([4711, { ...usual, hasKeys: true }]);
+    const name = [...new TextEncoder().encode('tls\0')];
+    expect(parse(answer(12, 0, 19, 0x80, 8, 0, 1, 0, ...name))).toEqual([4711, { ...usual, ulp: 'tls' }]);
   });
 
-  test('errors and the end are', () => {
-    const error = Uint8Array.of(20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 254, 255, 255, 255);
-    expect(parseAnswer(error, new Map())).toBe(-2);
-    expect(parseAnswer(Uint8Array.of(16, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), new Map())).toBe('done');
-  });
-
-  test('garbage is no more than no answer', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parseAnswer(bytes, new Map())));
+  test('others, and what is cut off, are not', () => {
+    expect(parse(answer(), 2)).toBeUndefined();
+    expect(parse(answer().subarray(1))).toBeUndefined();
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parse(bytes)));
   });
 });
 

@@ -1,0 +1,134 @@
+/**
+ * Goal: mappings that are read by maps and the kernel's own flags are the same as those that smaps shows.
+ * Method: a stub makes mappings of many kinds, and both ways are compared; and those of all tasks that stand still here.
+ */
+import { afterEach, test as anyTest, expect } from 'bun:test';
+import { Program } from '../../agent/program.ts';
+import {
+  MADV_DONTDUMP,
+  MADV_DONTFORK,
+  MADV_HUGEPAGE,
+  MADV_MERGEABLE,
+  MADV_NOHUGEPAGE,
+  MADV_RANDOM,
+  MADV_SEQUENTIAL,
+  MADV_WIPEONFORK,
+  MAP_ANONYMOUS,
+  MAP_DROPPABLE,
+  MAP_FIXED_NOREPLACE,
+  MAP_GROWSDOWN,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MLOCK_ONFAULT,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../linux/abi/mman.ts';
+import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { tryReadMappingFlags } from '../../linux/mapping-flags.ts';
+import { readFile } from '../../linux/syscalls/fs.ts';
+import { parseSmaps, type SmapsEntry } from '../../proc/smaps.ts';
+import type { HostTask } from '../../tracee/host.ts';
+import { endStubs, newStub } from '../../tracee/stub.test-support.ts';
+import { readMappings, tryParseRaw, tryReadRaw } from './read-mappings.ts';
+import { areBitsKnown } from './vm-flags.ts';
+
+// The kernel lets root look at flags of mappings, unless BPF is locked down.
+const test = anyTest.skipIf(tryReadMappingFlags(process.pid) === undefined);
+
+const PLACE = 0x5000_0000;
+const PAGE = 4096;
+const RW = PROT_READ | PROT_WRITE;
+
+afterEach(endStubs);
+
+function run(host: HostTask, plan: (program: Program) => void): void {
+  const program = new Program();
+  plan(program);
+  program.stop();
+  host.run(program);
+}
+
+/** Every second page a mapping, so that none become one. */
+function map(program: Program, index: number, prot: number, flags: number): number {
+  const address = PLACE + index * 2 * PAGE;
+  program.call(SYS.mmap, address, PAGE, prot, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  return address;
+}
+
+const bySmaps = (pid: number) => parseSmaps(readFile(`/proc/${pid}/smaps`));
+const comparable = (entries: readonly SmapsEntry[]) =>
+  entries.map(({ kind: _, ...entry }) => ({ ...entry, vmFlags: [...entry.vmFlags].sort().join(' ') }));
+
+function quickly(pid: number): SmapsEntry[] | undefined {
+  const raw = tryReadRaw(pid);
+  return raw && tryParseRaw(raw);
+}
+
+test('the bits are where they should be', () => {
+  expect(areBitsKnown()).toBe(true);
+});
+
+test('kinds of mappings and advice', () => {
+  const host = newStub();
+  const advice = [
+    MADV_RANDOM,
+    MADV_SEQUENTIAL,
+    MADV_DONTFORK,
+    MADV_MERGEABLE,
+    MADV_HUGEPAGE,
+    MADV_NOHUGEPAGE,
+    MADV_DONTDUMP,
+    MADV_WIPEONFORK,
+  ];
+  const kinds: readonly [prot: number, flags: number][] = [
+    [0, MAP_PRIVATE],
+    [PROT_READ, MAP_PRIVATE],
+    [PROT_READ | PROT_EXEC, MAP_PRIVATE],
+    [RW, MAP_PRIVATE | MAP_GROWSDOWN],
+    [RW, MAP_PRIVATE | MAP_NORESERVE],
+    [RW, MAP_SHARED],
+    [RW, MAP_DROPPABLE],
+  ];
+  run(host, (program) => {
+    for (const [i, [prot, flags]] of kinds.entries()) map(program, i, prot, flags);
+    for (const [i, one] of advice.entries())
+      program.call(SYS.madvise, map(program, 100 + i, RW, MAP_PRIVATE), PAGE, one);
+    program.call(SYS.mlock2, map(program, 200, RW, MAP_PRIVATE), PAGE, 0);
+    program.call(SYS.mlock2, map(program, 201, RW, MAP_PRIVATE), PAGE, MLOCK_ONFAULT);
+  });
+  const seen = quickly(host.pid) ?? [];
+  expect(seen.filter(({ start }) => start >= PLACE && start < PLACE + 402 * PAGE).length).toBeGreaterThan(14);
+  expect(comparable(seen)).toEqual(comparable(bySmaps(host.pid)));
+});
+
+test('thousands of them', () => {
+  const host = newStub();
+  run(host, (program) => {
+    for (let i = 0; i < 3000; i++) map(program, i, i % 3 === 0 ? PROT_READ : RW, MAP_PRIVATE);
+  });
+  expect(comparable(readMappings(host.pid))).toEqual(comparable(bySmaps(host.pid)));
+  expect(quickly(host.pid)?.length).toBeGreaterThan(3000);
+});
+
+test('what only smaps tells is left to it', () => {
+  const host = newStub();
+  run(host, (program) => program.must('seal', SYS.mseal, map(program, 0, RW, MAP_PRIVATE), PAGE, 0));
+  expect(quickly(host.pid)).toBeUndefined();
+  const sealed = readMappings(host.pid).find(({ start }) => start === PLACE);
+  expect([...(sealed?.vmFlags ?? [])]).toContain('sl');
+});
+
+test('maps and flags of different moments are not taken for one', () => {
+  const host = newStub();
+  run(host, (program) => map(program, 0, RW, MAP_PRIVATE));
+  const before = tryReadRaw(host.pid);
+  run(host, (program) => program.must('protect', SYS.mprotect, PLACE, PAGE, PROT_READ));
+  const after = tryReadRaw(host.pid);
+  if (before === undefined || after === undefined) throw new Error('flags can be read');
+  expect(tryParseRaw({ maps: before.maps, flags: after.flags })).toBeUndefined();
+  run(host, (program) => program.must('unmap', SYS.munmap, PLACE, PAGE));
+  expect(tryParseRaw({ maps: after.maps, flags: tryReadRaw(host.pid)?.flags ?? after.flags })).toBeUndefined();
+  expect(tryParseRaw(after)).toBeDefined();
+});

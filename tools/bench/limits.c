@@ -1,0 +1,485 @@
+/* flags: -pthread */
+/*
+ * What the kernel alone takes for the main part of each workload, in one process without any criu: the least that a dump
+ * or restore of this kind can cost on this machine. Prints a line for each: workload, time (median), what was done.
+ *
+ * Usage: limits FOLDER (on tmpfs; files in it are removed)
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GIB (1UL << 30)
+#define MIB (1UL << 20)
+#define PAGE 4096UL
+#define ROUNDS 5
+
+static const char *folder;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Runs it some times; prints the middle one of the times that it returns. */
+static void measure(const char *workload, const char *what, double (*run)(void))
+{
+	double times[ROUNDS];
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) times[i] = run();
+	qsort(times, ROUNDS, sizeof times[0], by_size);
+	printf("%-16s%8.1f ms  %s\n", workload, times[ROUNDS / 2], what);
+	fflush(stdout);
+}
+
+static void *map(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED) die("mmap");
+	return memory;
+}
+
+static int scratch_file(int number)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/limit-%d", folder, number);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0) die(path);
+	unlink(path);
+	return fd;
+}
+
+/* Memory that was free for a while belongs to the host, and is slow when it is used first. */
+static void touch_free(size_t bytes)
+{
+	char *memory = map(bytes);
+	size_t i;
+
+	for (i = 0; i < bytes; i += PAGE) memory[i] = 1;
+	munmap(memory, bytes);
+}
+
+/* ---- memory ---- */
+
+static char *gibibyte;
+
+static void fill(void)
+{
+	uint64_t *words = map(GIB), state = 88172645463325252ull;
+	size_t i;
+
+	for (i = 0; i < GIB / 8; i++) {
+		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+		words[i] = state;
+	}
+	gibibyte = (char *)words;
+}
+
+static double fork_once(void)
+{
+	double begin = now_ms(), end;
+	pid_t child = fork();
+
+	if (child < 0) die("fork");
+	if (child == 0) _exit(0);
+	end = now_ms();
+	waitpid(child, NULL, 0);
+	return end - begin;
+}
+
+struct part {
+	int fd;
+	size_t start, end;
+};
+
+static void *write_part(void *argument)
+{
+	struct part *part = argument;
+	size_t at;
+
+	for (at = part->start; at < part->end; at += MIB)
+		if (pwrite(part->fd, gibibyte + at, MIB, at - part->start) != (ssize_t)MIB) die("pwrite");
+	return NULL;
+}
+
+static double write_image(int threads)
+{
+	struct part parts[2] = {{scratch_file(0), 0, GIB / threads}, {scratch_file(1), GIB / 2, GIB}};
+	pthread_t thread;
+	double begin;
+
+	touch_free(GIB + GIB / 4);
+	begin = now_ms();
+	if (threads == 2 && pthread_create(&thread, NULL, write_part, &parts[1]) != 0) die("pthread_create");
+	write_part(&parts[0]);
+	if (threads == 2) pthread_join(thread, NULL);
+	begin = now_ms() - begin;
+	close(parts[0].fd), close(parts[1].fd);
+	return begin;
+}
+
+static double write_one(void) { return write_image(1); }
+static double write_two(void) { return write_image(2); }
+
+static int image;
+static char *fresh;
+
+static void *read_part(void *argument)
+{
+	struct part *part = argument;
+	size_t at;
+
+	for (at = part->start; at < part->end; at += MIB)
+		if (pread(image, fresh + at, MIB, at) != (ssize_t)MIB) die("pread");
+	return NULL;
+}
+
+static double read_image(void)
+{
+	struct part whole = {0, 0, GIB}, halves[2] = {{0, 0, GIB / 2}, {0, GIB / 2, GIB}};
+	pthread_t thread;
+	double begin;
+
+	image = scratch_file(0);
+	whole.fd = image;
+	write_part(&whole);
+	touch_free(GIB + GIB / 4);
+	fresh = map(GIB);
+	begin = now_ms();
+	if (pthread_create(&thread, NULL, read_part, &halves[1]) != 0) die("pthread_create");
+	read_part(&halves[0]);
+	pthread_join(thread, NULL);
+	begin = now_ms() - begin;
+	munmap(fresh, GIB);
+	close(image);
+	return begin;
+}
+
+/* ---- mappings ---- */
+
+#define MAPPINGS 10000
+
+/* Makes them with gaps between, and a page in each second one; runs it, or returns how long the making took. */
+static double with_mappings(double (*run)(void))
+{
+	char *place = map(MAPPINGS * 2 * PAGE);
+	double time;
+	int i;
+
+	munmap(place, MAPPINGS * 2 * PAGE);
+	time = now_ms();
+	for (i = 0; i < MAPPINGS; i++) {
+		char *at = mmap(place + 2 * i * PAGE, PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		if (at == MAP_FAILED) die("mmap");
+		if (i % 2 == 0) *at = 1;
+	}
+	time = run == NULL ? now_ms() - time : run();
+	munmap(place, MAPPINGS * 2 * PAGE);
+	return time;
+}
+
+static double read_all(const char *path)
+{
+	static char buffer[1 << 18];
+	double begin = now_ms();
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0) die(path);
+	while (read(fd, buffer, sizeof buffer) > 0) continue;
+	close(fd);
+	return now_ms() - begin;
+}
+
+static double read_smaps(void) { return read_all("/proc/self/smaps"); }
+static double read_maps(void) { return read_all("/proc/self/maps"); }
+static double make_mappings(void) { return with_mappings(NULL); }
+static double smaps_of_mappings(void) { return with_mappings(read_smaps); }
+static double maps_of_mappings(void) { return with_mappings(read_maps); }
+static double fork_of_mappings(void) { return with_mappings(fork_once); }
+
+/* ---- descriptors ---- */
+
+#define FILES 10000
+
+static double open_files(void)
+{
+	char path[PATH_MAX];
+	double begin;
+	int i, first = 0;
+
+	for (i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "%s/file-%d", folder, i);
+		close(open(path, O_RDWR | O_CREAT, 0600));
+	}
+	begin = now_ms();
+	for (i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "%s/file-%d", folder, i);
+		int fd = open(path, O_RDWR);
+		if (fd < 0) die(path);
+		if (i == 0) first = fd;
+		lseek(fd, i, SEEK_SET);
+	}
+	begin = now_ms() - begin;
+	for (i = 0; i < FILES; i++) close(first + i);
+	return begin;
+}
+
+static double look_at_files(void)
+{
+	char path[PATH_MAX], name[PATH_MAX];
+	struct statx stat;
+	double begin;
+	int i, first = 0, self = syscall(SYS_pidfd_open, getpid(), 0);
+
+	for (i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "%s/file-%d", folder, i);
+		int fd = open(path, O_RDWR | O_CREAT, 0600);
+		if (fd < 0) die(path);
+		if (i == 0) first = fd;
+	}
+	begin = now_ms();
+	for (i = 0; i < FILES; i++) {
+		int fd = syscall(SYS_pidfd_getfd, self, first + i, 0);
+		if (fd < 0) die("pidfd_getfd");
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		if (readlink(path, name, sizeof name) < 0) die(path);
+		if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stat) < 0) die("statx");
+		lseek(fd, 0, SEEK_CUR);
+		fcntl(fd, F_GETFL);
+		close(fd);
+	}
+	begin = now_ms() - begin;
+	for (i = 0; i < FILES; i++) {
+		close(first + i);
+		snprintf(path, sizeof path, "%s/file-%d", folder, i);
+		unlink(path);
+	}
+	close(self);
+	return begin;
+}
+
+#define PAIRS 1000
+
+static double make_pipes(void)
+{
+	static char data[PAGE];
+	double begin = now_ms();
+	int ends[2], i, first = 0;
+
+	for (i = 0; i < PAIRS; i++) {
+		if (pipe(ends) < 0) die("pipe");
+		if (i == 0) first = ends[0];
+		if (write(ends[1], data, sizeof data) < 0) die("write");
+	}
+	begin = now_ms() - begin;
+	for (i = 0; i < 2 * PAIRS; i++) close(first + i);
+	return begin;
+}
+
+static double make_sockets(void)
+{
+	static char data[100];
+	double begin = now_ms();
+	int ends[2], i, first = 0;
+
+	for (i = 0; i < PAIRS; i++) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) die("socketpair");
+		if (i == 0) first = ends[0];
+		if (send(ends[0], data, sizeof data, 0) < 0) die("send");
+	}
+	begin = now_ms() - begin;
+	for (i = 0; i < 2 * PAIRS; i++) close(first + i);
+	return begin;
+}
+
+/* ---- threads and tasks ---- */
+
+#define THREADS 1000
+
+static void *sleep_for_ever(void *argument)
+{
+	for (;;) pause();
+	return argument;
+}
+
+static pid_t with_threads(int count, double *time)
+{
+	int ready[2], i;
+	pid_t child;
+
+	if (pipe(ready) < 0) die("pipe");
+	child = fork();
+	if (child < 0) die("fork");
+	if (child == 0) {
+		pthread_attr_t attributes;
+		pthread_t thread;
+		double begin;
+
+		munmap(gibibyte, GIB);
+		pthread_attr_init(&attributes);
+		pthread_attr_setstacksize(&attributes, 16384);
+		begin = now_ms();
+		for (i = 0; i < count; i++)
+			if (pthread_create(&thread, &attributes, sleep_for_ever, NULL) != 0) _exit(1);
+		begin = now_ms() - begin;
+		if (write(ready[1], &begin, sizeof begin) < 0) _exit(1);
+		sleep_for_ever(NULL);
+	}
+	if (read(ready[0], time, sizeof *time) != sizeof *time) die("the threads");
+	close(ready[0]), close(ready[1]);
+	return child;
+}
+
+static void end(pid_t child)
+{
+	kill(child, SIGKILL);
+	while (waitpid(child, NULL, __WALL) == child) break;
+}
+
+static double make_threads(void)
+{
+	double time;
+
+	end(with_threads(THREADS, &time));
+	return time;
+}
+
+static double stop_threads(void)
+{
+	static pid_t tids[THREADS + 1];
+	static char xstate[16384];
+	double begin, unused;
+	pid_t child = with_threads(THREADS, &unused);
+	int count = 0, i, status;
+	struct dirent *entry;
+	char path[64];
+	DIR *threads;
+
+	snprintf(path, sizeof path, "/proc/%d/task", child);
+	threads = opendir(path);
+	if (threads == NULL) die(path);
+	while ((entry = readdir(threads)) != NULL && count <= THREADS)
+		if (entry->d_name[0] != '.') tids[count++] = atoi(entry->d_name);
+	closedir(threads);
+	begin = now_ms();
+	for (i = 0; i < count; i++)
+		if (ptrace(PTRACE_SEIZE, tids[i], 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, tids[i], 0, 0) < 0) die("ptrace");
+	for (i = 0; i < count; i++)
+		if (waitpid(tids[i], &status, __WALL) != tids[i]) die("waitpid");
+	for (i = 0; i < count; i++) {
+		struct iovec registers = {xstate, sizeof xstate};
+		ptrace(PTRACE_GETREGSET, tids[i], 1, &registers);
+		registers.iov_len = sizeof xstate;
+		ptrace(PTRACE_GETREGSET, tids[i], 0x202, &registers);
+	}
+	for (i = 0; i < count; i++) ptrace(PTRACE_DETACH, tids[i], 0, 0);
+	begin = now_ms() - begin;
+	end(child);
+	return begin;
+}
+
+#define TASKS 100
+
+/* From a process that shares 32 MiB with all of them. */
+static double fork_tasks(void)
+{
+	double time = 0;
+	int ready[2];
+	pid_t child;
+
+	if (pipe(ready) < 0) die("pipe");
+	child = fork();
+	if (child < 0) die("fork");
+	if (child == 0) {
+		pid_t tasks[TASKS];
+		int i;
+
+		munmap(gibibyte + 32 * MIB, GIB - 32 * MIB);
+		time = now_ms();
+		for (i = 0; i < TASKS; i++) {
+			tasks[i] = fork();
+			if (tasks[i] == 0) sleep_for_ever(NULL);
+		}
+		time = now_ms() - time;
+		for (i = 0; i < TASKS; i++) {
+			if (tasks[i] <= 0) continue;
+			kill(tasks[i], SIGKILL);
+			waitpid(tasks[i], NULL, 0);
+		}
+		_exit(write(ready[1], &time, sizeof time) != sizeof time);
+	}
+	if (read(ready[0], &time, sizeof time) != sizeof time) die("the tasks");
+	close(ready[0]), close(ready[1]);
+	waitpid(child, NULL, 0);
+	return time;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit limit;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+		return 2;
+	}
+	folder = argv[1];
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	fill();
+	measure("memory-1g", "dump: write the memory to a file, one thread", write_one);
+	measure("memory-1g", "dump: write the memory to two files, a thread each", write_two);
+	measure("memory-1g", "dump -R, freeze: fork", fork_once);
+	measure("memory-1g", "restore: read a file into new memory, two threads", read_image);
+	measure("procs-100-cow", "restore: fork 100 tasks that share 32 MiB", fork_tasks);
+	measure("threads-1000", "dump: stop, registers, FPU state, let go", stop_threads);
+	measure("threads-1000", "restore: make them", make_threads);
+	munmap(gibibyte, GIB);
+	measure("vmas-10k", "dump: read smaps", smaps_of_mappings);
+	measure("vmas-10k", "dump: read maps", maps_of_mappings);
+	measure("vmas-10k", "dump -R, freeze: fork", fork_of_mappings);
+	measure("vmas-10k", "restore: map, and touch each second one", make_mappings);
+	measure("fds-10k", "dump: pidfd_getfd, readlink, statx, lseek, F_GETFL, close", look_at_files);
+	measure("fds-10k", "restore: open, lseek", open_files);
+	measure("pipes-1k", "restore: pipe, write 4 KiB", make_pipes);
+	measure("unix-1k", "restore: socketpair, send", make_sockets);
+	return 0;
+}
