@@ -14,6 +14,7 @@ import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
+import { aligned, Blobs, type PlacedBlob } from './blobs.ts';
 import { CHECKS, kindFor, Ops, type Reason } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
@@ -47,11 +48,8 @@ export type ProgramArg = number | bigint | Reference;
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
-const aligned = (bytes: number) => (bytes + 7) & ~7;
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
-/** What may lie between two blobs of one array and still be copied with them. */
-export const BLOB_GAP_MAX = 64;
 
 export class Program {
   #ops = new Ops<Reference>();
@@ -60,8 +58,7 @@ export class Program {
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
   /** What is copied only when the program is laid out, behind the data. */
-  #blobs: { readonly offset: number; bytes: Uint8Array }[] = [];
-  #blobBytes = 0;
+  #blobs = new Blobs();
   #scratch: Place | undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
@@ -70,8 +67,7 @@ export class Program {
     copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
-    copy.#blobs = this.#blobs.map((blob) => ({ ...blob }));
-    copy.#blobBytes = this.#blobBytes;
+    copy.#blobs = this.#blobs.copy();
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
@@ -84,7 +80,7 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.opBytes + this.#dataBytes + this.#blobBytes;
+    return this.opBytes + this.#dataBytes + this.#blobs.byteLength;
   }
 
   /** The ops alone. */
@@ -270,27 +266,7 @@ export class Program {
 
   /** The same for much, which must not change until the program is laid out. */
   blob(bytes: Uint8Array): Place {
-    const offset = this.#tryExtend(bytes) ?? this.#addBlob(bytes);
-    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
-  }
-
-  #addBlob(bytes: Uint8Array): number {
-    const offset = this.#blobBytes;
-    this.#blobBytes += aligned(bytes.length);
-    this.#blobs.push({ offset, bytes });
-    return offset;
-  }
-
-  /** Parts of an image with little in between are one blob. */
-  #tryExtend({ buffer, byteOffset, length }: Uint8Array): number | undefined {
-    const last = this.#blobs.at(-1);
-    if (last?.bytes.buffer !== buffer) return undefined;
-    const { byteOffset: start, length: before } = last.bytes;
-    const gap = byteOffset - start - before;
-    if (gap < 0 || gap > BLOB_GAP_MAX) return undefined;
-    last.bytes = new Uint8Array(buffer, start, before + gap + length);
-    this.#blobBytes = last.offset + aligned(last.bytes.length);
-    return last.offset + byteOffset - start;
+    return { kind: 'place', offset: BLOBS_AT + this.#blobs.add(bytes), bytes: bytes.length };
   }
 
   /** 64-bit words that the task can read and write. */
@@ -323,28 +299,18 @@ export class Program {
     return { kind: 'word', place };
   }
 
+  /** The blobs, which belong behind the ops and the data: offset in the block, and bytes. */
+  blobs(): readonly PlacedBlob[] {
+    return this.#blobs.at(this.opBytes + this.#dataBytes);
+  }
+
   /**
    * The finished block for memory at `address` of the task. `relocations` gets the offsets of all words in it that hold
-   * addresses of the block.
+   * addresses of the block. `hasBlobs`: false leaves them to the caller.
    */
-  assemble(address: number, relocations?: number[]): Uint8Array {
-    const block = this.assembleHead(address, relocations);
-    if (this.#blobs.length === 0) return block;
-    const whole = new Uint8Array(this.byteLength);
-    whole.set(block);
-    for (const { offset, bytes } of this.blobs()) whole.set(bytes, offset);
-    return whole;
-  }
-
-  /** The blobs, which belong behind the ops and the data: offset in the block, and bytes. */
-  blobs(): { readonly offset: number; readonly bytes: Uint8Array }[] {
-    const start = this.opBytes + this.#dataBytes;
-    return this.#blobs.map(({ offset, bytes }) => ({ offset: start + offset, bytes }));
-  }
-
-  /** The same without the blobs. */
-  assembleHead(address: number, relocations?: number[]): Uint8Array {
-    const block = new Uint8Array(this.opBytes + this.#dataBytes);
+  assemble(address: number, relocations?: number[], hasBlobs = true): Uint8Array {
+    const block = new Uint8Array(hasBlobs ? this.byteLength : this.opBytes + this.#dataBytes);
+    if (hasBlobs) for (const { offset, bytes } of this.blobs()) block.set(bytes, offset);
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);

@@ -75,7 +75,7 @@ export class HostTask {
     assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
     this.#program = program;
     const address = this.programAddress;
-    writeMemory(this.pid, address, program.assembleHead(address));
+    writeMemory(this.pid, address, program.assemble(address, undefined, false));
     // They are not copied a second time.
     for (const { offset, bytes } of program.blobs()) writeMemory(this.pid, address + offset, bytes);
     if (register(this.#registers, 'cs') === 0n) this.#registers = readRegisters(this.pid);

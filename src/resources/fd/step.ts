@@ -5,8 +5,9 @@
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
+import { BLOB_GAP_MAX } from '../../agent/blobs.ts';
 import { argumentAt, CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
-import { BLOB_GAP_MAX, type Place, type Program, type ProgramArg, type Result } from '../../agent/program.ts';
+import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 
