@@ -4,7 +4,7 @@ import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { FdProbe, listDescriptors } from './fd-probe.ts';
 import { type ListedFiles, Lister } from './listed-files.ts';
-import type { InspectedFile } from './open-file.ts';
+import type { DescriptorFile } from './open-file.ts';
 import { ProbeTables } from './probe-tables.ts';
 import { QuickFiles } from './quick-files.ts';
 
@@ -61,7 +61,7 @@ export class DescriptorTable {
    * What is behind `fds[index]`, to be asked for in ascending order, and closed before the next; −errno when it cannot be
    * fetched. Throws SyscallError.
    */
-  inspect(index: number): InspectedFile | number {
+  inspect(index: number): DescriptorFile | number {
     const known = this.#listed?.tryInspect(index);
     if (known !== undefined) return known;
     const place = this.#listed === undefined ? index : this.#probed++;
