@@ -25,6 +25,7 @@ export class HostTask {
   readonly home: { address: number; bytes: number };
   #program: Program | undefined;
   #registers: Registers = newRegisters();
+  #isGone = false;
 
   constructor(pid: number, home: { address: number; bytes: number }) {
     this.pid = pid;
@@ -94,6 +95,11 @@ export class HostTask {
     this.finish();
   }
 
+  /** False when the task has died. */
+  get isThere(): boolean {
+    return !this.#isGone;
+  }
+
   /** What an op of the finished program returned. */
   result(of: Result): number {
     assert(this.#program !== undefined, 'a program ran');
@@ -103,6 +109,7 @@ export class HostTask {
 
   #waitForTrap(programAddress: number | undefined): void {
     const stop = waitForStop(this.pid);
+    this.#isGone = stop === 'gone';
     if (stop === 'gone' || stop.kind !== 'signal' || (stop.signal !== SIGTRAP && stop.signal !== SIGSTOP)) {
       const how = stop === 'gone' ? 'died' : stop.kind === 'signal' ? `got signal ${stop.signal}` : stop.kind;
       throw new CriuError({ object: `task ${this.pid}`, action: `cannot be restored: the task ${how}` });
