@@ -140,10 +140,6 @@ export class TaskFiles {
     const bytes = this.#iterator.tryRead(pid, count * RECORD_BYTES_USUAL);
     return bytes && findRecords(bytes, this.#likenessBytes);
   }
-
-  [Symbol.dispose](): void {
-    this.#iterator[Symbol.dispose]();
-  }
 }
 
 function findRecords(bytes: Uint8Array, likeness: number): TaskFileRecords {

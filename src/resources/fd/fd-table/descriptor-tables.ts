@@ -3,7 +3,7 @@ import { expectMany } from '../../../base/hot-code.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { FdProbe, listDescriptors } from './fd-probe.ts';
-import { type ListedFiles, Lister } from './listed-files.ts';
+import { type ListedFiles, tryListFiles } from './listed-files.ts';
 import type { DescriptorFile } from './open-file.ts';
 import { ProbeTables } from './probe-tables.ts';
 import { QuickFiles } from './quick-files.ts';
@@ -12,13 +12,12 @@ import { QuickFiles } from './quick-files.ts';
 const MANY = 64;
 
 export class DescriptorTables {
-  readonly #lister = new Lister();
   #tables: ProbeTables | undefined;
   #quick: { readonly files: QuickFiles | undefined } | undefined;
 
   /** The table of a task; one is open at a time. Throws CriuError. */
   open(task: FrozenTask): DescriptorTable {
-    const listed = this.#lister.tryList(task);
+    const listed = tryListFiles(task);
     const fds = listed?.fds ?? listDescriptors(task);
     expectMany(fds.length);
     return new DescriptorTable(fds, listed, this.#probe(task, listed?.others ?? fds));
@@ -37,7 +36,6 @@ export class DescriptorTables {
   }
 
   [Symbol.dispose](): void {
-    this.#lister[Symbol.dispose]();
     this.#tables?.[Symbol.dispose]();
     this.#tables = undefined;
   }

@@ -12,26 +12,30 @@ import { isPlain, ListedFile } from './listed-file.ts';
 /** From so many descriptors of a task on. Finding out where the kernel has what takes as long as 1,000 descriptors. */
 const MANY = 1000;
 
-/** What the kernel lists, for all tasks of a dump. */
-export class Lister {
-  #reader: { readonly files: TaskFiles | undefined } | undefined;
+/** It is loaded once, and stays. */
+let reader: { readonly files: TaskFiles | undefined } | undefined;
 
-  /** The descriptors of a task. Undefined when there are few, or the kernel does not list them. */
-  tryList(task: FrozenTask): ListedFiles | undefined {
-    const folder = tryStat(`/proc/${task.pid}/fd`);
-    // Since Linux 6.2 the size is the number of descriptors.
-    const count = typeof folder === 'number' ? 0 : folder.st_size;
-    if (count < MANY) return undefined;
-    expectMany(count);
-    this.#reader ??= { files: TaskFiles.tryOpen() };
-    const records = this.#reader.files?.tryRead(task.pid, count);
-    return records?.count === count ? new ListedFiles(task, records) : undefined;
-  }
+/** The descriptors of a task that stands still. Undefined when there are few, or the kernel does not list them. */
+export function tryListFiles(task: FrozenTask): ListedFiles | undefined {
+  const records = tryRead(task.pid);
+  return records && new ListedFiles(task, records);
+}
 
-  [Symbol.dispose](): void {
-    this.#reader?.files?.[Symbol.dispose]();
-    this.#reader = undefined;
-  }
+/** Before a task is stopped for a moment: does what takes long at the first time, if it has many descriptors. */
+export function prepareListing(pid: number): void {
+  tryRead(pid);
+}
+
+function tryRead(pid: number): TaskFileRecords | undefined {
+  const folder = tryStat(`/proc/${pid}/fd`);
+  // Since Linux 6.2 the size is the number of descriptors.
+  const count = typeof folder === 'number' ? 0 : folder.st_size;
+  if (count < MANY) return undefined;
+  expectMany(count);
+  reader ??= { files: TaskFiles.tryOpen() };
+  const records = reader.files?.tryRead(pid, count);
+  // A thread with a table of its own is listed too.
+  return records?.count === count ? records : undefined;
 }
 
 export class ListedFiles {
