@@ -15,6 +15,7 @@ import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/i
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
+import { prepareListing } from '../../resources/fd/fd-table/listed-files.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -55,6 +56,7 @@ export function run(context: CommandContext): number {
       progress.update(done);
     };
     const early = twins === undefined ? undefined : new EarlyMappings(findBigTasks(treePid));
+    if (twins !== undefined) prepareListing(treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
