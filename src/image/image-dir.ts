@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { ImageWriter, parseImage, serializeImage, wrapEncoded } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -187,11 +187,18 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    const bytes = serializeImage(kind, content, name, scratch);
-    const path = this.rawPath(name);
+    this.writeFile(name, serializeImage(kind, content, name, scratch));
+  }
+
+  /** Writes an image of one entry that has been encoded. */
+  writeEncoded(kind: ListKindName, id: ImageId | undefined, message: Uint8Array): void {
+    this.writeFile(imageFileName(kind, id), wrapEncoded(kind, message, scratch));
+  }
+
+  private writeFile(name: string, bytes: Uint8Array): void {
     const fd = this.createFile(name);
     try {
-      writeAll(fd, bytes, path);
+      writeAll(fd, bytes, this.rawPath(name));
     } finally {
       close(fd);
     }

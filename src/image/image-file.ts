@@ -259,6 +259,16 @@ export function serializeImage<K extends ImageKindName>(
   return builder.written;
 }
 
+/** The same for one message that has been encoded; for images that are a list. */
+export function wrapEncoded(kind: ListKindName, message: Uint8Array, writer: WireWriter): Uint8Array {
+  writer.length = 0;
+  writer.rawUint32(IMG_COMMON_MAGIC);
+  writer.rawUint32(IMAGE_KINDS[kind].magic);
+  writer.rawUint32(message.length);
+  writer.raw(message);
+  return writer.written;
+}
+
 const INITIAL_BYTES = 1024;
 
 /** Builds an image that is a list, element by element; `take` hands over what is ready. */
