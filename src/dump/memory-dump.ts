@@ -5,7 +5,7 @@
 import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import type { Range } from '../resources/mm/address-space.ts';
+import { bytesOf } from '../resources/mm/call-plan.ts';
 import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
@@ -26,6 +26,8 @@ export interface DumpStatistics {
 /** A task and those of its pages that are dumped. */
 export interface TaskPages {
   readonly task: FrozenTask;
+  /** The number of its pages image. */
+  readonly pagesId: number;
   readonly vmas: readonly DescribedVma[];
   readonly runs: readonly DumpRun[];
 }
@@ -75,7 +77,7 @@ export class MemoryDump {
   readonly #rests: Rest[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
-  readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
+  readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
   #done = 0;
   #total = 0;
 
@@ -85,21 +87,27 @@ export class MemoryDump {
     this.#onProgress = onProgress;
   }
 
-  /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly TaskPages[], base: Base | undefined, objects: readonly MemoryObject[]): void {
+  /** Of each task what no twin has, while the tree is frozen. Tasks that twins have all of may be taken afterwards. */
+  take(tasks: readonly TaskPages[], base: Base | undefined): void {
     const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
-    this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
+    this.#total += bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
       if (base !== undefined) this.#takeBase(tasks, base);
-      tasks.forEach(({ task, vmas, runs }, i) => {
-        const file = this.#createFile(this.#images, i + 1);
+      for (const { task, pagesId, vmas, runs } of tasks) {
+        const file = this.#createFile(this.#images, pagesId);
         const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
         if (!hasRest) this.#complete.push(file);
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
         this.#counted.push({ vmas, runs, file });
-      });
+      }
       this.#copyWaiting();
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
+    });
+  }
+
+  /** Shared memory, while the tree is frozen. `firstId`: of the numbers that its pages images get. */
+  takeShared(objects: readonly MemoryObject[], firstId: number): void {
+    this.#work(() => {
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, firstId);
     });
   }
 
@@ -198,4 +206,3 @@ function split(runs: readonly PlacedRun[]): [inTwin: PlacedRun[], others: Placed
 }
 
 const withoutBase = (runs: readonly DumpRun[]) => runs.filter(({ isInBase }) => !isInBase);
-const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);

@@ -47,8 +47,6 @@ export const typeOf = (files: OpenFiles, id: number): FdTypes | undefined =>
 
 /** Below this size an image has too few files for rows. */
 const MANY_BYTES = 16 * 1024;
-/** No entry of a plain file is smaller. */
-const PLAIN_BYTES_MIN = 30;
 /** What most entries take. */
 const ENTRY_BYTES = 64;
 
@@ -63,7 +61,7 @@ export function readOpenFiles(images: ImageDir): OpenFiles {
   }
   expectMany(bytes.length / ENTRY_BYTES);
   const isMany = bytes.length >= MANY_BYTES;
-  const plain = isMany ? new PlainFiles(bytes, Math.ceil(bytes.length / PLAIN_BYTES_MIN)) : undefined;
+  const plain = isMany ? new PlainFiles(bytes) : undefined;
   const isTaken = (start: number, end: number) => plain?.tryAdd(start, end) === true;
   for (const file of parseEntriesExcept('files', bytes, name, isTaken)) files.set(file.id, file);
   if (plain === undefined || plain.count === 0) return files;

@@ -15,7 +15,7 @@ function tryRow(bytes: Uint8Array): FileEntry | undefined {
   // Other bytes around it.
   const around = new Uint8Array(bytes.length + 20).fill(8);
   around.set(bytes, 10);
-  const files = new PlainFiles(around, 3);
+  const files = new PlainFiles(around);
   return files.tryAdd(10, 10 + bytes.length) ? files.entry(0) : undefined;
 }
 
@@ -76,7 +76,7 @@ test('whatever is special about a file is not plain', () => {
 test('rows are found by number, in any order; numbers that do not ascend are not taken', () => {
   const entries = [3, 4, 9, 200, 70000].map((id) => encode(FileEntry, entryOf({ ...PLAIN, id, name: `/${id % 2}` })));
   const bytes = Buffer.concat(entries);
-  const files = new PlainFiles(bytes, 10);
+  const files = new PlainFiles(bytes);
   let at = 0;
   for (const { length } of entries) {
     expect(files.tryAdd(at, at + length)).toBeTrue();

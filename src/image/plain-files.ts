@@ -27,6 +27,8 @@ const WORD = 2 ** 32;
 const UNKNOWN = -1;
 /** The position that is not to be set is no exact number, and so not plain. */
 const EXACT_BITS = 49;
+/** Rows of the first columns. */
+const ROOM_MIN = 64;
 
 /** What a Buffer has too, without looking at the name of an encoding. */
 interface ByteText {
@@ -35,13 +37,13 @@ interface ByteText {
 
 export class PlainFiles {
   /** By row; ids ascend. */
-  readonly ids: Uint32Array;
-  readonly flags: Uint32Array;
-  readonly positions: Float64Array;
-  readonly sizes: Float64Array;
-  readonly modes: Float64Array;
+  ids = new Uint32Array(0);
+  flags = new Uint32Array(0);
+  positions = new Float64Array(0);
+  sizes = new Float64Array(0);
+  modes = new Float64Array(0);
   /** Index in `names`. */
-  readonly paths: Uint32Array;
+  paths = new Uint32Array(0);
   /** Each once. */
   readonly names: string[] = [];
   count = 0;
@@ -51,16 +53,10 @@ export class PlainFiles {
   #at = 0;
   #next = 0;
 
-  /** `bytes`: the image, which has no more than `max` entries. */
-  constructor(bytes: Uint8Array, max: number) {
+  /** For entries that are all in these bytes. */
+  constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) as Buffer & ByteText;
-    this.ids = new Uint32Array(max);
-    this.flags = new Uint32Array(max);
-    this.positions = new Float64Array(max);
-    this.sizes = new Float64Array(max);
-    this.modes = new Float64Array(max);
-    this.paths = new Uint32Array(max);
   }
 
   /** Takes the entry between two places of the image; false when it is another one, or damaged, or its id is no new one. */
@@ -88,6 +84,7 @@ export class PlainFiles {
     if (this.#at !== end || !(size >= UNKNOWN) || !(mode < WORD)) return false;
     const path = this.#pathOf(nameStart, nameEnd);
     if (path < 0) return false;
+    if (row === this.ids.length) this.#grow();
     this.ids[row] = id;
     this.flags[row] = flags;
     this.positions[row] = position;
@@ -137,6 +134,26 @@ export class PlainFiles {
     if (size !== UNKNOWN) reg.size = size;
     if (mode !== UNKNOWN) reg.mode = mode;
     return reg;
+  }
+
+  #grow(): void {
+    const room = Math.max(ROOM_MIN, this.count * 4);
+    const words = (old: Uint32Array) => {
+      const grown = new Uint32Array(room);
+      grown.set(old);
+      return grown;
+    };
+    const numbers = (old: Float64Array) => {
+      const grown = new Float64Array(room);
+      grown.set(old);
+      return grown;
+    };
+    this.ids = words(this.ids);
+    this.flags = words(this.flags);
+    this.paths = words(this.paths);
+    this.positions = numbers(this.positions);
+    this.sizes = numbers(this.sizes);
+    this.modes = numbers(this.modes);
   }
 
   /** A number; NaN when it is not exact. */

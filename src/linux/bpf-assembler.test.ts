@@ -38,6 +38,7 @@ test('numbers of other sizes, and arithmetic', () => {
   program.addRegister(3, 1);
   program.shiftLeft(1, 3);
   program.shiftRight(1, 6);
+  program.or(7, 0);
   program.and(0, -8);
   program.zeroIfAbove(0, 4096);
   expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)?.slice(0, -2)).toEqual([
@@ -47,6 +48,7 @@ test('numbers of other sizes, and arithmetic', () => {
     '0f13000000000000',
     '6701000003000000',
     '7701000006000000',
+    '4f07000000000000',
     '57000000f8ffffff',
     'b500010000100000',
     'b700000000000000',

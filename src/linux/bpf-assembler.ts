@@ -53,6 +53,10 @@ export class BpfProgram {
     this.#add(0x0f, dst, src, 0, 0);
   }
 
+  or(dst: number, src: number): void {
+    this.#add(0x4f, dst, src, 0, 0);
+  }
+
   and(dst: number, value: number): void {
     this.#add(0x57, dst, 0, 0, value);
   }

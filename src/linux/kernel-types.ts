@@ -69,6 +69,17 @@ export class KernelTypes {
     return offset;
   }
 
+  /** Where a member ends at the latest: at the next one of its structure. Throws CriuError. */
+  end(path: MemberPath): number {
+    const [struct = ''] = path.split('.');
+    const offset = this.offset(path);
+    let end = this.size(struct);
+    for (const member of this.#memberOffsets(this.#struct(struct))) {
+      if (member / 8 > offset && member / 8 < end) end = member / 8;
+    }
+    return end;
+  }
+
   /** Whether there is that member. Throws CriuError when there is no such structure. */
   has(path: MemberPath): boolean {
     return this.#offset(path) !== undefined;
@@ -126,22 +137,33 @@ export class KernelTypes {
   /** In bits. `wanted`: the name with the byte that ends it. */
   #find(struct: number, wanted: Buffer, depth: number): number | undefined {
     const words = this.#words;
-    const info = words[struct + 1] ?? 0;
-    // With bit fields, the upper byte of an offset is a width.
-    const mask = info >>> 31 === 1 ? 0xff_ffff : 0xffff_ffff;
-    const end = Math.min(struct + TYPE_WORDS + (info & COUNT_MASK) * MEMBER_WORDS, words.length);
-    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) {
-      if (this.#isName(words[at] ?? 0, wanted)) return ((words[at + 2] ?? 0) & mask) >>> 0;
+    const offsets = this.#memberOffsets(struct);
+    const first = struct + TYPE_WORDS;
+    for (let i = 0; i < offsets.length; i++) {
+      if (this.#isName(words[first + i * MEMBER_WORDS] ?? 0, wanted)) return offsets[i];
     }
     // Where types are by their number takes long to find out, so what has a name comes first.
-    for (let at = struct + TYPE_WORDS; at < end && depth < DEPTH_MAX; at += MEMBER_WORDS) {
+    for (let i = 0; i < offsets.length && depth < DEPTH_MAX; i++) {
+      const at = first + i * MEMBER_WORDS;
       const inner = words[at] === 0 ? this.#typeOf(words[at + 1] ?? 0) : undefined;
       const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
       if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
       const found = this.#find(inner, wanted, depth + 1);
-      if (found !== undefined) return (((words[at + 2] ?? 0) & mask) >>> 0) + found;
+      if (found !== undefined) return (offsets[i] ?? 0) + found;
     }
     return undefined;
+  }
+
+  /** In bits. */
+  #memberOffsets(struct: number): number[] {
+    const words = this.#words;
+    const info = words[struct + 1] ?? 0;
+    // With bit fields, the upper byte of an offset is a width.
+    const mask = info >>> 31 === 1 ? 0xff_ffff : 0xffff_ffff;
+    const end = Math.min(struct + TYPE_WORDS + (info & COUNT_MASK) * MEMBER_WORDS, words.length);
+    const offsets: number[] = [];
+    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) offsets.push(((words[at + 2] ?? 0) & mask) >>> 0);
+    return offsets;
   }
 
   /** Names are mostly told apart by their first character. */

@@ -23,7 +23,7 @@ import { readFile } from '../linux/syscalls/fs.ts';
 import { tryWait } from '../linux/syscalls/process.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
-import { fillMemory, MappedFiles } from '../resources/mm/fill-memory.ts';
+import { fillMemory, MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
 import { type MemoryPlan, planMemory } from '../resources/mm/memory-plan.ts';
 import { cut, type PageRun } from '../resources/mm/pages-image.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
@@ -120,10 +120,13 @@ export class TreeBuilder {
     );
     this.#planMemory(program, task, plan, parent);
     program.stop();
-    this.#run(host, task, program);
     const { later, births } = this.#context;
+    withLabel(task, () => host.start(program));
+    // While the task makes its mappings.
     const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
-    fillMemory(task.pid, write, this.#files, (bytes) => this.#tell(bytes));
+    const filling = planFilling(write, this.#files);
+    withLabel(task, () => host.finish());
+    fillMemory(task.pid, filling, (bytes) => this.#tell(bytes));
     this.#overwrite(task.pid, plan, write);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
     const built = { task, host, parkedVdso, writable: plan.writable };
@@ -137,11 +140,7 @@ export class TreeBuilder {
   }
 
   #run(host: HostTask, task: RestoreTask, program: Program): void {
-    try {
-      host.run(program);
-    } catch (error) {
-      throw named(error, task.label);
-    }
+    withLabel(task, () => host.run(program));
   }
 
   #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: BuiltTask | undefined): void {
@@ -171,11 +170,7 @@ export class TreeBuilder {
       const action = `has a ring of asynchronous I/O at ${id.toString(16)}, but the images do not have its content`;
       throw new CriuError({ object: task.label, action });
     }
-    try {
-      restoreRing(host, ring, this.#files.view(run), task.abi);
-    } catch (error) {
-      throw named(error, task.label);
-    }
+    withLabel(task, () => restoreRing(host, ring, this.#files.view(run), task.abi));
   }
 
   #equal(own: PageRun, theirs: PageRun): boolean {
@@ -331,8 +326,13 @@ function mergeRanges(ranges: readonly { start: number; end: number }[]): { start
 }
 
 /** The same error with the task's name instead of its number. */
-function named(error: unknown, label: string): unknown {
-  return error instanceof CriuError ? new CriuError({ ...error.fields, object: label }) : error;
+/** Errors name the task as people know it. */
+function withLabel({ label }: RestoreTask, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    throw error instanceof CriuError ? new CriuError({ ...error.fields, object: label }) : error;
+  }
 }
 
 /** Lets a zombie die the way it died before; the tracer reaps it first, then it is its parent's. */

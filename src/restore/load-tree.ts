@@ -1,7 +1,7 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import { expectMany } from '../base/hot-code.ts';
-import { AlikeImages } from '../image/alike-images.ts';
+import type { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
@@ -11,7 +11,7 @@ import { completeLeaderCore, completeMm, completeThreadCore, isOldTask, withOldS
 import { readOpenFiles } from '../image/open-files.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
-import { readSmallFiles } from '../tracee/file-column.ts';
+import { readAhead } from '../resources/read-ahead.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 import { abiOfTask, checkKinds } from './task-abi.ts';
 
@@ -32,7 +32,7 @@ export function loadTree(images: ImageDir): RestoreTree {
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
-  const cores = readAhead(images, entries);
+  const cores = readTaskImages(images, entries);
   const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores));
   if (!isOurs) correctPersonalities(members);
   checkKinds(members);
@@ -85,7 +85,7 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
 const SMALL_BYTES = 4096;
 
 /** Reads the images of all tasks and threads at once, as far as they are small and sound. Returns the cores. */
-function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
+function readTaskImages(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
   const names: string[] = [];
   for (const { pid, threads } of entries) {
     for (const tid of new Set([pid, ...threads])) names.push(imageFileName('core', tid));
@@ -95,22 +95,7 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
   for (const { pid } of entries) {
     for (const kind of ['ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
   }
-  const cores: { readonly name: string; readonly bytes: Uint8Array }[] = [];
-  const take = (content: Uint8Array | number, i: number) => {
-    if (typeof content === 'number') return;
-    const [name = '', bytes] = [names[i], content.slice()];
-    if (i < coreCount) cores.push({ name, bytes });
-    else images.hold(name, bytes);
-  };
-  const paths = names.map((name) => images.rawPath(name));
-  let pathBytes = 0;
-  for (const path of paths) pathBytes = Math.max(pathBytes, path.length + 1);
-  readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
-  let coreBytes = 0;
-  for (const { bytes } of cores) coreBytes += bytes.length;
-  const alike = new AlikeImages(coreBytes);
-  for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
-  return alike;
+  return readAhead(images, names, SMALL_BYTES, coreCount);
 }
 
 function loadMember(

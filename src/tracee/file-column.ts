@@ -9,6 +9,7 @@ import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFMT, S_IFREG 
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { parseMode, STAT_BYTES, tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { CallTable, rowsFor } from './call-table.ts';
+import { SecondCore } from './second-core.ts';
 
 const PATH_BYTES = 64;
 
@@ -72,10 +73,12 @@ export function readSmallFiles(
   const row = new Program();
   const column = new FileColumn(row, bytes, options);
   const table = new CallTable(row, rowsFor(paths.length));
+  using core = SecondCore.tryStart(paths.length);
   table.runAll(
     paths.length,
     (i, index) => column.setPath(table, i, paths[index] ?? ''),
     (i, index) => take(column.bytes(table, i, paths[index] ?? ''), index),
+    core,
   );
 }
 
@@ -87,10 +90,12 @@ export function readSmallLinks(paths: readonly string[], take: (target: string |
   const table = new CallTable(row, rowsFor(paths.length));
   const { block } = table;
   const fill = (i: number, index: number) => putPath(paths[index] ?? '', block, table.at(i, path));
-  table.runAll(paths.length, fill, (i, index) => {
+  const takeLink = (i: number, index: number) => {
     const [length, at] = [table.result(i, got), table.at(i, target)];
     take(length < 0 ? length : byteString(block.subarray(at, at + length)), index);
-  });
+  };
+  using core = SecondCore.tryStart(paths.length);
+  table.runAll(paths.length, fill, takeLink, core);
 }
 
 /** "cgroup:[4026531835]" is the longest of those in /proc/PID/ns. */

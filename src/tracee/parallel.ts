@@ -2,7 +2,7 @@
  * System calls of our own on several cores: programs that raw threads of this process execute (clone-agent.ts), while the
  * calling thread waits. For work that is one system call after the other, such as copying memory.
  */
-import { Program, type Result } from '../agent/program.ts';
+import { type Place, Program, type Result } from '../agent/program.ts';
 import { FUTEX_WAIT } from '../linux/abi/futex.ts';
 import { CLONE_CHILD_CLEARTID } from '../linux/abi/sched.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -44,6 +44,16 @@ export class Running {
     check('clone3', this.#own.clone({ flags, exitSignal: 0, childTid: this.#tidWord }));
   }
 
+  /** Where its first op is. */
+  get address(): number {
+    return this.#own.address;
+  }
+
+  /** What is at a place now. */
+  bytes(place: Place): Uint8Array {
+    return this.#own.bytes(place);
+  }
+
   /** Waits for its end; meanwhile calls `tick` about ten times a second. */
   join(tick?: () => void): void {
     // The kernel clears the word and wakes us when the thread is gone (man 2 set_tid_address).
@@ -57,5 +67,10 @@ export class Running {
   /** What an op returned; 0 as long as it has not been done. */
   result(of: Result): number {
     return this.#own.result(of);
+  }
+
+  /** The same by the index of the op, for results of 32 bits. */
+  resultAt(op: number): number {
+    return this.#own.resultAt(op);
   }
 }

@@ -83,16 +83,21 @@ liveCase('hundreds of descriptors are dumped by a criu that may have few', async
   expect([result.exitCode, result.stderr.toString()]).toEqual([0, '']);
 });
 
-liveCase('what the kernel lists of thousands of descriptors is what it says of each', async () => {
-  const specimen = await startProgram('many-descriptors', { args: ['1200'] });
-  const [listed, asked] = [makeImagesDir(specimen, 'listed'), makeImagesDir(specimen, 'asked')];
-  const args = ['--leave-running', '--file-locks'];
-  const { exitCode } = await dump(specimen, listed, args);
-  expect([exitCode, dumpWithoutBpf(specimen, asked, args).exitCode]).toEqual([0, 0]);
-  for (const name of readdirSync(asked).filter((file) => /^(files|fdinfo-|pipes-data|fifo-data)/.test(file))) {
-    expect([name, readFileSync(join(listed, name))]).toEqual([name, readFileSync(join(asked, name))]);
-  }
-});
+for (const [what, program, args] of [
+  ['thousands of descriptors', 'many-descriptors', ['1200']],
+  ['UNIX sockets', 'many-sockets', []],
+] as const) {
+  liveCase(`what the kernel lists of ${what} is what it says of each`, async () => {
+    const specimen = await startProgram(program, { args });
+    const [listed, asked] = [makeImagesDir(specimen, 'listed'), makeImagesDir(specimen, 'asked')];
+    const options = ['--leave-running', '--file-locks'];
+    const { exitCode } = await dump(specimen, listed, options);
+    expect([exitCode, dumpWithoutBpf(specimen, asked, options).exitCode]).toEqual([0, 0]);
+    for (const name of readdirSync(asked).filter((file) => /^(files|fdinfo-|pipes-data|fifo-data|sk-)/.test(file))) {
+      expect([name, readFileSync(join(listed, name))]).toEqual([name, readFileSync(join(asked, name))]);
+    }
+  });
+}
 
 liveCase('a deleted file above the limit is refused, naming --ghost-limit', async () => {
   const specimen = await startProgram('ghost', { args: ['3072'] });

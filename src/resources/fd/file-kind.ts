@@ -39,6 +39,11 @@ export interface OpenFile {
   readonly fdinfo: Fdinfo;
   /** AF_* of a socket; asked when first needed. Undefined when it is none. */
   readonly socketFamily: number | undefined;
+  /**
+   * What makes a UNIX socket alike to others (linux/socket-likeness.ts): those with the same bytes have the same options.
+   * Undefined when it is not known.
+   */
+  readonly socketLikeness?: Uint8Array | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */

@@ -3,14 +3,14 @@
  * one file only wait for each other: every thread has files of its own. It reads a piece into a buffer that stays in the
  * processor's cache, and writes that.
  */
-import type { Program, Result } from '../../agent/program.ts';
+import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../../linux/kernel.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
-import { type Call, type FileRange, type OnCopied, planCalls, remoteIov, tellProgress } from './remote-copy.ts';
+import { bytesOf, CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
 
 /** What a thread reads at once: it is still in the cache when it is written. */
 const BUFFER_BYTES = 256 << 10;
@@ -42,56 +42,46 @@ export interface FailedCopy {
 
 /** Copies all runs. `onCopied` is told about big amounts only. */
 export function copyToFiles(copies: readonly Copy[], onCopied?: OnCopied): FailedCopy | undefined {
-  const total = copies.reduce((sum, { runs }) => sum + bytesOf(runs), 0);
+  let total = 0;
+  for (const { runs } of copies) total += bytesOf(runs);
   return total < THREADS_BYTES_MIN ? copySmall(copies) : copyBig(copies, onCopied);
 }
 
-const bytesOf = (runs: readonly FileRange[]) => runs.reduce((sum, { start, end }) => sum + end - start, 0);
+/** /proc/PID/mem is read one range at a time. */
+const planCopy = ({ source, runs }: Copy) =>
+  new CallPlan(runs, BUFFER_BYTES, source.memFd === undefined ? undefined : 1);
 
 function copySmall(copies: readonly Copy[]): FailedCopy | undefined {
   const buffer = new Uint8Array(BUFFER_BYTES);
+  const local = BigUint64Array.of(BigInt(addressOf(buffer)), BigInt(BUFFER_BYTES));
   for (const copy of copies) {
-    for (const call of planCalls(copy.runs, BUFFER_BYTES)) {
-      const copied = read(copy.source, call, buffer);
-      if (copied !== call.bytes) return notCopied(copy, call, copied);
-      const written = syscall(SYS.pwrite64, copy.fd, buffer, call.bytes, call.offset);
-      if (written !== call.bytes) return notCopied(copy, call, written);
+    const { pid, memFd } = copy.source;
+    const plan = planCopy(copy);
+    for (let call = 0; call < plan.length; call++) {
+      const bytes = plan.bytes[call] ?? 0;
+      const copied =
+        memFd === undefined
+          ? syscall(SYS.process_vm_readv, pid, local, 1, plan.iovAddress(call), plan.iovCount(call), 0)
+          : syscall(SYS.pread64, memFd, buffer, bytes, plan.start(call));
+      if (copied !== bytes) return notCopied(copy, plan, call, copied);
+      const written = syscall(SYS.pwrite64, copy.fd, buffer, bytes, plan.offsets[call]);
+      if (written !== bytes) return notCopied(copy, plan, call, written);
     }
   }
   return undefined;
 }
 
-function read({ pid, memFd }: Source, call: Call, buffer: Uint8Array): number {
-  if (memFd === undefined) {
-    const local = BigUint64Array.of(BigInt(addressOf(buffer)), BigInt(call.bytes));
-    return syscall(SYS.process_vm_readv, pid, local, 1, remoteIov(call), call.iov.length / 2, 0);
-  }
-  let done = 0;
-  for (const [address, bytes] of segments(call)) {
-    const got = syscall(SYS.pread64, memFd, buffer.subarray(done), bytes, address);
-    if (got !== bytes) return got < 0 ? got : done + got;
-    done += got;
-  }
-  return done;
-}
-
-/** Address and length of each range of the task. */
-function segments({ iov }: Call): [address: number, bytes: number][] {
-  return Array.from({ length: iov.length / 2 }, (_, i) => [iov[2 * i] ?? 0, iov[2 * i + 1] ?? 0]);
-}
-
 function copyBig(copies: readonly Copy[], onCopied: OnCopied | undefined): FailedCopy | undefined {
   const lanes = shareOut(copies, threadCount()).map(startLane);
   tellProgress(
-    lanes.map(({ thread, done }) => ({ thread, results: done.map(({ written }) => written) })),
+    lanes.map(({ thread, pieces }) => ({ thread, ops: pieces.map(({ writes }) => writes) })),
     onCopied,
   );
   for (const { buffer } of lanes) munmap(buffer, BUFFER_BYTES);
-  for (const { thread, done } of lanes) {
-    for (const { copy, call, reads, written } of done) {
-      const wrong = reads.find(({ result, bytes }) => thread.result(result) !== bytes);
-      if (wrong !== undefined) return notCopied(copy, call, thread.result(wrong.result));
-      if (thread.result(written) !== call.bytes) return notCopied(copy, call, thread.result(written));
+  for (const { thread, pieces } of lanes) {
+    for (const { copy, plan, reads, writes } of pieces) {
+      const short = reads.findShort(thread) ?? writes.findShort(thread);
+      if (short !== undefined) return notCopied(copy, plan, short.call, short.result);
     }
   }
   return undefined;
@@ -112,47 +102,45 @@ export function shareOut(copies: readonly Copy[], threads: number): Copy[][] {
   return lanes.map((lane) => lane.copies);
 }
 
-/** A piece of a copy: what its calls return when all is well. */
-interface Piece {
-  readonly copy: Copy;
-  readonly call: Call;
-  readonly reads: readonly { readonly result: Result; readonly bytes: number }[];
-  readonly written: Result;
-}
-
 /** A thread, the buffer that it uses, and what it does. */
 function startLane(copies: readonly Copy[]) {
   const buffer = mmap(0, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  const done: Piece[] = [];
+  // Longer than what is read into it: the kernel takes the lesser of the two.
+  const local = new BigUint64Array(new ArrayBuffer(IOV_BYTES));
+  local.set([BigInt(buffer), BigInt(BUFFER_BYTES)]);
+  const plans = copies.map(planCopy);
+  let firsts: number[] = [];
   const thread = new Running((program) => {
-    for (const copy of copies) {
-      for (const call of planCalls(copy.runs, BUFFER_BYTES)) {
-        const reads = addRead(program, copy.source, call, buffer);
-        const written = program.call(SYS.pwrite64, copy.fd, buffer, call.bytes, call.offset);
-        done.push({ copy, call, reads, written });
-      }
-    }
+    firsts = copies.map((copy, i) => {
+      const first = program.length;
+      const plan = plans[i];
+      if (plan !== undefined) addCalls(program, copy, plan, addressOf(local), buffer);
+      return first;
+    });
   });
-  return { thread, buffer, done };
+  const pieces = copies.flatMap((copy, i) => {
+    const [plan, first = 0] = [plans[i], firsts[i]];
+    if (plan === undefined) return [];
+    return [{ copy, plan, reads: new PlannedOps(plan, first, 2), writes: new PlannedOps(plan, first + 1, 2) }];
+  });
+  return { thread, buffer, local, pieces };
 }
 
-function addRead(program: Program, { pid, memFd }: Source, call: Call, target: number): Piece['reads'] {
-  if (memFd === undefined) {
-    const [local, remote] = [program.words(target, call.bytes), program.words(...call.iov)];
-    const result = program.call(SYS.process_vm_readv, pid, local, 1, remote, call.iov.length / 2, 0);
-    return [{ result, bytes: call.bytes }];
+/** A read and a write for each call of the plan. */
+function addCalls(program: Program, { source, fd }: Copy, plan: CallPlan, local: number, buffer: number): void {
+  const { pid, memFd } = source;
+  for (let call = 0; call < plan.length; call++) {
+    const bytes = plan.bytes[call] ?? 0;
+    if (memFd === undefined) {
+      program.call(SYS.process_vm_readv, pid, local, 1, plan.iovAddress(call), plan.iovCount(call), 0);
+    } else program.call(SYS.pread64, memFd, buffer, bytes, plan.start(call));
+    program.call(SYS.pwrite64, fd, buffer, bytes, plan.offsets[call] ?? 0);
   }
-  let done = 0;
-  return segments(call).map(([address, bytes]) => {
-    const result = program.call(SYS.pread64, memFd, target + done, bytes, address);
-    done += bytes;
-    return { result, bytes };
-  });
 }
 
-function notCopied(copy: Copy, { bytes, iov }: Call, result: number): FailedCopy {
-  const where = `0x${(iov[0] ?? 0).toString(16)}`;
+function notCopied(copy: Copy, plan: CallPlan, call: number, result: number): FailedCopy {
+  const where = `0x${plan.start(call).toString(16)}`;
   const how = result < 0 ? `errno ${-result}` : `${result}`;
-  const action = `cannot copy its memory to the images: ${how} of ${bytes} bytes from ${where} on`;
+  const action = `cannot copy its memory to the images: ${how} of ${plan.bytes[call]} bytes from ${where} on`;
   return { copy, error: new CriuError({ object: `task ${copy.source.pid}`, action }) };
 }

@@ -7,14 +7,12 @@ import { O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../linux/kernel.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
+import type { FileRange, OnCopied } from './call-plan.ts';
 import { type Copy, copyToFiles, type Source } from './copy-to-file.ts';
 import type { DumpRun } from './dump-pages.ts';
-import type { OnCopied } from './remote-copy.ts';
 
 /** A run and where in its file it is to go. */
-export interface PlacedRun extends DumpRun {
-  readonly offset: number;
-}
+export interface PlacedRun extends FileRange, Pick<DumpRun, 'isProtected' | 'isInTwin'> {}
 
 export class PagesFile {
   readonly id: number;
@@ -36,11 +34,12 @@ export class PagesFile {
 
   /** Gives runs their places, one after the other. */
   place(runs: readonly DumpRun[]): PlacedRun[] {
-    return runs.map((run) => {
-      const offset = this.#used;
-      this.#used += run.end - run.start;
-      return { ...run, offset };
-    });
+    const placed: PlacedRun[] = [];
+    for (const { start, end, isProtected, isInTwin } of runs) {
+      placed.push({ start, end, offset: this.#used, isProtected, isInTwin });
+      this.#used += end - start;
+    }
+    return placed;
   }
 
   /** Makes the file as long as all that has a place in it; returns its descriptor. */

@@ -32,7 +32,7 @@ describe('the pages of a big task', () => {
 
   test('stay together when they are few, or no more than others have', () => {
     expect(splitPages([])).toBeUndefined();
-    expect(splitPages([{ pid: 7, runs: [run(0, 63)] }])).toBeUndefined();
+    expect(splitPages([{ pid: 7, runs: [run(0, 31)] }])).toBeUndefined();
     const alike = [7, 8].map((pid) => ({ pid, runs: [run(0, 1000)] }));
     expect(splitPages(alike)).toBeUndefined();
   });

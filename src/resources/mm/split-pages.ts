@@ -7,7 +7,7 @@ import type { DumpRun } from './dump-pages.ts';
 import type { SharedPages, TaskRuns } from './shared-pages.ts';
 
 /** To write less at once takes hardly longer than to make the folder, and small dumps stay plain. */
-const MOVED_BYTES_MIN = 32 << 20;
+const MOVED_BYTES_MIN = 16 << 20;
 /** Huge pages stay whole. */
 const ALIGNMENT = 2 << 20;
 

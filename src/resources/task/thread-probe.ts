@@ -1,5 +1,5 @@
 /**
- * Everything that is read of stopped threads from outside, for all of them at once: a table of system calls, one row for
+ * Everything that is read of stopped threads from outside, for all of them at once: tables of system calls, one row for
  * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
  */
 import { Program } from '../../agent/program.ts';
@@ -19,6 +19,7 @@ import { StatusParser } from '../../proc/status.ts';
 import { CallTable, rowsFor } from '../../tracee/call-table.ts';
 import { FileColumn } from '../../tracee/file-column.ts';
 import { register, setRegister } from '../../tracee/registers.ts';
+import { SecondCore } from '../../tracee/second-core.ts';
 import { suspendSeccomp } from '../../tracee/stop.ts';
 import { xstateBytesMax } from '../registers/xstate.ts';
 import { askRseq, readRseq } from '../rseq/rseq.ts';
@@ -43,34 +44,45 @@ export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
 }
 
 class ThreadProbe {
+  /** What belongs to the thread of ours that traces them. */
   readonly #table: CallTable;
   readonly #columns: ReturnType<typeof planColumns>;
+  readonly #files: CallTable;
+  readonly #status: FileColumn;
+  readonly #cgroupFile: FileColumn;
   readonly #statuses = new StatusParser();
   #xstate: Uint8Array = new Uint8Array(0);
   #cgroup = new Uint8Array(0);
   #cgroupText: string | undefined;
 
   constructor(count: number) {
-    const row = new Program();
+    const [row, files] = [new Program(), new Program()];
     this.#columns = planColumns(row);
+    this.#status = new FileColumn(files, STATUS_BYTES);
+    this.#cgroupFile = new FileColumn(files, CGROUP_BYTES);
     this.#table = new CallTable(row, rowsFor(count));
+    this.#files = new CallTable(files, rowsFor(count));
   }
 
   read(threads: readonly Stopped[]): FrozenThread[] {
-    const table = this.#table;
-    const { tid, pid, status, cgroup } = this.#columns;
+    const [table, files] = [this.#table, this.#files];
+    const [tidAt, pidAt] = [table.at(0, this.#columns.tid), table.at(0, this.#columns.pid)];
     const found: FrozenThread[] = [];
-    table.runFor(
-      threads.map((thread) => thread.tid),
-      tid,
-      (row, index) => found.push(this.#thread(row, threads[index] as Stopped)),
-      (row, index) => {
-        const thread = threads[index] as Stopped;
-        table.view.setUint32(table.at(row, pid), thread.pid, true);
-        status.setPath(table, row, statusPath(thread));
-        cgroup.setPath(table, row, cgroupPath(thread));
-      },
-    );
+    using core = SecondCore.tryStart(threads.length);
+    const fill = (row: number, index: number) => {
+      const thread = threads[index] as Stopped;
+      table.view.setUint32(row * table.rowBytes + tidAt, thread.tid, true);
+      table.view.setUint32(row * table.rowBytes + pidAt, thread.pid, true);
+      this.#status.setPath(files, row, statusPath(thread));
+      this.#cgroupFile.setPath(files, row, cgroupPath(thread));
+    };
+    for (let done = 0; done < threads.length; done += table.rows) {
+      const rows = Math.min(table.rows, threads.length - done);
+      for (let row = 0; row < rows; row++) fill(row, done + row);
+      table.run(rows);
+      files.run(rows, core);
+      for (let row = 0; row < rows; row++) found.push(this.#thread(row, threads[done + row] as Stopped));
+    }
     return found;
   }
 
@@ -84,7 +96,7 @@ class ThreadProbe {
     const registers = new BigUint64Array(table.block.slice(registersAt, registersAt + USER_REGS_BYTES).buffer);
     const { entry, abortAddress } = readRseq(table, row, rseq, pid, register(registers, 'rip'));
     if (abortAddress !== undefined) setRegister(registers, 'rip', abortAddress);
-    const statusBytes = columns.status.bytes(table, row, statusPath(stopped));
+    const statusBytes = this.#status.bytes(this.#files, row, statusPath(stopped));
     if (typeof statusBytes === 'number') throw unreadable(statusPath(stopped), statusBytes);
     const status = this.#statuses.parse(statusBytes, statusPath(stopped));
     if (status.seccomp !== 0) suspendSeccomp(tid);
@@ -113,7 +125,7 @@ class ThreadProbe {
 
   #cgroupOf(row: number, stopped: Stopped): string {
     const path = cgroupPath(stopped);
-    const bytes = this.#columns.cgroup.bytes(this.#table, row, path);
+    const bytes = this.#cgroupFile.bytes(this.#files, row, path);
     // Without control groups there is no such file.
     if (typeof bytes === 'number') return '';
     if (this.#cgroupText === undefined || Buffer.compare(bytes, this.#cgroup) !== 0) {
@@ -124,8 +136,9 @@ class ThreadProbe {
   }
 }
 
-const statusPath = ({ tid }: Stopped) => `/proc/${tid}/status`;
-const cgroupPath = ({ tid }: Stopped) => `/proc/${tid}/cgroup`;
+// Its list of children is read by this path too, so the kernel knows the names already.
+const statusPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/status`;
+const cgroupPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/cgroup`;
 
 function planColumns(row: Program) {
   const [tid, pid] = [row.words(0), row.words(0)];
@@ -150,8 +163,6 @@ function planColumns(row: Program) {
     gotXstate,
     rseq: askRseq(row, row.wordAt(pid), thread),
     dispatch: askSyscallDispatch(row, thread),
-    status: new FileColumn(row, STATUS_BYTES),
-    cgroup: new FileColumn(row, CGROUP_BYTES),
   };
 }
 

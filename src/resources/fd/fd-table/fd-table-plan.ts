@@ -73,6 +73,16 @@ export class FdTablePlan {
     this.#steps.add(because, nr, args, expected);
   }
 
+  /** setsockopt(2) of an option that is an int. */
+  setOption(because: Reason, fd: number, level: number, option: number, value: number): void {
+    this.#steps.addOption(because, fd, level, option, value);
+  }
+
+  /** Room for so many more steps. */
+  reserve(count: number): void {
+    this.#steps.reserve(count);
+  }
+
   /** A step of that sort which may fail. */
   doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
     this.#steps.addTolerant(because, nr, args);

@@ -42,7 +42,13 @@ function list(...records: readonly (readonly [Fields, string])[]): ListedFiles {
     bytes.set(bytesOf(path), (at + RECORD_AT.path) * 4);
     return at;
   });
-  return new ListedFiles({ pid: 1, label: 'task 1' } as FrozenTask, { count: starts.length, bytes, words, starts });
+  return new ListedFiles({ pid: 1, label: 'task 1' } as FrozenTask, {
+    count: starts.length,
+    bytes,
+    words,
+    starts,
+    likenessBytes: 64,
+  });
 }
 
 function look(fields: Fields, path = '/data/file') {

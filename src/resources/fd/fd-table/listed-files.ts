@@ -7,6 +7,7 @@ import { byteStringAt } from '../../../base/bytes.ts';
 import { expectMany } from '../../../base/hot-code.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { O_PATH, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
+import { AF_UNIX } from '../../../linux/abi/socket.ts';
 import {
   EXT4_SUPER_MAGIC,
   PIPEFS_MAGIC,
@@ -16,8 +17,8 @@ import {
   XFS_SUPER_MAGIC,
 } from '../../../linux/abi/statfs.ts';
 import { close, fromKernelDevice, fstat, type Stat, tryStat } from '../../../linux/syscalls/fs.ts';
-import { RECORD_AT, type TaskFileRecords, TaskFiles } from '../../../linux/task-files.ts';
-import { fetchDescriptor, InspectedFile, NO_FD, NO_OWNER } from './open-file.ts';
+import { familyIn, likenessOf, RECORD_AT, type TaskFileRecords, TaskFiles } from '../../../linux/task-files.ts';
+import { fetchDescriptor, InspectedFile, NO_FD, NO_OWNER, type SocketFacts } from './open-file.ts';
 
 /** From so many descriptors of a task on. Finding out where the kernel has what takes as long as 1,000 descriptors. */
 const MANY = 1000;
@@ -91,7 +92,15 @@ export class ListedFiles {
       fdinfo: undefined,
       owner: NO_OWNER,
       fsType: words[at + RECORD_AT.fsType] ?? 0,
+      socket: ((words[at + RECORD_AT.mode] ?? 0) & S_IFMT) === S_IFSOCK ? this.#socket(at) : undefined,
     });
+  }
+
+  #socket(at: number): SocketFacts | undefined {
+    const likeness = likenessOf(this.#records, at);
+    if (likeness === undefined) return undefined;
+    const family = familyIn(likeness);
+    return { family, likeness: family === AF_UNIX ? likeness : undefined };
   }
 }
 

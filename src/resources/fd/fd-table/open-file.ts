@@ -54,6 +54,8 @@ interface FileFacts {
 export interface SocketFacts {
   /** Undefined for what is no socket. */
   readonly family: number | undefined;
+  /** See `OpenFile`. */
+  readonly likeness?: Uint8Array | undefined;
 }
 
 export class InspectedFile implements OpenFile {
@@ -144,6 +146,10 @@ export class InspectedFile implements OpenFile {
   get socketFamily(): number | undefined {
     this.#socket ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
     return this.#socket.family;
+  }
+
+  get socketLikeness(): Uint8Array | undefined {
+    return this.#socket?.likeness;
   }
 
   get fdinfo(): Fdinfo {

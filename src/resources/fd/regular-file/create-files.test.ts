@@ -22,7 +22,7 @@ const regular = (id: number, flags: number, pos: bigint): RegFileEntry => ({
 
 function rowsOf(regs: readonly RegFileEntry[]): PlainFiles {
   const entries = regs.map((reg) => encode(FileEntry, { type: FdTypes.REG, id: reg.id, reg }));
-  const files = new PlainFiles(Buffer.concat(entries), regs.length);
+  const files = new PlainFiles(Buffer.concat(entries));
   let at = 0;
   for (const { length } of entries) {
     expect(files.tryAdd(at, at + length)).toBeTrue();

@@ -88,13 +88,14 @@ export function plainSource(files: PlainFiles): PlainSource {
 /** Plans plain files, which are often thousands: by row, each gets the next number, and the first one the lowest free. */
 export function createPlainFiles(source: PlainSource, rows: readonly number[], table: FdTablePlan): void {
   const { files, isCloexec, texts, reasons } = source;
-  const { flags, positions, paths } = files;
+  const { flags, paths } = files;
   const first = table.lowestFree;
+  const moved = countMoved(files, rows);
+  table.reserve(rows.length + moved);
   const opens = table.openMany(rows.length, SYS.openat, AT_FDCWD, 0, 0);
   const { words } = opens;
   const pathArguments: StepObject[] = [];
   const because: Reason[] = [];
-  let moved = 0;
   for (let i = 0, at = opens.start; i < rows.length; i++, at += OP_WORDS) {
     const row = rows[i] as number;
     const path = paths[row] as number;
@@ -102,11 +103,20 @@ export function createPlainFiles(source: PlainSource, rows: readonly number[], t
     because.push(reasons[path] as Reason);
     words[at + FLAGS] = openFlags(flags[row] as number) | (isCloexec[row] === 1 ? O_CLOEXEC : 0);
     words[at + NUMBER] = first + i;
-    if (positions[row] !== 0 && ((flags[row] as number) & O_PATH) === 0) moved++;
   }
   opens.refer(PATH, pathArguments);
   opens.because(because);
   if (moved > 0) seekPlainFiles(files, rows, first, table.doMany(moved, SYS.lseek, 0, 0, SEEK_SET));
+}
+
+/** How many of them have a position that is to be set. */
+function countMoved({ flags, positions }: PlainFiles, rows: readonly number[]): number {
+  let moved = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number;
+    if (positions[row] !== 0 && ((flags[row] as number) & O_PATH) === 0) moved++;
+  }
+  return moved;
 }
 
 function seekPlainFiles(
