@@ -47,6 +47,7 @@ import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
+import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
@@ -345,11 +346,15 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.describeCores()) {
-    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
-    const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
-    images.write('core', tid, [{ ...core, ...tc, thread_core }]);
-  }
+  const cores = new CoreImages(images);
+  state.describeCores((described) => {
+    const cg_set = cgroups.numberOf(described.tid);
+    cores.write(described, cg_set, (core) => {
+      const thread_core = core.thread_core && { ...core.thread_core, cg_set };
+      const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
+      return { ...core, ...tc, thread_core };
+    });
+  });
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
