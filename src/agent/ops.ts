@@ -157,7 +157,8 @@ export class Ops<R extends object> {
   append<Other extends object>(other: Ops<Other>, args: readonly (number | bigint | R)[]): void {
     const start = this.length * OP_WORDS;
     const length = this.length + other.length;
-    if (length * OP_WORDS > this.words.length) this.#grow(length);
+    // More will follow.
+    if (length * OP_WORDS > this.words.length) this.#grow(length + OPS_MIN);
     this.words.set(other.words.subarray(0, other.length * OP_WORDS), start);
     this.length = length;
     if (other.length > this.because.length) this.because = this.because.concat(other.because);
@@ -166,8 +167,15 @@ export class Ops<R extends object> {
     for (let i = 0; i < args.length; i++) this.#setAt(start + (referenceAt[i] ?? 0), args[i] ?? 0);
   }
 
+  /** Makes room for so many more, when it is known that they will come. */
+  reserve(count: number): void {
+    const length = this.length + count;
+    if (length * OP_WORDS > this.words.length) this.#grow(length);
+  }
+
   #grow(length: number): void {
-    const grown = new Uint32Array(Math.max(length * OP_WORDS, this.words.length * 2));
+    // Pages that are not used cost nothing.
+    const grown = new Uint32Array(Math.max(length * OP_WORDS, this.words.length * 4));
     grown.set(this.words);
     this.words = grown;
   }

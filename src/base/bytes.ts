@@ -43,6 +43,21 @@ export function putText(text: string, target: Uint8Array, at: number): void {
   } else Buffer.from(target.buffer, target.byteOffset, target.byteLength).write(text, at, 'latin1');
 }
 
+/** Stores a 32-bit word. A DataView would make the runtime give a small array a buffer of its own, which is slow. */
+export function putWord(target: Uint8Array, at: number, word: number): void {
+  target[at] = word;
+  target[at + 1] = word >>> 8;
+  target[at + 2] = word >>> 16;
+  target[at + 3] = word >>> 24;
+}
+
+/** 32-bit words as bytes. */
+export function bytesOfWords(...words: number[]): Uint8Array {
+  const bytes = new Uint8Array(words.length * 4);
+  for (let i = 0; i < words.length; i++) putWord(bytes, i * 4, words[i] ?? 0);
+  return bytes;
+}
+
 /** The values of `make` for 0 to `count` - 1. */
 export function times<T>(count: number, make: (index: number) => T): T[] {
   const list: T[] = [];

@@ -5,6 +5,7 @@
 import type { CredsEntry } from '../image/gen/creds.ts';
 import type { StatsEntry } from '../image/gen/stats.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
+import { BASE_FOLDER, PARENT_LINK } from '../image/image-kinds.ts';
 import { PAGE_BYTES, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../image/pagemap.ts';
 import { TASK_DEAD, TASK_STOPPED, TASK_ZOMBIE } from '../image/task-state.ts';
 import {
@@ -36,9 +37,8 @@ export interface MappingPicture {
   readonly group: MappingGroup;
   /** A path, or "[heap]"; empty for memory that has no name. */
   readonly name: string;
-  /** How much of it is in the images: in this dump, and in those before. */
+  /** How much of it is in the images, those of earlier dumps included. */
   readonly savedBytes: number;
-  readonly parentBytes: number;
 }
 
 export interface DescriptorPicture {
@@ -84,7 +84,8 @@ export interface Picture {
   readonly hostName: string | undefined;
   readonly dumpStats: StatsEntry['dump'];
   readonly restoreStats: StatsEntry['restore'];
-  readonly hasParent: boolean;
+  /** Some of the memory is in the images of an earlier dump. */
+  readonly hasEarlier: boolean;
 }
 
 export function drawPicture(folder: ImageFolder): Picture {
@@ -102,6 +103,7 @@ export function drawPicture(folder: ImageFolder): Picture {
     return whole;
   };
   const roots = bare.filter(({ ppid }) => !pids.has(ppid)).map((root) => grow(root, new Set()));
+  const names = folder.files.names();
   return {
     roots,
     tasks,
@@ -109,7 +111,7 @@ export function drawPicture(folder: ImageFolder): Picture {
     hostName: hostName(folder),
     dumpStats: folder.tryFirst('stats', 'dump')?.dump,
     restoreStats: folder.tryFirst('stats', 'restore')?.restore,
-    hasParent: folder.files.names().includes('parent'),
+    hasEarlier: names.includes(PARENT_LINK) && !names.includes(BASE_FOLDER),
   };
 }
 
@@ -194,18 +196,17 @@ function userName(creds: CredsEntry | undefined): string {
 
 function drawMappings({ mm, pagemap }: TaskSet, folder: ImageFolder): MappingPicture[] {
   const vmas = (mm?.vmas ?? []).filter(({ status }) => (status & VMA_AREA_GUARD) === 0);
-  const saved = vmas.map(() => ({ here: 0, before: 0 }));
+  const saved = vmas.map(() => 0);
   let first = 0;
   for (const entry of pagemap?.entries ?? []) {
     const flags = pagemapEntryFlags(entry);
     const end = entry.vaddr + pagemapEntryPages(entry) * PAGE_BYTES;
     while (first < vmas.length && (vmas[first]?.end ?? 0) <= entry.vaddr) first++;
     for (let index = first; index < vmas.length && (vmas[index]?.start ?? 0) < end; index++) {
-      const [vma, sum] = [vmas[index], saved[index]];
-      if (vma === undefined || sum === undefined) continue;
+      const vma = vmas[index];
+      if (vma === undefined || (flags & (PE_PRESENT | PE_PARENT)) === 0) continue;
       const bytes = Math.min(end, vma.end) - Math.max(entry.vaddr, vma.start);
-      if ((flags & PE_PRESENT) !== 0) sum.here += bytes;
-      else if ((flags & PE_PARENT) !== 0) sum.before += bytes;
+      saved[index] = (saved[index] ?? 0) + bytes;
     }
   }
   return vmas.map((vma, index) => ({
@@ -213,8 +214,7 @@ function drawMappings({ mm, pagemap }: TaskSet, folder: ImageFolder): MappingPic
     end: vma.end,
     prot: ['r', 'w', 'x'].map((letter, bit) => ((vma.prot & (1 << bit)) === 0 ? '-' : letter)).join(''),
     ...nameMapping(vma, folder),
-    savedBytes: saved[index]?.here ?? 0,
-    parentBytes: saved[index]?.before ?? 0,
+    savedBytes: saved[index] ?? 0,
   }));
 }
 
@@ -253,9 +253,9 @@ function drawOpenFiles(folder: ImageFolder, tasks: readonly TaskPicture[]): Open
 export function memorySum(mappings: readonly MappingPicture[]): { all: number; saved: number } {
   let all = 0;
   let saved = 0;
-  for (const { start, end, savedBytes, parentBytes } of mappings) {
+  for (const { start, end, savedBytes } of mappings) {
     all += end - start;
-    saved += savedBytes + parentBytes;
+    saved += savedBytes;
   }
   return { all, saved };
 }

@@ -21,7 +21,7 @@ export function drawTree(folder: ImageFolder, options: TreeOptions): string[] {
     plural(threads, 'thread'),
     `${byteText(saved)} of private memory saved`,
     plural(picture.openFiles.length, 'open file'),
-    ...(picture.hasParent ? ['an earlier dump before it'] : []),
+    ...(picture.hasEarlier ? ['an earlier dump before it'] : []),
   ];
   const lines = [head.join(', '), ''];
   picture.roots.forEach((root, index) => {

@@ -1,7 +1,8 @@
 /** Pages that are in the images of a dump before: the chain of parents must have them. */
-import { CriuError } from '../base/errors.ts';
+import { CriuError, composeMessage } from '../base/errors.ts';
 import type { Pagemap } from '../image/image-kinds.ts';
 import { PAGE_BYTES, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../image/pagemap.ts';
+import { findPagemapProblems } from '../image/validate-memory.ts';
 import { ImageFolder } from './image-folder.ts';
 
 /** More dumps in a row than anybody makes; a chain that is longer is a circle. */
@@ -44,12 +45,21 @@ function findMissingPages(
   for (const parent of chain) {
     if (missing.length === 0) return [];
     const pagemap = parent.tryRead(kind, id);
+    const problem = pagemap === undefined ? undefined : findShortPages(name, pagemap, parent);
+    if (problem !== undefined) return [problem];
     missing = without(missing, [...rangesWith(pagemap, PE_PRESENT)]);
   }
   const [first] = missing;
   if (first === undefined) return [];
   const at = BigInt(first.start).toString(16);
   return [`${name}: the page at ${at} is said to be in the images of an earlier dump, but none of them has it`];
+}
+
+/** A pages image there that has not the size that its pagemap says. */
+function findShortPages(name: string, pagemap: Pagemap, parent: ImageFolder): string | undefined {
+  const pagesBytes = parent.files.fileSize('pages', pagemap.head.pages_id);
+  const [first] = findPagemapProblems(`parent: ${name}`, pagemap, { pagesBytes, hasParent: true });
+  return first === undefined ? undefined : composeMessage(first);
 }
 
 interface Range {

@@ -109,11 +109,24 @@ describe('pages of an earlier dump', () => {
           head: { pages_id: 1 },
           entries: [{ vaddr: 0x600000, compat_nr_pages: 2, flags: 4 }],
         });
+        first.files.set('pages-1.img', new Uint8Array(8192));
         middle.parent = first;
         images.parent = middle;
         inParent(images);
       }),
     ).toEqual([]);
+  });
+
+  test('are all in its pages image', () => {
+    const entries = [{ vaddr: 0x600000, compat_nr_pages: 2, flags: 4 }];
+    expect(
+      problemsOf((images) => {
+        const parent = sampleImages().put('pagemap', 10, { head: { pages_id: 1 }, entries });
+        parent.files.set('pages-1.img', new Uint8Array(4096));
+        images.parent = parent;
+        inParent(images);
+      }),
+    ).toEqual(['parent: pagemap-10.img: 8192 bytes of pages are expected, but pages-1.img has 4096']);
   });
 
   test('need a folder', () => {

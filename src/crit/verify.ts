@@ -3,6 +3,7 @@
  * image is decoded strictly, then what one image says about another is followed.
  */
 import { composeMessage } from '../base/errors.ts';
+import { BASE_FOLDER, PARENT_LINK } from '../image/image-kinds.ts';
 import type { TaskImages } from '../image/validate.ts';
 import { findImageProblems } from '../image/validate.ts';
 import { type ImageFiles, ImageFolder, type TaskSet } from './image-folder.ts';
@@ -101,9 +102,10 @@ function wholeTask({ entry, isDead, mm, pagemap, fs, ids, fds, threads }: TaskSe
 }
 
 const OTHERS_SHOWN = 6;
+const FOLDERS = ['.', '..', PARENT_LINK, BASE_FOLDER];
 
 function notesOf(folder: ImageFolder): string[] {
-  const names = folder.files.names().filter((name) => name !== '.' && name !== '..' && name !== 'parent');
+  const names = folder.files.names().filter((name) => !FOLDERS.includes(name));
   const images = new Set(folder.images().map(({ name }) => name));
   const others = names.filter((name) => !images.has(name) && !/\.(log|out|pid)$/.test(name));
   if (others.length === 0) return [];

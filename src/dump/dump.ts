@@ -30,12 +30,11 @@ import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts
 import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
 import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
-import { planRuns } from '../resources/mm/dump-pages.ts';
+import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, describeVmas, guardVmas } from '../resources/mm/dump-vmas.ts';
-import { scanPages } from '../resources/mm/page-scan.ts';
+import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { readMappings } from '../resources/mm/read-mappings.ts';
-import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
+import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
@@ -46,12 +45,14 @@ import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
+import { findBase, splitBase } from './base-pages.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
-import { type Base, type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
+import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
+import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
-import { type Candidate, chooseTwins } from './twin-policy.ts';
+import { type Candidate, chooseTwins, twinBytes } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
 export interface DumpOptions extends DumpFilesOptions {
@@ -68,8 +69,13 @@ export interface DumpOptions extends DumpFilesOptions {
 const LSM_TYPES = { none: Lsmtype.NO_LSM, selinux: Lsmtype.SELINUX, apparmor: Lsmtype.APPARMOR } as const;
 
 /** A living task while it is dumped. */
-interface DumpedTask extends TaskPages {
+interface DumpedTask extends Omit<TaskPages, 'runs'>, MappedTask {
+  readonly vmas: DescribedVma[];
+  /** Undefined when its twin is to be asked, if it gets one. */
+  readonly runs: readonly DumpRun[] | undefined;
   readonly ids: TaskKobjIdsEntry;
+  /** Its own memory before the stop, when that was much. */
+  readonly bytes: number | undefined;
   readonly hasAio: boolean;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
@@ -150,8 +156,16 @@ function takeTree(
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
+  const isLate = ({ task, runs }: DumpedTask) => runs === undefined && twins?.of(task.pid) !== undefined;
+  const late = pages.filter(isLate);
+  if (late.length > 0) log.debug(`${late.length} task(s) have pages that are looked for when they run`);
   const memory = new MemoryDump(images, twins, options.onProgress);
-  memory.take(pages, base, sharedObjects(files, segments));
+  const now = pages.filter((one) => !isLate(one));
+  memory.take(
+    now.map((one) => ({ ...one, runs: one.runs ?? findPages(one) })),
+    base,
+  );
+  memory.takeShared(sharedObjects(files, segments), pages.length + 1);
   rings.check();
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   stopIfInterrupted();
@@ -160,6 +174,12 @@ function takeTree(
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
+    const found = late.map((one) => ({ ...one, runs: findPagesInTwin(one, twins?.of(one.task.pid) ?? -1) }));
+    const split = base === undefined ? splitBase(found, images, log) : undefined;
+    memory.take(
+      found.map((one) => ({ ...one, runs: split?.runs.get(one.task.pid) ?? one.runs })),
+      split,
+    );
     memory.complete();
     dumped.forEach((one, i) => {
       const state = states[i];
@@ -193,25 +213,15 @@ function takeTree(
   return { statistics: memory.statistics, complete };
 }
 
-/** The folder for pages that tasks share, beside the other images. */
-const BASE_FOLDER = 'base';
-
-/** Pages that tasks share, and where they are to go; undefined when they are not worth it. */
-function findBase(dumped: readonly DumpedTask[], images: ImageDir, log: Logger): Base | undefined {
-  if (dumped.length < 2) return undefined;
-  const shared = findSharedPages(dumped.map(({ task, runs }) => ({ pid: task.pid, runs })));
-  const folder = shared === undefined ? undefined : images.tryCreateParent(BASE_FOLDER);
-  if (shared === undefined || folder === undefined) return undefined;
-  log.debug(`pages that tasks share are written once, to ${folder.path}`);
-  return { ...shared, images: folder };
-}
-
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
-  return pages.map(({ task, runs, hasAio }) => ({
+  return pages.map(({ task, runs, hasAio, bytes = 0 }) => ({
     task,
     hasAio,
-    runs: [...runs.filter(({ isInBase }) => !isInBase), ...base.filter(({ pid }) => pid === task.pid)],
+    bytes:
+      runs === undefined
+        ? bytes
+        : twinBytes(runs.filter(({ isInBase }) => !isInBase)) + twinBytes(base.filter(({ pid }) => pid === task.pid)),
   }));
 }
 
@@ -262,16 +272,18 @@ function lookAt(
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const pages = scanPages(task.pid, mappings);
-    described.vmas.push(...guardVmas(pages.guards));
-    const runs = planRuns(described.vmas, pages.content);
-    const hasAio = described.vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
-    return { task, ids, vmas: described.vmas, runs, hasAio, auxv: readAuxv(task.pid), exe };
+    const { vmas } = described;
+    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const bytes = early?.bytesOf(task);
+    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
+  const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
   for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
-  return looked.map((one) => ({
+  return looked.map((one, i) => ({
     ...one,
+    pagesId: i + 1,
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));

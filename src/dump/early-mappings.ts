@@ -29,14 +29,20 @@ interface Early extends Mappings {
 
 export class EarlyMappings {
   readonly #tasks = new Map<number, Early>();
+  /** Of big tasks: their own memory. */
+  readonly #bytes = new Map<number, number>();
   #taken = 0;
 
   /** Reads what the tree has now; whoever is gone or can't be read is left out. */
   constructor(root: number) {
     const pids = [root];
-    for (let i = 0; i < pids.length && i < TASKS_MAX && this.#tasks.size < BIG_TASKS_MAX; i++) {
+    for (let i = 0; i < pids.length && i < TASKS_MAX && this.#bytes.size < BIG_TASKS_MAX; i++) {
       const pid = pids[i] ?? 0;
-      if (privateBytes(pid) >= TWIN_BYTES_MIN) this.#read(pid);
+      const bytes = privateBytes(pid);
+      if (bytes >= TWIN_BYTES_MIN) {
+        this.#bytes.set(pid, bytes);
+        this.#read(pid);
+      }
       const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
       if (typeof children === 'string') pids.push(...parseChildren(children));
     }
@@ -58,6 +64,11 @@ export class EarlyMappings {
   /** Of how many tasks the mappings have been taken. */
   get taken(): number {
     return this.#taken;
+  }
+
+  /** How much memory of its own a task had; undefined when it was not much. */
+  bytesOf({ pid }: FrozenTask): number | undefined {
+    return this.#bytes.get(pid);
   }
 
   /** The mappings of a frozen task; undefined when they have changed, or were not read. */

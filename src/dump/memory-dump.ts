@@ -5,11 +5,11 @@
 import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import type { Range } from '../resources/mm/address-space.ts';
+import { bytesOf } from '../resources/mm/call-plan.ts';
 import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
-import { PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
+import { copyPages, type PageCopy, PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Twins } from './twins.ts';
@@ -26,6 +26,8 @@ export interface DumpStatistics {
 /** A task and those of its pages that are dumped. */
 export interface TaskPages {
   readonly task: FrozenTask;
+  /** The number of its pages image. */
+  readonly pagesId: number;
   readonly vmas: readonly DescribedVma[];
   readonly runs: readonly DumpRun[];
 }
@@ -33,13 +35,15 @@ export interface TaskPages {
 /** Told how much of the memory is written, in bytes. */
 export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 
-/** Runs that are copied from one task to one file. */
-interface Copying {
+/** Runs that the twin of a task has to give. */
+interface Rest {
   readonly task: FrozenTask;
   readonly file: PagesFile;
-  /** Those that the twin has to give. */
-  readonly rest: readonly PlacedRun[];
+  readonly runs: readonly PlacedRun[];
 }
+
+/** So many copies are made at the same time: all cores are busy, and descriptors are not used up. */
+const COPIES_MAX = 64;
 
 /** Pages that tasks share, and the folder for them. */
 export interface Base extends SharedPages {
@@ -67,10 +71,13 @@ export class MemoryDump {
   readonly #twins: Twins | undefined;
   readonly #onProgress: OnProgress | undefined;
   readonly #files: PagesFile[] = [];
-  readonly #copying: Copying[] = [];
+  /** Copies that are to be made, and files that are complete afterwards. */
+  readonly #waiting: PageCopy[] = [];
+  readonly #complete: PagesFile[] = [];
+  readonly #rests: Rest[] = [];
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
-  readonly #counted: (Omit<TaskPages, 'task'> & { readonly file: PagesFile })[] = [];
+  readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
   #done = 0;
   #total = 0;
 
@@ -80,30 +87,38 @@ export class MemoryDump {
     this.#onProgress = onProgress;
   }
 
-  /** While the tree is frozen: shared memory, and of each task what no twin has. */
-  take(tasks: readonly TaskPages[], base: Base | undefined, objects: readonly MemoryObject[]): void {
+  /** Of each task what no twin has, while the tree is frozen. Tasks that twins have all of may be taken afterwards. */
+  take(tasks: readonly TaskPages[], base: Base | undefined): void {
     const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
-    this.#total = bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
+    this.#total += bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
       if (base !== undefined) this.#takeBase(tasks, base);
-      tasks.forEach(({ task, vmas, runs }, i) => {
-        const file = this.#createFile(this.#images, i + 1);
+      for (const { task, pagesId, vmas, runs } of tasks) {
+        const file = this.#createFile(this.#images, pagesId);
         const hasRest = this.#take(task, file, file.place(withoutBase(runs)), tasks.length > 1);
-        if (!hasRest) file[Symbol.dispose]();
+        if (!hasRest) this.#complete.push(file);
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
         this.#counted.push({ vmas, runs, file });
-      });
-      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, tasks.length + 1);
+      }
+      this.#copyWaiting();
+    });
+  }
+
+  /** Shared memory, while the tree is frozen. `firstId`: of the numbers that its pages images get. */
+  takeShared(objects: readonly MemoryObject[], firstId: number): void {
+    this.#work(() => {
+      this.statistics.sharedPagesWritten = dumpSharedMemory(objects, this.#images, firstId);
     });
   }
 
   /** The rest; the tree may run. */
   complete(): void {
     this.#work(() => {
-      for (const { task, file, rest } of this.#copying) {
+      for (const { task, file, runs } of this.#rests) {
         const twin = this.#twins?.of(task.pid);
-        if (twin !== undefined) this.#copy(twin, file, rest, true);
+        if (twin !== undefined) this.#copy({ pid: twin, file, runs, isShared: true });
       }
+      this.#copyWaiting();
       for (const { images, pid, file, runs } of this.#pagemaps) {
         file[Symbol.dispose]();
         images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
@@ -141,7 +156,7 @@ export class MemoryDump {
     const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
-      if (own.length > 0) this.#take(task, file, own, true);
+      if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
       if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
     }
     this.statistics.pagesWritten += file.pages;
@@ -157,19 +172,26 @@ export class MemoryDump {
   #take(task: FrozenTask, file: PagesFile, placed: readonly PlacedRun[], isShared: boolean): boolean {
     const hasTwin = this.#twins?.of(task.pid) !== undefined;
     const [rest, now] = hasTwin ? split(placed) : [[], placed];
-    this.#copy(task.pid, file, now, isShared || hasTwin);
-    if (rest.length > 0) this.#copying.push({ task, file, rest });
+    this.#copy({ pid: task.pid, file, runs: now, isShared: isShared || hasTwin });
+    if (rest.length > 0) this.#rests.push({ task, file, runs: rest });
     return rest.length > 0;
   }
 
-  #copy(pid: number, file: PagesFile, runs: readonly PlacedRun[], isShared: boolean): void {
+  /** Together with others, soon. */
+  #copy(copy: PageCopy): void {
+    this.#waiting.push(copy);
+    if (this.#waiting.length >= COPIES_MAX) this.#copyWaiting();
+  }
+
+  #copyWaiting(): void {
     stopIfInterrupted();
     this.#timed('memwriteUs', () =>
-      file.copy(pid, runs, isShared, (bytes) => {
+      copyPages(this.#waiting.splice(0), (bytes) => {
         this.#done += bytes;
         this.#onProgress?.(this.#done, this.#total);
       }),
     );
+    for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {
@@ -184,4 +206,3 @@ function split(runs: readonly PlacedRun[]): [inTwin: PlacedRun[], others: Placed
 }
 
 const withoutBase = (runs: readonly DumpRun[]) => runs.filter(({ isInBase }) => !isInBase);
-const bytesOf = (ranges: readonly Range[]) => ranges.reduce((sum, { start, end }) => sum + end - start, 0);

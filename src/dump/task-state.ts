@@ -128,14 +128,15 @@ function askTask(
     return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
   });
   const places = agentPlaces(vmas.map(({ seen }) => seen));
+  const guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   return {
     task,
     asked,
-    guest: new Guest(task.leader, places, task.leader.status.sigCgt),
+    guest,
     describe(results) {
       const result = at(results, 0);
       tellFiles?.(result);
-      tellTwins?.(result);
+      tellTwins?.(result, guest);
       const interrupted = new Map<FrozenThread, DescribedCall>();
       for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
       const first = describeThread(leader.token, result, task.leader, at(outsides, 0));

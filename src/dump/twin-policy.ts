@@ -13,20 +13,17 @@ import type { FrozenTask } from './frozen-tree.ts';
 /** To copy less takes no longer than to fork, and to stop the task once more. */
 export const TWIN_BYTES_MIN = 8 << 20;
 
-/** A task and the runs of pages that are to be copied. */
+/** A task, and how much a twin could give of it. */
 export interface Candidate {
   readonly task: FrozenTask;
-  readonly runs: readonly DumpRun[];
+  readonly bytes: number;
   /** Asynchronous I/O writes to its memory while it is frozen, so all of it is copied at once. */
   readonly hasAio: boolean;
 }
 
 /** Tasks that are to have a twin. Says in the log when there is too little memory for it. */
 export function chooseTwins(candidates: readonly Candidate[], log: Logger): ReadonlySet<FrozenTask> {
-  const big = candidates
-    .filter(({ hasAio }) => !hasAio)
-    .map(({ task, runs }) => ({ task, bytes: twinBytes(runs) }))
-    .filter(({ bytes }) => bytes >= TWIN_BYTES_MIN);
+  const big = candidates.filter(({ hasAio, bytes }) => !hasAio && bytes >= TWIN_BYTES_MIN);
   const wanted = big.reduce((sum, { bytes }) => sum + bytes, 0);
   const chosen = new Set(big.map(({ task }) => task));
   const tooLittle = chosen.size === 0 ? undefined : findShortage(wanted, [...chosen]);
@@ -35,7 +32,8 @@ export function chooseTwins(candidates: readonly Candidate[], log: Logger): Read
   return new Set();
 }
 
-const twinBytes = (runs: readonly DumpRun[]) =>
+/** What a twin has of runs of pages. */
+export const twinBytes = (runs: readonly DumpRun[]): number =>
   runs.reduce((sum, { start, end, isInTwin }) => (isInTwin ? sum + end - start : sum), 0);
 
 /** Where `bytes` more of memory are not to be had; undefined when they are. */

@@ -30,7 +30,7 @@ import { parseChildren } from '../proc/small.ts';
 import { parseStatus } from '../proc/status.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
-import type { VisitResult } from '../tracee/guest.ts';
+import type { Guest, VisitResult } from '../tracee/guest.ts';
 import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
 import { resume, setOptions, waitForStop } from '../tracee/stop.ts';
 import { type FrozenTask, TWIN_NAME } from './frozen-tree.ts';
@@ -64,9 +64,9 @@ export class Twins {
    * Adds the fork to the program of a task's first thread. Call the result after the program has run: it makes the twin
    * ready, or says in the log why there is none.
    */
-  ask(program: Program, task: FrozenTask, sharedMappings: readonly Range[]): (result: VisitResult) => void {
+  ask(program: Program, task: FrozenTask, sharedMappings: readonly Range[]) {
     const plan = planTwin(program, sharedMappings);
-    return (result) => {
+    return (result: VisitResult, guest: Guest): void => {
       const ownPid = result.result(plan.made);
       if (ownPid <= 0) {
         this.#log.info(`${task.label}: no copy-on-write twin (clone3: ${errnoName(-ownPid)}), it stays frozen longer`);
@@ -76,7 +76,10 @@ export class Twins {
       if (pid === undefined) throw new CriuError({ object: task.label, action: `has no child ${ownPid}` });
       const twin = { task, pid, ownPid };
       this.#twins.set(task.pid, twin);
-      if (arm(twin, plan)) return;
+      if (arm(twin, plan)) {
+        guest.clearIn(pid);
+        return;
+      }
       this.#twins.delete(task.pid);
       this.#end(twin);
       this.#log.info(`${task.label}: its copy-on-write twin cannot let go of descriptors, it stays frozen longer`);

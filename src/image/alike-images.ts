@@ -1,16 +1,13 @@
 /**
- * Many images of one kind that are much alike, such as those of threads, in one array. Parts with the same bytes are the
+ * Several images of one kind that are much alike, such as those of threads, in one array. Parts with the same bytes are the
  * same object in all of them, which nobody may change.
  */
-import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
+import { AlikeDecoder } from './alike-decoder.ts';
 import type { MessageType } from './message-type.ts';
-
-/** From so many bytes on it pays to compile a decoder: images of threads are long for what is in them. */
-const ALIKE_BYTES = 80 * 1024;
 
 export class AlikeImages {
   private readonly bytes: Uint8Array;
-  private readonly decoders = new Map<MessageType<unknown>, ManyDecoder<unknown>>();
+  private readonly decoders = new Map<MessageType<unknown>, AlikeDecoder>();
   private used = 0;
 
   /** For images of so many bytes together. */
@@ -26,11 +23,16 @@ export class AlikeImages {
     return this.bytes.subarray(start, this.used);
   }
 
-  /** Decodes a part of an image that was added. Undefined when that is up to the codec: see `ManyDecoder`. */
-  tryDecode<T>(type: MessageType<T>, image: Uint8Array, start: number, end: number): T | undefined {
-    if (this.bytes.length < ALIKE_BYTES || image.buffer !== this.bytes.buffer) return undefined;
-    const decode = this.decoders.get(type) ?? manyDecoder(type, this.bytes);
-    this.decoders.set(type, decode);
-    return decode(image.byteOffset + start, image.byteOffset + end) as T | undefined;
+  /** Decodes a part of an image that was added; what is like none before is up to `decode`. */
+  decode<T>(type: MessageType<T>, image: Uint8Array, start: number, end: number, decode: () => T): T {
+    if (image.buffer !== this.bytes.buffer) return decode();
+    const decoder = this.decoders.get(type) ?? new AlikeDecoder(type, this.bytes);
+    this.decoders.set(type, decoder);
+    const [first, last] = [image.byteOffset + start, image.byteOffset + end];
+    const known = decoder.tryDecode(first, last);
+    if (known !== undefined) return known as T;
+    const message = decode();
+    decoder.note(first, last, message);
+    return message;
   }
 }

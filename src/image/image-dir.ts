@@ -16,7 +16,14 @@ import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
 import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
-import { type ContentOf, type ElementOf, type ImageKindName, imageFileName, type ListKindName } from './image-kinds.ts';
+import {
+  type ContentOf,
+  type ElementOf,
+  type ImageKindName,
+  imageFileName,
+  type ListKindName,
+  PARENT_LINK,
+} from './image-kinds.ts';
 import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
@@ -28,9 +35,6 @@ const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
 const IMAGE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
-
-/** Name of the symbolic link to the images of the dump before this one. */
-const PARENT_LINK = 'parent';
 
 type ImageId = number | string;
 
@@ -55,7 +59,9 @@ export class ImageDir {
 
   /** Opens an existing directory. Throws a CriuError when it is not one. */
   static open(path: string): ImageDir {
-    const trimmed = path.replace(/(?<=.)\/+$/, '');
+    let length = path.length;
+    while (length > 1 && path.endsWith('/', length)) length--;
+    const trimmed = path.slice(0, length);
     const remedy = 'make the directory or name another one with --images-dir';
     // The last dot makes the kernel refuse anything but a directory.
     const stat = tryLstat(`${trimmed}/.`);
@@ -63,7 +69,7 @@ export class ImageDir {
     return new ImageDir(trimmed);
   }
 
-  /** The directory of the dump before this one, or undefined when this dump has no parent. */
+  /** The directory that the link "parent" leads to, or undefined when there is none. */
   openParent(): ImageDir | undefined {
     const link = `${this.path}/${PARENT_LINK}`;
     const target = tryReadlink(link);

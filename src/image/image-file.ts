@@ -52,6 +52,19 @@ export function parseImage<K extends ImageKindName>(
   return parseContent(spec, cursor) as ContentOf<K>;
 }
 
+/** The entries of an image that is a list, without those that are taken: told where each is in `bytes`. */
+export function parseEntriesExcept<K extends ListKindName>(
+  kind: K,
+  bytes: Uint8Array,
+  fileName: string,
+  isTaken: (start: number, end: number) => boolean,
+): ElementOf<K>[] {
+  const spec: FramedKind = IMAGE_KINDS[kind];
+  const cursor = new EntryCursor(bytes, fileName, undefined);
+  cursor.magic(spec);
+  return cursor.messages(spec.type as MessageType<ElementOf<K>>, isTaken);
+}
+
 function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
   switch (spec.layout) {
     case 'entries':
@@ -132,21 +145,21 @@ class EntryCursor {
     return list;
   }
 
-  /** All that is left. */
-  messages<T>(type: MessageType<T>): T[] {
+  /** All that is left, without those that are taken. */
+  messages<T>(type: MessageType<T>, isTaken?: (start: number, end: number) => boolean): T[] {
     const list: T[] = [];
     const { bytes } = this;
     const decode = bytes.length < MANY_BYTES ? undefined : this.many(type);
     while (this.position < bytes.length) {
       const start = this.position + SIZE_BYTES;
       const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
-      const message = end <= bytes.length ? decode?.(start, end) : undefined;
-      if (message === undefined) list.push(this.message(type));
-      else {
-        list.push(message);
+      const isTakenHere = isTaken !== undefined && end <= bytes.length && isTaken(start, end);
+      const message = end <= bytes.length && !isTakenHere ? decode?.(start, end) : undefined;
+      if (message !== undefined) list.push(message);
+      if (message !== undefined || isTakenHere) {
         this.position = end;
         this.place.entry = (this.place.entry ?? -1) + 1;
-      }
+      } else list.push(this.message(type));
     }
     return list;
   }
@@ -155,13 +168,13 @@ class EntryCursor {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
-    const isMany = this.bytes.length >= MANY_BYTES;
-    const message = isMany
-      ? this.many(type)(end - size, end)
-      : this.alike?.tryDecode(type, this.bytes, end - size, end);
-    if (message !== undefined) return message;
-    this.reader.limit(end - size, end);
-    return decodeFrom(type, this.reader);
+    const start = end - size;
+    const decode = () => {
+      this.reader.limit(start, end);
+      return decodeFrom(type, this.reader);
+    };
+    if (this.bytes.length >= MANY_BYTES) return this.many(type)(start, end) ?? decode();
+    return this.alike?.decode(type, this.bytes, start, end, decode) ?? decode();
   }
 
   private many<T>(type: MessageType<T>): ManyDecoder<T> {

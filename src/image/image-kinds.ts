@@ -77,6 +77,11 @@ export const IMG_SERVICE_MAGIC = 0x55105940;
 export const IMAGES_V1 = 1;
 export const IMAGES_V1_1 = 2;
 
+/** Name of the symbolic link to the images that pages may lie in as well: those of the dump before, or the base. */
+export const PARENT_LINK = 'parent';
+/** Name of the folder for pages of this dump that pagemaps refer to as if they were of a dump before. */
+export const BASE_FOLDER = 'base';
+
 /** A message and the raw bytes that follow it. */
 export interface WithPayload<T> {
   message: T;

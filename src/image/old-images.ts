@@ -19,8 +19,11 @@ const FS_EVENT_ON_CHILD = 0x0800_0000;
 
 /** All open files: `files.img`, or else the images of all kinds. */
 export function readFiles(images: ImageReader): FileEntry[] {
-  return images.tryRead('files') ?? withNumberedNames(readOldFiles(images));
+  return images.tryRead('files') ?? readOldFiles(images);
 }
+
+/** Where there is no `files.img`. */
+export const readOldFiles = (images: ImageReader): FileEntry[] => withNumberedNames(readAllKinds(images));
 
 /** The name of a FIFO or a terminal had the number of the file itself; now every entry has a number of its own. */
 function withNumberedNames(files: readonly FileEntry[]): FileEntry[] {
@@ -41,7 +44,7 @@ function withNumberedNames(files: readonly FileEntry[]): FileEntry[] {
   return numbered.filter(({ id, reg }) => reg === undefined || !isName.has(id));
 }
 
-function readOldFiles(images: ImageReader): FileEntry[] {
+function readAllKinds(images: ImageReader): FileEntry[] {
   const list = <T extends { id: number }>(
     entries: readonly T[] | undefined,
     type: FdTypes,

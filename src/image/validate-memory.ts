@@ -99,7 +99,7 @@ function joinRanges(vmas: readonly VmaEntry[]): Range[] {
   const joined: { start: number; end: number }[] = [];
   for (const { start, end, status } of vmas) {
     if ((status & VMA_AREA_GUARD) !== 0) continue;
-    const last = joined.at(-1);
+    const last = joined[joined.length - 1];
     if (last !== undefined && last.end === start) last.end = end;
     else joined.push({ start, end });
   }

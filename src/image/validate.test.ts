@@ -56,7 +56,8 @@ const TASK: TaskImages = {
   fds: [{ id: 1, flags: 0, type: 1, fd: 0 }],
   threads: [{ tid: 7, core: CORE }],
 };
-const IMAGES: ImageSet = { tasks: [TASK], files: new Map([regularFile(1), regularFile(2)]) };
+const FILES = new Map([regularFile(1), regularFile(2)]);
+const IMAGES: ImageSet = { tasks: [TASK], files: FILES };
 const FACTS: ImageSetFacts = { hasParent: false, pagesBytes: () => 0x3000 };
 
 const problemsOf = (images: Partial<ImageSet>, facts: Partial<ImageSetFacts> = {}) =>
@@ -100,11 +101,7 @@ test('a mapped file must be there, unless a plugin restores the mapping', () => 
 });
 
 test('a file must hold what its type says', () => {
-  const files = new Map([
-    ...IMAGES.files,
-    [5, { type: 2, id: 5 } as FileEntry],
-    [6, { type: 65534, id: 6 } as FileEntry],
-  ]);
+  const files = new Map([...FILES, [5, { type: 2, id: 5 } as FileEntry], [6, { type: 65534, id: 6 } as FileEntry]]);
   expect(problemsOf({ files })).toEqual([
     'files.img: file 5: it is of type PIPE, but the field pipe is missing',
     'files.img: file 6: the type CTL_TTY is not one of a file',
@@ -231,7 +228,7 @@ test('a file has its own number inside, and a FIFO the number of a name', () => 
 
 test('descriptors have known flags, and what has a path refers to a file', () => {
   const pipe: FileEntry = { type: 2, id: 3, pipe: { id: 3, pipe_id: 5, flags: 0, fown: FOWN } };
-  const files = new Map<number, FileEntry>([...IMAGES.files, [3, pipe]]);
+  const files = new Map<number, FileEntry>([...FILES, [3, pipe]]);
   const fds: FdinfoEntry[] = [{ id: 3, flags: 4, type: 2, fd: 3 }];
   expect(problemsOf({ files, tasks: [{ ...TASK, fds, fs: { cwd_id: 3, root_id: 2 } }] })).toEqual([
     'fs-7.img: cwd_id: it refers to file 3, which is of type PIPE',

@@ -8,6 +8,7 @@ import { type FdinfoEntry, FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { FsEntry } from './gen/fs.ts';
 import type { MmEntry } from './gen/mm.ts';
 import type { Pagemap } from './image-kinds.ts';
+import { type OpenFiles, typeOf } from './open-files.ts';
 import { findPagemapProblems, findVmaProblems } from './validate-memory.ts';
 import { VMA_EXT_PLUGIN, VMA_FILE_PRIVATE, VMA_FILE_SHARED } from './vma-status.ts';
 
@@ -30,7 +31,7 @@ export interface TaskImages {
 export interface ImageSet {
   /** Living tasks. */
   readonly tasks: readonly TaskImages[];
-  readonly files: ReadonlyMap<number, FileEntry>;
+  readonly files: OpenFiles;
 }
 
 export interface ImageSetFacts {
@@ -79,8 +80,9 @@ const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
 };
 
 /** Each entry of files.img must hold what its type says, and by the same id. */
-function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+function findFileProblems(files: OpenFiles): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
+  // Plain ones are what they say.
   for (const file of files.values()) {
     const problem = findContentProblem(file, files);
     if (problem !== undefined) problems.push({ object: `files.img: file ${file.id}`, action: problem });
@@ -88,7 +90,7 @@ function findFileProblems(files: ReadonlyMap<number, FileEntry>): CriuErrorField
   return problems;
 }
 
-function findContentProblem(file: FileEntry, files: ReadonlyMap<number, FileEntry>): string | undefined {
+function findContentProblem(file: FileEntry, files: OpenFiles): string | undefined {
   const field = FIELD_OF_TYPE[file.type];
   if (field === undefined) return `the type ${typeText(file.type)} is not one of a file`;
   const content = file[field];
@@ -101,27 +103,25 @@ function findContentProblem(file: FileEntry, files: ReadonlyMap<number, FileEntr
 }
 
 /** The descriptors of a table refer to files of the same type, and none comes twice. */
-function findTableProblems({ fds, ids }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+function findTableProblems({ fds, ids }: TaskImages, files: OpenFiles): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   const report = (fd: number, action: string) =>
     problems.push({ object: `fdinfo-${ids.files_id}.img: fd ${fd}`, action });
   let before = -1;
   for (const { fd, id, type, flags } of fds) {
     if ((flags & ~FD_CLOEXEC) !== 0) report(fd, `it has unknown flags (0x${flags.toString(16)})`);
-    const file = files.get(id);
+    const there = typeOf(files, id);
     // They ascend.
     if (fd === before) report(fd, 'it is in the table twice');
     before = fd;
-    if (file === undefined) report(fd, missingFile(id));
-    else if (file.type !== type) {
-      report(fd, `its type is ${typeText(type)}, but file ${id} is ${typeText(file.type)}`);
-    }
+    if (there === undefined) report(fd, missingFile(id));
+    else if (there !== type) report(fd, `its type is ${typeText(type)}, but file ${id} is ${typeText(there)}`);
   }
   return problems;
 }
 
 /** Executable, mapped files, working and root directory must be in files.img, and something that has a path. */
-function findReferenceProblems({ pid, mm, fs }: TaskImages, files: ReadonlyMap<number, FileEntry>): CriuErrorFields[] {
+function findReferenceProblems({ pid, mm, fs }: TaskImages, files: OpenFiles): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
   const check = (object: string, id: number, mayBeMemfd: boolean) => {
     const file = files.get(id);

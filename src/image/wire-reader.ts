@@ -146,8 +146,10 @@ export class WireReader {
 
   /** The last 64-bit value as bigint. */
   unsigned64(): bigint {
-    if (this.high !== 0) return (BigInt(this.high) << 32n) | BigInt(this.low);
-    return this.low === 0 ? 0n : BigInt(this.low);
+    const { low, high } = this;
+    // One bigint instead of four, for what a number can hold.
+    if (high < 0x20_0000) return high === 0 && low === 0 ? 0n : BigInt(high * TWO_32 + low);
+    return (BigInt(high) << 32n) | BigInt(low);
   }
 
   signed64(): bigint {

@@ -29,3 +29,28 @@ test('instructions, and jumps to the end', () => {
     '9500000000000000',
   ]);
 });
+
+test('numbers of other sizes, and arithmetic', () => {
+  const program = new BpfProgram();
+  program.load(1, 9, 4, 2);
+  program.load(1, 9, 4, 4);
+  program.store(8, 40, 1, 4);
+  program.addRegister(3, 1);
+  program.shiftLeft(1, 3);
+  program.shiftRight(1, 6);
+  program.or(7, 0);
+  program.and(0, -8);
+  program.zeroIfAbove(0, 4096);
+  expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)?.slice(0, -2)).toEqual([
+    '6991040000000000',
+    '6191040000000000',
+    '6318280000000000',
+    '0f13000000000000',
+    '6701000003000000',
+    '7701000006000000',
+    '4f07000000000000',
+    '57000000f8ffffff',
+    'b500010000100000',
+    'b700000000000000',
+  ]);
+});

@@ -7,15 +7,18 @@
 const BPF_PSEUDO_MAP_FD = 1;
 /** The frame pointer: the stack is below it. */
 const FP = 10;
+/** Codes by the number of bytes. */
+const LOAD = { 2: 0x69, 4: 0x61, 8: 0x79 } as const;
+const STORE = { 4: 0x63, 8: 0x7b } as const;
 
 /** A program under construction. All jumps lead to its end. */
 export class BpfProgram {
   readonly #instructions: Uint8Array[] = [];
   readonly #jumps: number[] = [];
 
-  /** dst = *(u64 *)(src + offset) */
-  load(dst: number, src: number, offset: number): void {
-    this.#add(0x79, dst, src, offset, 0);
+  /** dst = *(u64 *)(src + offset), or a smaller number of so many bytes. */
+  load(dst: number, src: number, offset: number, bytes: 2 | 4 | 8 = 8): void {
+    this.#add(LOAD[bytes], dst, src, offset, 0);
   }
 
   /** *(u32 *)(FP + offset) = src */
@@ -23,9 +26,9 @@ export class BpfProgram {
     this.#add(0x63, FP, src, offset, 0);
   }
 
-  /** *(u64 *)(dst + offset) = src */
-  store(dst: number, offset: number, src: number): void {
-    this.#add(0x7b, dst, src, offset, 0);
+  /** *(u64 *)(dst + offset) = src, or its lower half. */
+  store(dst: number, offset: number, src: number, bytes: 4 | 8 = 8): void {
+    this.#add(STORE[bytes], dst, src, offset, 0);
   }
 
   move(dst: number, src: number): void {
@@ -44,6 +47,33 @@ export class BpfProgram {
 
   add(dst: number, value: number): void {
     this.#add(0x07, dst, 0, 0, value);
+  }
+
+  addRegister(dst: number, src: number): void {
+    this.#add(0x0f, dst, src, 0, 0);
+  }
+
+  or(dst: number, src: number): void {
+    this.#add(0x4f, dst, src, 0, 0);
+  }
+
+  and(dst: number, value: number): void {
+    this.#add(0x57, dst, 0, 0, value);
+  }
+
+  shiftLeft(dst: number, bits: number): void {
+    this.#add(0x67, dst, 0, 0, bits);
+  }
+
+  /** Zeros come from the left. */
+  shiftRight(dst: number, bits: number): void {
+    this.#add(0x77, dst, 0, 0, bits);
+  }
+
+  /** dst = 0, when it is above the value; it is taken as unsigned. */
+  zeroIfAbove(dst: number, value: number): void {
+    this.#add(0xb5, dst, 0, 1, value);
+    this.set(dst, 0);
   }
 
   /** dst = FP + offset */

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { CriuError } from '../base/errors.ts';
 import { KernelTypes } from './kernel-types.ts';
 
-const STRINGS = '\0outer\0a\0b\0c\0deep\0number\0';
+const STRINGS = '\0outer\0a\0b\0c\0deep\0number\0work\0';
 const name = (text: string) => (text === '' ? 0 : STRINGS.indexOf(`\0${text}\0`) + 1);
 const word = (...values: number[]) => Buffer.from(Uint32Array.from(values).buffer);
 const type = (text: string, kind: number, count: number, size: number, rest = word()) =>
@@ -18,6 +18,8 @@ function blob(): Uint8Array {
     type('', 13, 1, 1, word(0, 1)),
     type('outer', 2, 0, 1),
     type('outer', 4, 2, 12, word(name('a'), 1, 0, 0, 3, 32)),
+    type('work', 4, 0, 0),
+    type('work', 12, 1, 4),
   ]);
   const header = Buffer.alloc(24);
   header.writeUInt16LE(0xeb9f, 0);
@@ -33,6 +35,8 @@ describe('types of the kernel', () => {
     expect(types.offset('outer.deep')).toBe(8);
     expect([types.has('outer.c'), types.has('outer.other')]).toEqual([true, false]);
     expect(types.size('outer')).toBe(12);
+    // The next member of the structure itself counts.
+    expect([types.end('outer.a'), types.end('outer.b'), types.end('outer.deep')]).toEqual([4, 12, 12]);
   });
 
   test('what is not there is an error', () => {

@@ -23,8 +23,8 @@ const kindOf = (info: number): number => (info >>> 24) & 0x1f;
 const KIND_STRUCT = 4;
 const KIND_UNION = 5;
 /** By kind: words that follow a type once, and for each of its members. */
-const ONCE: Readonly<Record<number, number>> = { 1: 1, 3: 3, 14: 1, 17: 1 };
-const EACH: Readonly<Record<number, number>> = { 4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3 };
+const ONCE: readonly number[] = [0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0];
+const EACH: readonly number[] = [0, 0, 0, 0, 3, 3, 2, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 3];
 
 /** A structure and its member. */
 export type MemberPath = `${string}.${string}`;
@@ -69,6 +69,17 @@ export class KernelTypes {
     return offset;
   }
 
+  /** Where a member ends at the latest: at the next one of its structure. Throws CriuError. */
+  end(path: MemberPath): number {
+    const [struct = ''] = path.split('.');
+    const offset = this.offset(path);
+    let end = this.size(struct);
+    for (const member of this.#memberOffsets(this.#struct(struct))) {
+      if (member / 8 > offset && member / 8 < end) end = member / 8;
+    }
+    return end;
+  }
+
   /** Whether there is that member. Throws CriuError when there is no such structure. */
   has(path: MemberPath): boolean {
     return this.#offset(path) !== undefined;
@@ -81,8 +92,7 @@ export class KernelTypes {
 
   #search(path: MemberPath): number | undefined {
     const [struct = '', member = ''] = path.split('.');
-    const name = this.#tryName(member);
-    const bits = name === undefined ? undefined : this.#find(this.#struct(struct), name, 0);
+    const bits = this.#find(this.#struct(struct), Buffer.from(`${member}\0`), 0);
     return bits === undefined ? undefined : bits / 8;
   }
 
@@ -93,18 +103,23 @@ export class KernelTypes {
 
   /** Where a structure begins. */
   #struct(name: string): number {
-    const known = this.#structs.get(name);
-    if (known !== undefined) return known;
+    const at = this.#structs.get(name) ?? this.#tryFind(name, KIND_STRUCT);
+    if (at === undefined) throw unclear(`it has no struct ${name}`);
+    this.#structs.set(name, at);
+    return at;
+  }
+
+  /** Where the type of that name and kind begins. */
+  #tryFind(name: string, kind: number): number | undefined {
     const wanted = this.#tryName(name);
-    const pattern = Buffer.from(Uint32Array.of(wanted ?? 0).buffer);
+    if (wanted === undefined) return undefined;
+    const pattern = Buffer.from(Uint32Array.of(wanted).buffer);
     const bytes = this.#bytes;
-    for (let at = wanted === undefined ? -1 : bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
+    for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
       // The name of a member is followed by the number of its type, which is smaller.
-      if (at % 4 !== 0 || kindOf(this.#words[at / 4 + 1] ?? 0) !== KIND_STRUCT) continue;
-      this.#structs.set(name, at / 4);
-      return at / 4;
+      if (at % 4 === 0 && kindOf(this.#words[at / 4 + 1] ?? 0) === kind) return at / 4;
     }
-    throw unclear(`it has no struct ${name}`);
+    return undefined;
   }
 
   /** Where the type of that number begins. */
@@ -119,24 +134,43 @@ export class KernelTypes {
     return this.#types[id - 1];
   }
 
+  /** In bits. `wanted`: the name with the byte that ends it. */
+  #find(struct: number, wanted: Buffer, depth: number): number | undefined {
+    const words = this.#words;
+    const offsets = this.#memberOffsets(struct);
+    const first = struct + TYPE_WORDS;
+    for (let i = 0; i < offsets.length; i++) {
+      if (this.#isName(words[first + i * MEMBER_WORDS] ?? 0, wanted)) return offsets[i];
+    }
+    // Where types are by their number takes long to find out, so what has a name comes first.
+    for (let i = 0; i < offsets.length && depth < DEPTH_MAX; i++) {
+      const at = first + i * MEMBER_WORDS;
+      const inner = words[at] === 0 ? this.#typeOf(words[at + 1] ?? 0) : undefined;
+      const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
+      if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
+      const found = this.#find(inner, wanted, depth + 1);
+      if (found !== undefined) return (offsets[i] ?? 0) + found;
+    }
+    return undefined;
+  }
+
   /** In bits. */
-  #find(struct: number, wanted: number, depth: number): number | undefined {
+  #memberOffsets(struct: number): number[] {
     const words = this.#words;
     const info = words[struct + 1] ?? 0;
     // With bit fields, the upper byte of an offset is a width.
     const mask = info >>> 31 === 1 ? 0xff_ffff : 0xffff_ffff;
     const end = Math.min(struct + TYPE_WORDS + (info & COUNT_MASK) * MEMBER_WORDS, words.length);
-    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) {
-      const [name = 0, type = 0, offset = 0] = [words[at], words[at + 1], words[at + 2]];
-      const bits = (offset & mask) >>> 0;
-      if (name === wanted) return bits;
-      const inner = name === 0 && depth < DEPTH_MAX ? this.#typeOf(type) : undefined;
-      const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
-      if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
-      const found = this.#find(inner, wanted, depth + 1);
-      if (found !== undefined) return bits + found;
-    }
-    return undefined;
+    const offsets: number[] = [];
+    for (let at = struct + TYPE_WORDS; at < end; at += MEMBER_WORDS) offsets.push(((words[at + 2] ?? 0) & mask) >>> 0);
+    return offsets;
+  }
+
+  /** Names are mostly told apart by their first character. */
+  #isName(at: number, wanted: Buffer): boolean {
+    const strings = this.#strings;
+    for (let i = 0; i < wanted.length; i++) if (strings[at + i] !== wanted[i]) return false;
+    return true;
   }
 
   #tryName(name: string): number | undefined {

@@ -8,6 +8,7 @@ import { MSG_DONTWAIT, SOCK_CLOEXEC } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { syscall } from '../linux/kernel.ts';
 import { close } from '../linux/syscalls/fs.ts';
+import { closeInBackground } from '../linux/syscalls/messages.ts';
 import * as NL from './netlink.ts';
 
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -204,5 +205,13 @@ export class NfTables {
   /** Tables that this socket owns go away. */
   close(): void {
     close(this.#fd);
+  }
+
+  /**
+   * The same when there are none: without the wait, 10 ms, until the kernel has freed what was deleted
+   * (net/netfilter/nf_tables_api.c nft_rcv_nl_event()).
+   */
+  leave(): void {
+    closeInBackground(this.#fd);
   }
 }

@@ -29,11 +29,15 @@ export function invalidArgument(spelling: string, value: string): ValueError {
 
 /** Largest value of a C int; CRIU keeps most numbers in one. */
 const INT_MAX = 2_147_483_647;
+const DIGIT_0 = 0x30;
 
 /** Digits only, 0 to INT_MAX; anything else is undefined. */
 export function tryParseNumber(text: string): number | undefined {
-  if (!/^[0-9]+$/.test(text)) return undefined;
-  const value = Number(text);
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - DIGIT_0;
+    if (digit < 0 || digit > 9) return undefined;
+  }
+  const value = Number.parseInt(text, 10);
   return value <= INT_MAX ? value : undefined;
 }
 
@@ -53,8 +57,8 @@ export function parseFd(text: string, spelling: string): number {
 
 /** As C's atoi: leading digits count, anything else is 0. For the options whose callers rely on that. */
 export function parseLeadingNumber(text: string): number {
-  const digits = /^\s*\+?([0-9]+)/.exec(text)?.[1];
-  return digits === undefined ? 0 : Math.min(Number(digits), INT_MAX);
+  const value = Number.parseInt(text, 10);
+  return value > 0 ? Math.min(value, INT_MAX) : 0;
 }
 
 /** `-v`, `-vv`, `-v3`, `--verbosity=3`: the level after this option. Not a number counts as 0, as in CRIU. */

@@ -91,12 +91,13 @@ const SEARCH_BYTES_MAX = 1 << 20;
 export function findSyscall(
   pid: number,
   executable: readonly { start: number; end: number }[],
-  { callInstruction }: Abi,
+  { callInstruction: [first, second] }: Abi,
 ): number | undefined {
   for (const { start, end } of executable) {
-    const code = Buffer.from(readMemory(pid, start, Math.min(end - start, SEARCH_BYTES_MAX)));
-    const at = code.indexOf(Buffer.from(callInstruction));
-    if (at >= 0) return start + at;
+    const code = readMemory(pid, start, Math.min(end - start, SEARCH_BYTES_MAX));
+    for (let at = code.indexOf(first); at >= 0; at = code.indexOf(first, at + 1)) {
+      if (code[at + 1] === second) return start + at;
+    }
   }
   return undefined;
 }

@@ -1,24 +1,18 @@
 /** Reads the images of a tree and puts them together by task. Nothing is touched but the image folder. */
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import { expectMany } from '../base/hot-code.ts';
-import { AlikeImages } from '../image/alike-images.ts';
+import type { AlikeImages } from '../image/alike-images.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
-import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
+import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { PstreeEntry } from '../image/gen/pstree.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1, imageFileName } from '../image/image-kinds.ts';
-import {
-  completeLeaderCore,
-  completeMm,
-  completeThreadCore,
-  isOldTask,
-  readFiles,
-  withOldSeccomp,
-} from '../image/old-images.ts';
+import { completeLeaderCore, completeMm, completeThreadCore, isOldTask, withOldSeccomp } from '../image/old-images.ts';
+import { readOpenFiles } from '../image/open-files.ts';
 import { RepeatedImages } from '../image/repeated-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
-import { readSmallFiles } from '../tracee/file-column.ts';
+import { readAhead } from '../resources/read-ahead.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 import { abiOfTask, checkKinds } from './task-abi.ts';
 
@@ -32,15 +26,14 @@ export function loadTree(images: ImageDir): RestoreTree {
       why: `this criu knows versions ${IMAGES_V1} and ${IMAGES_V1_1}`,
     });
   }
-  const files = new Map<number, FileEntry>();
-  for (const file of readFiles(images)) files.set(file.id, file);
+  const files = readOpenFiles(images);
   const tables = new Map<number, readonly FdinfoEntry[]>();
   // CRIU does not write that.
   const isOurs = inventory.has_empty_images_ext === true;
   const readTable = (filesId: number) => readFdinfo(images, filesId, isOurs, tables);
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
-  const cores = readAhead(images, entries);
+  const cores = readTaskImages(images, entries);
   const repeated = new RepeatedImages(images);
   const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores, repeated));
   if (!isOurs) correctPersonalities(members);
@@ -94,7 +87,7 @@ function inTreeOrder(entries: readonly PstreeEntry[]): PstreeEntry[] {
 const SMALL_BYTES = 4096;
 
 /** Reads the images of all tasks and threads at once, as far as they are small and sound. Returns the cores. */
-function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
+function readTaskImages(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImages {
   const names: string[] = [];
   for (const { pid, threads } of entries) {
     for (const tid of new Set([pid, ...threads])) names.push(imageFileName('core', tid));
@@ -104,19 +97,7 @@ function readAhead(images: ImageDir, entries: readonly PstreeEntry[]): AlikeImag
   for (const { pid } of entries) {
     for (const kind of ['ids', 'mm', 'fs', 'pagemap'] as const) names.push(imageFileName(kind, pid));
   }
-  const cores: { readonly name: string; readonly bytes: Uint8Array }[] = [];
-  const take = (content: Uint8Array | number, i: number) => {
-    if (typeof content === 'number') return;
-    const [name = '', bytes] = [names[i], content.slice()];
-    if (i < coreCount) cores.push({ name, bytes });
-    else images.hold(name, bytes);
-  };
-  const paths = names.map((name) => images.rawPath(name));
-  const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
-  readSmallFiles(paths, SMALL_BYTES, take, { pathBytes, mustBeRegular: true });
-  const alike = new AlikeImages(cores.reduce((sum, { bytes }) => sum + bytes.length, 0));
-  for (const { name, bytes } of cores) images.hold(name, alike.add(bytes));
-  return alike;
+  return readAhead(images, names, SMALL_BYTES, coreCount);
 }
 
 function loadMember(

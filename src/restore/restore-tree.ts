@@ -1,11 +1,12 @@
 /** What a restore works on: the images of a tree, checked and put together by task. */
 import type { Abi } from '../agent/abi.ts';
 import type { CoreEntry, TaskKobjIdsEntry } from '../image/gen/core.ts';
-import type { FdinfoEntry, FileEntry } from '../image/gen/fdinfo.ts';
+import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { FsEntry } from '../image/gen/fs.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import type { Pagemap } from '../image/image-kinds.ts';
+import type { OpenFiles } from '../image/open-files.ts';
 import type { PageRun } from '../resources/mm/pages-image.ts';
 
 export interface RestoreThread {
@@ -56,5 +57,5 @@ export interface RestoreTree {
   readonly root: RestoreTask;
   readonly members: readonly RestoreMember[];
   readonly tasks: readonly RestoreTask[];
-  readonly files: ReadonlyMap<number, FileEntry>;
+  readonly files: OpenFiles;
 }

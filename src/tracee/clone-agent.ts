@@ -4,7 +4,7 @@
  * The agent needs no stack and no thread-local storage, so the child may share our whole memory (CLONE_VM) and still do
  * no harm: it starts stubs (CLONE_VFORK, then execveat) and copies memory on another core (a thread that ends by exit).
  */
-import { agentCode, OP_RESULT } from '../agent/agent-code.ts';
+import { agentCode, OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
 import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM } from '../linux/abi/sched.ts';
 import { SIG_SETMASK } from '../linux/abi/signal.ts';
@@ -56,12 +56,14 @@ let entry: { thunk: ReturnType<typeof callable>; agent: number } | undefined;
 export class OwnProgram {
   readonly #program: Program;
   readonly #block: Uint8Array;
+  readonly #view: DataView;
 
   constructor(program: Program) {
     this.#program = program;
     // The runtime keeps a small array without a buffer of its own in its heap, and copies it when `buffer` is asked for:
     // results would be read from the copy while the child writes to the old place.
     this.#block = new Uint8Array(new ArrayBuffer(program.byteLength));
+    this.#view = new DataView(this.#block.buffer);
     this.#block.set(program.assemble(addressOf(this.#block)));
   }
 
@@ -82,7 +84,12 @@ export class OwnProgram {
 
   /** What an op returned. */
   result(of: Result): number {
-    return Number(new DataView(this.#block.buffer, this.#block.byteOffset).getBigInt64(of.op * 64 + OP_RESULT, true));
+    return Number(this.#view.getBigInt64(of.op * OP_BYTES + OP_RESULT, true));
+  }
+
+  /** The same by the index of the op, for results of 32 bits. */
+  resultAt(op: number): number {
+    return this.#view.getInt32(op * OP_BYTES + OP_RESULT, true);
   }
 
   /** Starts a child that executes the program, with all signals blocked. Returns its tid, or −errno. */

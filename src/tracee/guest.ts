@@ -131,6 +131,11 @@ export class Guest {
     return results[0] ?? [];
   }
 
+  /** Takes away what a child has of us in the memory of the task, one that a program of ours has forked. */
+  clearIn(child: number): void {
+    this.#trampoline.clearIn(child);
+  }
+
   [Symbol.dispose](): void {
     this.#trampoline[Symbol.dispose]();
   }

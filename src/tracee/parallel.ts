@@ -58,4 +58,9 @@ export class Running {
   result(of: Result): number {
     return this.#own.result(of);
   }
+
+  /** The same by the index of the op, for results of 32 bits. */
+  resultAt(op: number): number {
+    return this.#own.resultAt(op);
+  }
 }

@@ -86,4 +86,4 @@ const FAR_JUMP = [0xea, 0, 0, 0, 0, Number(ABI_64.codeSegment), 0];
 const SET_PROGRAM = [0x4c, 0x8d, 0x3d, 0, 0, 0, 0];
 
 /** The first instructions; the agent follows. */
-const entryCode = ({ bits }: Abi) => Uint8Array.from(bits === 32 ? [...FAR_JUMP, ...SET_PROGRAM] : SET_PROGRAM);
+const entryCode = ({ bits }: Abi) => new Uint8Array(bits === 32 ? [...FAR_JUMP, ...SET_PROGRAM] : SET_PROGRAM);

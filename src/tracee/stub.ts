@@ -25,8 +25,8 @@ import {
 } from '../linux/abi/mman.ts';
 import { PR_SET_PDEATHSIG } from '../linux/abi/prctl.ts';
 import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
-import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
-import { SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
+import { CLONE_CLEAR_SIGHAND, CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
+import { SIG_SETMASK, SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
@@ -186,27 +186,32 @@ function stubArguments(p: Program, memfd: ProgramArg): ProgramArg[] {
 }
 
 /**
- * Starts a process, a session of its own, that opens a file and a pipe and sleeps until it is killed. It dies with us.
- * Returns its pid. Throws SyscallError.
+ * Starts a process, a session of its own, that has a file and a pipe and sleeps until it is killed. It dies with us.
+ * It is what it is when this returns: the child does all before it executes the stub, until which we wait. Returns its pid.
+ * Throws SyscallError.
  */
 export function spawnIdle(): number {
-  const program = new Program();
-  program.call(SYS.setsid);
-  program.call(SYS.close_range, 0, 0xffff_ffff, 0);
-  program.call(SYS.openat, AT_FDCWD, program.string('/dev/null'), O_RDWR);
-  program.call(SYS.pipe2, program.reserve(8), 0);
-  const again = program.label();
-  program.place(again);
-  program.call(SYS.pause);
-  program.jump(again);
-  const memfd = makeMemfd(stubFile(program, ABI_64));
+  const idle = new Program();
+  const again = idle.label();
+  idle.place(again);
+  idle.call(SYS.pause);
+  idle.jump(again);
+  const memfd = makeMemfd(stubFile(idle, ABI_64));
   const p = new Program();
   p.call(SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
-  p.call(SYS.execveat, ...stubArguments(p, memfd));
+  p.call(SYS.setsid);
+  // The file is 0 (EINVAL: it is already), and goes when it is executed.
+  p.call(SYS.dup3, memfd, 0, O_CLOEXEC);
+  p.call(SYS.close_range, 1, 0xffff_ffff, 0);
+  p.call(SYS.openat, AT_FDCWD, p.string('/dev/null'), O_RDWR);
+  p.call(SYS.pipe2, p.reserve(8), 0);
+  // As in most programs: with all signals blocked the agent would be stepped. There are no handlers of ours any more.
+  p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(0), 0, 8);
+  p.call(SYS.execveat, ...stubArguments(p, 0));
   p.call(SYS.exit, EXEC_FAILED);
   const own = new OwnProgram(p);
   try {
-    return check('clone3', own.clone({ flags: CLONE_VM | CLONE_VFORK, exitSignal: SIGCHLD }));
+    return check('clone3', own.clone({ flags: (CLONE_VM | CLONE_VFORK) + CLONE_CLEAR_SIGHAND, exitSignal: SIGCHLD }));
   } finally {
     syscall(SYS.close, memfd);
   }

@@ -83,8 +83,18 @@ export class Trampoline {
 
   /** The tail is as it was. */
   clear(): void {
-    if (this.#isPlaced) this.memory.write(this.#tail, new Uint8Array(TAIL_BYTES));
+    if (this.#isPlaced) this.#clear(this.memory);
     this.#isPlaced = false;
+  }
+
+  /** The same in a copy of the task, forked while it was there. */
+  clearIn(pid: number): void {
+    using memory = new ForcedMemory(pid);
+    this.#clear(memory);
+  }
+
+  #clear(memory: ForcedMemory): void {
+    memory.write(this.#tail, new Uint8Array(TAIL_BYTES));
   }
 
   [Symbol.dispose](): void {

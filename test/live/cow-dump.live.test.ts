@@ -3,8 +3,11 @@
  * at which the tree was frozen, and the program does not notice. The program writes to all of its memory all the time.
  */
 import { expect } from 'bun:test';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseImage } from '../../src/image/image-file.ts';
+import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
+import { threadCount } from '../../src/tracee/parallel.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
   checkRound,
@@ -13,6 +16,7 @@ import {
   expectSuccess,
   makeImagesDir,
   restore,
+  SkippedByProgram,
   type Specimen,
   startProgram,
 } from '../harness/harness.ts';
@@ -35,12 +39,13 @@ async function restoreInstead(specimen: Specimen, imagesDir: string): Promise<vo
   expectSuccess(await restore(specimen, imagesDir));
 }
 
-for (const args of [[], ['seccomp'], ['unlocked']]) {
+for (const args of [[], ['seccomp'], ['forkable']]) {
   const name = ['a program that writes to all of its memory', ...args].join(', ');
   liveCase(`${name}: runs on, and the images have one moment of it`, async () => {
     const specimen = await startProgram('mem-busy', { args });
     const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
     expect(log).toContain('1 task(s) have twins');
+    expect(log.includes('1 task(s) have pages that are looked for when they run')).toBe(args.includes('forkable'));
     await checkRound(specimen, 1);
     await restoreInstead(specimen, imagesDir);
     await checkRound(specimen, 2);
@@ -50,6 +55,46 @@ for (const args of [[], ['seccomp'], ['unlocked']]) {
     await checkRound(specimen, 4);
   });
 }
+
+/** The pages of the vdso in the images of a task. */
+function readVdso(imagesDir: string, pid: number): Uint8Array {
+  const read = (name: string) => readFileSync(join(imagesDir, name));
+  const [mm] = parseImage('mm', read(`mm-${pid}.img`), 'mm');
+  const vdso = mm?.vmas.find(({ status }) => (status & VMA_AREA_VDSO) !== 0);
+  const { head, entries } = parseImage('pagemap', read(`pagemap-${pid}.img`), 'pagemap');
+  let at = 0;
+  for (const { vaddr, nr_pages = 0 } of entries) {
+    const bytes = nr_pages * 4096;
+    const from = at + (vdso?.start ?? 0) - vaddr;
+    if (from >= at && from < at + bytes) return read(`pages-${head.pages_id}.img`).subarray(from, from + bytes);
+    at += bytes;
+  }
+  throw new Error('the vdso is not in the images');
+}
+
+liveCase('memory of a big task that runs on is spread over two files', async () => {
+  if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
+  const specimen = await startProgram('mem-big');
+  const { imagesDir, log } = await dumpRunning(specimen, 'images');
+  expect(log).toContain('1 task(s) have pages that are looked for when they run');
+  for (const name of ['pages-1.img', 'base/pages-1.img']) {
+    expect(statSync(join(imagesDir, name)).size).toBeGreaterThan(32 << 20);
+  }
+  await checkRound(specimen, 1);
+  await restoreInstead(specimen, imagesDir);
+  await checkRound(specimen, 2);
+});
+
+liveCase('nothing of the agent is in the memory that comes from a twin', async () => {
+  const specimen = await startProgram('mem-busy', { args: ['forkable'] });
+  const whole = await dumpRunning(specimen, 'whole', ['--no-cow-dump']);
+  const twin = await dumpRunning(specimen, 'twin');
+  expect(twin.log).toContain('1 task(s) have pages that are looked for when they run');
+  const vdso = readVdso(twin.imagesDir, specimen.pid);
+  expect(vdso.some((byte) => byte !== 0)).toBe(true);
+  expect(Buffer.compare(vdso, readVdso(whole.imagesDir, specimen.pid))).toBe(0);
+  await checkRound(specimen, 1);
+});
 
 liveCase('the part for which a program stands still is rehearsed before', async () => {
   const specimen = await startProgram('static-counter');

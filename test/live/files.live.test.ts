@@ -1,13 +1,16 @@
 /** Files, pipes and other descriptors: where they stand, what is in them, who shares them. */
 
 import { expect } from 'bun:test';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { criuBinary, explain, isOriginal } from '../harness/criu-command.ts';
 import { dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
 import { isAlive, readTree } from '../harness/processes.ts';
+import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
+// A deleted file's name may get a new suffix in /proc, and O_TMPFILE can't be set again; the program compares what counts.
+const deletedNames = [/\/fd\/\d+$/, /\/fdinfo\/7$/];
 // The original opens directories without O_DIRECTORY.
 liveTest('open files keep position, flags and number', 'files-regular', {
   ignore: isOriginal ? [/fdinfo\/1[01]$/] : [],
@@ -17,14 +20,24 @@ liveTest('shared descriptions and tables stay shared', 'files-shared');
 liveTest('hundreds of descriptors of all kinds keep position, flags, locks and FD_CLOEXEC', 'many-descriptors', {
   dumpArgs: ['--file-locks'],
   restoreArgs: ['--file-locks'],
+  ignore: deletedNames,
 });
+// From 1,000 on, the kernel lists them.
+liveTest(
+  'thousands of descriptors of all kinds keep position, flags, locks, owners and FD_CLOEXEC',
+  'many-descriptors',
+  {
+    args: ['1200'],
+    dumpArgs: ['--file-locks'],
+    restoreArgs: ['--file-locks'],
+    ignore: deletedNames,
+  },
+);
 liveTest('pipes keep their data, size and ends', 'pipes');
 liveTest('a pipe in packet mode keeps its packets', 'pipes', { args: ['packets'] });
 liveTest('a pipe end opened again for reading and writing survives', 'pipe-rdwr');
 // The kernel went on calling it deleted; opened again it has its name back.
 liveTest('a file whose name was deleted and linked again survives', 'relinked', { ignore: [/\/fd\/\d+$/] });
-// A deleted file's name may get a new suffix in /proc, and O_TMPFILE can't be set again; the program compares what counts.
-const deletedNames = [/\/fd\/\d+$/, /\/fdinfo\/7$/];
 liveTest('deleted files keep content, mode and sharing', 'ghost', { ignore: deletedNames });
 liveTest('deleted folders, moved folders, files with two names or none, devices', 'odd-files', {
   // A file that had no name at first and got one has it from there only.
@@ -69,6 +82,22 @@ liveCase('hundreds of descriptors are dumped by a criu that may have few', async
   const result = Bun.spawnSync(['sh', '-c', script, criuBinary, ...args], { stdout: 'pipe', stderr: 'pipe' });
   expect([result.exitCode, result.stderr.toString()]).toEqual([0, '']);
 });
+
+for (const [what, program, args] of [
+  ['thousands of descriptors', 'many-descriptors', ['1200']],
+  ['UNIX sockets', 'many-sockets', []],
+] as const) {
+  liveCase(`what the kernel lists of ${what} is what it says of each`, async () => {
+    const specimen = await startProgram(program, { args });
+    const [listed, asked] = [makeImagesDir(specimen, 'listed'), makeImagesDir(specimen, 'asked')];
+    const options = ['--leave-running', '--file-locks'];
+    const { exitCode } = await dump(specimen, listed, options);
+    expect([exitCode, dumpWithoutBpf(specimen, asked, options).exitCode]).toEqual([0, 0]);
+    for (const name of readdirSync(asked).filter((file) => /^(files|fdinfo-|pipes-data|fifo-data|sk-)/.test(file))) {
+      expect([name, readFileSync(join(listed, name))]).toEqual([name, readFileSync(join(asked, name))]);
+    }
+  });
+}
 
 liveCase('a deleted file above the limit is refused, naming --ghost-limit', async () => {
   const specimen = await startProgram('ghost', { args: ['3072'] });

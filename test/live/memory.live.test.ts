@@ -4,8 +4,9 @@
  */
 
 import { expect } from 'bun:test';
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { threadCount } from '../../src/tracee/parallel.ts';
 import {
   checkRound,
   dump,
@@ -13,6 +14,7 @@ import {
   makeImagesDir,
   restore,
   roundTrip,
+  SkippedByProgram,
   startProgram,
 } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
@@ -22,6 +24,18 @@ liveTest('private anonymous memory, heap, data, bss and stack keep their content
 liveTest('private and shared maps of files keep their content', 'mem-file');
 liveTest('maps of deleted files keep their content and stay shared', 'mem-deleted-file');
 liveTest('memory of 64 MiB and a sparse GiB keep their content', 'mem-big');
+liveCase('memory of a big task is spread over two files', async () => {
+  if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
+  const specimen = await startProgram('mem-big');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, imagesDir));
+  const files = ['pages-1.img', 'base/pages-1.img'].map((name) => statSync(join(imagesDir, name)));
+  for (const { size, mode } of files) {
+    expect(size).toBeGreaterThan(32 << 20);
+    expect(mode & 0o777).toBe(0o600);
+  }
+  expect(readlinkSync(join(imagesDir, 'parent'))).toBe('base');
+});
 liveTest('two thousand mappings come back', 'mem-many-vmas');
 liveTest('mappings keep their madvise flags, locks and names', 'mem-flags');
 liveTest('mlockall holds for later mappings', 'mem-lockall');

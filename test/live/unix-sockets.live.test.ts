@@ -14,6 +14,8 @@ import { isAlive, readTree } from '../harness/processes.ts';
 import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 // Inodes of sockets are new.
+// From 1,000 descriptors on, only those sockets are asked for their options that are not like the one before.
+liveTest('each of a thousand UNIX sockets keeps its own options', 'many-sockets');
 liveTest('UNIX sockets keep peers, names, queues and options', 'unix-sockets', {
   ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
 });

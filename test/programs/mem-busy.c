@@ -6,7 +6,7 @@
  *
  * It also watches for what a fork that it did not make would show: SIGCHLD, a child to wait for, descriptors that stay
  * open after it has closed them. With "seccomp" it is confined by a filter that kills it for making processes. With
- * "unlocked" no memory is locked.
+ * "forkable" no memory is locked, and a fork has all of it.
  */
 #include "selftest.h"
 #include <linux/filter.h>
@@ -30,6 +30,10 @@ struct writer {
   volatile uint64_t wrong_page, wrong_generation;
   pthread_t thread;
 };
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
 
 static struct writer writers[4];
 static volatile int child_signals;
@@ -79,6 +83,34 @@ static void add_area(struct writer *w, size_t bytes, int flags, int advice) {
   w->areas[w->count++] = (struct area){(volatile uint64_t *)start, bytes / ST_PAGE};
 }
 
+/* Memory with a guard page in its middle; the other pages are filled. Without guards in this kernel there is none. */
+struct guarded {
+  uint8_t *start;
+  int has_guard;
+};
+
+static struct guarded make_guarded(int flags) {
+  struct guarded made = {MUST_MAP(mmap(NULL, 3 * ST_PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0)), 0};
+  st_fill(made.start, 3 * ST_PAGE, 11);
+  made.has_guard = madvise(made.start + ST_PAGE, ST_PAGE, MADV_GUARD_INSTALL) == 0;
+  return made;
+}
+
+static int can_be_read(const uint8_t *at) {
+  int ends[2];
+  MUST(pipe(ends));
+  int result = write(ends[1], at, 1) == 1;
+  close(ends[0]);
+  close(ends[1]);
+  return result;
+}
+
+static void check_guarded(const struct guarded *one) {
+  if (one->has_guard) CHECK(!can_be_read(one->start + ST_PAGE), "the guard page can be read");
+  CHECK(can_be_read(one->start), "the page before the guard cannot be read");
+  CHECK(can_be_read(one->start + 2 * ST_PAGE), "the page after the guard cannot be read");
+}
+
 static void confine(void) {
   struct sock_filter filter[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -100,15 +132,19 @@ int main(int argc, char **argv) {
   add_area(&writers[0], BIG, MAP_PRIVATE, MADV_NOHUGEPAGE);
   add_area(&writers[1], BIG, MAP_PRIVATE, MADV_HUGEPAGE);
   add_area(&writers[2], SMALL, MAP_PRIVATE, -1);
-  int is_locked = argc <= 2 || strcmp(argv[2], "unlocked") != 0;
-  if (is_locked) MUST(mlock((void *)writers[2].areas[0].words, SMALL));
-  add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_DONTFORK);
-  add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_WIPEONFORK);
+  int is_forkable = argc > 2 && strcmp(argv[2], "forkable") == 0;
+  if (!is_forkable) MUST(mlock((void *)writers[2].areas[0].words, SMALL));
+  if (!is_forkable) add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_DONTFORK);
+  if (!is_forkable) add_area(&writers[3], SMALL, MAP_PRIVATE, MADV_WIPEONFORK);
   add_area(&writers[3], SMALL, MAP_SHARED, -1);
   add_area(&writers[3], SMALL, MAP_PRIVATE, -1);
   uint8_t *hidden = MUST_MAP(mmap(NULL, SMALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   st_fill(hidden, SMALL, 7);
   MUST(mprotect(hidden, SMALL, PROT_NONE));
+  uint8_t *code = MUST_MAP(mmap(NULL, SMALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  st_fill(code, SMALL, 9);
+  MUST(mprotect(code, SMALL, PROT_READ | PROT_EXEC));
+  struct guarded guarded[] = {make_guarded(MAP_PRIVATE), make_guarded(MAP_SHARED)};
   for (int i = 0; i < 4; i++)
     if (pthread_create(&writers[i].thread, NULL, write_all, &writers[i]) != 0) st_die(__FILE_NAME__, __LINE__, "pthread_create");
   pthread_t closer;
@@ -123,6 +159,8 @@ int main(int argc, char **argv) {
       CHECK(!writers[i].wrong_generation, "thread %d: page %llu was not of generation %llu", i,
             (unsigned long long)writers[i].wrong_page, (unsigned long long)writers[i].wrong_generation - 1);
     }
+    CHECK_FILL(code, SMALL, 9);
+    for (int i = 0; i < 2; i++) check_guarded(&guarded[i]);
     CHECK_EQ(child_signals, 0);
     CHECK_EQ(held_descriptors, 0);
     CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);

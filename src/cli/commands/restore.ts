@@ -140,7 +140,9 @@ function cgroupOptions({ manageCgroups, cgroupRoots, cgroupYard }: CriuOptions):
 
 /** Size of all pages files of the tree. */
 function pagesBytes(tree: RestoreTree, images: ImageDir): number {
-  return tree.tasks.reduce((sum, { pagemap }) => sum + (images.fileSize('pages', pagemap.head.pages_id) ?? 0), 0);
+  let bytes = 0;
+  for (const { pagemap } of tree.tasks) bytes += images.fileSize('pages', pagemap.head.pages_id) ?? 0;
+  return bytes;
 }
 
 /** In the foreground criu is the parent of the root task: it ends when that ends, with its status. */
@@ -157,6 +159,7 @@ function waitForRoot(pid: number): number {
 
 /** Images may say anything: a client must not get more from them than it has. */
 function refuseBorrowedRights(tree: RestoreTree, borrowed: bigint): void {
+  if (borrowed === 0n) return;
   const wanting = tree.tasks.filter(({ threads }) =>
     threads.some(({ core }) => {
       const creds = core.thread_core?.creds;

@@ -30,8 +30,8 @@ function sizeOf({ start, end }: MappingPicture): number {
   return end - start;
 }
 
-function savedOf({ savedBytes, parentBytes }: MappingPicture): number {
-  return savedBytes + parentBytes;
+function savedOf({ savedBytes }: MappingPicture): number {
+  return savedBytes;
 }
 
 /** Widths add up to `whole`; neighbours of the same colour that are too thin to be seen are drawn as one. */

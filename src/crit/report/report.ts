@@ -77,7 +77,7 @@ ${fact(byteText(saved), 'private memory saved')}
 ${fact(picture.openFiles.length, 'open files')}
 ${fact(sockets, sockets === 1 ? 'socket' : 'sockets')}
 ${picture.hostName === undefined ? undefined : fact(picture.hostName, 'host name')}
-${picture.hasParent ? fact('yes', 'builds on an earlier dump') : undefined}
+${picture.hasEarlier ? fact('yes', 'builds on an earlier dump') : undefined}
 ${verdict.problems.length === 0 ? html`<div class="card"><b class="well">ok</b>checks of the images</div>` : undefined}
 </div>`;
 }

@@ -28,6 +28,7 @@ export const BPF_FUNC_map_lookup_elem = 1;
 export const BPF_FUNC_get_current_task = 35;
 export const BPF_FUNC_probe_read_kernel = 113;
 export const BPF_FUNC_seq_write = 127;
+export const BPF_FUNC_d_path = 147;
 export const BPF_FUNC_btf_find_by_name_kind = 167;
 
 /* Kinds of types (linux/btf.h). */

@@ -13,6 +13,7 @@ import {
   BPF_RAW_TRACEPOINT_OPEN,
   BPF_TRACE_ITER,
 } from '../abi/bpf.ts';
+import { ERRNO } from '../abi/errno.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../kernel.ts';
 import { tryCreateMap } from './bpf.ts';
@@ -20,6 +21,7 @@ import { close } from './fs.ts';
 
 /** Helpers that read kernel memory are for programs with a licence that is compatible with the GPL. */
 const LICENCE = 'Dual MIT/GPL\0';
+/** Up to attach_btf_id. */
 const ATTRIBUTE_BYTES = 112;
 
 type Field = readonly [offset: number, value: number | Uint8Array];
@@ -66,11 +68,17 @@ export function tryLoadIteratorProgram(code: Uint8Array, functionId: number): nu
   ]);
 }
 
+/** A signal, such as those of the runtime, ends the check of a program (kernel/bpf/verifier.c do_check()). */
+const ATTEMPTS = 5;
+
 function load(type: number, code: Uint8Array, more: readonly Field[]): number {
-  return bpf(BPF_PROG_LOAD, [[0, type], [4, code.length / 8], [8, code], [16, Buffer.from(LICENCE)], ...more]);
+  const fields: Field[] = [[0, type], [4, code.length / 8], [8, code], [16, Buffer.from(LICENCE)], ...more];
+  let program = -ERRNO.EAGAIN;
+  for (let i = 0; i < ATTEMPTS && program === -ERRNO.EAGAIN; i++) program = bpf(BPF_PROG_LOAD, fields);
+  return program;
 }
 
-/** A file with what the program writes of all that the iterator finds in a task (Linux 6.1). */
+/** A file with what the program writes of all that the iterator finds in a process (Linux 6.1). */
 export function tryOpenIterator(programFd: number, pid: number): number {
   // union bpf_iter_link_info. With the tid instead, the last part of a long file comes again and again.
   const which = new Uint8Array(Uint32Array.of(0, pid, 0).buffer);

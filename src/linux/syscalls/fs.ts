@@ -223,6 +223,9 @@ export function parseStatx(words: Uint32Array, at: number): Stat {
 const deviceNumber = (majorNumber: number, minorNumber: number) =>
   ((minorNumber & 0xff) | (majorNumber << 8) | ((minorNumber & ~0xff) << 12)) >>> 0;
 
+/** The same of the kernel's internal dev_t, which is less than 2 ** 32. */
+export const fromKernelDevice = (device: number) => deviceNumber(device >>> 20, device & 0xf_ffff);
+
 const word64 = (words: Uint32Array, at: number) => (words[at] ?? 0) + (words[at + 1] ?? 0) * WORD;
 
 /** stat(2), following links; or −errno. */

@@ -14,10 +14,12 @@ import {
   SO_PEERGROUPS,
   SO_PEERPIDFD,
   SOCK_CLOEXEC,
+  SOCK_STREAM,
   SOL_SOCKET,
 } from '../abi/socket.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
 import { addressOf, check, syscall } from '../kernel.ts';
+import { close } from './fs.ts';
 import { tryGetsockopt } from './socket.ts';
 
 const MSGHDR_BYTES = 56;
@@ -101,6 +103,19 @@ export function trySend(fd: number, bytes: Uint8Array, passed?: number): number 
   const result = syscall(SYS.sendmsg, fd, header, MSG_NOSIGNAL);
   // The arrays must stay alive until the kernel has used their addresses.
   return vector.length + (control?.length ?? 0) > 0 ? result : 0;
+}
+
+/**
+ * close(2) that does not wait for what the kernel does when nobody has the file any more. The file waits in the queue of a
+ * socket that waits in its own queue: nobody can receive from it, so the kernel's collector of such sockets closes both, in
+ * a thread of its own (net/unix/garbage.c).
+ */
+export function closeInBackground(fd: number): void {
+  const [sender, queue] = unixSocketPair(SOCK_STREAM);
+  const byte = new Uint8Array(1);
+  for (const passed of [fd, queue]) trySend(sender, byte, passed);
+  // The collector looks when a socket is closed.
+  for (const own of [fd, queue, sender]) close(own);
 }
 
 /** struct cmsghdr with one descriptor (man 3 cmsg). */

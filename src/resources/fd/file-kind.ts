@@ -15,7 +15,7 @@ import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
-import type { FdTablePlan, Slot } from './fd-table/fd-table-plan.ts';
+import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
 /** What the kernel says about an open file of a frozen task. */
@@ -39,6 +39,11 @@ export interface OpenFile {
   readonly fdinfo: Fdinfo;
   /** AF_* of a socket; asked when first needed. Undefined when it is none. */
   readonly socketFamily: number | undefined;
+  /**
+   * What makes a UNIX socket alike to others (linux/socket-likeness.ts): those with the same bytes have the same options.
+   * Undefined when it is not known.
+   */
+  readonly socketLikeness?: Uint8Array | undefined;
   /** Whether it lies in the kernel's own tmpfs: memfd, System V shared memory, shared anonymous memory. */
   readonly isKernelShmem: boolean;
   /** "fd 7 of task 1234 'nginx' (socket:[123])", for messages. */
@@ -219,13 +224,6 @@ export interface RestoreHome {
   pull(controllerFd: number | LaterNumber): number;
 }
 
-/** A file that is made with the number it is to have, which no other has. */
-export interface NumberedFile {
-  readonly entry: FileEntry;
-  /** One. */
-  readonly slots: readonly Slot[];
-}
-
 export interface FileKind {
   readonly type: FdTypes;
   /** Pure. For any file exactly one kind says yes. */
@@ -259,11 +257,6 @@ export interface FileKind {
   check?(entry: FileEntry, context: RestoreContext): CriuErrorFields[];
   /** Plans the steps that make these descriptions (a group, by id); calls `home.made` for each. */
   create(entries: readonly FileEntry[], home: RestoreHome): void;
-  /** For kinds of which there are thousands: plans those that fit together, each alone and with the next number. */
-  many?: {
-    fits(context: RestoreContext): (entry: FileEntry) => boolean;
-    create(files: readonly NumberedFile[], table: FdTablePlan): void;
-  };
   /** Plans late steps in the home task, when all descriptions of all tasks are in place; `fd` is one of its numbers. */
   finish?(entry: FileEntry, fd: number, home: RestoreHome): void;
   /** Owner and signal of the description; undefined when the kind keeps none. */

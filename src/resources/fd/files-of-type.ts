@@ -1,11 +1,12 @@
 /** The files of one kind: whoever wants a few of them need not look at thousands of others. */
 import type { FdTypes, FileEntry } from '../../image/gen/fdinfo.ts';
+import type { OpenFiles } from '../../image/open-files.ts';
 
-const known = new WeakMap<ReadonlyMap<number, FileEntry>, Map<FdTypes, FileEntry[]>>();
+const known = new WeakMap<OpenFiles, Map<FdTypes, FileEntry[]>>();
 const NONE: readonly FileEntry[] = [];
 
-/** The entries of that type, in their order. The map must not change afterwards. */
-export function filesOfType(files: ReadonlyMap<number, FileEntry>, type: FdTypes): readonly FileEntry[] {
+/** The entries of that type, in their order, but for plain ones. The list must not change afterwards. */
+export function filesOfType(files: OpenFiles, type: FdTypes): readonly FileEntry[] {
   let byType = known.get(files);
   if (byType === undefined) {
     byType = new Map();

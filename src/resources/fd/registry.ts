@@ -4,6 +4,7 @@ import { bpfMap } from './bpf-map/bpf-map.ts';
 import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fanotify } from './fanotify/fanotify.ts';
+import type { InspectedFile } from './fd-table/open-file.ts';
 import { fifo } from './fifo/fifo.ts';
 import type { FileKind } from './file-kind.ts';
 import { inetSocket } from './inet-socket/inet-socket.ts';
@@ -43,3 +44,9 @@ export const FILE_KINDS: readonly FileKind[] = [
   netlinkSocket,
   packetSocket,
 ];
+
+/** The kind of an open file; undefined when there is none yet. */
+export function findKind(file: InspectedFile): FileKind | undefined {
+  for (const kind of FILE_KINDS) if (kind.recognise(file)) return kind;
+  return undefined;
+}

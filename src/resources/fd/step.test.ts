@@ -59,8 +59,8 @@ describe('a list of steps', () => {
     const many = list.addMany(100, 2, [0, 7], 0);
     for (let i = 0; i < 100; i++) {
       many.words[many.start + (i * OP_BYTES + OP_ARGS) / 4] = i;
-      many.because(['number', i]);
     }
+    many.because(Array.from({ length: 100 }, (_, i) => ['number', i]));
     const steps = list.toSteps();
     expect(steps).toHaveLength(101);
     expect(steps[100]).toEqual({ nr: 2, because: 'number 99', args: [99, 7], expected: 0 });

@@ -5,7 +5,7 @@
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
-import { CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
+import { argumentAt, CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
 import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -85,6 +85,26 @@ export class StepList {
     const flags = expected === undefined ? CHECKS.must : CHECKS.expect;
     const op = ops.add(KIND.syscall, nr, flags, args, because, expected);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
+  }
+
+  /** setsockopt(2) of an option that is an int. */
+  addOption(because: Reason, fd: number, level: number, option: number, value: number): void {
+    const ops = this.#ops;
+    const op = ops.add(KIND.syscall, SYS.setsockopt, CHECKS.expect, NO_ARGS, because);
+    const at = op * OP_WORDS;
+    const { words } = ops;
+    words[at + OPTION_FD] = fd;
+    words[at + OPTION_LEVEL] = level;
+    words[at + OPTION_NUMBER] = option;
+    words[at + OPTION_BYTES] = INT_BYTES;
+    words[at + OP_RESULT / 4] = OPTION_ARGS;
+    ops.referenceAt.push(at + OPTION_VALUE);
+    ops.references.push(new IntArg(value));
+  }
+
+  /** Room for so many more steps. */
+  reserve(count: number): void {
+    this.#ops.reserve(count);
   }
 
   /** A step that may also fail. */
@@ -184,7 +204,7 @@ export class StepList {
   }
 }
 
-/** Equal steps one after the other, whose arguments are to be written. */
+/** Equal steps one after the other, whose arguments are to be written, and what each is for, before anything else is added. */
 export class ManySteps {
   readonly #ops: Ops<StepObject>;
   readonly words: Uint32Array;
@@ -197,19 +217,29 @@ export class ManySteps {
     this.start = first * OP_WORDS;
   }
 
-  /** The argument that is at this word. To be called in their order. */
-  refer(at: number, object: StepObject): void {
-    this.#ops.referenceAt.push(at);
-    this.#ops.references.push(object);
+  /** An argument (see argumentAt) of each of them. */
+  refer(argument: number, objects: readonly StepObject[]): void {
+    const { referenceAt } = this.#ops;
+    for (let i = 0, at = this.start + argument; i < objects.length; i++, at += OP_WORDS) referenceAt.push(at);
+    this.#ops.references = this.#ops.references.concat(objects);
   }
 
-  /** What the next step is for. */
-  because(reason: Reason): void {
-    this.#ops.because.push(reason);
+  /** What each of them is for. */
+  because(reasons: readonly Reason[]): void {
+    this.#ops.because = this.#ops.because.concat(reasons);
   }
 }
 
 const EXPECTED_ARGUMENT = 5;
+const NO_ARGS: readonly StepArg[] = [];
+const INT_BYTES = 4;
+/** Where the arguments of setsockopt(2) are in an op, in words. */
+const OPTION_FD = argumentAt(0);
+const OPTION_LEVEL = argumentAt(1);
+const OPTION_NUMBER = argumentAt(2);
+const OPTION_VALUE = argumentAt(3);
+const OPTION_BYTES = argumentAt(4);
+const OPTION_ARGS = 5;
 
 function bytesOf(arg: StepObject): number {
   if (arg instanceof IntArg) return 8;

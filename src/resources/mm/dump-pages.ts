@@ -8,14 +8,7 @@ import {
   VMA_AREA_VDSO,
   VMA_AREA_VVAR,
 } from '../../image/vma-status.ts';
-import {
-  MADV_DONTFORK,
-  MADV_WIPEONFORK,
-  MAP_DROPPABLE,
-  MAP_HUGETLB,
-  MAP_LOCKED,
-  PROT_EXEC,
-} from '../../linux/abi/mman.ts';
+import { MADV_DONTFORK, MADV_WIPEONFORK, MAP_DROPPABLE, MAP_HUGETLB, MAP_LOCKED } from '../../linux/abi/mman.ts';
 import type { Range } from './address-space.ts';
 import type { DescribedVma } from './dump-vmas.ts';
 
@@ -41,12 +34,15 @@ const PROT_READ_BIT = 1;
 const NOT_FORKED = [MADV_DONTFORK, MADV_WIPEONFORK].reduce((bits, advice) => bits | (1n << BigInt(advice)), 0n);
 
 /**
- * Not what fork leaves out; not huge pages of hugetlbfs, which the kernel takes from the child when its pool is empty
- * (mm/hugetlb.c, unmap_ref_private()); not code, since the agent's trampoline is there when the twin is made.
+ * Whether a fork has the pages of a private mapping. Not what it leaves out, and not huge pages of hugetlbfs, which the
+ * kernel takes from the child when its pool is empty (mm/hugetlb.c, unmap_ref_private()).
  */
-function isForked({ madv, flags, prot }: DescribedVma['entry']): boolean {
-  return (madv === undefined || (madv & NOT_FORKED) === 0n) && (flags & MAP_HUGETLB) === 0 && (prot & PROT_EXEC) === 0;
+export function isForked({ madv, flags }: DescribedVma['entry']): boolean {
+  return (madv === undefined || (madv & NOT_FORKED) === 0n) && (flags & MAP_HUGETLB) === 0;
 }
+
+/** Whether other tasks may have pages of a private mapping copy-on-write. */
+export const isShareable = ({ flags }: DescribedVma['entry']): boolean => (flags & MAP_HUGETLB) === 0;
 
 type RunKind = Omit<DumpRun, 'start' | 'end'>;
 
@@ -55,7 +51,7 @@ function kindOfRuns(entry: DescribedVma['entry']): RunKind {
     isLazy: (entry.status & VMA_ANON_PRIVATE) !== 0 && (entry.flags & (MAP_LOCKED | MAP_HUGETLB)) === 0,
     isProtected: (entry.prot & PROT_READ_BIT) === 0,
     isInTwin: isForked(entry),
-    isShareable: (entry.flags & MAP_HUGETLB) === 0,
+    isShareable: isShareable(entry),
     isInBase: false,
   };
 }
@@ -66,7 +62,7 @@ export function planRuns(vmas: readonly DescribedVma[], content: readonly Range[
   let next = 0;
   for (const { entry } of vmas) {
     if ((entry.status & (VMA_AREA_VDSO | VMA_AREA_AIORING)) !== 0) {
-      runs.push(plainRun(entry));
+      runs.push({ ...plainRun(entry), isInTwin: (entry.status & VMA_AREA_VDSO) !== 0 });
       continue;
     }
     if ((entry.status & (VMA_AREA_VVAR | VMA_AREA_SOCKET)) !== 0 || (entry.flags & MAP_DROPPABLE) !== 0) continue;

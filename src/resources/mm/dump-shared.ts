@@ -12,7 +12,7 @@ import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
 import type { Range } from './address-space.ts';
 import { pagemapEntries, plainRun } from './dump-pages.ts';
-import { PagesFile } from './pages-file.ts';
+import { copyPages, PagesFile } from './pages-file.ts';
 import { roundToPages } from './shared-memory.ts';
 
 /** A shared memory object to be written. */
@@ -49,7 +49,7 @@ function copyData(fd: number, bytes: number, file: PagesFile): Range[] {
   const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
   // As if we were a task of the tree: big amounts are copied on all cores.
   const runs = parts.map(({ start, end }) => ({ start: address + start, end: address + end }));
-  file.copy(getpid(), file.place(runs.map(plainRun)), false);
+  copyPages([{ pid: getpid(), file, runs: file.place(runs.map(plainRun)), isShared: false }]);
   munmap(address, bytes);
   return parts;
 }

@@ -79,7 +79,7 @@ export function describeVmas(
       problems.push({ object: `${label}: mapping ${nameOf(seen)}`, action: 'cannot be dumped', ...problem });
       continue;
     }
-    const previous = vmas.at(-1);
+    const previous = vmas[vmas.length - 1];
     // [vvar] and [vvar_vclock] (Linux 6.13) are one group in the image format.
     if (isVvar(seen) && previous !== undefined && isVvar(previous.seen) && previous.entry.end === seen.start) {
       previous.entry.end = seen.end;
@@ -171,7 +171,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (madv !== 0n) entry.madv = madv;
   if (vmFlags.has('lf')) entry.lock_on_fault_ext = true;
   if (vmFlags.has('sl')) entry.sealed_ext = true;
-  const name = /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1];
+  const name = path.startsWith('[anon') ? /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1] : undefined;
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;

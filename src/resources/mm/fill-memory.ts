@@ -5,8 +5,9 @@ import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
+import type { FileRange, OnCopied } from './call-plan.ts';
 import type { PageRun } from './pages-image.ts';
-import { copyToTask, type FileRange, type OnCopied } from './remote-copy.ts';
+import { copyToTask } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -74,7 +75,12 @@ export function checkLength({ path, bytes }: { path: string; bytes: number }, wa
 
 /** Copies runs from pages files to the task. Throws CriuError naming the address that could not be written. */
 export function fillMemory(pid: number, runs: readonly PageRun[], files: MappedFiles, onCopied?: OnCopied): void {
-  const byFile = Map.groupBy(runs, ({ file }) => file);
+  const byFile = new Map<string, PageRun[]>();
+  for (const run of runs) {
+    const others = byFile.get(run.file);
+    if (others === undefined) byFile.set(run.file, [run]);
+    else others.push(run);
+  }
   for (const [path, ofFile] of byFile) {
     const file = files.get(path);
     const ranges: FileRange[] = [];

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { groupMappings } from './page-scan.ts';
+import { groupMappings, type ScannedMapping } from './page-scan.ts';
 
 test('neighbours are scanned together, apart from those with files behind them', () => {
   const mappings = [
@@ -26,5 +26,18 @@ test('a small mapping after one of a file is scanned with it', () => {
   expect(groupMappings([...library, big])).toEqual([
     { start: 0, end: (2 << 20) + 0x5000, hasFiles: true },
     { start: big.start, end: big.end, hasFiles: false },
+  ]);
+});
+
+test('what is not wanted ends a group', () => {
+  const [one, other, last] = [0x1000, 0x2000, 0x3000].map((start) => ({
+    start,
+    end: start + 0x1000,
+    isShared: false,
+    inode: 0,
+  })) as [ScannedMapping, ScannedMapping, ScannedMapping];
+  expect(groupMappings([one, other, last], (mapping) => mapping !== other)).toEqual([
+    { start: one.start, end: one.end, hasFiles: false },
+    { start: last.start, end: last.end, hasFiles: false },
   ]);
 });

@@ -23,6 +23,8 @@ interface WritableRange {
   end: number;
 }
 
+type IsWanted = (mapping: ScannedMapping) => boolean;
+
 export interface ScannedPages {
   /** Pages with content, in order of address. */
   readonly content: WritableRange[];
@@ -44,12 +46,15 @@ export interface ScannedMapping extends Range {
   readonly inode: number;
 }
 
-/** Scans the mappings of a stopped task. Throws SyscallError (ENOTTY: the kernel is older than 6.7). */
-export function scanPages(pid: number, mappings: readonly ScannedMapping[]): ScannedPages {
+/**
+ * Scans the mappings of a stopped task, or those of them that are wanted. Throws SyscallError (ENOTTY: the kernel is older
+ * than 6.7).
+ */
+export function scanPages(pid: number, mappings: readonly ScannedMapping[], isWanted?: IsWanted): ScannedPages {
   const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const result: ScannedPages = { content: [], guards: [] };
   try {
-    for (const { hasFiles, ...range } of groupMappings(mappings)) {
+    for (const { hasFiles, ...range } of groupMappings(mappings, isWanted)) {
       scan(fd, range, hasFiles ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO, result);
     }
     return result;
@@ -62,14 +67,23 @@ export function scanPages(pid: number, mappings: readonly ScannedMapping[]): Sca
 const FEW_BYTES = 16 << 10;
 
 /**
- * Neighbours of one kind as one range, whatever is between them. To ask whether a page is one of a file costs the kernel
- * ten times more than the rest, so mappings without files are not asked, unless they are small. Pure.
+ * Neighbours of one kind as one range, whatever is between them, but for what is not wanted. To ask whether a page is one
+ * of a file costs the kernel ten times more than the rest, so mappings without files are not asked, unless they are small.
+ * Pure.
  */
-export function groupMappings(mappings: readonly ScannedMapping[]): (Range & { readonly hasFiles: boolean })[] {
+export function groupMappings(
+  mappings: readonly ScannedMapping[],
+  isWanted?: IsWanted,
+): (Range & { readonly hasFiles: boolean })[] {
   const groups: (WritableRange & { hasFiles: boolean })[] = [];
   let last: (typeof groups)[number] | undefined;
-  for (const { start, end, isShared, inode } of mappings) {
+  for (const mapping of mappings) {
+    const { start, end, isShared, inode } = mapping;
     if (start >= TASK_SIZE) continue; // [vsyscall]
+    if (isWanted?.(mapping) === false) {
+      last = undefined;
+      continue;
+    }
     const hasFiles = isShared || inode !== 0;
     if (last !== undefined && (last.hasFiles === hasFiles || (last.hasFiles && end - start <= FEW_BYTES))) {
       last.end = end;

@@ -7,14 +7,12 @@ import { O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../linux/kernel.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
-import { copyToFile } from './copy-to-file.ts';
+import type { FileRange, OnCopied } from './call-plan.ts';
+import { type Copy, copyToFiles, type Source } from './copy-to-file.ts';
 import type { DumpRun } from './dump-pages.ts';
-import type { OnCopied } from './remote-copy.ts';
 
-/** A run and where in the file it is to go. */
-export interface PlacedRun extends DumpRun {
-  readonly offset: number;
-}
+/** A run and where in its file it is to go. */
+export interface PlacedRun extends FileRange, Pick<DumpRun, 'isProtected' | 'isInTwin'> {}
 
 export class PagesFile {
   readonly id: number;
@@ -36,31 +34,18 @@ export class PagesFile {
 
   /** Gives runs their places, one after the other. */
   place(runs: readonly DumpRun[]): PlacedRun[] {
-    return runs.map((run) => {
-      const offset = this.#used;
-      this.#used += run.end - run.start;
-      return { ...run, offset };
-    });
+    const placed: PlacedRun[] = [];
+    for (const { start, end, isProtected, isInTwin } of runs) {
+      placed.push({ start, end, offset: this.#used, isProtected, isInTwin });
+      this.#used += end - start;
+    }
+    return placed;
   }
 
-  /**
-   * Copies placed runs from a task. `isShared`: it may have pages copy-on-write with others. Throws CriuError when the disk
-   * is full, or the task's memory can't be read.
-   */
-  copy(pid: number, runs: readonly PlacedRun[], isShared: boolean, onCopied?: OnCopied): void {
-    if (runs.length === 0) return;
+  /** Makes the file as long as all that has a place in it; returns its descriptor. */
+  grow(): number {
     check('ftruncate', syscall(SYS.ftruncate, this.#fd, this.#used), this.#path);
-    // What the task itself may not read, can only be read through that descriptor.
-    const needsMem = isShared || runs.some(({ isProtected }) => isProtected);
-    const memFd = needsMem ? open(`/proc/${pid}/mem`, O_RDONLY) : undefined;
-    try {
-      const wrong = copyToFile({ pid, memFd }, runs, this.#fd, onCopied);
-      if (wrong === undefined) return;
-      this.#checkRoom();
-      throw wrong;
-    } finally {
-      if (memFd !== undefined) close(memFd);
-    }
+    return this.#fd;
   }
 
   /** Appends bytes of ours. */
@@ -82,7 +67,7 @@ export class PagesFile {
   }
 
   /** Throws CriuError when the file can't have all its pages: what failed then, failed for want of them. */
-  #checkRoom(): void {
+  checkRoom(): void {
     if (syscall(SYS.fallocate, this.#fd, 0, 0, this.#used) === -ERRNO.ENOSPC) throw this.#noSpace();
   }
 
@@ -93,4 +78,37 @@ export class PagesFile {
       remedy: 'free space on that file system or use another --images-dir',
     });
   }
+}
+
+/** Placed runs that are copied from a task to their file. */
+export interface PageCopy {
+  readonly pid: number;
+  readonly file: PagesFile;
+  readonly runs: readonly PlacedRun[];
+  /** The task may have pages copy-on-write with others. */
+  readonly isShared: boolean;
+}
+
+/** Makes all copies, on all cores. Throws CriuError when the disk is full, or the memory of a task can't be read. */
+export function copyPages(copies: readonly PageCopy[], onCopied?: OnCopied): void {
+  const files = new Map<Copy, PagesFile>();
+  try {
+    for (const { pid, file, runs, isShared } of copies) {
+      if (runs.length === 0) continue;
+      const fd = file.grow();
+      files.set({ source: openSource(pid, runs, isShared), runs, fd }, file);
+    }
+    const failed = copyToFiles([...files.keys()], onCopied);
+    if (failed === undefined) return;
+    files.get(failed.copy)?.checkRoom();
+    throw failed.error;
+  } finally {
+    for (const { source } of files.keys()) if (source.memFd !== undefined) close(source.memFd);
+  }
+}
+
+/** What the task itself may not read, can only be read through /proc/PID/mem. */
+function openSource(pid: number, runs: readonly PlacedRun[], isShared: boolean): Source {
+  const needsMem = isShared || runs.some(({ isProtected }) => isProtected);
+  return { pid, memFd: needsMem ? open(`/proc/${pid}/mem`, O_RDONLY) : undefined };
 }

@@ -1,124 +1,81 @@
 /**
  * Copies from a file that is mapped into our memory to memory of tasks (man 2 process_vm_writev), big amounts by several
- * threads at once; and what copies in the other direction need as well.
+ * threads at once.
  */
-import type { Program, Result } from '../../agent/program.ts';
+import type { Result } from '../../agent/program.ts';
+import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { check, syscall } from '../../linux/kernel.ts';
+import { addressOf, check, syscall } from '../../linux/kernel.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
-import type { Range } from './address-space.ts';
+import { bytesOf, CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
 
-/** Ranges of the task that one system call may name (UIO_MAXIOV). */
-const IOV_MAX = 1024;
 /** One call moves at most this much: small enough that threads share the work evenly. */
 const CALL_BYTES_MAX = 4 << 20;
 /** From this size on several threads copy. */
 const PARALLEL_BYTES_MIN = 8 << 20;
 
-/** Told how many bytes have been copied since it was told last. */
-export type OnCopied = (bytes: number) => void;
-
-/** A range of a task and the offset of its bytes in a file. */
-export interface FileRange extends Range {
-  readonly offset: number;
-}
-
-/** One system call: address and length pairs of the task, for one range of the file. */
-export interface Call {
-  readonly offset: number;
-  bytes: number;
-  readonly iov: number[];
-}
-
-/** Puts ranges together to calls of at most `bytesMax` bytes. Pure. */
-export function planCalls(ranges: Iterable<FileRange>, bytesMax: number): Call[] {
-  const calls: Call[] = [];
-  for (const { start, end, offset } of ranges) {
-    for (let at = start; at < end; ) {
-      const target = offset + at - start;
-      let call = calls.at(-1);
-      const follows = call !== undefined && call.offset + call.bytes === target && call.iov.length < 2 * IOV_MAX;
-      if (call === undefined || !follows || call.bytes >= bytesMax) {
-        call = { offset: target, bytes: 0, iov: [] };
-        calls.push(call);
-      }
-      const bytes = Math.min(end - at, bytesMax - call.bytes);
-      call.iov.push(at, bytes);
-      call.bytes += bytes;
-      at += bytes;
-    }
-  }
-  return calls;
-}
-
-/** The iovec array of a call. */
-export function remoteIov({ iov }: Call): BigUint64Array {
-  const remote = new BigUint64Array(iov.length);
-  for (let i = 0; i < remote.length; i++) remote[i] = BigInt(iov[i] ?? 0);
-  return remote;
-}
-
 /** Copies ranges of a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
-export function copyToTask(pid: number, ranges: Iterable<FileRange>, address: number, onCopied?: OnCopied): void {
-  const calls = planCalls(ranges, CALL_BYTES_MAX);
-  const total = calls.reduce((sum, { bytes }) => sum + bytes, 0);
-  if (total < PARALLEL_BYTES_MIN) for (const call of calls) copyOne(pid, call, address);
-  else copyParallel(pid, calls, address, onCopied);
+export function copyToTask(pid: number, ranges: readonly FileRange[], address: number, onCopied?: OnCopied): void {
+  if (bytesOf(ranges) < PARALLEL_BYTES_MIN) copySmall(pid, ranges, address);
+  else copyParallel(pid, ranges, address, onCopied);
 }
 
-function copyOne(pid: number, call: Call, address: number): void {
-  const local = BigUint64Array.of(BigInt(address + call.offset), BigInt(call.bytes));
-  checkCopied(pid, call, syscall(SYS.process_vm_writev, pid, local, 1, remoteIov(call), call.iov.length / 2, 0));
+function copySmall(pid: number, ranges: readonly FileRange[], address: number): void {
+  const plan = new CallPlan(ranges, CALL_BYTES_MAX);
+  const local = fileIov(plan, address);
+  for (let call = 0; call < plan.length; call++) {
+    const [own, iov] = [local.subarray(2 * call), plan.iovAddress(call)];
+    const result = syscall(SYS.process_vm_writev, pid, own, 1, iov, plan.iovCount(call), 0);
+    if (result !== plan.bytes[call]) failed(pid, plan, call, result);
+  }
 }
 
 /** Each thread takes the next call in turn. */
-function copyParallel(pid: number, calls: readonly Call[], address: number, onCopied: OnCopied | undefined): void {
+function copyParallel(
+  pid: number,
+  ranges: readonly FileRange[],
+  address: number,
+  onCopied: OnCopied | undefined,
+): void {
+  const plan = new CallPlan(ranges, CALL_BYTES_MAX);
+  const local = fileIov(plan, address);
   const count = threadCount();
-  const shares = Array.from({ length: count }, (_, thread) => calls.filter((_call, i) => i % count === thread));
-  const threads = shares.map((share) => {
-    let results: Result[] = [];
+  const threads = times(count, (index) => {
     const thread = new Running((program) => {
-      results = share.map((call) => addWrite(program, pid, call, address));
+      let like: Result | undefined;
+      for (let call = index; call < plan.length; call += count) {
+        const [own, iov] = [addressOf(local) + IOV_BYTES * call, plan.iovAddress(call)];
+        if (like === undefined) like = program.call(SYS.process_vm_writev, pid, own, 1, iov, plan.iovCount(call), 0);
+        else program.again(like, pid, own, 1, iov, plan.iovCount(call));
+      }
     });
-    return { thread, results, share };
+    return { thread, ops: [new PlannedOps(plan, 0, 1, index, count)] };
   });
   tellProgress(threads, onCopied);
-  for (const { thread, results, share } of threads) {
-    share.forEach((call, i) => {
-      const result = results[i];
-      if (result !== undefined) checkCopied(pid, call, thread.result(result));
-    });
+  for (const { thread, ops } of threads) {
+    const short = ops[0]?.findShort(thread);
+    if (short !== undefined) failed(pid, plan, short.call, short.result);
   }
 }
 
-function addWrite(program: Program, pid: number, call: Call, address: number): Result {
-  const [local, remote] = [program.words(address + call.offset, call.bytes), program.words(...call.iov)];
-  return program.call(SYS.process_vm_writev, pid, local, 1, remote, call.iov.length / 2, 0);
+/** The iovec of each call for its range of the file. */
+function fileIov({ offsets, bytes }: CallPlan, address: number): BigUint64Array {
+  // An array with a buffer of its own never moves.
+  const iov = new BigUint64Array(new ArrayBuffer(offsets.length * IOV_BYTES));
+  offsets.forEach((offset, call) => {
+    iov[2 * call] = BigInt(address + offset);
+    iov[2 * call + 1] = BigInt(bytes[call] ?? 0);
+  });
+  return iov;
 }
 
-/** Waits for threads whose results are numbers of bytes, and tells how many there are so far. */
-export function tellProgress(
-  threads: readonly { readonly thread: Running; readonly results: readonly Result[] }[],
-  onCopied: OnCopied | undefined,
-): void {
-  let told = 0;
-  const tell = () => {
-    const done = threads.flatMap(({ thread, results }) => results.map((result) => Math.max(thread.result(result), 0)));
-    const bytes = done.reduce((sum, some) => sum + some, 0);
-    onCopied?.(bytes - told);
-    told = bytes;
-  };
-  for (const { thread } of threads) thread.join(onCopied === undefined ? undefined : tell);
-  if (onCopied !== undefined) tell();
-}
-
-function checkCopied(pid: number, { bytes, iov }: Call, copied: number): void {
-  const where = `0x${(iov[0] ?? 0).toString(16)}`;
-  check('process_vm_writev', copied, `task ${pid}, ${where}`);
-  if (copied === bytes) return;
+/** Throws: it has not copied all of its bytes. */
+function failed(pid: number, plan: CallPlan, call: number, result: number): never {
+  const where = `0x${plan.start(call).toString(16)}`;
+  check('process_vm_writev', result, `task ${pid}, ${where}`);
   throw new CriuError({
     object: `task ${pid}`,
-    action: `cannot fill its memory: ${copied} of ${bytes} bytes from ${where} on`,
+    action: `cannot fill its memory: ${result} of ${plan.bytes[call]} bytes from ${where} on`,
   });
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test';
 import { PAGE_BYTES as PAGE } from '../../image/pagemap.ts';
 import type { DumpRun } from './dump-pages.ts';
-import { markRuns } from './shared-pages.ts';
+import { findCommonChunks, markRuns } from './shared-pages.ts';
 
 const CHUNK = 512 * PAGE;
 
@@ -50,4 +50,13 @@ test('chunks that are all alike are taken as a whole', () => {
     run(CHUNK, 1024, true),
     run(3 * CHUNK, 512 + 1),
   ]);
+});
+
+test('only what several tasks have at the same addresses is looked at', () => {
+  const big = { runs: [run(CHUNK, 4 * 512), run(9 * CHUNK, 1)] };
+  const small = { runs: [run(2 * CHUNK + 511 * PAGE, 1), run(3 * CHUNK, 1), run(7 * CHUNK, 1)] };
+  const unshared = { runs: [run(4 * CHUNK, 1, false, false)] };
+  expect([...findCommonChunks([big, small, unshared])]).toEqual([2, 3]);
+  // What one task has in several runs is still its own.
+  expect([...findCommonChunks([{ runs: [run(0, 1), run(2 * PAGE, 1)] }])]).toEqual([]);
 });

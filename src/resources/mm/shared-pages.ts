@@ -76,7 +76,7 @@ const OWNED = 2;
 
 /** The shared pages of tasks; undefined when there are not enough of them. Throws SyscallError. */
 export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undefined {
-  const table = new SharingTable();
+  const table = new SharingTable(findCommonChunks(tasks));
   const added = tasks.map((task, index) => ({ ...task, candidates: table.addTask(task, index) }));
   if (table.savedPages < SAVED_PAGES_MIN) return undefined;
   const seen = added.map(({ pid, runs, candidates }, index) => ({ pid, runs, marks: table.finish(candidates, index) }));
@@ -92,9 +92,32 @@ export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undef
 /** Pages of a task that have the frame of the table, by chunk: 1, others 0. */
 type Candidates = Map<number, Uint8Array>;
 
+/** Numbers of the chunks in which more than one task has shareable pages: nowhere else is it worth to look. Pure. */
+export function findCommonChunks(tasks: readonly Pick<TaskRuns, 'runs'>[]): ReadonlySet<number> {
+  const seen = new Map<number, number>();
+  const common = new Set<number>();
+  tasks.forEach(({ runs }, index) => {
+    for (const { start, end, isShareable } of runs) {
+      if (!isShareable) continue;
+      const to = Math.ceil(end / CHUNK_BYTES);
+      for (let number = Math.floor(start / CHUNK_BYTES); number < to; number++) {
+        const first = seen.get(number);
+        if (first === undefined) seen.set(number, index);
+        else if (first !== index) common.add(number);
+      }
+    }
+  });
+  return common;
+}
+
 class SharingTable {
+  readonly #common: ReadonlySet<number>;
   readonly #chunks = new Map<number, Chunk>();
   savedPages = 0;
+
+  constructor(common: ReadonlySet<number>) {
+    this.#common = common;
+  }
 
   addTask({ pid, runs }: TaskRuns, index: number): Candidates {
     const candidates: Candidates = new Map();
@@ -127,6 +150,10 @@ class SharingTable {
     for (let at = start; at < end; ) {
       const number = Math.floor(at / CHUNK_BYTES);
       const to = Math.min(end, (number + 1) * CHUNK_BYTES);
+      if (!this.#common.has(number)) {
+        at = to;
+        continue;
+      }
       const pages = (to - at) / PAGE_BYTES;
       check('pread64', syscall(SYS.pread64, fd, buffer, pages * 8, (at / PAGE_BYTES) * 8), 'pagemap');
       const chunk = this.#chunk(number);

@@ -12,7 +12,10 @@ import * as NL from '../../netlink/netlink.ts';
 import { planSettings, type Setting } from './device-settings.ts';
 import { PLAIN_KINDS } from './links.ts';
 
-const TYPE_NAMES = Object.fromEntries(Object.entries(NdType).map(([name, type]) => [type, name]));
+function typeName(wanted: number): string | undefined {
+  for (const [name, type] of Object.entries(NdType)) if (type === wanted) return name;
+  return undefined;
+}
 
 /** Devices in images that cannot be restored. Pure. */
 export function findEntryProblems(entries: readonly NetDeviceEntry[]): CriuErrorFields[] {
@@ -21,7 +24,7 @@ export function findEntryProblems(entries: readonly NetDeviceEntry[]): CriuError
       return [{ object: `network device '${name}'`, action: 'has a name that no device can have' }];
     const isKnownKind = kind_ext === undefined || PLAIN_KINDS.has(kind_ext);
     if (type === NdType.LOOPBACK || type === NdType.VETH || (type === NdType.EXTLINK && isKnownKind)) return [];
-    const object = `network device ${name} (${(kind_ext ?? TYPE_NAMES[type] ?? `${type}`).toLowerCase()})`;
+    const object = `network device ${name} (${(kind_ext ?? typeName(type) ?? `${type}`).toLowerCase()})`;
     const why = 'devices of this kind are not supported yet by this criu';
     return [{ object, action: 'cannot be restored', why, remedy: 'use --join-ns net:FILE or --empty-ns net' }];
   });

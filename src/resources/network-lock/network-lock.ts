@@ -159,6 +159,7 @@ export class NetworkLock {
   readonly #table: string;
   readonly #describe: typeof describeTable;
   readonly #connections: LockedEnds[] = [];
+  #isLasting = false;
 
   private constructor(socket: NFT.NfTables, table: string, describe: typeof describeTable) {
     this.#socket = socket;
@@ -203,16 +204,19 @@ export class NetworkLock {
 
   /** Lets it outlive us, without a moment in between: 0 or −errno. */
   tryPersist(): number {
-    return this.#socket.tryCommit([
+    const result = this.#socket.tryCommit([
       NFT.deleteTable(this.#table),
       ...this.#describe(this.#table, 0),
       ...describeConnections(this.#table, this.#connections),
     ]);
+    this.#isLasting = result === 0;
+    return result;
   }
 
   /** Ends it, unless it was made to last. */
   release(): void {
-    this.#socket.close();
+    if (this.#isLasting) this.#socket.leave();
+    else this.#socket.close();
   }
 }
 
@@ -224,6 +228,6 @@ export function tryUnlock(runId: string): number {
   const socket = NFT.NfTables.tryOpen();
   if (typeof socket === 'number') return socket;
   const result = socket.tryCommit([NFT.deleteTable(tableName(runId))]);
-  socket.close();
+  socket.leave();
   return result;
 }

@@ -52,8 +52,10 @@ function peek(tid: number, queue: Queue, from: number, buffer: Uint8Array): numb
 /** A pending SIGTRAP can't be told from the traps of the agent at restore, so a task that has one is refused. */
 export function findPendingTraps(tasks: readonly Pick<FrozenTask, 'threads' | 'label'>[]): CriuErrorFields[] {
   const trap = 1n << BigInt(SIGTRAP - 1);
-  const isTrapped = (task: Pick<FrozenTask, 'threads'>) =>
-    task.threads.some(({ status }) => ((status.sigPnd | status.shdPnd) & trap) !== 0n);
+  const isTrapped = ({ threads }: Pick<FrozenTask, 'threads'>) => {
+    for (const { status } of threads) if (((status.sigPnd | status.shdPnd) & trap) !== 0n) return true;
+    return false;
+  };
   return tasks.filter(isTrapped).map(({ label }) => ({
     object: label,
     action: 'cannot be dumped',

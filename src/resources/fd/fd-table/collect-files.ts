@@ -4,7 +4,6 @@
  */
 import type { Program } from '../../../agent/program.ts';
 import { type CriuErrorFields, SyscallError } from '../../../base/errors.ts';
-import { expectMany } from '../../../base/hot-code.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { FrozenTask, FrozenTree } from '../../../dump/frozen-tree.ts';
 import type { FdinfoEntry, FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -28,16 +27,14 @@ import type {
 } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
-import { FILE_KINDS } from '../registry.ts';
+import { FILE_KINDS, findKind } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
 import { CloexecQuestions } from './cloexec.ts';
-import { FdProbe, listDescriptors } from './fd-probe.ts';
+import { type DescriptorTable, DescriptorTables } from './descriptor-tables.ts';
 import { FileIds } from './file-ids.ts';
 import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
 import { InspectedFile } from './open-file.ts';
-import { ProbeTables } from './probe-tables.ts';
-import { QuickFiles } from './quick-files.ts';
 import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
@@ -47,9 +44,6 @@ export interface MappedFile {
   readonly fileId: number;
   readonly fdflags: number;
 }
-
-/** From so many descriptors of a table on, it pays to find out whose fdinfo need not be read. */
-const MANY = 64;
 
 /** Reads all descriptors of all tables. `filesIds` has the files_id of each task by pid. */
 export function collectFiles(
@@ -76,8 +70,7 @@ export class FilesDump implements KindDump {
   readonly #log: Logger;
   readonly #ids = new FileIds();
   #kind: FileKind | undefined;
-  #tables: ProbeTables | undefined;
-  #quick: { readonly files: QuickFiles | undefined } | undefined;
+  readonly #tables = new DescriptorTables();
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
   readonly #images: ((images: ImageDir) => void)[] = [];
@@ -118,8 +111,7 @@ export class FilesDump implements KindDump {
       }
       this.#found.add(task.pid, entries);
     }
-    this.#tables?.[Symbol.dispose]();
-    this.#tables = undefined;
+    this.#tables[Symbol.dispose]();
     for (const complete of this.#completions) complete();
     for (const kind of FILE_KINDS) kind.afterAll?.(this);
     for (const { fd } of this.#inFlight.splice(0)) close(fd);
@@ -296,24 +288,21 @@ export class FilesDump implements KindDump {
   }
 
   #collectTable(task: FrozenTask, filesId: number): FdinfoEntry[] {
-    const fds = listDescriptors(task);
+    using table = this.#tables.open(task);
     const entries: FdinfoEntry[] = [];
-    if (fds.length === 0) return entries;
-    expectMany(fds.length);
-    this.#tables = ProbeTables.for(fds.length, this.#tables);
-    using probe = new FdProbe(task, fds, this.#tables, fds.length < MANY ? undefined : this.#quickFiles());
-    for (let i = 0; i < fds.length; i++) {
-      const entry = this.#collectDescriptor(task, fds[i] ?? -1, probe, i, filesId);
+    for (let i = 0; i < table.fds.length; i++) {
+      const entry = this.#collectDescriptor(task, table, i, filesId);
       if (entry !== undefined) entries.push(entry);
     }
     return entries;
   }
 
-  /** `index`: the place of the descriptor in the list that the probe was given. */
-  #collectDescriptor(task: FrozenTask, fd: number, probe: FdProbe, index: number, filesId: number) {
+  /** `index`: the place of the descriptor in the table. */
+  #collectDescriptor(task: FrozenTask, table: DescriptorTable, index: number, filesId: number) {
+    const fd = table.fds[index];
     try {
-      const file = probe.inspect(index);
-      if (typeof file === 'object') return this.#dumpDescriptor(file, filesId);
+      const file = table.inspect(index);
+      if (typeof file === 'object') return this.#dumpAndClose(file, filesId);
       return this.#fail({
         object: `fd ${fd} of ${task.label}`,
         action: `cannot be fetched (pidfd_getfd: ${errnoName(-file)})`,
@@ -322,6 +311,14 @@ export class FilesDump implements KindDump {
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return this.#fail({ object: `fd ${fd} of ${task.label}`, action: 'cannot be inspected', cause: error });
+    }
+  }
+
+  #dumpAndClose(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
+    try {
+      return this.#dumpDescriptor(file, filesId);
+    } finally {
+      file.close();
     }
   }
 
@@ -341,14 +338,9 @@ export class FilesDump implements KindDump {
     return entry;
   }
 
-  #quickFiles(): QuickFiles | undefined {
-    this.#quick ??= { files: QuickFiles.tryRead() };
-    return this.#quick.files;
-  }
-
   /** Mostly that of the file before. */
   #kindOf(file: InspectedFile): FileKind | undefined {
-    if (this.#kind?.recognise(file) !== true) this.#kind = FILE_KINDS.find((candidate) => candidate.recognise(file));
+    if (this.#kind?.recognise(file) !== true) this.#kind = findKind(file);
     return this.#kind;
   }
 

@@ -36,3 +36,15 @@ const NO_SLOTS: readonly Slot[] = [];
 export function slotsIn({ table, slots, others }: Description, wanted: Table): readonly Slot[] {
   return table === wanted ? slots : (others?.get(wanted) ?? NO_SLOTS);
 }
+
+/** Adds the next number in a table that it is to have. */
+export function addSlot(description: Description, table: Table, slot: Slot): void {
+  if (table === description.table) {
+    description.slots.push(slot);
+    return;
+  }
+  description.others ??= new Map();
+  const slots = description.others.get(table);
+  if (slots === undefined) description.others.set(table, [slot]);
+  else slots.push(slot);
+}

@@ -10,6 +10,7 @@ import { assert } from '../../../base/errors.ts';
 import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { type ManySteps, type StepArg, StepList } from '../step.ts';
+import { NumberSet } from './number-set.ts';
 
 /** A number that a description is to have in the end. */
 export interface Slot {
@@ -30,7 +31,7 @@ export interface Placement {
 export class FdTablePlan {
   /** Where parked descriptors start: above all final numbers. */
   readonly parkingStart: number;
-  readonly #used = new Set<number>();
+  readonly #used = new NumberSet();
   #lowestFree = 0;
   #highest = -1;
   #steps = new StepList();
@@ -72,6 +73,16 @@ export class FdTablePlan {
     this.#steps.add(because, nr, args, expected);
   }
 
+  /** setsockopt(2) of an option that is an int. */
+  setOption(because: Reason, fd: number, level: number, option: number, value: number): void {
+    this.#steps.addOption(because, fd, level, option, value);
+  }
+
+  /** Room for so many more steps. */
+  reserve(count: number): void {
+    this.#steps.reserve(count);
+  }
+
   /** A step of that sort which may fail. */
   doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
     this.#steps.addTolerant(because, nr, args);
@@ -86,7 +97,9 @@ export class FdTablePlan {
 
   /** The same step for the next `count` numbers, all of which are free. The caller says which it expects. */
   openMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
-    for (let i = 0; i < count; i++) this.#take();
+    const first = this.lowestFree;
+    this.#used.addRange(first, count);
+    this.#highest = Math.max(this.#highest, first + count - 1);
     return this.#steps.addMany(count, nr, args, 0);
   }
 
@@ -108,14 +121,14 @@ export class FdTablePlan {
   }
 
   close(fd: number): void {
-    assert(this.#used.delete(fd), `descriptor ${fd} is in the table`);
+    if (!this.#used.delete(fd)) assert(false, `descriptor ${fd} is in the table`);
     if (fd < this.#lowestFree) this.#lowestFree = fd;
     this.#steps.add(['close descriptor', fd], SYS.close, [fd], 0);
   }
 
   /** dup3 onto number `to`, which is free. */
   dup(from: number, { fd, isCloexec }: Slot): void {
-    assert(!this.#used.has(fd), `descriptor ${fd} is free`);
+    if (this.#used.has(fd)) assert(false, `descriptor ${fd} is free`);
     this.#use(fd);
     const args = [from, fd, isCloexec ? O_CLOEXEC : 0];
     this.#steps.add(`give descriptor ${fd} its number`, SYS.dup3, args, fd);

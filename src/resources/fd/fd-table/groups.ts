@@ -113,10 +113,13 @@ function setHome(group: readonly Description[], home: Table): void {
   for (const description of group) description.home = home;
 }
 
-/** Slots ascend. */
-function lowestSlot(group: readonly Description[], table: Table): number {
+/** The lowest number in a table that one of them has; Infinity when they have none. Slots ascend. */
+export function lowestSlot(group: readonly Description[], table: Table): number {
   let lowest = Number.POSITIVE_INFINITY;
-  for (const description of group) lowest = Math.min(lowest, slotsIn(description, table)[0]?.fd ?? lowest);
+  for (const description of group) {
+    const slot = slotsIn(description, table)[0];
+    if (slot !== undefined && slot.fd < lowest) lowest = slot.fd;
+  }
   return lowest;
 }
 

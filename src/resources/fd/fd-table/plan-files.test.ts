@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import fc from 'fast-check';
 import { ABI_64 } from '../../../agent/abi.ts';
 import { Program } from '../../../agent/program.ts';
 import { CriuErrors } from '../../../base/errors.ts';
@@ -7,6 +8,8 @@ import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { RegFileEntry } from '../../../image/gen/regfile.ts';
 import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
+import { serializeImage } from '../../../image/image-file.ts';
+import { type OpenFiles, readOpenFiles } from '../../../image/open-files.ts';
 import { O_NONBLOCK, O_RDWR, O_WRONLY, S_IFREG } from '../../../linux/abi/fcntl.ts';
 import type { Stat } from '../../../linux/syscalls/fs.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
@@ -48,13 +51,33 @@ interface Images {
 }
 
 function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, more: Partial<RestoreSystem> = {}) {
+  return planOf(tasks, new Map(files.map((entry) => [entry.id, entry])), images, more);
+}
+
+/** The same where plain files are rows. */
+function planRows(tasks: RestoreTask[], files: FileEntry[], images: Images = {}) {
+  // As many as it takes.
+  const others = Array.from({ length: 500 }, (_, i) => reg(1_000_000 + i, `/nobody/${i}`));
+  const bytes = serializeImage('files', [...files, ...others]);
+  const open = readOpenFiles({ tryReadBytes: () => bytes } as unknown as ImageDir);
+  expect(open.plain?.count).toBeGreaterThan(500);
+  return planOf(tasks, open, images, {}, []);
+}
+
+function planOf(
+  tasks: RestoreTask[],
+  files: OpenFiles,
+  images: Images,
+  more: Partial<RestoreSystem>,
+  inheritFds = [{ fd: 9, key: 'tmp/inherited' }],
+) {
   const stat = { st_mode: mode, st_size: 7 } as Stat;
   return planFiles({
     warn: () => undefined,
-    tree: { tasks, members: tasks, files: new Map(files.map((entry) => [entry.id, entry])) } as unknown as RestoreTree,
+    tree: { tasks, members: tasks, files } as unknown as RestoreTree,
     images: { tryRead: (kind: keyof Images) => images[kind] } as unknown as ImageDir,
     options: {
-      inheritFds: [{ fd: 9, key: 'tmp/inherited' }],
+      inheritFds,
       skipFileRwxCheck: false,
       shellJob: false,
       evasiveDevices: false,
@@ -170,6 +193,62 @@ describe('several tasks', () => {
       JSON.stringify(['create', 'share', 'finish'].map((s) => steps(plan(tasks, files), s as 'create', 6)));
     const files = [reg(1, '/a'), reg(2, '/b')];
     expect(text()).toBe(text());
+  });
+});
+
+describe('files that are rows', () => {
+  const ids = [1, 2, 3, 4, 5, 6];
+  const files = [
+    ...ids.map((id) => reg(id, `/file/${id}`, { pos: BigInt(id % 2) })),
+    pipe(7, 77, 0),
+    pipe(8, 77, O_WRONLY),
+    reg(9, '/lease'),
+  ];
+  const typeOf = (id: number) => (id === 7 || id === 8 ? FdTypes.PIPE : FdTypes.REG);
+  const table = fc.uniqueArray(fc.tuple(fc.nat(12), fc.constantFrom(...ids, 7, 8, 9), fc.nat(1)), {
+    selector: ([fd]) => fd,
+    maxLength: 12,
+  });
+  const fds = (list: [number, number, number][]) =>
+    list.sort(([a], [b]) => a - b).map(([number, id, flags]) => fd(number, id, typeOf(id), flags));
+
+  test('come back like others: with gaps, duplicates, other tasks, and between files of other kinds', () => {
+    fc.assert(
+      fc.property(table, table, fc.boolean(), (first, second, hasLease) => {
+        const tasks = [task(5, 1, fds(first)), task(6, 2, fds(second))];
+        const leased = tasks[0]?.fds.find(({ id }) => id === 9);
+        const lease =
+          leased !== undefined && hasLease ? [{ flag: 8, type: 1, pid: 5, fd: leased.fd, start: 0n, len: 0n }] : [];
+        const [alone, rows] = [plan(tasks, files, { filelocks: lease }), planRows(tasks, files, { filelocks: lease })];
+        const [wanted, found] = [execute(alone, [5, 6]), execute(rows, [5, 6])];
+        for (const pid of [5, 6]) {
+          expect(`${found.get(pid)}`).toBe(`${wanted.get(pid)}`);
+          expect(found.get(pid)?.calls.toSorted()).toEqual(wanted.get(pid)?.calls.toSorted() ?? []);
+        }
+      }),
+    );
+  });
+
+  test('cost one openat each behind a gap, but for what keeps the gap open', () => {
+    const planned = planRows([task(5, 1, [fd(2, 1), fd(3, 2), fd(4, 3)])], [reg(1, '/a'), reg(2, '/b'), reg(3, '/c')]);
+    expect(steps(planned, 'create', 5).map(({ because }) => because)).toEqual([
+      'take a number',
+      'take a number',
+      'open /a',
+      'open /b',
+      'open /c',
+      'close descriptor 0',
+      'close descriptor 1',
+    ]);
+  });
+
+  test('are refused for the same reasons, equal ones once', () => {
+    const changed = [1, 2, 3].map((id) => reg(id, '/changed', { size: 9 }));
+    const tasks = [task(5, 1, [fd(0, 1), fd(1, 2), fd(2, 3)])];
+    const found = problems(() => planRows(tasks, [...changed, reg(4, '/changed', { size: 8 })]));
+    expect(found.slice(1)).toEqual(
+      [9, 8].map((size) => expect.stringContaining(`/changed: has bad size 7 (expect ${size})`)),
+    );
   });
 });
 

@@ -16,17 +16,17 @@ import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, Restor
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { FILE_KINDS } from '../registry.ts';
-import { inheritedFd } from '../regular-file/check.ts';
+import { checkPlainFiles, inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
-import { remapOf } from '../regular-file/remap-restore.ts';
+import { allRemaps, remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
 import { madeElsewhere } from './choose-home.ts';
-import { type Description, slotsIn, type Table } from './description.ts';
+import { addSlot, type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
-import { formGroups, joinNeeded, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
-import { ManyFiles } from './many-files.ts';
+import { formGroups, joinNeeded, lowestSlot, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
 import { PeerDescriptors } from './peer-descriptors.ts';
+import { PlainDescriptors } from './plain-descriptors.ts';
 import { PlannedFiles } from './planned-files.ts';
 
 export interface PlanFilesInput {
@@ -124,6 +124,8 @@ class FilesPlanner {
         if (id !== undefined) paths.add(id);
       }
     }
+    if (files.plain !== undefined)
+      this.#problems.push(...checkPlainFiles(files.plain, (id) => paths.has(id), this.#context));
     for (const kind of FILE_KINDS) {
       if (kind.check === undefined) continue;
       for (const entry of filesOfType(files, kind.type)) {
@@ -137,6 +139,7 @@ class FilesPlanner {
   /** Who uses what. */
   #collect(): void {
     const { tree } = this.#input;
+    this.#collectPlain();
     const byFilesId = new Map<number, Table>();
     for (const task of tree.tasks) {
       const known = byFilesId.get(task.ids.files_id);
@@ -144,12 +147,10 @@ class FilesPlanner {
         this.#sharers.set(task.pid, known);
         continue;
       }
-      let highest = -1;
-      for (const { fd } of task.fds) if (fd > highest) highest = fd;
       const table: Table = {
         order: this.#tables.length,
         owner: task,
-        plan: new FdTablePlan(highest),
+        plan: new FdTablePlan(task.fds.at(-1)?.fd ?? -1),
         steps: { create: NO_STEPS, share: NO_STEPS, finish: NO_STEPS },
       };
       byFilesId.set(task.ids.files_id, table);
@@ -157,7 +158,7 @@ class FilesPlanner {
       this.#byPid.set(task.pid, table);
       this.#sharers.set(task.pid, table);
       let before = -1;
-      for (const fdinfo of ascending(task.fds)) {
+      for (const fdinfo of task.fds) {
         this.#addDescriptor(table, fdinfo, fdinfo.fd === before);
         before = fdinfo.fd;
       }
@@ -165,12 +166,34 @@ class FilesPlanner {
     for (const description of this.#descriptions.values()) this.#addNeeded(description);
   }
 
+  #plain: PlainDescriptors | undefined;
+
+  /** Descriptors of the controller may be meant by any path. */
+  #collectPlain(): void {
+    const { plain } = this.#input.tree.files;
+    if (plain === undefined || this.#input.options.inheritFds.length > 0) return;
+    const remaps = allRemaps(this.#context);
+    this.#plain = new PlainDescriptors(plain, (id) => remaps.has(id));
+  }
+
+  /** The description of a file, if there is one or its descriptor was one of the plain ones until now. */
+  #described(id: number): Description | undefined {
+    const known = this.#descriptions.get(id);
+    const plain = known === undefined ? this.#plain?.release(id) : undefined;
+    if (plain === undefined) return known;
+    const entry = this.#input.tree.files.get(id);
+    const kind = this.#kinds.get(FdTypes.REG);
+    assert(entry !== undefined && kind !== undefined, 'a plain file has an entry');
+    this.#addDescription(entry, kind, plain.table, [plain.slot]);
+    return this.#descriptions.get(id);
+  }
+
   /** Files in flight, which perhaps no descriptor refers to. */
   #addNeeded({ kind, entry, table }: Description): void {
     if (kind.needs === undefined && kind.needsAtLast === undefined) return;
     const ids = [...(kind.needs?.(entry, this.#context) ?? []), ...(kind.needsAtLast?.(entry) ?? [])];
     for (const id of ids) {
-      if (this.#descriptions.has(id)) continue;
+      if (this.#described(id) !== undefined) continue;
       const needed = this.#input.tree.files.get(id);
       const neededKind = needed === undefined ? undefined : this.#kinds.get(needed.type);
       if (needed === undefined || neededKind === undefined) {
@@ -196,6 +219,7 @@ class FilesPlanner {
       const problem = checkLock(entry, table?.owner.fds.some(({ fd }) => fd === entry.fd) ?? false);
       if (problem !== undefined) this.#problems.push(problem);
       if (table === undefined) continue;
+      if (isLease(entry)) for (const { fd, id } of table.owner.fds) if (fd === entry.fd) this.#described(id);
       const locks = this.#locks.get(table);
       if (locks === undefined) this.#locks.set(table, [entry]);
       else locks.push(entry);
@@ -203,6 +227,8 @@ class FilesPlanner {
   }
 
   #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, isTwice: boolean): void {
+    const isPlain = type === FdTypes.REG && !isTwice && fd <= FD_MAX;
+    if (isPlain && this.#plain?.tryAdd(table, id, fd, (flags & FD_CLOEXEC) !== 0) === true) return;
     const entry = this.#input.tree.files.get(id);
     const kind = this.#kinds.get(type);
     if (entry === undefined || entry.type !== type || isTwice || fd > FD_MAX) {
@@ -218,10 +244,9 @@ class FilesPlanner {
       return;
     }
     const slot = { fd, isCloexec: (flags & FD_CLOEXEC) !== 0 };
-    const description = this.#descriptions.get(id);
-    if (description === undefined) {
-      this.#addDescription(entry, kind, table, [slot]);
-    } else addSlot(description, table, slot);
+    const description = this.#described(id);
+    if (description === undefined) this.#addDescription(entry, kind, table, [slot]);
+    else addSlot(description, table, slot);
   }
 
   /** For each group of which files in flight are known: the groups of these. */
@@ -251,14 +276,13 @@ class FilesPlanner {
     sortByNumber(groups, table);
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
-    const many = new ManyFiles(table, this.#context);
     for (const group of neededFirst(groups, this.#needed)) {
-      const [first] = group;
-      if (first !== undefined && group.length === 1 && many.tryAdd(first)) continue;
-      many.plan();
+      const lowest = this.#plain === undefined ? Infinity : lowestSlot(group, table);
+      // What nobody has a number of is made at any time.
+      if (lowest !== Infinity) this.#plain?.planUntil(table, lowest);
       this.#createGroup(group, table, home);
     }
-    many.plan();
+    this.#plain?.planUntil(table, Infinity);
     pulls.close();
     table.steps.create = plan.take();
   }
@@ -367,23 +391,6 @@ class FilesPlanner {
 
 const NO_STEPS = new StepList();
 const FD_MAX = 0x7fff_fffe;
-
-/** Tables are dumped in ascending order, but nobody promised it. */
-function ascending(fds: readonly FdinfoEntry[]): readonly FdinfoEntry[] {
-  const isSorted = fds.every(({ fd }, i) => i === 0 || fd >= (fds[i - 1]?.fd ?? 0));
-  return isSorted ? fds : [...fds].sort((a, b) => a.fd - b.fd);
-}
-
-function addSlot(description: Description, table: Table, slot: Slot): void {
-  if (table === description.table) {
-    description.slots.push(slot);
-    return;
-  }
-  description.others ??= new Map();
-  const slots = description.others.get(table);
-  if (slots === undefined) description.others.set(table, [slot]);
-  else slots.push(slot);
-}
 
 function kindName(type: number): string {
   return Object.entries(FdTypes).find(([, value]) => value === type)?.[0] ?? String(type);

@@ -2,6 +2,7 @@
  * Addresses of Internet sockets. Images have them as 32-bit words whose bytes are in network order, one for IPv4, four
  * for IPv6; the kernel has struct sockaddr_in and sockaddr_in6 (man 7 ip, ipv6).
  */
+import { putWord } from '../../../base/bytes.ts';
 import { AF_INET, AF_INET6 } from '../../../linux/abi/socket.ts';
 
 /** An address with its port. */
@@ -42,10 +43,10 @@ export function parseSockaddr(bytes: Uint8Array, family: number): InetAddress | 
 export function packSockaddr(family: number, { port, words }: InetAddress): Uint8Array {
   const isV4 = family === AF_INET;
   const bytes = new Uint8Array(isV4 ? SOCKADDR_IN_BYTES : SOCKADDR_IN6_BYTES);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, family, true);
-  view.setUint16(2, port);
-  for (let i = 0; i < wordsOf(family); i++) view.setUint32((isV4 ? V4_AT : V6_AT) + i * 4, words[i] ?? 0, true);
+  bytes[0] = family;
+  bytes[2] = port >>> 8;
+  bytes[3] = port;
+  for (let i = 0; i < wordsOf(family); i++) putWord(bytes, (isV4 ? V4_AT : V6_AT) + i * 4, words[i] ?? 0);
   return bytes;
 }
 
@@ -65,8 +66,11 @@ export function isMulticast(words: readonly number[]): boolean {
 
 /** "127.0.0.1:80" or "[::1]:80", for people. */
 export function formatAddress(family: number, { port, words }: InetAddress): string {
+  if (family === AF_INET) {
+    const word = words[0] ?? 0;
+    return `${word & 0xff}.${(word >>> 8) & 0xff}.${(word >>> 16) & 0xff}.${word >>> 24}:${port}`;
+  }
   const bytes = words.flatMap((word) => [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24]);
-  if (family === AF_INET) return `${bytes.slice(0, 4).join('.')}:${port}`;
   const groups = Array.from({ length: 8 }, (_, i) =>
     (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),
   );

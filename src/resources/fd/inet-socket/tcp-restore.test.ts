@@ -42,6 +42,7 @@ function contextOf(options: Partial<RestoreContext['options']>) {
   const payload = Buffer.from('rrssuuu');
   return {
     options,
+    tree: { files: new Map() },
     images: { tryRead: () => [{ message, payload }] },
     state: (_: string, make: () => unknown) => make(),
   } as unknown as RestoreContext;

@@ -1,15 +1,21 @@
 /** TCP connections: the steps that make a socket connected without a word to the other side. Pure. */
+import { bytesOfWords } from '../../../base/bytes.ts';
 import type { CriuErrorFields } from '../../../base/errors.ts';
+import type { AlikeImages } from '../../../image/alike-images.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
+import { imageFileName } from '../../../image/image-kinds.ts';
 import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
+import { readAhead } from '../../read-ahead.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { planIntOption, planOption } from '../socket-options/plan-option.ts';
 import { planBufferLock } from '../socket-options/socket-options.ts';
 import { formatAddress, isMapped, packSockaddr } from './address.ts';
@@ -35,22 +41,43 @@ interface Stream {
   readonly unsent: Uint8Array;
 }
 
+/** Longer images are read one by one. */
+const SMALL_BYTES = 1024;
+
+/** Reads the images of all connections. */
+function readStreams({ tree, images }: RestoreContext): ReadStreams {
+  const names: string[] = [];
+  for (const { isk } of filesOfType(tree.files, FdTypes.INETSK)) {
+    if (isk !== undefined && isConnection(isk)) names.push(imageFileName('tcp-stream', isk.ino));
+  }
+  return { alike: names.length > 1 ? readAhead(images, names, SMALL_BYTES) : undefined, byInode: new Map() };
+}
+
+interface ReadStreams {
+  readonly alike: AlikeImages | undefined;
+  readonly byInode: Map<number, Stream | undefined>;
+}
+
 function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefined {
-  return context.state(`TCP stream ${entry.ino}`, () => {
-    const [element] = context.images.tryRead('tcp-stream', entry.ino) ?? [];
-    if (element === undefined) return undefined;
-    const { message, payload } = element;
-    const { inq_len, outq_len, unsq_len = 0 } = message;
-    // Our end of the stream was sent, so that all before it was.
-    const unsent = entry.state === INET.TCP_CLOSING ? 0 : unsq_len;
-    const sentEnd = inq_len + Math.max(outq_len - unsent, 0);
-    return {
-      message,
-      received: payload.subarray(0, inq_len),
-      sent: payload.subarray(inq_len, sentEnd),
-      unsent: payload.subarray(sentEnd, inq_len + outq_len),
-    };
-  });
+  const { alike, byInode } = context.state('TCP streams', () => readStreams(context));
+  if (!byInode.has(entry.ino)) byInode.set(entry.ino, readStream(entry, context, alike));
+  return byInode.get(entry.ino);
+}
+
+function readStream({ ino, state }: InetSkEntry, { images }: RestoreContext, alike?: AlikeImages): Stream | undefined {
+  const [element] = images.tryRead('tcp-stream', ino, alike) ?? [];
+  if (element === undefined) return undefined;
+  const { message, payload } = element;
+  const { inq_len, outq_len, unsq_len = 0 } = message;
+  // Our end of the stream was sent, so that all before it was.
+  const unsent = state === INET.TCP_CLOSING ? 0 : unsq_len;
+  const sentEnd = inq_len + Math.max(outq_len - unsent, 0);
+  return {
+    message,
+    received: payload.subarray(0, inq_len),
+    sent: payload.subarray(inq_len, sentEnd),
+    unsent: payload.subarray(sentEnd, inq_len + outq_len),
+  };
 }
 
 /** What speaks against restoring a connection. */
@@ -149,9 +176,8 @@ function planWindow(table: FdTablePlan, fd: number, state: number, message: TcpS
   const { snd_wl1 = 0, snd_wnd, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
   if (snd_wnd === undefined) return;
   const fin = finsReceived(state);
-  const words = Uint32Array.of(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
-  const because = ['set the window of', what] as const;
-  planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, new Uint8Array(words.buffer), because);
+  const bytes = bytesOfWords(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
+  planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, bytes, ['set the window of', what]);
 }
 
 /**
@@ -214,7 +240,7 @@ function packOptions({ opt_mask, snd_wscale, rcv_wscale = 0, mss_clamp }: TcpStr
   if ((opt_mask & INET.TCPI_OPT_WSCALE) !== 0) pairs.push(TCPOPT_WINDOW, snd_wscale | (rcv_wscale << 16));
   if ((opt_mask & INET.TCPI_OPT_TIMESTAMPS) !== 0) pairs.push(TCPOPT_TIMESTAMP, 0);
   pairs.push(TCPOPT_MSS, mss_clamp);
-  return new Uint8Array(Uint32Array.from(pairs).buffer);
+  return bytesOfWords(...pairs);
 }
 
 function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: string): void {

@@ -1,10 +1,12 @@
 /** Whether the datagrams that a restore has sent to UDP sockets have arrived: packet filters of the host may drop them. */
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { IPPROTO_UDP } from '../../../linux/abi/inet.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import { pidfd_open, tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { nameOf } from './tcp-restore.ts';
 import { countDatagrams, packetsFor } from './udp-queue.ts';
 
@@ -13,7 +15,7 @@ export const isUdp = ({ type, proto }: Pick<InetSkEntry, 'type' | 'proto'>): boo
 
 /** Warns of those that have not. To be called when all tasks are complete. Throws SyscallError. */
 export function checkArrived(context: RestoreContext): void {
-  for (const { isk } of context.tree.files.values()) {
+  for (const { isk } of filesOfType(context.tree.files, FdTypes.INETSK)) {
     if (isk === undefined || !isUdp(isk)) continue;
     const sent = packetsFor(isk, context).length;
     const arrived = sent === 0 ? 0 : countIn(isk.id, context);

@@ -4,13 +4,14 @@
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import type { RegFileEntry } from '../../../image/gen/regfile.ts';
+import type { PlainFiles } from '../../../image/plain-files.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { O_NOFOLLOW, S_IFMT } from '../../../linux/abi/fcntl.ts';
 import type { Stat } from '../../../linux/syscalls/fs.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { readBuildId } from './build-id.ts';
 import { deadPids } from './dead-processes.ts';
-import { remapOf } from './remap-restore.ts';
+import { allRemaps, remapOf } from './remap-restore.ts';
 
 const RWX = 0o777;
 
@@ -38,6 +39,35 @@ export function checkRegularFile(reg: RegFileEntry, context: RestoreContext): Cr
   const stat = statOnce(path, (reg.flags & O_NOFOLLOW) === 0, context);
   if (typeof stat === 'number') return [missing(path, -stat)];
   return compare(reg, path, stat, context);
+}
+
+/**
+ * The same for plain files, but for those that are only the path of another one. Files of which all is equal are looked at
+ * once.
+ */
+export function checkPlainFiles(
+  files: PlainFiles,
+  isPath: (id: number) => boolean,
+  context: RestoreContext,
+): CriuErrorFields[] {
+  const { ids, flags, sizes, modes, paths, count } = files;
+  const problems: CriuErrorFields[] = [];
+  const remaps = allRemaps(context);
+  const isAnyInherited = context.options.inheritFds.length > 0;
+  /** The last row of each path that was looked at. */
+  const seen = new Int32Array(files.names.length).fill(-1);
+  for (let row = 0; row < count; row++) {
+    const path = paths[row] as number;
+    const like = seen[path] as number;
+    const isSame = like >= 0 && sizes[row] === sizes[like] && modes[row] === modes[like];
+    const isSpecial = isAnyInherited || (remaps.size > 0 && remaps.has(ids[row] as number));
+    if (isSame && !isSpecial && (((flags[row] as number) ^ (flags[like] as number)) & O_NOFOLLOW) === 0) continue;
+    if (isPath(ids[row] as number)) continue;
+    const found = checkRegularFile(files.reg(row), context);
+    if (found.length > 0) problems.push(...found);
+    if (!isSpecial) seen[path] = row;
+  }
+  return problems;
 }
 
 /** Many descriptors may be of one file. */

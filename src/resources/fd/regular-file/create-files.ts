@@ -1,7 +1,7 @@
 /** Files with a path on the way back: the steps that open them and set their position. Pure. */
-import { argumentAt, OP_WORDS } from '../../../agent/ops.ts';
-import type { FileEntry } from '../../../image/gen/fdinfo.ts';
+import { argumentAt, OP_WORDS, type Reason } from '../../../agent/ops.ts';
 import type { RegFileEntry } from '../../../image/gen/regfile.ts';
+import type { PlainFiles } from '../../../image/plain-files.ts';
 import {
   __O_TMPFILE,
   AT_FDCWD,
@@ -15,9 +15,10 @@ import {
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { NumberedFile, RestoreContext, RestoreHome } from '../file-kind.ts';
+import type { RestoreHome } from '../file-kind.ts';
+import type { ManySteps, StepObject } from '../step.ts';
 import { inheritedFd } from './check.ts';
-import { allRemaps, isHeld } from './remap-restore.ts';
+import { isHeld } from './remap-restore.ts';
 
 /** Position of a file that is not to be set (CRIU writes it for /dev/kmsg). */
 export const NO_POSITION = 0xffff_ffff_ffff_ffffn;
@@ -56,51 +57,85 @@ export function createRegularFile(reg: RegFileEntry, home: RestoreHome): void {
   home.made(reg.id, fd, cloexec !== 0);
 }
 
-/** Says whether a file is opened by its own path, and that is all. */
-export function plainFiles(context: RestoreContext): (entry: FileEntry) => boolean {
-  const remaps = allRemaps(context);
-  const hasInherited = context.options.inheritFds.length > 0;
-  return ({ id, reg }) => {
-    if (reg === undefined || reg.ext === true || reg.pos > EXACT_MAX) return false;
-    if (hasInherited && inheritedFd(reg, context) !== undefined) return false;
-    return remaps.size === 0 || !remaps.has(id);
-  };
-}
-
 /** Where things are in an op, in words. */
 const PATH = argumentAt(1);
 const FLAGS = argumentAt(2);
 const NUMBER = argumentAt(5);
 const SEEK_NUMBER = argumentAt(0);
 const SEEK_POSITION = argumentAt(1);
+const WORD = 2 ** 32;
 
-/** Plans plain files, which are often thousands; each gets the next number. */
-export function createPlainFiles(files: readonly NumberedFile[], table: FdTablePlan): void {
-  const moved: NumberedFile[] = [];
-  const opens = table.openMany(files.length, SYS.openat, AT_FDCWD, 0, 0);
-  let at = opens.start;
-  for (const file of files) {
-    const slot = file.slots[0];
-    const { reg } = file.entry;
-    if (reg === undefined || slot === undefined) continue;
-    opens.words[at + FLAGS] = openFlags(reg.flags) | (slot.isCloexec ? O_CLOEXEC : 0);
-    opens.words[at + NUMBER] = slot.fd;
-    opens.refer(at + PATH, { text: reg.name });
-    opens.because(['open', reg.name]);
-    if (hasPosition(reg)) moved.push(file);
+/** What is needed of plain files to open them. */
+export interface PlainSource {
+  readonly files: PlainFiles;
+  /** By row. */
+  readonly isCloexec: Uint8Array;
+  /** By index of the path. */
+  readonly texts: readonly StepObject[];
+  readonly reasons: readonly Reason[];
+}
+
+export function plainSource(files: PlainFiles): PlainSource {
+  const texts: StepObject[] = [];
+  const reasons: Reason[] = [];
+  for (const text of files.names) {
+    texts.push({ text });
+    reasons.push(['open', text]);
+  }
+  return { files, isCloexec: new Uint8Array(files.count), texts, reasons };
+}
+
+/** Plans plain files, which are often thousands: by row, each gets the next number, and the first one the lowest free. */
+export function createPlainFiles(source: PlainSource, rows: readonly number[], table: FdTablePlan): void {
+  const { files, isCloexec, texts, reasons } = source;
+  const { flags, paths } = files;
+  const first = table.lowestFree;
+  const moved = countMoved(files, rows);
+  table.reserve(rows.length + moved);
+  const opens = table.openMany(rows.length, SYS.openat, AT_FDCWD, 0, 0);
+  const { words } = opens;
+  const pathArguments: StepObject[] = [];
+  const because: Reason[] = [];
+  for (let i = 0, at = opens.start; i < rows.length; i++, at += OP_WORDS) {
+    const row = rows[i] as number;
+    const path = paths[row] as number;
+    pathArguments.push(texts[path] as StepObject);
+    because.push(reasons[path] as Reason);
+    words[at + FLAGS] = openFlags(flags[row] as number) | (isCloexec[row] === 1 ? O_CLOEXEC : 0);
+    words[at + NUMBER] = first + i;
+  }
+  opens.refer(PATH, pathArguments);
+  opens.because(because);
+  if (moved > 0) seekPlainFiles(files, rows, first, table.doMany(moved, SYS.lseek, 0, 0, SEEK_SET));
+}
+
+/** How many of them have a position that is to be set. */
+function countMoved({ flags, positions }: PlainFiles, rows: readonly number[]): number {
+  let moved = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number;
+    if (positions[row] !== 0 && ((flags[row] as number) & O_PATH) === 0) moved++;
+  }
+  return moved;
+}
+
+function seekPlainFiles(
+  { flags, positions, names, paths }: PlainFiles,
+  rows: readonly number[],
+  first: number,
+  seeks: ManySteps,
+) {
+  const { words } = seeks;
+  const reasons: Reason[] = [];
+  for (let i = 0, at = seeks.start; i < rows.length; i++) {
+    const row = rows[i] as number;
+    const position = positions[row] as number;
+    if (position === 0 || ((flags[row] as number) & O_PATH) !== 0) continue;
+    words[at + SEEK_NUMBER] = first + i;
+    words[at + SEEK_POSITION] = position;
+    words[at + SEEK_POSITION + 1] = position / WORD;
+    reasons.push(['set the position in', names[paths[row] as number] as string]);
     at += OP_WORDS;
   }
-  if (moved.length === 0) return;
-  const seeks = table.doMany(moved.length, SYS.lseek, 0, 0, SEEK_SET);
-  at = seeks.start;
-  for (const { slots, entry } of moved) {
-    const { reg } = entry;
-    if (reg === undefined) continue;
-    const position = Number(reg.pos);
-    seeks.words[at + SEEK_NUMBER] = slots[0]?.fd ?? -1;
-    seeks.words[at + SEEK_POSITION] = position;
-    seeks.words[at + SEEK_POSITION + 1] = position / 2 ** 32;
-    seeks.because(['set the position in', reg.name]);
-    at += OP_WORDS;
-  }
+  seeks.because(reasons);
 }

@@ -24,7 +24,7 @@ import {
 import { major, minor } from '../../../linux/syscalls/fs.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { checkRegularFile } from './check.ts';
-import { createPlainFiles, createRegularFile, NO_POSITION, plainFiles } from './create-files.ts';
+import { createRegularFile, NO_POSITION } from './create-files.ts';
 import { readLocalBuildId } from './local-build-id.ts';
 import { nameForImage } from './remap-dump.ts';
 
@@ -60,8 +60,6 @@ export const regularFile: FileKind = {
   create([entry], home) {
     if (entry?.reg !== undefined) createRegularFile(entry.reg, home);
   },
-
-  many: { fits: plainFiles, create: createPlainFiles },
 
   fown: (entry) => entry.reg?.fown,
 };

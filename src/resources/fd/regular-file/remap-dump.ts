@@ -113,7 +113,7 @@ function nameOfReplacedFile(file: OpenFile, found: Stat, dump: KindDump): string
 
 /** NFS renames files that are removed while open to .nfs and 24 hexadecimal digits; the name goes when they are closed. */
 function isSillyRename(file: OpenFile): boolean {
-  return /\/\.nfs[0-9a-fA-F]{24}$/.test(file.link) && file.fsType === NFS_SUPER_MAGIC;
+  return file.fsType === NFS_SUPER_MAGIC && /\/\.nfs[0-9a-fA-F]{24}$/.test(file.link);
 }
 
 function remapToGhost(file: OpenFile, name: string, id: number, dump: KindDump): string | Unsupported {

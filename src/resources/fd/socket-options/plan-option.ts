@@ -2,7 +2,7 @@
 import type { Reason } from '../../../agent/ops.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import { IntArg, type StepArg } from '../step.ts';
+import type { StepArg } from '../step.ts';
 
 /** Plans setsockopt(2) of an option that is an int. */
 export function planIntOption(
@@ -13,7 +13,7 @@ export function planIntOption(
   value: number,
   because: Reason,
 ): void {
-  table.doExpecting(because, 0, SYS.setsockopt, fd, level, option, new IntArg(value), 4);
+  table.setOption(because, fd, level, option, value);
 }
 
 /** Plans setsockopt(2). */

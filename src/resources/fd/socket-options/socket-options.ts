@@ -17,7 +17,7 @@ import { check } from '../../../linux/kernel.ts';
 import { tryPeerGroups } from '../../../linux/syscalls/messages.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { KindDump, RestoreSystem, SocketBuffers, Unsupported } from '../file-kind.ts';
+import type { KindDump, OpenFile, RestoreSystem, SocketBuffers, Unsupported } from '../file-kind.ts';
 import { packFilter, unpackFilter } from './filter.ts';
 import { checkKeptOptions } from './kept-options.ts';
 import { type Group, readMemberships } from './multicast.ts';
@@ -36,6 +36,7 @@ export function readSocketOptions(
   groups: readonly Group[] = [],
 ): SkOptsEntry | Unsupported {
   const known = knownOf(type, dump);
+  known.likeness = undefined;
   const isSame = known.reader.read(fd);
   if (!isSame) known.peer = undefined;
   if (!isSame || known.entry === undefined) known.entry = keepEncoded(describeOptions(fd, type, known.reader));
@@ -45,9 +46,25 @@ export function readSocketOptions(
   return { ...known.entry, options_ext: [...known.entry.options_ext, ...memberships] };
 }
 
+/** The same of a UNIX socket, which is not asked when it is like the one before. */
+export function readUnixOptions(file: OpenFile, type: number, dump: KindDump): SkOptsEntry | Unsupported {
+  const { socketLikeness } = file;
+  const socketType = { family: SOCKET.AF_UNIX, type, proto: 0 };
+  const known = knownOf(socketType, dump);
+  const isAlike =
+    known.likeness !== undefined && socketLikeness !== undefined && sameBytes(known.likeness, socketLikeness);
+  if (isAlike && known.entry !== undefined) return known.entry;
+  const options = readSocketOptions(file.localFd, socketType, dump);
+  known.likeness = socketLikeness;
+  return options;
+}
+
+const sameBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
 const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): Known =>
   dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => ({
     reader: new OptionReader(type),
+    likeness: undefined,
     entry: undefined,
     peer: undefined,
   }));
@@ -58,13 +75,13 @@ export interface SocketPeer {
   readonly groups: number[];
 }
 
-/** SO_PEERCRED and SO_PEERGROUPS of the UNIX socket whose options were read last, which is `fd`. Throws SyscallError. */
-export function readPeer(fd: number, type: number, dump: KindDump): SocketPeer {
+/** SO_PEERCRED and SO_PEERGROUPS of the UNIX socket whose options were read last. Throws SyscallError. */
+export function readPeer(file: OpenFile, type: number, dump: KindDump): SocketPeer {
   const known = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
   known.peer ??= describePeer(known.reader);
   if (known.reader.tryLength(SOCKET.SO_PEERGROUPS) !== -ERRNO.ERANGE) return known.peer;
   // More than there is room for in the program.
-  const groups = tryPeerGroups(fd);
+  const groups = tryPeerGroups(file.localFd);
   return { creds: known.peer.creds, groups: typeof groups === 'number' ? [] : [...groups] };
 }
 
@@ -80,7 +97,9 @@ function describePeer(reader: OptionReader): SocketPeer {
 
 interface Known {
   readonly reader: OptionReader;
-  /** Of the socket that was read last. */
+  /** Of the socket that was read last, if it is known. */
+  likeness: Uint8Array | undefined;
+  /** Of that socket. */
   entry: SkOptsEntry | Unsupported | undefined;
   peer: SocketPeer | undefined;
 }

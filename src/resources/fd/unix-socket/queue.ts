@@ -2,6 +2,7 @@
  * What waits to be read from a UNIX socket. At dump it is looked at with MSG_PEEK, which moves on by SO_PEEK_OFF
  * (man 7 socket) and takes nothing out; the offset is put back afterwards.
  */
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
@@ -24,6 +25,7 @@ import { close } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import { withoutOwner } from '../data-owner.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
+import { filesOfType } from '../files-of-type.ts';
 import { controlMessages, peekMessage } from '../peek-message.ts';
 
 const MSG_CTRUNC = 8;
@@ -243,8 +245,12 @@ export function queuedMessages(id: number, context: RestoreContext): readonly Qu
     const queues = new Map<number, QueuedMessage[]>();
     const { files } = context.tree;
     // What was sent to connections that nobody has accepted has no socket with a descriptor.
-    const pending = new Set([...files.values()].flatMap(({ usk }) => usk?.pending_ext.map(({ id }) => id) ?? []));
-    for (const [entry, element] of (context.images.tryRead('sk-queues') ?? []).entries()) {
+    const pending = new Set<number | undefined>();
+    for (const { usk } of filesOfType(files, FdTypes.UNIXSK))
+      for (const { id } of usk?.pending_ext ?? []) pending.add(id);
+    const elements = context.images.tryRead('sk-queues') ?? [];
+    for (let entry = 0; entry < elements.length; entry++) {
+      const element = elements[entry] as QueuedMessage;
       const { id_for } = element.message;
       if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
       const queue = queues.get(id_for);

@@ -19,7 +19,7 @@ import { syscall } from '../../../linux/kernel.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
 import type { FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { findForeign, networkId } from '../socket-options/network-namespace.ts';
-import { readPeer, readSocketOptions, type SocketPeer } from '../socket-options/socket-options.ts';
+import { readPeer, readUnixOptions, type SocketPeer } from '../socket-options/socket-options.ts';
 import { checkSocket } from './check.ts';
 import { createSockets } from './create-sockets.ts';
 import { dumpBacklog } from './dump-backlog.ts';
@@ -95,7 +95,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   const isConnected = state === TCP_ESTABLISHED && type !== SOCK_DGRAM;
   const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : {};
   if ('unsupported' in named) return named;
-  const opts = readSocketOptions(file.localFd, { family: AF_UNIX, type, proto: 0 }, dump);
+  const opts = readUnixOptions(file, type, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
     const problem = hasQueue(file, socket) ? dumpQueue({ file, id, socket, opts }, dump) : undefined;
@@ -118,7 +118,7 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     opts,
     name,
     pending_ext,
-    ...(hasPeer(socket) ? describePeer(readPeer(file.localFd, type, dump), file) : NO_PEER),
+    ...(hasPeer(socket) ? describePeer(readPeer(file, type, dump), file) : NO_PEER),
     ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
     ...named,
     // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
@@ -142,8 +142,8 @@ function describePeer({ creds, groups }: SocketPeer, { task }: OpenFile): Peer {
 const POLLIN = 1;
 
 /** Whether something waits in it. A datagram without bytes does not count in what unix_diag shows. */
-function hasQueue({ localFd }: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
+function hasQueue(file: OpenFile, { type, receiveQueue }: UnixDiag): boolean {
   if (receiveQueue > 0 || type === SOCK_STREAM) return receiveQueue > 0;
-  const pollfd = Int32Array.of(localFd, POLLIN);
+  const pollfd = Int32Array.of(file.localFd, POLLIN);
   return syscall(SYS.poll, pollfd, 1, 0) > 0 && (((pollfd[1] ?? 0) >> 16) & POLLIN) !== 0;
 }

@@ -1,10 +1,10 @@
 /**
- * A very small x86-64 assembler: just the instructions of the agent, its stub and its trampolines.
+ * A very small x86-64 assembler: just the instructions of the agent and of its ways back.
  *
  * Each method appends one instruction. Jumps name a label and are short (−128 to +127 bytes) unless said otherwise.
  * Encodings: Intel SDM volume 2.
  */
-import { assert } from '../base/errors.ts';
+import { assert } from '../src/base/errors.ts';
 
 /** General registers by their number in the encoding. */
 export const REGISTER = {
@@ -109,12 +109,6 @@ export class Assembler {
       this.#bytes[at] = distance & 0xff;
     }
     return new Uint8Array(this.#bytes);
-  }
-
-  offsetOf(label: string): number {
-    const offset = this.#labels.get(label);
-    assert(offset !== undefined, `label ${label} exists`);
-    return offset;
   }
 
   #memory(opcode: number, register: Register, base: Register, offset: number, bytes: 4 | 8): this {
