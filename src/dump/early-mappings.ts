@@ -9,6 +9,7 @@ import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
 import { type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
+import { areBitsKnown } from '../resources/mm/vm-flags.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { TWIN_BYTES_MIN } from './twin-policy.ts';
 
@@ -17,13 +18,10 @@ const TASKS_MAX = 16;
 const BIG_TASKS_MAX = 4;
 const PAGE_BYTES = 4096;
 
-/** Mappings, and how they are described in the images. */
-interface Mappings {
+/** Mappings, how they are described in the images, and what the kernel said. */
+interface Early {
   readonly mappings: readonly SmapsEntry[];
   readonly vmas: DescribedVma[];
-}
-
-interface Early extends Mappings {
   readonly raw: RawMappings;
 }
 
@@ -46,6 +44,8 @@ export class EarlyMappings {
       const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
       if (typeof children === 'string') pids.push(...parseChildren(children));
     }
+    // In the stop the others are read in the same way, for which something has to be loaded.
+    if (pids.length >= TASKS_MAX) areBitsKnown();
   }
 
   #read(pid: number): void {
@@ -72,7 +72,7 @@ export class EarlyMappings {
   }
 
   /** The mappings of a frozen task; undefined when they have changed, or were not read. */
-  tryTake({ pid }: FrozenTask): Mappings | undefined {
+  tryTake({ pid }: FrozenTask): Early | undefined {
     const early = this.#tasks.get(pid);
     const now = early && tryReadRaw(pid);
     if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;

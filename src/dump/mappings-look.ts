@@ -1,0 +1,84 @@
+/**
+ * The mappings of the tasks of a tree, and the files behind them, as they are seen from outside. Forked tasks mostly have
+ * just the mappings of the one before; then they are described once.
+ */
+import type { CriuErrorFields } from '../base/errors.ts';
+import type { SmapsEntry } from '../proc/smaps.ts';
+import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
+import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
+import { isSameRaw, type RawMappings, readMappings, tryReadRaw, understand } from '../resources/mm/read-mappings.ts';
+import { findMixedCode } from '../resources/registers/mixed-code.ts';
+import type { EarlyMappings } from './early-mappings.ts';
+import type { FrozenTask } from './frozen-tree.ts';
+
+/** The mappings of a task, and how they are described in the images. */
+export interface SeenMappings {
+  readonly mappings: readonly SmapsEntry[];
+  readonly vmas: DescribedVma[];
+}
+
+/** What the kernel says of the mappings of a task, and what came out. */
+interface Seen extends SeenMappings {
+  readonly raw: RawMappings | undefined;
+}
+
+/** What it costs to read a task and each of its pages by smaps instead, and to make ready for that, in ns. */
+const TASK_NS = 60_000;
+const PAGE_NS = 60;
+const READY_NS = 4_000_000;
+
+/** Looks at tasks, in their order. */
+export class MappingsLook {
+  readonly #early: EarlyMappings | undefined;
+  readonly #files: FilesDump;
+  readonly #problems: CriuErrorFields[];
+  readonly #isQuick: boolean;
+  #last: Seen | undefined;
+
+  /** `problems` gets what speaks against a dump. */
+  constructor(
+    tasks: readonly FrozenTask[],
+    early: EarlyMappings | undefined,
+    files: FilesDump,
+    problems: CriuErrorFields[],
+  ) {
+    this.#early = early;
+    this.#files = files;
+    this.#problems = problems;
+    const cost = tasks.reduce((sum, { stat }) => sum + TASK_NS + stat.rss * PAGE_NS, 0);
+    this.#isQuick = tasks.length > 1 && cost > READY_NS;
+  }
+
+  look(task: FrozenTask): SeenMappings {
+    const before = this.#problems.length + this.#files.problems.length;
+    const last = this.#last;
+    const seen = this.#read(task);
+    const { mappings } = seen;
+    this.#problems.push(...findMixedCode(task, mappings));
+    if (last?.mappings === mappings) return { mappings, vmas: last.vmas.map(copyOf) };
+    const { vmas } = seen;
+    for (const vma of vmas) {
+      const file = vma.needsFile ? this.#files.registerMapping(task, vma.seen) : undefined;
+      if (file !== undefined) assignFile(vma, file);
+    }
+    // Problems are told of each task.
+    const isSound = this.#problems.length + this.#files.problems.length === before;
+    this.#last = isSound && seen.raw !== undefined ? { ...seen, vmas: [...vmas] } : undefined;
+    return { mappings, vmas };
+  }
+
+  #read(task: FrozenTask): Seen {
+    const taken = this.#early?.tryTake(task);
+    const raw = taken?.raw ?? (this.#isQuick ? tryReadRaw(task.pid) : undefined);
+    const last = this.#last;
+    if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return last;
+    if (taken !== undefined) return taken;
+    const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
+    const { vmas, problems } = describeVmas(mappings, task.label);
+    this.#problems.push(...problems);
+    return { raw, mappings, vmas };
+  }
+}
+
+/** Entries are changed later, each for its own task. */
+const copyOf = ({ seen, entry, needsFile }: DescribedVma): DescribedVma => ({ seen, entry: { ...entry }, needsFile });
