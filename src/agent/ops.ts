@@ -153,6 +153,26 @@ export class Ops<R extends object> {
     this.words[op * OP_WORDS + OP_NR / 4] = nr;
   }
 
+  /** Appends a copy of ops of this list; returns what stands for their arguments that are not known. */
+  repeat(from: number, to: number): R[] {
+    const shift = (this.length - from) * OP_WORDS;
+    this.length += to - from;
+    if (this.length * OP_WORDS > this.words.length) this.#grow(this.length);
+    this.words.copyWithin(from * OP_WORDS + shift, from * OP_WORDS, to * OP_WORDS);
+    for (let op = from; op < to; op++) this.because.push(this.because[op]);
+    const count = this.references.length;
+    let first = count;
+    while (first > 0 && (this.referenceAt[first - 1] ?? 0) >= from * OP_WORDS) first--;
+    const copied: R[] = [];
+    for (let i = first; i < count && (this.referenceAt[i] ?? 0) < to * OP_WORDS; i++) {
+      const reference = this.references[i] as R;
+      this.referenceAt.push((this.referenceAt[i] ?? 0) + shift);
+      this.references.push(reference);
+      copied.push(reference);
+    }
+    return copied;
+  }
+
   /** Appends another list, with what its unknown arguments are now. */
   append<Other extends object>(other: Ops<Other>, args: readonly (number | bigint | R)[]): void {
     const start = this.length * OP_WORDS;
@@ -183,6 +203,11 @@ export class Ops<R extends object> {
   #setAt(at: number, arg: number | bigint | R): void {
     if (typeof arg === 'number') this.#setNumber(at, arg);
     else if (typeof arg === 'bigint') {
+      const number = Number(arg);
+      if (number >= 0 && number < 2 ** 53) {
+        this.#setNumber(at, number);
+        return;
+      }
       this.words[at] = Number(BigInt.asUintN(32, arg));
       this.words[at + 1] = Number(BigInt.asUintN(32, arg >> 32n));
     } else {

@@ -87,6 +87,21 @@ describe('a program', () => {
     }
   });
 
+  test('repeats ops with their data', () => {
+    const [once, again] = [new Program(), new Program()];
+    for (const program of [once, again]) program.must('ask', 39);
+    const start = again.length;
+    for (let i = 0; i < 3; i++) once.must('read', 0, 3, once.string('name')) && once.call(1, 2n ** 40n, once.int(7));
+    again.must('read', 0, 3, again.string('name'));
+    again.call(1, 2n ** 40n, again.int(7));
+    for (let i = 0; i < 2; i++) again.repeat(start, start + 2);
+    expect(again.assemble(ADDRESS)).toEqual(once.assemble(ADDRESS));
+    expect(again.describe(5).because).toBe(once.describe(5).because);
+    const first = again.must('open', 2);
+    again.must('close', 3, first);
+    expect(() => again.repeat(first.op, first.op + 2)).toThrow('results');
+  });
+
   test('repeats an op with other first arguments', () => {
     const [once, again] = [new Program(), new Program()];
     const [flags, fd] = [0x32, -1];

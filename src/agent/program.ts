@@ -14,7 +14,7 @@ import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
-import { CHECKS, kindFor, Ops } from './ops.ts';
+import { CHECKS, kindFor, Ops, type Reason } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -115,6 +115,12 @@ export class Program {
     return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
   }
 
+  /** Ops of before once more, with the same data; they use the results of no ops. */
+  repeat(from: number, to: number): void {
+    const references = this.#ops.repeat(from, to);
+    assert(!references.some(({ kind }) => kind === 'result' || kind === 'label'), 'the ops use no results');
+  }
+
   /** A system call (of up to five arguments) that has to return `value`. */
   expect(because: string, value: number, nr: number, ...args: ProgramArg[]): Result {
     return this.#add(KIND.syscall, nr, CHECKS.expect, args, because, value);
@@ -136,7 +142,7 @@ export class Program {
   }
 
   /** clone3 with `cloneArgs`; the child goes on at `child`. */
-  clone(because: string, nr: number, cloneArgs: Place, size: number, child: Label): Result {
+  clone(because: Reason, nr: number, cloneArgs: Place, size: number, child: Label): Result {
     return this.#add(KIND.clone, nr, CHECKS.must, [cloneArgs, size, 0, 0, 0, child], because);
   }
 
@@ -374,7 +380,7 @@ export class Program {
     nr: number,
     flags: number,
     args: readonly ProgramArg[],
-    because: string | undefined,
+    because: Reason | undefined,
     expected?: number,
   ): Result {
     return { kind: 'result', op: this.#ops.add(kind, nr, this.#isUnchecked ? 0 : flags, args, because, expected) };

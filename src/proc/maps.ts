@@ -59,7 +59,7 @@ export function parseMaps(text: string, file = '/proc/PID/maps'): MapsEntry[] {
 }
 
 /** What a line says but for the addresses, and the text that says it, with the newline. */
-interface Area extends Omit<MapsEntry, 'start' | 'end'> {
+export interface Area extends Omit<MapsEntry, 'start' | 'end'> {
   readonly text: string;
 }
 
@@ -119,7 +119,18 @@ export class MapsScanner {
     } else this.start = this.scanHex(lineStart, DASH);
     this.scanEnd(lineStart);
     if (this.end <= this.start) throw this.fail(lineStart, 'an address range');
-    const { position } = this;
+    this.scanRest(lineStart);
+  }
+
+  /** The same, but the addresses are known from elsewhere. */
+  scanWithoutAddresses(): void {
+    const lineStart = this.position;
+    this.position = this.text.indexOf(' ', lineStart) + 1;
+    this.scanRest(lineStart);
+  }
+
+  private scanRest(lineStart: number): void {
+    const { text, position } = this;
     if (!text.startsWith(this.area.text, position)) {
       const other = this.#other;
       this.#other = this.area;

@@ -14,6 +14,8 @@ export interface SmapsEntry extends MapsEntry {
   readonly protectionKey: number;
   /** Two-letter codes, see VM_FLAG_MEANINGS; equal sets are one object. Codes of newer kernels are kept. */
   readonly vmFlags: ReadonlySet<string>;
+  /** Entries with the same object are alike but for their addresses; others may be so too. */
+  readonly kind?: object;
 }
 
 /** The codes of VmFlags up to Linux 6.19, and those of old kernels: code to name of the kernel's flag. */

@@ -20,7 +20,7 @@ import { __WALL } from '../linux/abi/wait.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
-import { fillMemory, MappedFiles } from '../resources/mm/fill-memory.ts';
+import { fillMemory, MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
 import { type MemoryPlan, planMemory } from '../resources/mm/memory-plan.ts';
 import { cut, type PageRun } from '../resources/mm/pages-image.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
@@ -34,7 +34,7 @@ import type { Births } from './births.ts';
 import type { RestoreContext } from './context.ts';
 import { checkPid, planFork, planHelper } from './fork-ops.ts';
 import type { RestoreMember, RestoreTask } from './restore-tree.ts';
-import { endHelper, finishIn, named, runIn } from './run-in.ts';
+import { endHelper, finishIn, named, runIn, withLabel } from './run-in.ts';
 
 /** A task that is being built. */
 export interface BuiltTask {
@@ -161,10 +161,12 @@ export class TreeBuilder {
 
   /** When the address space is there, it gets its content. */
   #fill({ task, host, parkedVdso, plan }: Begun): BuiltTask {
-    finishIn(host, task.label);
     const { later, births } = this.#context;
+    // While the task makes its mappings.
     const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
-    fillMemory(task.pid, write, this.#files, (bytes) => this.#tell(bytes));
+    const filling = planFilling(write, this.#files);
+    finishIn(host, task.label);
+    fillMemory(task.pid, filling, (bytes) => this.#tell(bytes));
     this.#overwrite(task.pid, plan, write);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
     return { task, host, parkedVdso, writable: plan.writable };
@@ -202,11 +204,7 @@ export class TreeBuilder {
       const action = `has a ring of asynchronous I/O at ${id.toString(16)}, but the images do not have its content`;
       throw new CriuError({ object: task.label, action });
     }
-    try {
-      restoreRing(host, ring, this.#files.view(run), task.abi);
-    } catch (error) {
-      throw named(error, task.label);
-    }
+    withLabel(task.label, () => restoreRing(host, ring, this.#files.view(run), task.abi));
   }
 
   #equal(own: PageRun, theirs: PageRun): boolean {

@@ -9,7 +9,8 @@ import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { parseStat } from '../proc/stat.ts';
 import { parseStatus, type Status } from '../proc/status.ts';
 import { checkRings } from '../resources/fd/packet-socket/ring-mappings.ts';
-import type { RestoreTree } from './restore-tree.ts';
+import { whichExist } from '../tracee/many-threads.ts';
+import type { RestoreMember, RestoreTree } from './restore-tree.ts';
 
 /** Throws CriuErrors: images that contradict each other, pids that somebody has. */
 export function checkTree(tree: RestoreTree, images: ImageDir): void {
@@ -78,8 +79,12 @@ interface TakenPid {
 
 /** Every pid and tid of the tree that is in use, and by whom. */
 function takenPids(tree: RestoreTree): TakenPid[] {
+  const tidsOf = (member: RestoreMember) =>
+    member.kind === 'task' ? member.threads.map(({ tid }) => tid) : [member.pid];
+  const existing = whichExist(tree.members.flatMap(tidsOf));
+  if (existing.size === 0) return [];
   return tree.members.flatMap((member) => {
-    const tids = member.kind === 'task' ? member.threads.map(({ tid }) => tid) : [member.pid];
+    const tids = tidsOf(member).filter((tid) => existing.has(tid));
     return tids.flatMap((tid) => {
       const path = `/proc/${tid}/status`;
       const text = tryReadFile(path);

@@ -11,9 +11,8 @@
  * 7. threads with seccomp      are confined when they are traced, since a filter may forbid the rest
  * 8. late state of the task    when the threads are done
  */
-import type { Label, Program } from '../agent/program.ts';
-import { assert, CriuError } from '../base/errors.ts';
-import type { TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
+import type { Program } from '../agent/program.ts';
+import { assert } from '../base/errors.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { planFilesystem } from '../resources/fd/filesystem.ts';
 import { planRings } from '../resources/fd/packet-socket/ring-mappings.ts';
@@ -21,19 +20,11 @@ import { planPolls } from '../resources/mm/aio-polls.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planFinishMappings, planLockFuture } from '../resources/mm/restore-vmas.ts';
-import { hasSeccomp } from '../resources/seccomp/restore-seccomp.ts';
-import { planConfinement, planTaskEarly, planTaskLate, planThread } from '../resources/task/restore-thread.ts';
-import { CLONE_ARGS_BYTES, cloneArgs, THREAD_FLAGS } from '../tracee/clone-agent.ts';
+import { planTaskEarly, planTaskLate, planThread } from '../resources/task/restore-thread.ts';
 import type { BuiltTask } from './builder.ts';
 import type { RestoreContext } from './context.ts';
 import type { RestoreTask, RestoreThread } from './restore-tree.ts';
-
-export interface FinalThread {
-  readonly tid: number;
-  /** First op, and the op it ends in (pause). */
-  readonly start: number;
-  readonly end: number;
-}
+import { coreOf, type FinalThread, planThreadParts, planThreadStarts, tcOf } from './thread-parts.ts';
 
 export interface FinalProgram {
   readonly program: Program;
@@ -61,26 +52,12 @@ export function planFinal(
   planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
-  const starts = others.map((thread) => ({ thread, label: planThreadStart(program, thread.tid) }));
+  const starts = planThreadStarts(program, others);
   planOwnThread(program, task, leaderOf(task));
   if (others.length === 0) planLate(program, task, context);
   else program.stop();
-  const threads = starts.map(({ thread, label }) => {
-    const start = program.length;
-    program.place(label);
-    program.unchecked(() => {
-      planOwnThread(program, task, thread);
-      if (!hasSeccomp(coreOf(thread).threadCore)) planThreadConfinement(program, thread, context);
-    });
-    const end = program.call(SYS.pause).op;
-    return { tid: thread.tid, start, end };
-  });
+  const threads = planThreadParts(program, task, starts, context);
   return { program, threads, vdso: pieces.find(({ name }) => name === '[vdso]') };
-}
-
-/** Step 7: credentials and filters of a thread that is not the leader. */
-export function planThreadConfinement(program: Program, thread: RestoreThread, context: RestoreContext): void {
-  planConfinement(program, coreOf(thread).threadCore, context.taskNow.creds, context.filters);
 }
 
 /** Step 8; ends in a stop. */
@@ -105,29 +82,4 @@ function planOwnThread(program: Program, task: RestoreTask, thread: RestoreThrea
 function leaderOf({ threads: [leader] }: RestoreTask): RestoreThread {
   assert(leader !== undefined, 'a task has a thread');
   return leader;
-}
-
-function coreOf({ tid, core }: RestoreThread): { threadCore: ThreadCoreEntry; clearTidAddr: bigint } {
-  const { thread_core, thread_info } = core;
-  if (thread_core === undefined || thread_info === undefined) throw incomplete(tid, 'thread_core or thread_info');
-  return { threadCore: thread_core, clearTidAddr: thread_info.clear_tid_addr };
-}
-
-function tcOf({ pid, core }: RestoreTask): TaskCoreEntry {
-  if (core.tc === undefined) throw incomplete(pid, 'tc');
-  return core.tc;
-}
-
-function incomplete(tid: number, field: string): CriuError {
-  return new CriuError({ object: `core-${tid}.img`, action: `has no ${field}`, why: 'the image is damaged' });
-}
-
-/** A clone op for a thread: it begins at the label, with everything shared. */
-function planThreadStart(program: Program, tid: number): Label {
-  const setTid = program.data(new Uint8Array(Int32Array.of(tid).buffer));
-  const args = program.words(...cloneArgs({ flags: THREAD_FLAGS, exitSignal: 0, setTidCount: 1 }));
-  program.store64(program.at(args, 64), setTid);
-  const start = program.label();
-  program.clone(`create thread ${tid}`, SYS.clone3, args, CLONE_ARGS_BYTES, start);
-  return start;
 }

@@ -11,8 +11,13 @@ export function runIn(host: HostTask, label: string, program: Program): void {
 }
 
 export function finishIn(host: HostTask, label: string): void {
+  withLabel(label, () => host.finish());
+}
+
+/** Errors of the work name the task as people know it. */
+export function withLabel(label: string, work: () => void): void {
   try {
-    host.finish();
+    work();
   } catch (error) {
     throw named(error, label);
   }

@@ -17,7 +17,8 @@ import { readRegisters, register } from '../tracee/registers.ts';
 import { interrupt, passOn, resume, waitForTrap } from '../tracee/stop.ts';
 import type { BuiltTask } from './builder.ts';
 import type { RestoreContext } from './context.ts';
-import { type FinalProgram, planThreadConfinement } from './final-program.ts';
+import type { FinalProgram } from './final-program.ts';
+import { planThreadConfinement } from './thread-parts.ts';
 
 /** Seizes all threads but the leader, when they have done their part of the program. */
 export function catchThreads(built: BuiltTask, final: FinalProgram, context: RestoreContext): void {

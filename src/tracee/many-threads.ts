@@ -68,6 +68,19 @@ export function waitForAll(tids: readonly number[], arrived: (index: number, sta
   }
 }
 
+/** Which of the numbers are those of threads, dead ones included: others say ESRCH to signal 0, which does nothing. */
+export function whichExist(tids: readonly number[]): Set<number> {
+  const row = new Program();
+  const tid = row.words(0);
+  const asked = row.call(SYS.kill, row.wordAt(tid), 0);
+  const table = new CallTable(row, rowsFor(tids.length));
+  const existing = new Set<number>();
+  table.runFor(tids, tid, (i, index) => {
+    if (table.result(i, asked) !== -ERRNO.ESRCH) existing.add(tids[index] ?? 0);
+  });
+  return existing;
+}
+
 /** One register of each of many stopped threads, up to 2^53. */
 export function readRegisterOfAll(tids: readonly number[], name: RegisterName): number[] {
   const row = new Program();

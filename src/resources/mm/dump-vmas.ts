@@ -64,13 +64,10 @@ export function describeVmas(
   // Of thousands of mappings most are like one of the two before: a page of data, a guard page, and so on.
   let [last, other]: (DescribedVma | undefined)[] = [];
   for (const seen of maps) {
-    if (last === undefined || !isAlike(seen, last.seen)) {
-      const swap: DescribedVma | undefined = other;
-      other = last;
-      last = swap;
-    }
-    if (last !== undefined && isAlike(seen, last.seen)) {
-      last = describeAlike(seen, last);
+    const alike = isAlike(seen, last?.seen) ? last : isAlike(seen, other?.seen) ? other : undefined;
+    if (alike !== undefined) {
+      if (alike === other) other = last;
+      last = describeAlike(seen, alike);
       vmas.push(last);
       continue;
     }
@@ -85,6 +82,7 @@ export function describeVmas(
       previous.entry.end = seen.end;
       continue;
     }
+    other = last;
     last = describe(seen);
     vmas.push(last);
   }
@@ -92,7 +90,9 @@ export function describeVmas(
 }
 
 /** Whether what is said of one holds for the other too. Sets of flags that are equal are one object. */
-function isAlike(one: SmapsEntry, other: SmapsEntry): boolean {
+function isAlike(one: SmapsEntry, other: SmapsEntry | undefined): boolean {
+  if (other === undefined) return false;
+  if (one.kind !== undefined && one.kind === other.kind) return true;
   return (
     one.vmFlags === other.vmFlags &&
     one.prot === other.prot &&

@@ -5,9 +5,9 @@ import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
-import type { FileRange, OnCopied } from './call-plan.ts';
+import type { CallPlan, FileRange, OnCopied } from './call-plan.ts';
 import type { PageRun } from './pages-image.ts';
-import { copyToTask } from './remote-copy.ts';
+import { copyToTask, planCopies } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -73,21 +73,32 @@ export function checkLength({ path, bytes }: { path: string; bytes: number }, wa
   });
 }
 
-/** Copies runs from pages files to the task. Throws CriuError naming the address that could not be written. */
-export function fillMemory(pid: number, runs: readonly PageRun[], files: MappedFiles, onCopied?: OnCopied): void {
+/** Memory that is to be copied from one pages file. */
+interface Filling {
+  readonly calls: CallPlan;
+  readonly file: MappedFile;
+}
+
+/** Plans the copying of runs from pages files to a task, which need not have the mappings yet. Throws CriuError. */
+export function planFilling(runs: readonly PageRun[], files: MappedFiles): readonly Filling[] {
   const byFile = new Map<string, PageRun[]>();
   for (const run of runs) {
     const others = byFile.get(run.file);
     if (others === undefined) byFile.set(run.file, [run]);
     else others.push(run);
   }
-  for (const [path, ofFile] of byFile) {
+  return Array.from(byFile, ([path, ofFile]) => {
     const file = files.get(path);
     const ranges: FileRange[] = [];
     for (const { address, bytes, offset } of ofFile) {
       checkLength(file, offset + bytes);
       ranges.push({ start: address, end: address + bytes, offset });
     }
-    copyToTask(pid, ranges, file.address, onCopied);
-  }
+    return { calls: planCopies(ranges), file };
+  });
+}
+
+/** Copies it. Throws CriuError naming the address that could not be written. */
+export function fillMemory(pid: number, filling: readonly Filling[], onCopied?: OnCopied): void {
+  for (const { calls, file } of filling) copyToTask(pid, calls, file.address, onCopied);
 }

@@ -59,7 +59,7 @@ function map(program: Program, index: number, prot: number, flags: number): numb
 
 const bySmaps = (pid: number) => parseSmaps(readFile(`/proc/${pid}/smaps`));
 const comparable = (entries: readonly SmapsEntry[]) =>
-  entries.map((entry) => ({ ...entry, vmFlags: [...entry.vmFlags].sort().join(' ') }));
+  entries.map(({ kind: _, ...entry }) => ({ ...entry, vmFlags: [...entry.vmFlags].sort().join(' ') }));
 
 function quickly(pid: number): SmapsEntry[] | undefined {
   const raw = tryReadRaw(pid);

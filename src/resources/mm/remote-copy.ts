@@ -8,21 +8,25 @@ import { CriuError } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, check, syscall } from '../../linux/kernel.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
-import { bytesOf, CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
+import { CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
 
 /** One call moves at most this much: small enough that threads share the work evenly. */
 const CALL_BYTES_MAX = 4 << 20;
 /** From this size on several threads copy. */
 const PARALLEL_BYTES_MIN = 8 << 20;
 
-/** Copies ranges of a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
-export function copyToTask(pid: number, ranges: readonly FileRange[], address: number, onCopied?: OnCopied): void {
-  if (bytesOf(ranges) < PARALLEL_BYTES_MIN) copySmall(pid, ranges, address);
-  else copyParallel(pid, ranges, address, onCopied);
+/** The calls that copy ranges of a file to a task. Pure. */
+export const planCopies = (ranges: readonly FileRange[]) => new CallPlan(ranges, CALL_BYTES_MAX);
+
+/** Copies from a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
+export function copyToTask(pid: number, plan: CallPlan, address: number, onCopied?: OnCopied): void {
+  let total = 0;
+  for (const bytes of plan.bytes) total += bytes;
+  if (total < PARALLEL_BYTES_MIN) copySmall(pid, plan, address);
+  else copyParallel(pid, plan, address, onCopied);
 }
 
-function copySmall(pid: number, ranges: readonly FileRange[], address: number): void {
-  const plan = new CallPlan(ranges, CALL_BYTES_MAX);
+function copySmall(pid: number, plan: CallPlan, address: number): void {
   const local = fileIov(plan, address);
   for (let call = 0; call < plan.length; call++) {
     const [own, iov] = [local.subarray(2 * call), plan.iovAddress(call)];
@@ -32,13 +36,7 @@ function copySmall(pid: number, ranges: readonly FileRange[], address: number): 
 }
 
 /** Each thread takes the next call in turn. */
-function copyParallel(
-  pid: number,
-  ranges: readonly FileRange[],
-  address: number,
-  onCopied: OnCopied | undefined,
-): void {
-  const plan = new CallPlan(ranges, CALL_BYTES_MAX);
+function copyParallel(pid: number, plan: CallPlan, address: number, onCopied: OnCopied | undefined): void {
   const local = fileIov(plan, address);
   const count = threadCount();
   const threads = times(count, (index) => {

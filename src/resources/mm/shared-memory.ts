@@ -24,7 +24,7 @@ import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
-import { fillMemory, MappedFiles } from './fill-memory.ts';
+import { fillMemory, MappedFiles, planFilling } from './fill-memory.ts';
 import { PagesIndex } from './pages-image.ts';
 import { hex, mmapFlags } from './restore-vmas.ts';
 
@@ -43,11 +43,8 @@ export function fillObject(address: number, bytes: number, shmid: number, images
     count += run.bytes / PAGE_BYTES;
   }
   // As if we were a task of the tree: big amounts are copied on all cores.
-  fillMemory(
-    getpid(),
-    runs.map((run) => ({ ...run, address: address + run.address })),
-    files,
-  );
+  const moved = runs.map((run) => ({ ...run, address: address + run.address }));
+  fillMemory(getpid(), planFilling(moved, files));
   return count;
 }
 

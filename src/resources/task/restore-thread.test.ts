@@ -57,10 +57,10 @@ test('the order of the last program keeps every step possible', () => {
   const reasons = Array.from({ length: program.length }, (_, i) => program.describe(i).because);
   expect(reasons.filter((text) => text !== '')).toEqual([
     'register robust futexes',
+    'queue SIGUSR1 for the thread',
     'set the name',
     'set nice value 5',
     'set scheduling policy 0 with priority 0',
-    'queue SIGUSR1 for the thread',
     'set personality 0x40000',
     'make POSIX timer 0 on clock 1',
     'find POSIX timer 0',

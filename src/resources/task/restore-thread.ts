@@ -27,13 +27,14 @@
  * From outside, by the controller: `writeProcAttributes`, and `writeSyscallDispatch` for each thread when no agent will
  * run in it any more.
  *
- * Inside `planThread`: struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
+ * Inside `planThread`: what each thread has of its own comes first, for the rest is copied from thread to thread
+ * (restore/thread-parts.ts); struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
  * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
 import type { Abi } from '../../agent/abi.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
-import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
+import { type TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SeccompEntry } from '../../image/gen/seccomp.ts';
 import { planSelinuxLabel } from '../creds/lsm.ts';
 import { type CredsNow, mayFilter, planCreds, planNoNewPrivs } from '../creds/restore-creds.ts';
@@ -92,17 +93,49 @@ export interface ThreadPlan {
 
 /** Piece 2: see the head of this file. */
 export function planThread(program: Program, thread: ThreadPlan): void {
-  const { pid, tid, abi, threadCore, clearTidAddr, tc } = thread;
-  planThreadAreas(program, { ...threadCore, clearTidAddr }, abi);
+  planOwnState(program, thread);
+  planCommonState(program, thread);
+}
+
+/** What of a core belongs to piece 2 and is another in each thread; or what is set elsewhere, from outside. */
+const OWN_FIELDS = [
+  'futex_rla', 'futex_rla_len', 'rseq_entry', 'sas', 'signals_p',
+  'blk_sigset', 'blk_sigset_extended', 'cg_set', 'interrupted_call_ext', 'syscall_dispatch_ext',
+] as const; // biome-ignore format: a table
+type OwnField = (typeof OWN_FIELDS)[number];
+
+/** The first part of piece 2. */
+export function planOwnState(program: Program, thread: ThreadPlan): void {
+  const { pid, tid, abi, threadCore, clearTidAddr } = thread;
+  const { futex_rla, futex_rla_len } = threadCore;
+  planThreadAreas(program, { futex_rla, futex_rla_len, clearTidAddr }, abi);
   planRseq(program, threadCore.rseq_entry);
   if (threadCore.sas !== undefined) planSigaltstack(program, threadCore.sas);
+  planSignalQueue(program, threadCore.signals_p, { pid, tid, queue: 'thread' });
+}
+
+/** The rest of it: the same ops for threads that have this in common. */
+export function planCommonState(
+  program: Program,
+  { threadCore, tc }: { readonly threadCore: Omit<ThreadCoreEntry, OwnField>; readonly tc: ThreadPlan['tc'] },
+): void {
   planName(program, threadCore.comm ?? tc.comm);
   planSched(program, threadCore);
   planAffinity(program, threadCore.cpu_affinity_ext);
   planThreadTuning(program, threadCore);
-  planSignalQueue(program, threadCore.signals_p, { pid, tid, queue: 'thread' });
   planPersonality(program, threadCore.personality_ext ?? tc.personality);
 }
+
+/** Whether two threads have all in common but for what `planOwnState` plans; they may have it without this being seen. */
+export function haveMuchInCommon(a: ThreadCoreEntry, b: ThreadCoreEntry): boolean {
+  commonFields ??= ThreadCoreEntry.fields()
+    .map(([, name]) => name as keyof ThreadCoreEntry)
+    .filter((name) => !OWN_FIELDS.some((own) => own === name));
+  for (const name of commonFields) if (a[name] !== b[name]) return false;
+  return true;
+}
+
+let commonFields: readonly (keyof ThreadCoreEntry)[] | undefined;
 
 /** Piece 3: see the head of this file. `filters` is the content of seccomp.img. */
 export function planConfinement(
