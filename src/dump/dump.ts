@@ -34,6 +34,7 @@ import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { readMappings } from '../resources/mm/read-mappings.ts';
+import { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
@@ -152,7 +153,8 @@ function takeTree(
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
-  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
+  const withTwin =
+    twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
@@ -259,10 +261,12 @@ function lookAt(
   const shared = assignSharedIds(tree);
   problems.push(...sharingProblems(tree, shared));
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
+  using ahead = new ScansAhead();
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const taken = early?.tryTake(task);
+    if (taken === undefined) ahead.tryStart(task.pid);
     const mappings = taken?.mappings ?? readMappings(task.pid);
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
@@ -283,7 +287,7 @@ function lookAt(
   return looked.map((one, i) => ({
     ...one,
     pagesId: i + 1,
-    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one, ahead),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));

@@ -8,6 +8,7 @@ import { type Range, TASK_SIZE } from '../resources/mm/address-space.ts';
 import { type DumpRun, isForked, isShareable, planRuns } from '../resources/mm/dump-pages.ts';
 import { type DescribedVma, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedMapping, scanPages } from '../resources/mm/page-scan.ts';
+import type { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 /** A task and its mappings. */
@@ -19,9 +20,9 @@ export interface MappedTask {
   readonly special: readonly DescribedVma[];
 }
 
-/** Its dumped pages. */
-export function findPages({ task, mappings, vmas }: MappedTask): DumpRun[] {
-  const { content, guards } = scanPages(task.pid, mappings);
+/** Its dumped pages; some of them may be known. */
+export function findPages({ task, mappings, vmas }: MappedTask, ahead?: ScansAhead): DumpRun[] {
+  const { content, guards } = scanPages(task.pid, mappings, undefined, ahead?.of(task.pid));
   vmas.push(...guardVmas(guards));
   return planRuns(vmas, content);
 }
