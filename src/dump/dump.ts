@@ -185,7 +185,7 @@ function takeTree(
     );
     memory.complete();
     dumped.forEach((one, i) => {
-      const state = states[i];
+      const state = states[i]?.();
       if (state === undefined) return;
       const timers = state.tc.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
@@ -343,7 +343,7 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.describeCores()) {
+  for (const [tid, core] of state.cores) {
     const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
     const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
     images.write('core', tid, [{ ...core, ...tc, thread_core }]);

@@ -22,6 +22,7 @@ import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
   addPersonality,
+  checkTask,
   type DescribedTask,
   type DescribedThread,
   describeTask,
@@ -39,6 +40,9 @@ import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
 
+/** The state out of the answers; the tree may run on before. */
+export type DescribeState = () => TaskState;
+
 /** What comes out for one task. */
 export interface TaskState {
   readonly mm: DescribedTask['mm'];
@@ -46,8 +50,8 @@ export interface TaskState {
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
   readonly tc: TaskCoreEntry;
-  /** Describes the core images, by tid. The tree may run on before. */
-  readonly describeCores: () => ReadonlyMap<number, CoreEntry>;
+  /** By tid. */
+  readonly cores: ReadonlyMap<number, CoreEntry>;
 }
 
 const MARCH_X86_64 = 1;
@@ -57,8 +61,8 @@ interface Inspection {
   readonly task: FrozenTask;
   readonly asked: readonly AskedThread[];
   readonly guest: Guest;
-  /** The state out of the answers of all threads, the leader's first. */
-  describe(results: readonly VisitResult[]): TaskState;
+  /** Takes the answers of all threads, the leader's first. Throws CriuError when they speak against a dump. */
+  take(results: readonly VisitResult[]): DescribeState;
 }
 
 interface AskedThread extends ThreadQuestions {
@@ -77,7 +81,7 @@ export function inspectTaskStates(
   files: FilesDump,
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
-): TaskState[] {
+): DescribeState[] {
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
@@ -89,11 +93,11 @@ export function inspectTaskStates(
     for (const { guest } of inspections) guest[Symbol.dispose]();
   }
   const { results, failure } = visited;
-  const states: TaskState[] = [];
+  const states: DescribeState[] = [];
   // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
   inspections.forEach((inspection, i) => {
     const answers = at(results, i);
-    if (answers.length > 0) states.push(inspection.describe(answers));
+    if (answers.length > 0) states.push(inspection.take(answers));
   });
   if (failure !== undefined) throw failure;
   return states;
@@ -133,20 +137,20 @@ function askTask(
     task,
     asked,
     guest,
-    describe(results) {
+    take(results) {
       const result = at(results, 0);
       tellFiles?.(result);
       tellTwins?.(result, guest);
+      checkTask(taskToken, result, task);
       const interrupted = new Map<FrozenThread, DescribedCall>();
       for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
-      const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
-      const { tc, mm } = describeTask(taskToken, result, task, facts, first);
-      const describeCores = () => {
+      return () => {
+        const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
+        const { tc, mm } = describeTask(taskToken, result, task, facts, first);
         const others = asked.map((one, i) => ({ ...one, facts: one.outside, result: at(results, i) })).slice(1);
-        const described = [first, ...describeThreads(others)];
-        return describeAll(task, asked, described, filters, interrupted, tc);
+        const cores = describeAll(task, asked, [first, ...describeThreads(others)], filters, interrupted, tc);
+        return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, cores };
       };
-      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
     },
   };
 }
