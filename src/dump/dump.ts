@@ -32,6 +32,7 @@ import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
+import { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
@@ -150,7 +151,8 @@ function takeTree(
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
-  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
+  const withTwin =
+    twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
@@ -257,24 +259,25 @@ function lookAt(
   const shared = assignSharedIds(tree);
   problems.push(...sharingProblems(tree, shared));
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
-  const look = new MappingsLook(tree.tasks, early, files, problems);
+  using ahead = new ScansAhead();
+  const look = new MappingsLook(tree.tasks, early, ahead, files, problems);
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
-    const { mappings, vmas } = look.look(task);
+    const { mappings, vmas, special } = look.look(task);
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, mappings, vmas, special, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
-  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
+  for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({
     ...one,
     pagesId: i + 1,
-    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one, ahead),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));

@@ -5,16 +5,16 @@
 import type { CriuErrorFields } from '../base/errors.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
-import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
+import { assignFile, type DescribedVma, type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, readMappings, tryReadRaw, understand } from '../resources/mm/read-mappings.ts';
+import type { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 /** The mappings of a task, and how they are described in the images. */
-export interface SeenMappings {
+export interface SeenMappings extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
-  readonly vmas: DescribedVma[];
 }
 
 /** What the kernel says of the mappings of a task, and what came out. */
@@ -30,6 +30,7 @@ const READY_NS = 4_000_000;
 /** Looks at tasks, in their order. */
 export class MappingsLook {
   readonly #early: EarlyMappings | undefined;
+  readonly #ahead: ScansAhead;
   readonly #files: FilesDump;
   readonly #problems: CriuErrorFields[];
   readonly #isQuick: boolean;
@@ -39,10 +40,12 @@ export class MappingsLook {
   constructor(
     tasks: readonly FrozenTask[],
     early: EarlyMappings | undefined,
+    ahead: ScansAhead,
     files: FilesDump,
     problems: CriuErrorFields[],
   ) {
     this.#early = early;
+    this.#ahead = ahead;
     this.#files = files;
     this.#problems = problems;
     const cost = tasks.reduce((sum, { stat }) => sum + TASK_NS + stat.rss * PAGE_NS, 0);
@@ -55,16 +58,16 @@ export class MappingsLook {
     const seen = this.#read(task);
     const { mappings } = seen;
     this.#problems.push(...findMixedCode(task, mappings));
-    if (last?.mappings === mappings) return { mappings, vmas: last.vmas.map(copyOf) };
-    const { vmas } = seen;
-    for (const vma of vmas) {
+    if (last?.mappings === mappings) return { mappings, ...copyAll(last.vmas) };
+    const { vmas, special } = seen;
+    for (const vma of special) {
       const file = vma.needsFile ? this.#files.registerMapping(task, vma.seen) : undefined;
       if (file !== undefined) assignFile(vma, file);
     }
     // Problems are told of each task.
     const isSound = this.#problems.length + this.#files.problems.length === before;
     this.#last = isSound && seen.raw !== undefined ? { ...seen, vmas: [...vmas] } : undefined;
-    return { mappings, vmas };
+    return { mappings, vmas, special };
   }
 
   #read(task: FrozenTask): Seen {
@@ -73,12 +76,22 @@ export class MappingsLook {
     const last = this.#last;
     if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return last;
     if (taken !== undefined) return taken;
+    if (raw === undefined) this.#ahead.tryStart(task.pid);
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
-    const { vmas, problems } = describeVmas(mappings, task.label);
+    const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
-    return { raw, mappings, vmas };
+    return { raw, mappings, ...described };
   }
 }
 
 /** Entries are changed later, each for its own task. */
-const copyOf = ({ seen, entry, needsFile }: DescribedVma): DescribedVma => ({ seen, entry: { ...entry }, needsFile });
+function copyAll(all: readonly DescribedVma[]): DescribedVmas {
+  const vmas: DescribedVma[] = [];
+  const special: DescribedVma[] = [];
+  for (const { seen, entry, needsFile, isPlain } of all) {
+    const copy = { seen, entry: { ...entry }, needsFile, isPlain };
+    vmas.push(copy);
+    if (!isPlain) special.push(copy);
+  }
+  return { vmas, special };
+}

@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { ImageWriter, PART_BYTES, parseImage, serializeInParts } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -30,8 +30,6 @@ import { WireWriter } from './wire-writer.ts';
 const IMAGE_BYTES_MAX = 1024 ** 3;
 /** About the size of an entry of the images that can be long. */
 const ENTRY_BYTES = 64;
-/** A list image is written out whenever so much of it is ready. */
-const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
 const IMAGE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
@@ -187,11 +185,10 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    const bytes = serializeImage(kind, content, name, scratch);
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
-      writeAll(fd, bytes, path);
+      serializeInParts(kind, content, name, scratch, (part) => writeAll(fd, part, path));
     } finally {
       close(fd);
     }
@@ -293,7 +290,7 @@ export class ImageFileWriter<K extends ListKindName> {
 
   add(element: ElementOf<K>): void {
     this.writer.add(element);
-    if (this.writer.pendingBytes >= FLUSH_BYTES) this.flush();
+    if (this.writer.pendingBytes >= PART_BYTES) this.flush();
   }
 
   close(): void {

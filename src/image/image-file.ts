@@ -240,26 +240,34 @@ export function detectImageKind(bytes: Uint8Array): Exclude<ImageKindName, RawKi
 
 type RawKindName = { [K in ImageKindName]: (typeof IMAGE_KINDS)[K] extends RawKind ? K : never }[ImageKindName];
 
-/**
- * The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. They are a view of `writer`,
- * which is overwritten, when there is one.
- */
-export function serializeImage<K extends ImageKindName>(
+/** The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. */
+export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {
+  const bytes: Uint8Array[] = [];
+  serializeInParts(kind, content, fileName, new WireWriter(INITIAL_BYTES), (part) => bytes.push(part.slice()));
+  return new Uint8Array(Buffer.concat(bytes));
+}
+
+type TakePart = (part: Uint8Array) => void;
+
+/** The same in parts: views of `writer`, which is overwritten. A long image takes no more memory than a short one. */
+export function serializeInParts<K extends ImageKindName>(
   kind: K,
   content: ContentOf<K>,
-  fileName?: string,
-  writer?: WireWriter,
-): Uint8Array {
+  fileName: string | undefined,
+  writer: WireWriter,
+  take: TakePart,
+): void {
   const spec: ImageKind = IMAGE_KINDS[kind];
-  if (spec.layout === 'raw') return content as Uint8Array;
-  const builder = new ImageBuilder(spec, fileName ?? spec.fileName, writer);
-  if (spec.layout === 'pagemap') builder.pagemap(content as Pagemap);
-  else if (spec.layout === 'ghost-file') builder.ghostFile(content as GhostFile);
-  else builder.elements(content as unknown[]);
-  return builder.written;
+  const builder = spec.layout === 'raw' ? undefined : new ImageBuilder(spec, fileName ?? spec.fileName, writer, take);
+  if (spec.layout === 'pagemap') builder?.pagemap(content as Pagemap);
+  else if (spec.layout === 'ghost-file') builder?.ghostFile(content as GhostFile);
+  else builder?.elements(content as unknown[]);
+  take(builder?.written ?? (content as Uint8Array));
 }
 
 const INITIAL_BYTES = 1024;
+/** A list image is written out whenever so much of it is ready; it fits the processor's cache. */
+export const PART_BYTES = 1 << 18;
 
 /** Builds an image that is a list, element by element; `take` hands over what is ready. */
 export class ImageWriter<K extends ListKindName> {
@@ -289,13 +297,16 @@ class ImageBuilder {
   private readonly spec: FramedKind;
   private readonly fileName: string;
   private writer: WireWriter;
+  private readonly takePart: TakePart | undefined;
   private entry = 0;
   private readonly place: { readonly file: string; entry: number };
   private readonly path: FieldPath;
 
-  constructor(spec: FramedKind, fileName: string, writer = new WireWriter(INITIAL_BYTES)) {
+  /** `takePart` gets parts of long lists. */
+  constructor(spec: FramedKind, fileName: string, writer = new WireWriter(INITIAL_BYTES), takePart?: TakePart) {
     this.spec = spec;
     this.writer = writer;
+    this.takePart = takePart;
     writer.length = 0;
     this.fileName = fileName;
     this.place = { file: fileName, entry: 0 };
@@ -323,11 +334,14 @@ class ImageBuilder {
     const { type, layout } = this.spec;
     const isMany = elements.length >= MANY_MESSAGES && (layout === 'entries' || layout === 'pagemap');
     const encodeMany = isMany ? manyEncoder(type, { sizeBytes: 4 }) : undefined;
-    for (let i = 0; i < elements.length; i++) {
-      const next = encodeMany?.(elements, i, this.writer) ?? i;
+    for (let i = 0; i < elements.length; ) {
+      const next = encodeMany?.(elements, i, this.writer, PART_BYTES) ?? i;
       this.entry += next - i;
       i = next;
-      if (i < elements.length) this.element(elements[i]);
+      if (this.takePart !== undefined && this.writer.length >= PART_BYTES) {
+        this.takePart(this.writer.written);
+        this.writer.length = 0;
+      } else if (i < elements.length) this.element(elements[i++]);
     }
   }
 

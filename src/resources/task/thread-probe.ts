@@ -2,7 +2,7 @@
  * Everything that is read of stopped threads from outside, for all of them at once: a table of system calls, one row for
  * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
  */
-import { Program } from '../../agent/program.ts';
+import type { Program } from '../../agent/program.ts';
 import { byteString } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { FrozenThread } from '../../dump/frozen-tree.ts';
@@ -16,7 +16,7 @@ import {
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check } from '../../linux/kernel.ts';
 import { StatusParser } from '../../proc/status.ts';
-import { CallTable, rowsFor } from '../../tracee/call-table.ts';
+import { type CallTable, KeptTable } from '../../tracee/call-table.ts';
 import { FileColumn } from '../../tracee/file-column.ts';
 import { register, setRegister } from '../../tracee/registers.ts';
 import { suspendSeccomp } from '../../tracee/stop.ts';
@@ -38,22 +38,20 @@ export interface Stopped {
  * sequence goes on, as after any signal, at its abort address: its `registers` say so.
  */
 export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
-  const probe = new ThreadProbe(threads.length);
-  return probe.read(threads);
+  return probing.use(threads.length, (table, columns) => new ThreadProbe(table, columns).read(threads));
 }
 
 class ThreadProbe {
   readonly #table: CallTable;
-  readonly #columns: ReturnType<typeof planColumns>;
+  readonly #columns: ThreadColumns;
   readonly #statuses = new StatusParser();
   #xstate: Uint8Array = new Uint8Array(0);
   #cgroup = new Uint8Array(0);
   #cgroupText: string | undefined;
 
-  constructor(count: number) {
-    const row = new Program();
-    this.#columns = planColumns(row);
-    this.#table = new CallTable(row, rowsFor(count));
+  constructor(table: CallTable, columns: ThreadColumns) {
+    this.#table = table;
+    this.#columns = columns;
   }
 
   read(threads: readonly Stopped[]): FrozenThread[] {
@@ -127,6 +125,8 @@ class ThreadProbe {
 const statusPath = ({ tid }: Stopped) => `/proc/${tid}/status`;
 const cgroupPath = ({ tid }: Stopped) => `/proc/${tid}/cgroup`;
 
+type ThreadColumns = ReturnType<typeof planColumns>;
+
 function planColumns(row: Program) {
   const [tid, pid] = [row.words(0), row.words(0)];
   const thread = row.wordAt(tid);
@@ -154,6 +154,8 @@ function planColumns(row: Program) {
     cgroup: new FileColumn(row, CGROUP_BYTES),
   };
 }
+
+const probing = new KeptTable(planColumns);
 
 function unreadable(path: string, result: number): CriuError {
   return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });
