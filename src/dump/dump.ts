@@ -44,6 +44,7 @@ import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
+import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
@@ -265,11 +266,11 @@ function lookAt(
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const exe = files.registerLink(task, 'exe') ?? 0;
-    const { mappings, vmas, special } = look.look(task);
+    const seen = look.look(task);
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const hasAio = special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = seen.special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, special, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, ...seen, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
@@ -329,11 +330,15 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.describeCores()) {
-    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
-    const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
-    images.write('core', tid, [{ ...core, ...tc, thread_core }]);
-  }
+  const cores = new CoreImages(images);
+  state.describeCores((described) => {
+    const cg_set = cgroups.numberOf(described.tid);
+    cores.write(described, cg_set, (core) => {
+      const thread_core = core.thread_core && { ...core.thread_core, cg_set };
+      const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
+      return { ...core, ...tc, thread_core };
+    });
+  });
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);

@@ -36,7 +36,7 @@ export class MappingsLook {
   readonly #isQuick: boolean;
   #last: Seen | undefined;
 
-  /** `problems` gets what speaks against a dump. */
+  /** `ahead` begins to look for pages meanwhile, `problems` gets what speaks against a dump. */
   constructor(
     tasks: readonly FrozenTask[],
     early: EarlyMappings | undefined,
@@ -58,7 +58,7 @@ export class MappingsLook {
     const seen = this.#read(task);
     const { mappings } = seen;
     this.#problems.push(...findMixedCode(task, mappings));
-    if (last?.mappings === mappings) return { mappings, ...copyAll(last.vmas) };
+    if (last?.mappings === mappings) return { mappings, ...copyOf(last) };
     const { vmas, special } = seen;
     for (const vma of special) {
       const file = vma.needsFile ? this.#files.registerMapping(task, vma.seen) : undefined;
@@ -72,11 +72,11 @@ export class MappingsLook {
 
   #read(task: FrozenTask): Seen {
     const taken = this.#early?.tryTake(task);
+    if (taken === undefined) this.#ahead.tryStart(task.pid);
     const raw = taken?.raw ?? (this.#isQuick ? tryReadRaw(task.pid) : undefined);
     const last = this.#last;
     if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return last;
     if (taken !== undefined) return taken;
-    if (raw === undefined) this.#ahead.tryStart(task.pid);
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
     const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
@@ -85,13 +85,7 @@ export class MappingsLook {
 }
 
 /** Entries are changed later, each for its own task. */
-function copyAll(all: readonly DescribedVma[]): DescribedVmas {
-  const vmas: DescribedVma[] = [];
-  const special: DescribedVma[] = [];
-  for (const { seen, entry, needsFile, isPlain } of all) {
-    const copy = { seen, entry: { ...entry }, needsFile, isPlain };
-    vmas.push(copy);
-    if (!isPlain) special.push(copy);
-  }
-  return { vmas, special };
+function copyOf({ vmas }: DescribedVmas): DescribedVmas {
+  const copies = vmas.map((vma): DescribedVma => ({ ...vma, entry: { ...vma.entry } }));
+  return { vmas: copies, special: copies.filter(({ isPlain }) => !isPlain) };
 }
