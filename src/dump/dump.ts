@@ -34,6 +34,7 @@ import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
 import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { readMappings } from '../resources/mm/read-mappings.ts';
+import { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
@@ -46,6 +47,7 @@ import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
+import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
@@ -152,7 +154,8 @@ function takeTree(
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
-  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
+  const withTwin =
+    twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
@@ -259,31 +262,33 @@ function lookAt(
   const shared = assignSharedIds(tree);
   problems.push(...sharingProblems(tree, shared));
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
+  using ahead = new ScansAhead();
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
     const taken = early?.tryTake(task);
+    if (taken === undefined) ahead.tryStart(task.pid);
     const mappings = taken?.mappings ?? readMappings(task.pid);
     const described = taken ?? describe(task, mappings, problems);
     problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
-    for (const vma of described.vmas) {
+    const { vmas, special } = described;
+    for (const vma of special) {
       const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
       if (file !== undefined) assignFile(vma, file);
     }
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const { vmas } = described;
-    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, mappings, vmas, special, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
-  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
+  for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({
     ...one,
     pagesId: i + 1,
-    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one, ahead),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));
@@ -341,11 +346,15 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.describeCores()) {
-    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
-    const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
-    images.write('core', tid, [{ ...core, ...tc, thread_core }]);
-  }
+  const cores = new CoreImages(images);
+  state.describeCores((described) => {
+    const cg_set = cgroups.numberOf(described.tid);
+    cores.write(described, cg_set, (core) => {
+      const thread_core = core.thread_core && { ...core.thread_core, cg_set };
+      const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
+      return { ...core, ...tc, thread_core };
+    });
+  });
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);

@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, PART_BYTES, parseImage, serializeInParts } from './image-file.ts';
+import { parseImage } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -24,6 +24,7 @@ import {
   type ListKindName,
   PARENT_LINK,
 } from './image-kinds.ts';
+import { ImageWriter, PART_BYTES, serializeInParts, wrapEncoded } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
@@ -185,10 +186,19 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
+    this.writeFile(name, (take) => serializeInParts(kind, content, name, scratch, take));
+  }
+
+  /** Writes an image of one entry that has been encoded. */
+  writeEncoded(kind: ListKindName, id: ImageId | undefined, message: Uint8Array): void {
+    this.writeFile(imageFileName(kind, id), (take) => take(wrapEncoded(kind, message, scratch)));
+  }
+
+  private writeFile(name: string, serialize: (take: (part: Uint8Array) => void) => void): void {
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
-      serializeInParts(kind, content, name, scratch, (part) => writeAll(fd, part, path));
+      serialize((part) => writeAll(fd, part, path));
     } finally {
       close(fd);
     }
