@@ -19,7 +19,7 @@ import type { Table } from './description.ts';
 const STAGES: readonly FileStage[] = ['create', 'share', 'finish'];
 
 /** So many steps take a task a millisecond or more. */
-const PART_STEPS = 2000;
+const PART_STEPS = 1000;
 
 /** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
 export class PlannedFiles implements FilesPlan {
