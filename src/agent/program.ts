@@ -210,7 +210,7 @@ export class Program {
     return failed;
   }
 
-  jump(target: Label | number): Result {
+  jump(target: Label | Word | number): Result {
     return this.#add(KIND.jump, 0, 0, [target], undefined);
   }
 

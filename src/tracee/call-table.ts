@@ -22,6 +22,7 @@ import { assert } from '../base/errors.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../linux/kernel.ts';
 import { execute, wayOut } from './own-calls.ts';
+import type { SecondCore } from './second-core.ts';
 
 /** More rows would not be in the processor's cache any more. */
 const ROWS_MAX = 64;
@@ -78,9 +79,22 @@ export class CallTable {
     }
   }
 
-  /** Executes the first `rows` rows. */
-  run(rows = this.rows): void {
-    if (rows > 0) execute(this.enter(rows));
+  /** Executes the first `rows` rows; with another core half of them there: then none may have a call of ptrace. */
+  run(rows = this.rows, core?: SecondCore): void {
+    if (core !== undefined && rows > 1) this.#runOnBoth(rows, core);
+    else if (rows > 0) execute(this.enter(rows));
+  }
+
+  #runOnBoth(rows: number, core: SecondCore): void {
+    const half = rows >> 1;
+    this.enter(this.rows);
+    this.#lead(half - 1, this.rows);
+    this.#leadTo(rows - 1, core.end);
+    core.start(this.#address + half * this.rowBytes);
+    execute(this.#address);
+    core.wait();
+    this.#lead(half - 1, half);
+    this.#lead(rows - 1, rows);
   }
 
   /** Prepares the first `rows` rows, of which there is one at least; returns where they begin. */
@@ -113,19 +127,28 @@ export class CallTable {
     this.runAll(numbers.length, fillRow, take);
   }
 
-  /** The same for `count` things of another kind. */
-  runAll(count: number, fill: (row: number, index: number) => void, take: (row: number, index: number) => void): void {
+  /** The same for `count` things of another kind. `core`: see `run`. */
+  runAll(
+    count: number,
+    fill: (row: number, index: number) => void,
+    take: (row: number, index: number) => void,
+    core?: SecondCore,
+  ): void {
     for (let done = 0; done < count; done += this.rows) {
       const rows = Math.min(this.rows, count - done);
       for (let row = 0; row < rows; row++) fill(row, done + row);
-      this.run(rows);
+      this.run(rows, core);
       for (let row = 0; row < rows; row++) take(row, done + row);
     }
   }
 
   /** A row goes on at another one; the one after the last leads out. */
   #lead(row: number, to: number): void {
-    setWord(this.view, row * this.rowBytes + this.#next, this.#address + to * this.rowBytes);
+    this.#leadTo(row, this.#address + to * this.rowBytes);
+  }
+
+  #leadTo(row: number, address: number): void {
+    setWord(this.view, row * this.rowBytes + this.#next, address);
   }
 
   /** Where a place of a row is in `block`. */
@@ -141,5 +164,35 @@ export class CallTable {
   /** What an op of a row returned: a number of 32 bits, or −errno. */
   result(row: number, of: Result): number {
     return this.view.getInt32(row * this.rowBytes + of.op * OP_BYTES + OP_RESULT, true);
+  }
+}
+
+/**
+ * A table that is kept: to lay out even one row takes longer than most rows take to run, and a rehearsal should not be in
+ * vain. `plan` adds the calls to a row, and returns its columns. What a run has left in a row is there in the next one.
+ */
+export class KeptTable<C> {
+  readonly #plan: (row: Program) => C;
+  #kept: { readonly table: CallTable; readonly columns: C } | undefined;
+
+  constructor(plan: (row: Program) => C) {
+    this.#plan = plan;
+  }
+
+  /** Gives `work` a table for `count` things, which it may use until it returns. */
+  use<R>(count: number, work: (table: CallTable, columns: C) => R): R {
+    const rows = rowsFor(count);
+    const kept = this.#kept !== undefined && this.#kept.table.rows >= rows ? this.#kept : this.#make(rows);
+    // Whoever wants one meanwhile makes another.
+    this.#kept = undefined;
+    const result = work(kept.table, kept.columns);
+    this.#kept = kept;
+    return result;
+  }
+
+  #make(rows: number) {
+    const row = new Program();
+    const columns = this.#plan(row);
+    return { table: new CallTable(row, rows), columns };
   }
 }
