@@ -4,9 +4,13 @@
  */
 import { encode } from '../image/codec.ts';
 import { CoreEntry } from '../image/gen/core.ts';
-import type { ImageDir } from '../image/image-dir.ts';
+import { IMAGE_FLAGS, IMAGE_MODE, type ImageDir } from '../image/image-dir.ts';
+import { wrapEncoded } from '../image/image-file.ts';
+import { imageFileName } from '../image/image-kinds.ts';
 import { NumberPatches } from '../image/number-patches.ts';
+import { WireWriter } from '../image/wire-writer.ts';
 import { OWN_NUMBERS } from '../resources/task/dump-thread.ts';
+import { SmallFiles } from '../tracee/small-files.ts';
 
 /** The core of a thread. */
 export interface DescribedCore {
@@ -17,13 +21,25 @@ export interface DescribedCore {
   readonly numbers: Uint32Array | undefined;
 }
 
+/** Room for an image; most have about 1000 bytes. */
+const IMAGE_BYTES = 4096;
+
 export class CoreImages {
   readonly #images: ImageDir;
-  /** What was written last, and the number of its cgroups. */
+  readonly #files: SmallFiles | undefined;
+  readonly #writer = new WireWriter(IMAGE_BYTES);
+  /** What was described last, the number of its cgroups, and its image, which becomes that of the next. */
   #last: { core: CoreEntry; cgSet: number; patches: NumberPatches | undefined } | undefined;
 
-  constructor(images: ImageDir) {
+  /** For `count` threads. */
+  constructor(images: ImageDir, count: number) {
     this.#images = images;
+    if (count < MANY || images.isInMemory) return;
+    const pathBytes = images.rawPath(imageFileName('core', TID_MAX)).length + 1;
+    const options = { count, pathBytes, bytes: IMAGE_BYTES, flags: IMAGE_FLAGS, mode: IMAGE_MODE };
+    // Once more, for the error.
+    const failed = (path: string, image: Uint8Array) => images.writeFile(path.slice(images.path.length + 1), image);
+    this.#files = new SmallFiles(options, failed);
   }
 
   /** `complete` adds what the description does not have. */
@@ -32,7 +48,7 @@ export class CoreImages {
     if (numbers !== undefined && last !== undefined && last.cgSet === cgSet) {
       last.patches ??= new NumberPatches(CoreEntry, encode(CoreEntry, last.core), OWN_NUMBERS);
       if (last.patches.trySet(numbers)) {
-        this.#images.writeEncoded('core', tid, last.patches.message);
+        this.#write(tid, wrapEncoded('core', last.patches.message, this.#writer));
         return;
       }
     }
@@ -40,4 +56,24 @@ export class CoreImages {
     this.#last = { core, cgSet, patches: undefined };
     this.#images.write('core', tid, [core]);
   }
+
+  #write(tid: number, image: Uint8Array): void {
+    const name = imageFileName('core', tid);
+    if (this.#files?.tryAdd(this.#images.rawPath(name), image) === true) this.#images.recordCreated(name);
+    else this.#images.writeFile(name, image);
+  }
+
+  /** All of them are there afterwards. */
+  finish(): void {
+    this.#files?.flush();
+  }
+
+  [Symbol.dispose](): void {
+    this.#files?.[Symbol.dispose]();
+  }
 }
+
+/** With fewer threads the table would take longer than it saves. */
+const MANY = 20;
+/** The highest number that a thread can have (include/linux/threads.h, PID_MAX_LIMIT). */
+const TID_MAX = 1 << 22;

@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, parseImage, serializeImage, wrapEncoded } from './image-file.ts';
+import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -33,7 +33,9 @@ const ENTRY_BYTES = 64;
 /** A list image is written out whenever so much of it is ready. */
 const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
-const IMAGE_MODE = 0o600;
+export const IMAGE_MODE = 0o600;
+/** How a file is made, for whoever does it for an `ImageDir`. */
+export const IMAGE_FLAGS = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
 const FOLDER_MODE = 0o700;
 
 type ImageId = number | string;
@@ -45,7 +47,8 @@ export class ImageDir {
   private readonly held = new Map<string, Uint8Array>();
   private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
-  private readonly isInMemory: boolean;
+  /** Its files have no names. */
+  readonly isInMemory: boolean;
 
   private constructor(path: string, isInMemory = false) {
     this.path = path;
@@ -190,12 +193,8 @@ export class ImageDir {
     this.writeFile(name, serializeImage(kind, content, name, scratch));
   }
 
-  /** Writes an image of one entry that has been encoded. */
-  writeEncoded(kind: ListKindName, id: ImageId | undefined, message: Uint8Array): void {
-    this.writeFile(imageFileName(kind, id), wrapEncoded(kind, message, scratch));
-  }
-
-  private writeFile(name: string, bytes: Uint8Array): void {
+  /** Writes an image whose bytes are known. */
+  writeFile(name: string, bytes: Uint8Array): void {
     const fd = this.createFile(name);
     try {
       writeAll(fd, bytes, this.rawPath(name));
@@ -215,7 +214,7 @@ export class ImageDir {
     const path = this.rawPath(name);
     const fd = this.isInMemory
       ? syscall(SYS.memfd_create, cString(name), MFD_CLOEXEC)
-      : tryOpen(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, IMAGE_MODE);
+      : tryOpen(path, IMAGE_FLAGS, IMAGE_MODE);
     if (fd < 0) throw fileError(path, 'cannot create the image', fd);
     if (!this.isInMemory) this.created.add(name);
     return fd;
