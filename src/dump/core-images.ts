@@ -1,6 +1,6 @@
 /**
- * Writes the cores of threads. Most threads of a process are alike, so an image is made out of the one before, whose numbers
- * are exchanged for those of the next thread.
+ * Writes the cores of threads. Most threads of a process are alike, so an image is made out of one before, whose numbers are
+ * exchanged for those of the next thread.
  */
 import { encode } from '../image/codec.ts';
 import { CoreEntry } from '../image/gen/core.ts';
@@ -17,19 +17,30 @@ export interface DescribedCore {
   readonly tid: number;
   /** All of it. */
   describe(): CoreEntry;
-  /** It is that of the thread before but for these numbers; they are overwritten for the next. */
-  readonly numbers: Uint32Array | undefined;
+  /** It is that of this thread, one of the last that were described, but for some numbers, which are overwritten for the next. */
+  readonly like: { readonly tid: number; readonly numbers: Uint32Array } | undefined;
 }
 
 /** Room for an image; most have about 1000 bytes. */
 const IMAGE_BYTES = 4096;
 
+/** A core that was described as a whole, and becomes that of others. */
+interface Example {
+  readonly tid: number;
+  /** The number of its cgroups. */
+  readonly cgSet: number;
+  readonly message: Uint8Array;
+  patches: NumberPatches | undefined;
+}
+
+/** So many are kept: threads differ in the state of the FPU, of which two are usual. */
+export const EXAMPLES_MAX = 4;
+
 export class CoreImages {
   readonly #images: ImageDir;
   readonly #files: SmallFiles | undefined;
   readonly #writer = new WireWriter(IMAGE_BYTES);
-  /** What was described last, the number of its cgroups, and its image, which becomes that of the next. */
-  #last: { core: CoreEntry; cgSet: number; patches: NumberPatches | undefined } | undefined;
+  readonly #examples: Example[] = [];
 
   /** For `count` threads. */
   constructor(images: ImageDir, count: number) {
@@ -43,18 +54,18 @@ export class CoreImages {
   }
 
   /** `complete` adds what the description does not have. */
-  write({ tid, numbers, describe }: DescribedCore, cgSet: number, complete: (core: CoreEntry) => CoreEntry): void {
-    const last = this.#last;
-    if (numbers !== undefined && last !== undefined && last.cgSet === cgSet) {
-      last.patches ??= new NumberPatches(CoreEntry, encode(CoreEntry, last.core), OWN_NUMBERS);
-      if (last.patches.trySet(numbers)) {
-        this.#write(tid, wrapEncoded('core', last.patches.message, this.#writer));
+  write({ tid, like, describe }: DescribedCore, cgSet: number, complete: (core: CoreEntry) => CoreEntry): void {
+    const example = like && this.#examples.find((one) => one.tid === like.tid && one.cgSet === cgSet);
+    if (like !== undefined && example !== undefined) {
+      example.patches ??= new NumberPatches(CoreEntry, example.message, OWN_NUMBERS);
+      if (example.patches.trySet(like.numbers)) {
+        this.#write(tid, wrapEncoded('core', example.patches.message, this.#writer));
         return;
       }
     }
-    const core = complete(describe());
-    this.#last = { core, cgSet, patches: undefined };
-    this.#images.write('core', tid, [core]);
+    const message = encode(CoreEntry, complete(describe()), imageFileName('core', tid));
+    if (this.#examples.unshift({ tid, cgSet, message, patches: undefined }) > EXAMPLES_MAX) this.#examples.pop();
+    this.#write(tid, wrapEncoded('core', message, this.#writer));
   }
 
   #write(tid: number, image: Uint8Array): void {
