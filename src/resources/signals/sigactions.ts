@@ -91,16 +91,29 @@ export function planSigactions(program: Program, entries: readonly SaEntry[]): v
     program.must(`clear ${signalName(signal)}`, SYS.rt_sigaction, signal, silence, 0, SIGSET_BYTES);
   }
   const places = new Map<string, Place>();
+  let last: { readonly entry: SaEntry; readonly place: Place } | undefined;
   entries.forEach((entry, i) => {
     const signal = SETTABLE_SIGNALS[i] ?? 0;
     const because = `set the action of ${signalName(signal)}`;
     // The call tells the kernel which kind of stack frame the handler gets (kernel/signal.c, sigaction_compat_abi).
     const abi = entry.compat_sigaction === true ? ABI_32 : ABI_64;
-    program.mustAs(because, abi, 'rt_sigaction', signal, placeOf(program, places, abi, entry), 0, SIGSET_BYTES);
+    const place = last !== undefined && isSame(entry, last.entry) ? last.place : placeOf(program, places, abi, entry);
+    program.mustAs(because, abi, 'rt_sigaction', signal, place, 0, SIGSET_BYTES);
+    last = { entry, place };
   });
 }
 
-/** Most actions are equal: one place for each different one. */
+function isSame(one: SaEntry, other: SaEntry): boolean {
+  return (
+    one.sigaction === other.sigaction &&
+    one.flags === other.flags &&
+    one.restorer === other.restorer &&
+    one.mask === other.mask &&
+    one.compat_sigaction === other.compat_sigaction
+  );
+}
+
+/** One place for each different action. */
 function placeOf(program: Program, places: Map<string, Place>, abi: Abi, entry: SaEntry): Place {
   const key = `${abi.bits} ${entry.sigaction} ${entry.flags} ${entry.restorer} ${entry.mask}`;
   let place = places.get(key);
