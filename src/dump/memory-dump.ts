@@ -16,7 +16,10 @@ import type { Twins } from './twins.ts';
 
 export interface DumpStatistics {
   pagesScanned: number;
+  /** To the image folder itself. */
   pagesWritten: number;
+  /** To folders that it refers to as its parents. */
+  pagesInBase: number;
   pagesLazy: number;
   sharedPagesWritten: number;
   memdumpUs: number;
@@ -64,6 +67,7 @@ export class MemoryDump {
   readonly statistics: DumpStatistics = {
     pagesScanned: 0,
     pagesWritten: 0,
+    pagesInBase: 0,
     pagesLazy: 0,
     sharedPagesWritten: 0,
     memdumpUs: 0,
@@ -167,7 +171,7 @@ export class MemoryDump {
       if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
       if (runs.some(({ isInBase }) => isInBase)) this.#pagemaps.push({ images, pid: task.pid, file, runs: whole });
     }
-    this.statistics.pagesWritten += file.pages;
+    this.statistics.pagesInBase += file.pages;
   }
 
   #createFile(images: ImageDir, id: number): PagesFile {

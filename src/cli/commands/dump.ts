@@ -95,7 +95,7 @@ export function run(context: CommandContext): number {
       memdumpTimeUs: statistics.memdumpUs,
       memwriteTimeUs: statistics.memwriteUs,
       pagesScanned: statistics.pagesScanned,
-      pagesSkippedParent: 0,
+      pagesSkippedParent: statistics.pagesInBase,
       pagesWritten: statistics.pagesWritten,
       pagesLazy: statistics.pagesLazy,
       shpagesWritten: statistics.sharedPagesWritten,

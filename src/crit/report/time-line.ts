@@ -29,7 +29,7 @@ function dumpBar(stats: NonNullable<Picture['dumpStats']>): Html {
   const pages = [
     `${plural(stats.pages_scanned, 'page')} looked at`,
     `${stats.pages_written} written`,
-    ...(stats.pages_skipped_parent > 0 ? [`${stats.pages_skipped_parent} left to an earlier dump`] : []),
+    ...(stats.pages_skipped_parent > 0 ? [`${stats.pages_skipped_parent} in parent folders`] : []),
     ...(stats.pages_lazy > 0 ? [`${stats.pages_lazy} of them may be restored later, when they are touched`] : []),
     ...((stats.shpages_written ?? 0) > 0 ? [`${stats.shpages_written} of shared memory written`] : []),
   ];
