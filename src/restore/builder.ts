@@ -20,9 +20,10 @@ import { __WALL } from '../linux/abi/wait.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
-import { fillMemory, MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
+import { MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
 import { type MemoryPlan, planMemory } from '../resources/mm/memory-plan.ts';
 import { cut, type PageRun } from '../resources/mm/pages-image.ts';
+import { copyToTasks, type TaskCopy } from '../resources/mm/remote-copy.ts';
 import { restoreRing } from '../resources/mm/restore-aio.ts';
 import { planMoveVdso, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
@@ -95,8 +96,7 @@ export class TreeBuilder {
     const forking: Forking[] = [];
     try {
       while (begun.length > 0) {
-        for (const one of begun) {
-          const built = this.#fill(one);
+        for (const built of this.#fill(begun)) {
           this.#built.push(built);
           const parent = this.#fork(built);
           if (parent !== undefined) forking.push(parent);
@@ -159,17 +159,23 @@ export class TreeBuilder {
     return { task, host, parkedVdso, plan };
   }
 
-  /** When the address space is there, it gets its content. */
-  #fill({ task, host, parkedVdso, plan }: Begun): BuiltTask {
+  /** When the address spaces are there, they get their content. */
+  #fill(begun: readonly Begun[]): BuiltTask[] {
     const { later, births } = this.#context;
-    // While the task makes its mappings.
-    const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
-    const filling = planFilling(write, this.#files);
-    finishIn(host, task.label);
-    fillMemory(task.pid, filling, (bytes) => this.#tell(bytes));
-    this.#overwrite(task.pid, plan, write);
-    for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
-    return { task, host, parkedVdso, writable: plan.writable };
+    const copies: TaskCopy[] = [];
+    const written = begun.map(({ task, host, plan }) => {
+      // While the task makes its mappings.
+      const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
+      copies.push(...planFilling(task.pid, write, this.#files));
+      finishIn(host, task.label);
+      return write;
+    });
+    copyToTasks(copies, (bytes) => this.#tell(bytes));
+    return begun.map(({ task, host, parkedVdso, plan }, i) => {
+      this.#overwrite(task.pid, plan, written[i] ?? []);
+      for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
+      return { task, host, parkedVdso, writable: plan.writable };
+    });
   }
 
   #tell(bytes: number): void {

@@ -1,13 +1,13 @@
-/** Puts the pages of the images into the memory of tasks that are being built. */
+/** Finds the pages of the images that go into the memory of tasks that are being built; remote-copy.ts copies them. */
 import { CriuError } from '../../base/errors.ts';
 import { O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { memoryAt } from '../../linux/kernel.ts';
 import { close, fstat, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
-import type { CallPlan, FileRange, OnCopied } from './call-plan.ts';
+import type { FileRange } from './call-plan.ts';
 import type { PageRun } from './pages-image.ts';
-import { copyToTask, planCopies } from './remote-copy.ts';
+import { planCopies, type TaskCopy } from './remote-copy.ts';
 
 /** A pages file, mapped into our memory. */
 export class MappedFile {
@@ -73,14 +73,11 @@ export function checkLength({ path, bytes }: { path: string; bytes: number }, wa
   });
 }
 
-/** Memory that is to be copied from one pages file. */
-interface Filling {
-  readonly calls: CallPlan;
-  readonly file: MappedFile;
-}
-
-/** Plans the copying of runs from pages files to a task, which need not have the mappings yet. Throws CriuError. */
-export function planFilling(runs: readonly PageRun[], files: MappedFiles): readonly Filling[] {
+/**
+ * Plans the copying of runs from pages files to a task, which need not have the mappings yet (see `copyToTasks`). Throws
+ * CriuError.
+ */
+export function planFilling(pid: number, runs: readonly PageRun[], files: MappedFiles): readonly TaskCopy[] {
   const byFile = new Map<string, PageRun[]>();
   for (const run of runs) {
     const others = byFile.get(run.file);
@@ -94,11 +91,6 @@ export function planFilling(runs: readonly PageRun[], files: MappedFiles): reado
       checkLength(file, offset + bytes);
       ranges.push({ start: address, end: address + bytes, offset });
     }
-    return { calls: planCopies(ranges), file };
+    return { pid, plan: planCopies(ranges), address: file.address };
   });
-}
-
-/** Copies it. Throws CriuError naming the address that could not be written. */
-export function fillMemory(pid: number, filling: readonly Filling[], onCopied?: OnCopied): void {
-  for (const { calls, file } of filling) copyToTask(pid, calls, file.address, onCopied);
 }

@@ -2,8 +2,6 @@
  * Copies from a file that is mapped into our memory to memory of tasks (man 2 process_vm_writev), big amounts by several
  * threads at once.
  */
-import type { Result } from '../../agent/program.ts';
-import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, check, syscall } from '../../linux/kernel.ts';
@@ -18,15 +16,22 @@ const PARALLEL_BYTES_MIN = 8 << 20;
 /** The calls that copy ranges of a file to a task. Pure. */
 export const planCopies = (ranges: readonly FileRange[]) => new CallPlan(ranges, CALL_BYTES_MAX);
 
-/** Copies from a file that is mapped at `address`. Throws CriuError or SyscallError naming task and address. */
-export function copyToTask(pid: number, plan: CallPlan, address: number, onCopied?: OnCopied): void {
-  let total = 0;
-  for (const bytes of plan.bytes) total += bytes;
-  if (total < PARALLEL_BYTES_MIN) copySmall(pid, plan, address);
-  else copyParallel(pid, plan, address, onCopied);
+/** What one task gets from a file that is mapped at `address`. */
+export interface TaskCopy {
+  readonly pid: number;
+  readonly plan: CallPlan;
+  readonly address: number;
 }
 
-function copySmall(pid: number, plan: CallPlan, address: number): void {
+/** Makes all copies, on all cores. Throws CriuError or SyscallError naming task and address. */
+export function copyToTasks(copies: readonly TaskCopy[], onCopied?: OnCopied): void {
+  let total = 0;
+  for (const { plan } of copies) for (const bytes of plan.bytes) total += bytes;
+  if (total < PARALLEL_BYTES_MIN) for (const copy of copies) copySmall(copy);
+  else copyParallel(copies, onCopied);
+}
+
+function copySmall({ pid, plan, address }: TaskCopy): void {
   const local = fileIov(plan, address);
   for (let call = 0; call < plan.length; call++) {
     const [own, iov] = [local.subarray(2 * call), plan.iovAddress(call)];
@@ -36,25 +41,40 @@ function copySmall(pid: number, plan: CallPlan, address: number): void {
 }
 
 /** Each thread takes the next call in turn. */
-function copyParallel(pid: number, plan: CallPlan, address: number, onCopied: OnCopied | undefined): void {
-  const local = fileIov(plan, address);
+function copyParallel(copies: readonly TaskCopy[], onCopied: OnCopied | undefined): void {
+  const locals = copies.map(({ plan, address }) => fileIov(plan, address));
   const count = threadCount();
-  const threads = times(count, (index) => {
-    const thread = new Running((program) => {
-      let like: Result | undefined;
-      for (let call = index; call < plan.length; call += count) {
-        const [own, iov] = [addressOf(local) + IOV_BYTES * call, plan.iovAddress(call)];
-        if (like === undefined) like = program.call(SYS.process_vm_writev, pid, own, 1, iov, plan.iovCount(call), 0);
-        else program.again(like, pid, own, 1, iov, plan.iovCount(call));
-      }
-    });
-    return { thread, ops: [new PlannedOps(plan, 0, 1, index, count)] };
-  });
-  tellProgress(threads, onCopied);
-  for (const { thread, ops } of threads) {
-    const short = ops[0]?.findShort(thread);
-    if (short !== undefined) failed(pid, plan, short.call, short.result);
+  const threads: ReturnType<typeof startThread>[] = [];
+  try {
+    for (let turn = 0; turn < count; turn++) threads.push(startThread(copies, locals, turn, count));
+  } finally {
+    // Whatever goes wrong: they use memory of ours.
+    tellProgress(threads, onCopied);
   }
+  for (const { thread, ops } of threads) {
+    copies.forEach(({ pid, plan }, i) => {
+      const short = ops[i]?.findShort(thread);
+      if (short !== undefined) failed(pid, plan, short.call, short.result);
+    });
+  }
+}
+
+/** A thread for every `count`th call of all copies; `turn`: the first of them. */
+function startThread(copies: readonly TaskCopy[], locals: readonly BigUint64Array[], turn: number, count: number) {
+  const ops: PlannedOps[] = [];
+  const thread = new Running((program) => {
+    let next = turn;
+    copies.forEach(({ pid, plan }, i) => {
+      ops.push(new PlannedOps(plan, program.length, 1, next, count));
+      const local = locals[i];
+      for (; local !== undefined && next < plan.length; next += count) {
+        const own = addressOf(local) + IOV_BYTES * next;
+        program.call(SYS.process_vm_writev, pid, own, 1, plan.iovAddress(next), plan.iovCount(next), 0);
+      }
+      next -= plan.length;
+    });
+  });
+  return { thread, ops, locals };
 }
 
 /** The iovec of each call for its range of the file. */

@@ -24,8 +24,9 @@ import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { close, open } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
-import { fillMemory, MappedFiles, planFilling } from './fill-memory.ts';
+import { MappedFiles, planFilling } from './fill-memory.ts';
 import { PagesIndex } from './pages-image.ts';
+import { copyToTasks } from './remote-copy.ts';
 import { hex, mmapFlags } from './restore-vmas.ts';
 
 export const roundToPages = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
@@ -44,7 +45,7 @@ export function fillObject(address: number, bytes: number, shmid: number, images
   }
   // As if we were a task of the tree: big amounts are copied on all cores.
   const moved = runs.map((run) => ({ ...run, address: address + run.address }));
-  fillMemory(getpid(), planFilling(moved, files));
+  copyToTasks(planFilling(getpid(), moved, files));
   return count;
 }
 
