@@ -7,8 +7,9 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
-import { type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
+import { type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
+import { areBitsKnown } from '../resources/mm/vm-flags.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { type KnownRoom, readRoom, TWIN_BYTES_MIN } from './twin-policy.ts';
 
@@ -17,13 +18,9 @@ const TASKS_MAX = 16;
 const BIG_TASKS_MAX = 4;
 const PAGE_BYTES = 4096;
 
-/** Mappings, and how they are described in the images. */
-interface Mappings {
+/** Mappings, how they are described in the images, and what the kernel said. */
+interface Early extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
-  readonly vmas: DescribedVma[];
-}
-
-interface Early extends Mappings {
   readonly raw: RawMappings;
 }
 
@@ -34,11 +31,13 @@ export class EarlyMappings {
   readonly room: KnownRoom;
   #taken = 0;
 
-  /** Reads what tasks have now, of which `findBigTasks` says how much; whoever is gone or can't be read is left out. */
-  constructor(big: ReadonlyMap<number, number>) {
-    this.#big = big;
-    for (const pid of big.keys()) this.#read(pid);
-    this.room = readRoom(big);
+  /** Reads what big tasks have now; whoever is gone or can't be read is left out. */
+  constructor({ bytes, isLargeTree }: BigTasks) {
+    this.#big = bytes;
+    for (const pid of bytes.keys()) this.#read(pid);
+    this.room = readRoom(bytes);
+    // In the stop the others are read in the same way, for which something has to be loaded.
+    if (isLargeTree) areBitsKnown();
   }
 
   #read(pid: number): void {
@@ -46,9 +45,9 @@ export class EarlyMappings {
       const raw = tryReadRaw(pid);
       const mappings = raw && tryParseRaw(raw);
       if (raw === undefined || mappings === undefined) return;
-      const { vmas, problems } = describeVmas(mappings, '');
+      const { problems, ...described } = describeVmas(mappings, '');
       // Whether it can really not be dumped, is seen in the freeze.
-      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, raw });
+      if (problems.length === 0) this.#tasks.set(pid, { mappings, ...described, raw });
     } catch (error) {
       if (!(error instanceof SyscallError) && !(error instanceof CriuError)) throw error;
     }
@@ -65,7 +64,7 @@ export class EarlyMappings {
   }
 
   /** The mappings of a frozen task; undefined when they have changed, or were not read. */
-  tryTake({ pid }: FrozenTask): Mappings | undefined {
+  tryTake({ pid }: FrozenTask): Early | undefined {
     const early = this.#tasks.get(pid);
     const now = early && tryReadRaw(pid);
     if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;
@@ -74,8 +73,15 @@ export class EarlyMappings {
   }
 }
 
-/** Tasks of a tree that are worth a twin, and how much memory of their own they have. Whoever is gone is left out. */
-export function findBigTasks(root: number): Map<number, number> {
+export interface BigTasks {
+  /** By pid: how much memory of its own a task has that is worth a twin. */
+  readonly bytes: ReadonlyMap<number, number>;
+  /** There are more tasks than were looked at. */
+  readonly isLargeTree: boolean;
+}
+
+/** Looks for them in a tree that runs. Whoever is gone is left out. */
+export function findBigTasks(root: number): BigTasks {
   const big = new Map<number, number>();
   const pids = [root];
   for (let i = 0; i < pids.length && i < TASKS_MAX && big.size < BIG_TASKS_MAX; i++) {
@@ -85,7 +91,7 @@ export function findBigTasks(root: number): Map<number, number> {
     const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
     if (typeof children === 'string') pids.push(...parseChildren(children));
   }
-  return big;
+  return { bytes: big, isLargeTree: pids.length > TASKS_MAX };
 }
 
 /** Resident memory that is not of files and not shared memory (man 5 proc_pid_statm). */

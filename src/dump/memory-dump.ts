@@ -6,7 +6,7 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { bytesOf } from '../resources/mm/call-plan.ts';
-import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
+import { type DumpRun, pagemapEntries, plainRun } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { copyPages, type PageCopy, PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
@@ -50,7 +50,7 @@ export interface Base extends SharedPages {
   readonly images: ImageDir;
 }
 
-/** A pagemap image that is written at the end. */
+/** What a pagemap image is made of. */
 interface TaskPagemap {
   readonly images: ImageDir;
   readonly pid: number;
@@ -75,6 +75,7 @@ export class MemoryDump {
   readonly #waiting: PageCopy[] = [];
   readonly #complete: PagesFile[] = [];
   readonly #rests: Rest[] = [];
+  /** Pagemaps that are to be written. */
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
   readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
@@ -119,10 +120,8 @@ export class MemoryDump {
         if (twin !== undefined) this.#copy({ pid: twin, file, runs, isShared: true });
       }
       this.#copyWaiting();
-      for (const { images, pid, file, runs } of this.#pagemaps) {
-        file[Symbol.dispose]();
-        images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
-      }
+      this.#writePagemaps();
+      for (const file of this.#files) file[Symbol.dispose]();
     });
     this.#count();
   }
@@ -153,7 +152,7 @@ export class MemoryDump {
   #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
     const file = this.#createFile(images, 1);
     const placed = file.place(base);
-    const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
+    const whole = base.map(plainRun);
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
       if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
@@ -185,13 +184,20 @@ export class MemoryDump {
 
   #copyWaiting(): void {
     stopIfInterrupted();
-    this.#timed('memwriteUs', () =>
-      copyPages(this.#waiting.splice(0), (bytes) => {
-        this.#done += bytes;
-        this.#onProgress?.(this.#done, this.#total);
-      }),
-    );
+    const onCopied = (bytes: number) => {
+      this.#done += bytes;
+      this.#onProgress?.(this.#done, this.#total);
+    };
+    // Beside the copying it takes no time, but a tree that is to go on must not wait for it.
+    const meanwhile = this.#twins === undefined ? () => this.#writePagemaps() : undefined;
+    this.#timed('memwriteUs', () => copyPages(this.#waiting.splice(0), onCopied, meanwhile));
     for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
+  }
+
+  #writePagemaps(): void {
+    for (const { images, pid, file, runs } of this.#pagemaps.splice(0)) {
+      images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
+    }
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {

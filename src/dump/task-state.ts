@@ -21,21 +21,24 @@ import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
+  type AnsweredThread,
   addPersonality,
   checkTask,
   type DescribedTask,
   type DescribedThread,
   describeTask,
   describeThread,
-  describeThreads,
+  isAlike,
+  OWN_NUMBERS,
+  putOwnNumbers,
   readTask,
   readThread,
-  type ThreadFacts,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { agentPlaces } from './agent-places.ts';
+import type { DescribedCore } from './core-images.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
@@ -50,8 +53,8 @@ export interface TaskState {
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
   readonly tc: TaskCoreEntry;
-  /** By tid. */
-  readonly cores: ReadonlyMap<number, CoreEntry>;
+  /** Describes the cores, the leader's first. */
+  readonly describeCores: (take: (core: DescribedCore) => void) => void;
 }
 
 const MARCH_X86_64 = 1;
@@ -65,9 +68,7 @@ interface Inspection {
   take(results: readonly VisitResult[]): DescribeState;
 }
 
-interface AskedThread extends ThreadQuestions {
-  readonly thread: FrozenThread;
-  readonly outside: ThreadFacts;
+interface AskedThread extends Omit<AnsweredThread, 'result'>, ThreadQuestions {
   readonly tls: ReturnType<typeof readTls>;
 }
 
@@ -76,7 +77,7 @@ const questions = new Questions();
 
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
 export function inspectTaskStates(
-  tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
+  tasks: readonly { task: FrozenTask; special: readonly DescribedVma[] }[],
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
@@ -85,8 +86,8 @@ export function inspectTaskStates(
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
-    for (const { task, vmas } of tasks) {
-      inspections.push(askTask(task, vmas, filters, files, calls, twinsOf(task)));
+    for (const { task, special } of tasks) {
+      inspections.push(askTask(task, special, filters, files, calls, twinsOf(task)));
     }
     visited = visit(inspections);
   } finally {
@@ -105,7 +106,7 @@ export function inspectTaskStates(
 
 function askTask(
   task: FrozenTask,
-  vmas: readonly DescribedVma[],
+  special: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
@@ -119,7 +120,7 @@ function askTask(
   const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
     tellFiles = files.ask(program, task.pid);
     for (const pid of task.deadTwins) addReap(program, pid);
-    const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+    const shared = special.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
     tellTwins = twins?.ask(program, task, shared);
     describeCalls.set(task.leader, calls.ask(program, task.leader));
   });
@@ -131,7 +132,7 @@ function askTask(
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
     return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
   });
-  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  const places = agentPlaces(special.map(({ seen }) => seen));
   const guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   return {
     task,
@@ -145,11 +146,13 @@ function askTask(
       const interrupted = new Map<FrozenThread, DescribedCall>();
       for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
       return () => {
-        const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
+        const first = describeThread({ ...at(asked, 0), result });
         const { tc, mm } = describeTask(taskToken, result, task, facts, first);
-        const others = asked.map((one, i) => ({ ...one, facts: one.outside, result: at(results, i) })).slice(1);
-        const cores = describeAll(task, asked, [first, ...describeThreads(others)], filters, interrupted, tc);
-        return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, cores };
+        const describeCores = (take: (core: DescribedCore) => void) => {
+          const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
+          describeAll(task, answered, first, filters, interrupted, tc, take);
+        };
+        return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
       };
     },
   };
@@ -157,24 +160,38 @@ function askTask(
 
 function describeAll(
   task: FrozenTask,
-  asked: readonly AskedThread[],
-  described: readonly DescribedThread[],
+  answered: readonly (AskedThread & AnsweredThread)[],
+  leader: DescribedThread,
   filters: SeccompFilters,
   interrupted: ReadonlyMap<FrozenThread, DescribedCall>,
   tc: TaskCoreEntry,
-): ReadonlyMap<number, CoreEntry> {
-  const leader = at(described, 0);
-  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-  const cores = new Map<number, CoreEntry>();
+  take: (core: DescribedCore) => void,
+): void {
+  const seccomp = filters.add(answered.map(({ outside }) => outside.seccomp));
   const xstates = new XstateDescriber();
-  for (let i = 0; i < asked.length; i++) {
-    const one = at(asked, i);
-    const { tid } = one.thread;
-    if (i > 0) addPersonality(at(described, i), leader);
+  const numbers = new Uint32Array(2 * OWN_NUMBERS.length);
+  for (let i = 0; i < answered.length; i++) {
+    const one = at(answered, i);
+    const { tid, xstate } = one.thread;
     const call = interrupted.get(one.thread) ?? MADE_AGAIN;
-    cores.set(tid, describeCore(task, one, at(described, i), at(seccomp, i), call, xstates, tc));
+    const describe = () => {
+      const described = i === 0 ? leader : describeThread(one);
+      if (i > 0) addPersonality(described, leader);
+      return describeCore(task, one, described, at(seccomp, i), call, xstates, tc);
+    };
+    // The leader has more than the others.
+    const before = i < 2 ? undefined : at(answered, i - 1);
+    const isLikeOther =
+      before !== undefined &&
+      call === (interrupted.get(before.thread) ?? MADE_AGAIN) &&
+      xstate === before.thread.xstate &&
+      one.tls === before.tls &&
+      at(seccomp, i).seccomp_filter === at(seccomp, i - 1).seccomp_filter &&
+      at(seccomp, i).seccomp_mode === at(seccomp, i - 1).seccomp_mode &&
+      isAlike(one, before);
+    if (isLikeOther) putOwnNumbers(numbers, one, call.isMadeAgain);
+    take({ tid, describe, numbers: isLikeOther ? numbers : undefined });
   }
-  return cores;
 }
 
 function describeCore(

@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { parseImage } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -24,14 +24,13 @@ import {
   type ListKindName,
   PARENT_LINK,
 } from './image-kinds.ts';
+import { ImageWriter, PART_BYTES, serializeInParts, wrapEncoded } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
 const IMAGE_BYTES_MAX = 1024 ** 3;
 /** About the size of an entry of the images that can be long. */
 const ENTRY_BYTES = 64;
-/** A list image is written out whenever so much of it is ready. */
-const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
 const IMAGE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
@@ -187,11 +186,19 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    const bytes = serializeImage(kind, content, name, scratch);
+    this.writeFile(name, (take) => serializeInParts(kind, content, name, scratch, take));
+  }
+
+  /** Writes an image of one entry that has been encoded. */
+  writeEncoded(kind: ListKindName, id: ImageId | undefined, message: Uint8Array): void {
+    this.writeFile(imageFileName(kind, id), (take) => take(wrapEncoded(kind, message, scratch)));
+  }
+
+  private writeFile(name: string, serialize: (take: (part: Uint8Array) => void) => void): void {
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
-      writeAll(fd, bytes, path);
+      serialize((part) => writeAll(fd, part, path));
     } finally {
       close(fd);
     }
@@ -293,7 +300,7 @@ export class ImageFileWriter<K extends ListKindName> {
 
   add(element: ElementOf<K>): void {
     this.writer.add(element);
-    if (this.writer.pendingBytes >= FLUSH_BYTES) this.flush();
+    if (this.writer.pendingBytes >= PART_BYTES) this.flush();
   }
 
   close(): void {

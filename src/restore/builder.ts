@@ -194,7 +194,7 @@ export class TreeBuilder {
       (p, vma, prot) => sharedMemory.planMap(p, vma, prot),
     );
     const taken = [{ start: parking.start, end: home.address + home.bytes }];
-    planAttachments(program, task.mm.vmas, taken, segments.sizeOf, task.abi);
+    planAttachments(program, task, taken, segments.sizeOf, task.abi);
   }
 
   #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry): void {

@@ -12,6 +12,7 @@ import { readOpenFiles } from '../image/open-files.ts';
 import { RepeatedImages } from '../image/repeated-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
+import { isPlain } from '../resources/mm/plain-vma.ts';
 import { readAhead } from '../resources/read-ahead.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 import { abiOfTask, checkKinds } from './task-abi.ts';
@@ -136,6 +137,7 @@ function loadMember(
     abi: abiOfTask(threads, mm, label),
     ids,
     mm,
+    special: mm.vmas.filter((vma) => !isPlain(vma)),
     pagemap,
     runs: pages.runs('pagemap', pid, pagemap),
     fs: repeated.readOne('fs', pid),

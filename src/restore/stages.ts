@@ -152,7 +152,7 @@ function sendLast(task: RestoreTask, leaveStopped: boolean): void {
 
 /** The last steps of a task, and what to do when its threads have their registers. */
 function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps; goOn: () => void } {
-  const executable = task.mm.vmas.filter(
+  const executable = task.special.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
   const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso], task.abi);

@@ -74,7 +74,10 @@ export class HostTask {
   start(program: Program): void {
     assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
     this.#program = program;
-    writeMemory(this.pid, this.programAddress, program.assemble(this.programAddress));
+    const address = this.programAddress;
+    writeMemory(this.pid, address, program.assemble(address, undefined, false));
+    // They are not copied a second time.
+    for (const { offset, bytes } of program.blobs()) writeMemory(this.pid, address + offset, bytes);
     if (register(this.#registers, 'cs') === 0n) this.#registers = readRegisters(this.pid);
     // No stack: where the old one happens to be could be the task's alternate signal stack, which is then in use.
     setRegister(this.#registers, 'rsp', 0);

@@ -38,6 +38,7 @@ liveCase('memory of a big task is spread over two files', async () => {
 });
 liveTest('two thousand mappings come back', 'mem-many-vmas');
 liveTest('mappings keep their madvise flags, locks and names', 'mem-flags');
+liveTest('workers with the same mappings keep flags of their own', 'mem-alike');
 liveTest('mlockall holds for later mappings', 'mem-lockall');
 liveTest('sealed mappings stay sealed', 'mem-sealed');
 liveTest('guard pages stay guarded', 'mem-guard');

@@ -55,6 +55,11 @@ export const isSameRaw = (one: RawMappings, other: RawMappings): boolean =>
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint32Array) => new Uint8Array(buffer, byteOffset, byteLength);
 
+/** The mappings of a stopped task of which that was read just now. Throws SyscallError or CriuError naming the file. */
+export function understand(pid: number, raw: RawMappings): SmapsEntry[] {
+  return tryParseRaw(raw) ?? readMappings(pid);
+}
+
 /** Undefined when the two do not belong together, or something is only said by smaps. Throws CriuError. */
 export function tryParseRaw({ maps, flags }: RawMappings): SmapsEntry[] | undefined {
   const scanner = new MapsScanner(maps, 'maps');

@@ -10,7 +10,7 @@ describe('the pages of a big task', () => {
     const split = splitPages([{ pid: 7, runs: [run(0, 20), run(64, 256), run(300, 344)] }]);
     const own = [run(0, 20), run(64, 172)];
     const base = [run(172, 256), run(300, 344)].map((one) => ({ ...one, isInBase: true }));
-    expect(split?.runs.get(7)).toEqual([...own, ...base]);
+    expect(split?.runs.get(7)).toMatchObject([...own, ...base]);
     expect(split?.base).toEqual(base.map((one) => ({ ...one, pid: 7 })));
   });
 

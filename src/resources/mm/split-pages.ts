@@ -22,24 +22,27 @@ export function splitPages(tasks: readonly TaskRuns[]): SharedPages | undefined 
   const moved = biggest - total / 2;
   const big = tasks[sizes.indexOf(biggest)];
   if (big === undefined || moved < MOVED_BYTES_MIN) return undefined;
-  const { pid } = big;
-  const runs = markEnd(big.runs, biggest - moved);
-  return {
-    base: runs.filter(({ isInBase }) => isInBase).map((run) => ({ ...run, pid })),
-    runs: new Map([[pid, runs]]),
-  };
+  return splitRuns(big, biggest - moved);
 }
 
-/** Runs as before; what comes after about `bytes` is in the base. */
-function markEnd(runs: readonly DumpRun[], bytes: number): DumpRun[] {
+/** What comes after about `bytes` is in the base. */
+function splitRuns({ pid, runs }: TaskRuns, bytes: number): SharedPages {
+  const base: (DumpRun & { pid: number })[] = [];
   let left = bytes;
-  return runs.flatMap((run) => {
-    const { start, end } = run;
-    const cut = left <= 0 ? start : Math.max(start, Math.floor((start + left) / ALIGNMENT) * ALIGNMENT);
-    left -= end - start;
-    if (cut >= end) return [run];
-    left = 0;
-    const inBase = { ...run, start: cut, isInBase: true };
-    return cut === start ? [inBase] : [{ ...run, end: cut }, inBase];
-  });
+  let first = 0;
+  for (; first < runs.length; first++) {
+    const run = runs[first];
+    if (run === undefined || left < run.end - run.start) break;
+    left -= run.end - run.start;
+  }
+  const own = runs.slice(0, first);
+  for (let i = first; i < runs.length; i++) {
+    const run = runs[i];
+    if (run === undefined) continue;
+    const { end, isLazy, isProtected, isInTwin, isShareable } = run;
+    const cut = i === first ? Math.max(run.start, Math.floor((run.start + left) / ALIGNMENT) * ALIGNMENT) : run.start;
+    if (cut > run.start) own.push({ ...run, end: cut });
+    base.push({ start: cut, end, isLazy, isProtected, isInTwin, isShareable, isInBase: true, pid });
+  }
+  return { base, runs: new Map([[pid, [...own, ...base]]]) };
 }
