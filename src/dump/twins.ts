@@ -5,7 +5,7 @@
  * A twin is a child that its parent does not notice. Exit signal 0 keeps it from SIGCHLD and from wait(2) (but not from
  * __WALL, man 2 wait), setsid keeps signals to groups away, and it lets go of all descriptors and of shared mappings, so
  * that pipes, sockets and seals behave as if it were not there. When it has served, it is killed, and the task is stopped
- * once more, for less than a millisecond, to reap it: nobody else can.
+ * once more, for about a millisecond, to reap it: nobody else can.
  *
  * When criu is killed, the twin dies too (PTRACE_O_EXITKILL; before that is set it would exit by itself). Its zombie stays
  * until the task ends or is dumped the next time; it is recognised by its name.
