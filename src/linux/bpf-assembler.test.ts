@@ -41,6 +41,7 @@ test('numbers of other sizes, and arithmetic', () => {
   program.or(7, 0);
   program.and(0, -8);
   program.zeroIfAbove(0, 4096);
+  program.zeroIfSame(3, 1, 7);
   expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)?.slice(0, -2)).toEqual([
     '6991040000000000',
     '6191040000000000',
@@ -52,5 +53,7 @@ test('numbers of other sizes, and arithmetic', () => {
     '57000000f8ffffff',
     'b500010000100000',
     'b700000000000000',
+    '5501010007000000',
+    'b703000000000000',
   ]);
 });

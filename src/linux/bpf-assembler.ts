@@ -70,6 +70,12 @@ export class BpfProgram {
     this.#add(0x77, dst, 0, 0, bits);
   }
 
+  /** dst = 0, when another register has that value. */
+  zeroIfSame(dst: number, other: number, value: number): void {
+    this.#add(0x55, other, 0, 1, value);
+    this.set(dst, 0);
+  }
+
   /** dst = 0, when it is above the value; it is taken as unsigned. */
   zeroIfAbove(dst: number, value: number): void {
     this.#add(0xb5, dst, 0, 1, value);

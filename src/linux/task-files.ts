@@ -11,6 +11,7 @@ import {
   BPF_FUNC_seq_write,
 } from './abi/bpf.ts';
 import { S_IFMT, S_IFSOCK } from './abi/fcntl.ts';
+import { PIPEFS_MAGIC, SOCKFS_MAGIC } from './abi/statfs.ts';
 import { BpfProgram } from './bpf-assembler.ts';
 import { META, ProcessIterator } from './bpf-iterator.ts';
 import type { KernelTypes } from './kernel-types.ts';
@@ -63,7 +64,7 @@ const RECORD = {
   locks: 64,
   /** The 64 bits of the table that say whether its descriptors are closed by exec. */
   cloexec: 72,
-  /** What d_path returned: bytes of the path with the one that ends it, or −errno; s32. */
+  /** What d_path returned: bytes of the path with the one that ends it, or −errno; s32. 0 for pipes and sockets. */
   pathBytes: 80,
   path: 88,
 } as const;
@@ -182,6 +183,7 @@ const r0 = 0;
 const r1 = 1;
 const r2 = 2;
 const r3 = 3;
+const r4 = 4;
 const context = 6;
 const file = 7;
 const record = 8;
@@ -264,6 +266,10 @@ function writeWithPath(p: BpfProgram, types: KernelTypes): void {
   p.move(r2, record);
   p.add(r2, RECORD.path);
   p.set(r3, PATH_BYTES_MAX);
+  // Names of pipes and sockets are made of their inode numbers, which takes long.
+  p.load(r4, record, RECORD.fsType);
+  p.zeroIfSame(r3, r4, PIPEFS_MAGIC);
+  p.zeroIfSame(r3, r4, SOCKFS_MAGIC);
   p.call(BPF_FUNC_d_path);
   p.store(record, RECORD.pathBytes, r0, 4);
   p.zeroIfAbove(r0, PATH_BYTES_MAX);

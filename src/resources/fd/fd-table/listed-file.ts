@@ -35,12 +35,11 @@ export function isPlain(words: Uint32Array, at: number): boolean {
   const hasOwner = words[at + owner] !== 0 || words[at + owner + 1] !== 0;
   const hasLocks = words[at + locks] !== 0 || words[at + locks + 1] !== 0;
   if (hasOwner || hasLocks || ((words[at + flags] ?? 0) & O_PATH) !== 0) return false;
-  // An error is a negative number.
-  if (((words[at + pathBytes] ?? 0) | 0) <= 0 || words[at + links] === 0) return false;
   const type = words[at + fsType] ?? 0;
   switch ((words[at + RECORD_AT.mode] ?? 0) & S_IFMT) {
     case S_IFREG:
-      return PLAIN.includes(type);
+      // An error in place of a path is a negative number.
+      return ((words[at + pathBytes] ?? 0) | 0) > 0 && words[at + links] !== 0 && PLAIN.includes(type);
     case S_IFIFO:
       return type === PIPEFS_MAGIC;
     case S_IFSOCK:
@@ -53,7 +52,6 @@ export function isPlain(words: Uint32Array, at: number): boolean {
 export class ListedFile implements DescriptorFile, Stat {
   readonly task: FrozenTask;
   readonly fd: number;
-  readonly link: string;
   readonly flags: number;
   readonly pos: bigint;
   readonly mntId: number;
@@ -71,6 +69,7 @@ export class ListedFile implements DescriptorFile, Stat {
   /** None of them is a device. */
   readonly st_rdev = 0;
   readonly st_size: number;
+  private readonly path: string | undefined;
   private duplicate = NO_FD;
   private others: Stat | undefined;
 
@@ -82,7 +81,8 @@ export class ListedFile implements DescriptorFile, Stat {
     const mode = words[at + RECORD_AT.mode] ?? 0;
     this.task = task;
     this.fd = fd;
-    this.link = byteStringAt(bytes, path, path + (words[at + RECORD_AT.pathBytes] ?? 0) - 1);
+    const pathBytes = words[at + RECORD_AT.pathBytes] ?? 0;
+    this.path = pathBytes === 0 ? undefined : byteStringAt(bytes, path, path + pathBytes - 1);
     this.flags = (words[at + RECORD_AT.flags] ?? 0) & ~O_CLOEXEC;
     this.pos = (mode & S_IFMT) === S_IFREG ? positionOf(words, at) : 0n;
     this.mntId = words[at + RECORD_AT.mntId] ?? 0;
@@ -100,6 +100,11 @@ export class ListedFile implements DescriptorFile, Stat {
 
   get stat(): Stat {
     return this;
+  }
+
+  /** As the kernel names pipes and sockets (fs/pipe.c pipefs_dname(), net/socket.c sockfs_dname()). */
+  get link(): string {
+    return this.path ?? `${(this.st_mode & S_IFMT) === S_IFIFO ? 'pipe' : 'socket'}:[${this.st_ino}]`;
   }
 
   /** Throws SyscallError. */

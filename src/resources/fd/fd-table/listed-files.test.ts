@@ -75,6 +75,13 @@ test('a record tells what a file is, and where it stands', () => {
   expect(look({ fd: 5, cloexec: 1 << 5 })?.isCloexec).toBe(true);
 });
 
+test('pipes and sockets are named by their inodes', () => {
+  expect(look({ mode: S_IFIFO, fsType: PIPEFS_MAGIC, pathBytes: 0 })?.link).toBe('pipe:[7]');
+  expect(look({ mode: S_IFSOCK, fsType: SOCKFS_MAGIC, pathBytes: 0, inode: 0x1_0000_0002 })?.link).toBe(
+    'socket:[4294967298]',
+  );
+});
+
 test('numbers of more than 32 bits', () => {
   expect(look({ position: 0xffff_ffff })?.pos).toBe(0xffff_ffffn);
   expect(look({ position: 0x12_3456_789a })?.pos).toBe(0x12_3456_789an);
