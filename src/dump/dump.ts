@@ -51,6 +51,7 @@ import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTa
 import { MappingsLook } from './mappings-look.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
+import { compareLinks } from './task-links.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
 import { type Candidate, chooseTwins, twinBytes } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
@@ -263,10 +264,11 @@ function lookAt(
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
   using ahead = new ScansAhead();
   const look = new MappingsLook(tree.tasks, early, ahead, files, problems);
-  const looked = tree.tasks.map((task) => {
-    const namespace = namespaces.identify(task.pid, task.label);
+  const alike = compareLinks(tree.tasks.map(({ pid }) => pid));
+  const looked = tree.tasks.map((task, i) => {
+    const namespace = namespaces.identify(task.pid, task.label, alike[i]);
     problems.push(...namespace.problems);
-    const exe = files.registerLink(task, 'exe') ?? 0;
+    const exe = files.registerLink(task, 'exe', alike[i]) ?? 0;
     const seen = look.look(task);
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
     const hasAio = seen.special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
@@ -280,8 +282,8 @@ function lookAt(
     ...one,
     pagesId: i + 1,
     runs: later.includes(one) ? findSharedGuards(one) : findPages(one, ahead),
-    cwd: files.registerLink(one.task, 'cwd') ?? 0,
-    root: files.registerLink(one.task, 'root') ?? 0,
+    cwd: files.registerLink(one.task, 'cwd', alike[i]) ?? 0,
+    root: files.registerLink(one.task, 'root', alike[i]) ?? 0,
   }));
 }
 

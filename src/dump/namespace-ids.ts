@@ -18,6 +18,9 @@ const KINDS = [
   ['cgroup_ns_id', 'cgroup'],
 ] as const;
 
+/** Names in /proc/PID/ns that belong to a task. */
+export const NAMESPACE_LINKS: readonly string[] = [...KINDS.map(([, name]) => name), 'time_for_children'];
+
 const MAY_DIFFER: ReadonlySet<string> = new Set(['net', 'time', 'cgroup']);
 
 type NamespaceField = (typeof KINDS)[number][0];
@@ -49,6 +52,7 @@ export class NamespaceNumbers {
 
   /** The namespaces of the first task that was identified, the root. */
   #root: NamespaceIds | undefined;
+  #last: { ids: NamespaceIds; problems: CriuErrorFields[] } | undefined;
 
   /** `ownNetwork` is the link of criu's own network namespace, when it is in that of the tree just now. */
   constructor(ownNetwork?: string) {
@@ -58,9 +62,15 @@ export class NamespaceNumbers {
 
   /**
    * The namespaces of a task, the root first, and what speaks against dumping it: for now only those of the whole tree for
-   * network, time and cgroups may differ from criu's.
+   * network, time and cgroups may differ from criu's. `isLikeBefore`: the task is where the one before is.
    */
-  identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
+  identify(pid: number, label: string, isLikeBefore = false): { ids: NamespaceIds; problems: CriuErrorFields[] } {
+    // Problems are told of each task.
+    if (!isLikeBefore || this.#last?.problems.length !== 0) this.#last = this.#identify(pid, label);
+    return this.#last;
+  }
+
+  #identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
     const links = readLinks(pid);
     const ids = this.#number(links);
     const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {

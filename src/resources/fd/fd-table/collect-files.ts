@@ -85,6 +85,8 @@ export class FilesDump implements KindDump {
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
+  /** Of the task that was looked at last. */
+  readonly #links = new Map<string, number | undefined>();
   /** Ids of what is mapped and no file: memfds and the like. */
   readonly #memory = new Set<number>();
   readonly #found = new FoundDescriptors();
@@ -118,8 +120,14 @@ export class FilesDump implements KindDump {
     for (const fd of this.#others.splice(0)) close(fd);
   }
 
-  /** The file behind /proc/PID/exe, cwd or root; its id in files.img. Undefined when there is a problem with it. */
-  registerLink(task: FrozenTask, name: 'exe' | 'cwd' | 'root'): number | undefined {
+  /** The file behind /proc/PID/exe, cwd or root, maybe that of the task before: its id, or undefined for a problem. */
+  registerLink(task: FrozenTask, name: 'exe' | 'cwd' | 'root', isLikeBefore = false): number | undefined {
+    const id = (isLikeBefore ? this.#links.get(name) : undefined) ?? this.#registerLink(task, name);
+    this.#links.set(name, id);
+    return id;
+  }
+
+  #registerLink(task: FrozenTask, name: string): number | undefined {
     const path = `/proc/${task.pid}/${name}`;
     const localFd = tryOpen(path, O_PATH);
     if (localFd < 0) {
