@@ -66,6 +66,30 @@ describe('a program', () => {
     expect([...block.subarray(program.placeOffset(second))]).toEqual(new Array(8).fill(6));
   });
 
+  test('has parts of one array that are near each other in one piece', () => {
+    const image = Uint8Array.from({ length: 5000 }, (_, i) => i % 251);
+    const parts = [
+      image.subarray(10, 1000),
+      image.subarray(1020, 2000),
+      image.subarray(2500, 3001),
+      image.subarray(0, 9),
+    ];
+    const program = new Program();
+    const places = parts.map((part) => program.blob(part));
+    const other = program.blob(new Uint8Array(8).fill(6));
+    program.call(1, program.string('x'));
+    expect(program.blobs().map(({ bytes }) => bytes.length)).toEqual([1990, 501, 9, 8]);
+    const block = program.assemble(ADDRESS);
+    expect(block.length).toBe(program.byteLength);
+    for (const [i, place] of [...places, other].entries()) {
+      const at = program.placeOffset(place);
+      expect(block.subarray(at, at + place.bytes)).toEqual(parts[i] ?? new Uint8Array(8).fill(6));
+    }
+    for (const { offset, bytes } of program.blobs()) {
+      expect(block.subarray(offset, offset + bytes.length)).toEqual(bytes);
+    }
+  });
+
   test('shares equal ints', () => {
     const program = new Program();
     const place = program.int(-2);

@@ -14,6 +14,7 @@ import { putText, TWO_32 } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
+import { aligned, Blobs, type PlacedBlob } from './blobs.ts';
 import { CHECKS, kindFor, Ops, type Reason } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
@@ -47,7 +48,6 @@ export type ProgramArg = number | bigint | Reference;
 
 const NR_TGKILL = 234;
 const SIGSTOP = 19;
-const aligned = (bytes: number) => (bytes + 7) & ~7;
 /** Places from here on are in the blobs. */
 const BLOBS_AT = 2 ** 40;
 
@@ -58,8 +58,7 @@ export class Program {
   #data: Uint8Array = new Uint8Array(1024);
   #dataBytes = 0;
   /** What is copied only when the program is laid out, behind the data. */
-  #blobs: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
-  #blobBytes = 0;
+  #blobs = new Blobs();
   #scratch: Place | undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
@@ -68,8 +67,7 @@ export class Program {
     copy.#ops = this.#ops.copy();
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
-    copy.#blobs = this.#blobs.slice();
-    copy.#blobBytes = this.#blobBytes;
+    copy.#blobs = this.#blobs.copy();
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
@@ -82,7 +80,7 @@ export class Program {
 
   /** Ops and data, in bytes. */
   get byteLength(): number {
-    return this.opBytes + this.#dataBytes + this.#blobBytes;
+    return this.opBytes + this.#dataBytes + this.#blobs.byteLength;
   }
 
   /** The ops alone. */
@@ -268,10 +266,7 @@ export class Program {
 
   /** The same for much, which must not change until the program is laid out. */
   blob(bytes: Uint8Array): Place {
-    const offset = this.#blobBytes;
-    this.#blobBytes += aligned(bytes.length);
-    this.#blobs.push({ offset, bytes });
-    return { kind: 'place', offset: BLOBS_AT + offset, bytes: bytes.length };
+    return { kind: 'place', offset: BLOBS_AT + this.#blobs.add(bytes), bytes: bytes.length };
   }
 
   /** 64-bit words that the task can read and write. */
@@ -304,17 +299,21 @@ export class Program {
     return { kind: 'word', place };
   }
 
+  /** The blobs, which belong behind the ops and the data: offset in the block, and bytes. */
+  blobs(): readonly PlacedBlob[] {
+    return this.#blobs.at(this.opBytes + this.#dataBytes);
+  }
+
   /**
    * The finished block for memory at `address` of the task. `relocations` gets the offsets of all words in it that hold
-   * addresses of the block.
+   * addresses of the block. `hasBlobs`: false leaves them to the caller.
    */
-  assemble(address: number, relocations?: number[]): Uint8Array {
-    const block = new Uint8Array(this.byteLength);
+  assemble(address: number, relocations?: number[], hasBlobs = true): Uint8Array {
+    const block = new Uint8Array(hasBlobs ? this.byteLength : this.opBytes + this.#dataBytes);
+    if (hasBlobs) for (const { offset, bytes } of this.blobs()) block.set(bytes, offset);
     const dataStart = this.#ops.length * OP_BYTES;
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
-    const blobStart = dataStart + this.#dataBytes;
-    for (const { offset, bytes } of this.#blobs) block.set(bytes, blobStart + offset);
     const words = new Uint32Array(block.buffer, 0, dataStart / 4);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {

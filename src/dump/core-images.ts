@@ -5,9 +5,9 @@
 import { encode } from '../image/codec.ts';
 import { CoreEntry } from '../image/gen/core.ts';
 import { IMAGE_FLAGS, IMAGE_MODE, type ImageDir } from '../image/image-dir.ts';
-import { wrapEncoded } from '../image/image-file.ts';
 import { imageFileName } from '../image/image-kinds.ts';
 import { NumberPatches } from '../image/number-patches.ts';
+import { wrapEncoded } from '../image/serialize-image.ts';
 import { WireWriter } from '../image/wire-writer.ts';
 import { OWN_NUMBERS } from '../resources/task/dump-thread.ts';
 import { SmallFiles } from '../tracee/small-files.ts';

@@ -17,7 +17,6 @@ import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readProc } from '../linux/syscalls/fs.ts';
-import type { SmapsEntry } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
 import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
@@ -32,13 +31,12 @@ import { InterruptedCalls } from '../resources/interrupted-call/interrupted-call
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { readMappings } from '../resources/mm/read-mappings.ts';
+import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
+import { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
-import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -50,6 +48,7 @@ import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
+import { MappingsLook } from './mappings-look.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
@@ -153,7 +152,8 @@ function takeTree(
   using calls = new InterruptedCalls(tree);
   const base = findBase(dumped, images, log);
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
-  const withTwin = twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), log);
+  const withTwin =
+    twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();
@@ -260,40 +260,28 @@ function lookAt(
   const shared = assignSharedIds(tree);
   problems.push(...sharingProblems(tree, shared));
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
+  using ahead = new ScansAhead();
+  const look = new MappingsLook(tree.tasks, early, ahead, files, problems);
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
-    const taken = early?.tryTake(task);
-    const mappings = taken?.mappings ?? readMappings(task.pid);
-    const described = taken ?? describe(task, mappings, problems);
-    problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
-    for (const vma of described.vmas) {
-      const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
-      if (file !== undefined) assignFile(vma, file);
-    }
+    const seen = look.look(task);
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const { vmas } = described;
-    const hasAio = vmas.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = seen.special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, ...seen, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
-  for (const { task, vmas } of looked) problems.push(...assignRings(task, vmas, files));
+  for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({
     ...one,
     pagesId: i + 1,
-    runs: later.includes(one) ? findSharedGuards(one) : findPages(one),
+    runs: later.includes(one) ? findSharedGuards(one) : findPages(one, ahead),
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));
-}
-
-function describe({ label }: FrozenTask, mappings: readonly SmapsEntry[], problems: CriuErrorFields[]) {
-  const described = describeVmas(mappings, label);
-  problems.push(...described.problems);
-  return described;
 }
 
 /** Sessions and groups that lead out of the tree are only possible as a shell job. */

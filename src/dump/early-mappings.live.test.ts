@@ -20,7 +20,7 @@ import { readFile } from '../linux/syscalls/fs.ts';
 import { kill } from '../linux/syscalls/process.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { endStubs, newStub } from '../tracee/stub.test-support.ts';
-import { EarlyMappings } from './early-mappings.ts';
+import { EarlyMappings, findBigTasks } from './early-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 // The kernel lets root look at flags of mappings, unless BPF is locked down.
@@ -52,7 +52,7 @@ function run(host: HostTask, plan: (program: Program) => void): void {
 
 test('mappings that have not changed are taken', () => {
   const { task } = newTask();
-  const early = new EarlyMappings(task.pid);
+  const early = new EarlyMappings(findBigTasks(task.pid));
   const { mappings = [], vmas = [] } = early.tryTake(task) ?? {};
   expect(early.taken).toBe(1);
   expect(mappings.map(({ start }) => start)).toContain(BIG);
@@ -61,7 +61,7 @@ test('mappings that have not changed are taken', () => {
 
 test('of a task that was killed nothing is taken', () => {
   const { task } = newTask();
-  const early = new EarlyMappings(task.pid);
+  const early = new EarlyMappings(findBigTasks(task.pid));
   kill(task.pid, SIGKILL);
   // It stays a zombie until it is waited for.
   while (readFile(`/proc/${task.pid}/stat`).split(' ')[2] !== 'Z') Bun.sleepSync(1);
@@ -77,7 +77,7 @@ const CHANGES: [what: string, plan: (program: Program) => void][] = [
 for (const [what, plan] of CHANGES) {
   test(`${what}: they are read again`, () => {
     const { host, task } = newTask();
-    const early = new EarlyMappings(task.pid);
+    const early = new EarlyMappings(findBigTasks(task.pid));
     run(host, plan);
     expect(early.tryTake(task)).toBeUndefined();
     expect(early.taken).toBe(0);
@@ -86,5 +86,5 @@ for (const [what, plan] of CHANGES) {
 
 test('small tasks are not read early', () => {
   const { pid } = newStub();
-  expect(new EarlyMappings(pid).tryTake({ pid, label: 'stub' } as FrozenTask)).toBeUndefined();
+  expect(new EarlyMappings(findBigTasks(pid)).tryTake({ pid, label: 'stub' } as FrozenTask)).toBeUndefined();
 });

@@ -7,45 +7,37 @@ import { CriuError, SyscallError } from '../base/errors.ts';
 import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
-import { type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
+import { type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
+import { areBitsKnown } from '../resources/mm/vm-flags.ts';
 import type { FrozenTask } from './frozen-tree.ts';
-import { TWIN_BYTES_MIN } from './twin-policy.ts';
+import { type KnownRoom, readRoom, TWIN_BYTES_MIN } from './twin-policy.ts';
 
 /** How much of a tree is looked through for big tasks, and how many of them are worth it. */
 const TASKS_MAX = 16;
 const BIG_TASKS_MAX = 4;
 const PAGE_BYTES = 4096;
 
-/** Mappings, and how they are described in the images. */
-interface Mappings {
+/** Mappings, how they are described in the images, and what the kernel said. */
+interface Early extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
-  readonly vmas: DescribedVma[];
-}
-
-interface Early extends Mappings {
   readonly raw: RawMappings;
 }
 
 export class EarlyMappings {
   readonly #tasks = new Map<number, Early>();
-  /** Of big tasks: their own memory. */
-  readonly #bytes = new Map<number, number>();
+  readonly #big: ReadonlyMap<number, number>;
+  /** What keeps them from having twins. */
+  readonly room: KnownRoom;
   #taken = 0;
 
-  /** Reads what the tree has now; whoever is gone or can't be read is left out. */
-  constructor(root: number) {
-    const pids = [root];
-    for (let i = 0; i < pids.length && i < TASKS_MAX && this.#bytes.size < BIG_TASKS_MAX; i++) {
-      const pid = pids[i] ?? 0;
-      const bytes = privateBytes(pid);
-      if (bytes >= TWIN_BYTES_MIN) {
-        this.#bytes.set(pid, bytes);
-        this.#read(pid);
-      }
-      const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
-      if (typeof children === 'string') pids.push(...parseChildren(children));
-    }
+  /** Reads what big tasks have now; whoever is gone or can't be read is left out. */
+  constructor({ bytes, isLargeTree }: BigTasks) {
+    this.#big = bytes;
+    for (const pid of bytes.keys()) this.#read(pid);
+    this.room = readRoom(bytes);
+    // In the stop the others are read in the same way, for which something has to be loaded.
+    if (isLargeTree) areBitsKnown();
   }
 
   #read(pid: number): void {
@@ -53,9 +45,9 @@ export class EarlyMappings {
       const raw = tryReadRaw(pid);
       const mappings = raw && tryParseRaw(raw);
       if (raw === undefined || mappings === undefined) return;
-      const { vmas, problems } = describeVmas(mappings, '');
+      const { problems, ...described } = describeVmas(mappings, '');
       // Whether it can really not be dumped, is seen in the freeze.
-      if (problems.length === 0) this.#tasks.set(pid, { mappings, vmas, raw });
+      if (problems.length === 0) this.#tasks.set(pid, { mappings, ...described, raw });
     } catch (error) {
       if (!(error instanceof SyscallError) && !(error instanceof CriuError)) throw error;
     }
@@ -68,17 +60,38 @@ export class EarlyMappings {
 
   /** How much memory of its own a task had; undefined when it was not much. */
   bytesOf({ pid }: FrozenTask): number | undefined {
-    return this.#bytes.get(pid);
+    return this.#big.get(pid);
   }
 
   /** The mappings of a frozen task; undefined when they have changed, or were not read. */
-  tryTake({ pid }: FrozenTask): Mappings | undefined {
+  tryTake({ pid }: FrozenTask): Early | undefined {
     const early = this.#tasks.get(pid);
     const now = early && tryReadRaw(pid);
     if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;
     this.#taken++;
     return early;
   }
+}
+
+export interface BigTasks {
+  /** By pid: how much memory of its own a task has that is worth a twin. */
+  readonly bytes: ReadonlyMap<number, number>;
+  /** There are more tasks than were looked at. */
+  readonly isLargeTree: boolean;
+}
+
+/** Looks for them in a tree that runs. Whoever is gone is left out. */
+export function findBigTasks(root: number): BigTasks {
+  const big = new Map<number, number>();
+  const pids = [root];
+  for (let i = 0; i < pids.length && i < TASKS_MAX && big.size < BIG_TASKS_MAX; i++) {
+    const pid = pids[i] ?? 0;
+    const bytes = privateBytes(pid);
+    if (bytes >= TWIN_BYTES_MIN) big.set(pid, bytes);
+    const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
+    if (typeof children === 'string') pids.push(...parseChildren(children));
+  }
+  return { bytes: big, isLargeTree: pids.length > TASKS_MAX };
 }
 
 /** Resident memory that is not of files and not shared memory (man 5 proc_pid_statm). */

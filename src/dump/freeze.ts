@@ -16,7 +16,7 @@ import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
 import { readThreads, type Stopped } from '../resources/task/thread-probe.ts';
-import { readSmallFiles } from '../tracee/file-column.ts';
+import { SmallFiles } from '../tracee/file-column.ts';
 import { detachAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
 import { passOn } from '../tracee/stop.ts';
 import type { FreezerCgroup } from './freezer-cgroup.ts';
@@ -176,7 +176,7 @@ export class Freezer {
     const found: number[] = [];
     const own = getpid();
     const paths = threads.map(({ task, tid }) => `/proc/${task.pid}/task/${tid}/children`);
-    readSmallFiles(paths, CHILDREN_BYTES, (content, i) => {
+    procFiles.read(paths, (content, i) => {
       if (typeof content === 'number' || content.length === 0) return;
       for (const child of parseChildren(byteString(content))) {
         if (child === own) throw ownTree(root);
@@ -224,13 +224,12 @@ export class Freezer {
   }
 }
 
-/** Longer files are read a second time. */
-const STAT_BYTES = 1024;
-const CHILDREN_BYTES = 256;
+/** stat and children are mostly shorter. */
+const procFiles = new SmallFiles(1024);
 
 function readStats(tasks: readonly Seized[]): void {
   const paths = tasks.map(({ pid }) => `/proc/${pid}/stat`);
-  readSmallFiles(paths, STAT_BYTES, (content, i) => {
+  procFiles.read(paths, (content, i) => {
     const task = tasks[i] as Seized;
     task.stat = typeof content === 'number' ? undefined : parseStat(byteString(content), paths[i]);
   });

@@ -12,7 +12,7 @@ function vma(
   return { seen: { start, end, isShared }, entry: { start, end, flags, madv }, needsFile: false } as DescribedVma;
 }
 
-const task = (...vmas: DescribedVma[]) => ({ vmas });
+const task = (...vmas: DescribedVma[]) => ({ vmas, special: vmas });
 
 test('a twin is asked when it has all private memory', () => {
   const dontFork = { madv: 1n << BigInt(MADV_DONTFORK) };

@@ -8,6 +8,7 @@ import { type Range, TASK_SIZE } from '../resources/mm/address-space.ts';
 import { type DumpRun, isForked, isShareable, planRuns } from '../resources/mm/dump-pages.ts';
 import { type DescribedVma, guardVmas } from '../resources/mm/dump-vmas.ts';
 import { type ScannedMapping, scanPages } from '../resources/mm/page-scan.ts';
+import type { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 /** A task and its mappings. */
@@ -16,11 +17,12 @@ export interface MappedTask {
   readonly mappings: readonly ScannedMapping[];
   /** Guard pages are added to them when they are found. */
   readonly vmas: DescribedVma[];
+  readonly special: readonly DescribedVma[];
 }
 
-/** Its dumped pages. */
-export function findPages({ task, mappings, vmas }: MappedTask): DumpRun[] {
-  const { content, guards } = scanPages(task.pid, mappings);
+/** Its dumped pages; some of them may be known. */
+export function findPages({ task, mappings, vmas }: MappedTask, ahead?: ScansAhead): DumpRun[] {
+  const { content, guards } = scanPages(task.pid, mappings, undefined, ahead?.of(task.pid));
   vmas.push(...guardVmas(guards));
   return planRuns(vmas, content);
 }
@@ -41,12 +43,14 @@ export function findPagesInTwin({ mappings, vmas }: MappedTask, twin: number): D
  * Whether a twin can tell all pages of a task. Not when there are some that it does not have, and not when other tasks have
  * mappings at the same addresses: pages that they share are recognised before there are twins, which share all. Pure.
  */
-export function canAskTwin(one: Pick<MappedTask, 'vmas'>, all: readonly Pick<MappedTask, 'vmas'>[]): boolean {
+export function canAskTwin(one: Vmas, all: readonly Vmas[]): boolean {
   const isTold = ({ entry, seen }: DescribedVma) =>
     seen.isShared || isForked(entry) || (entry.flags & MAP_DROPPABLE) !== 0;
-  if (!one.vmas.every(isTold)) return false;
+  if (!one.special.every(isTold)) return false;
   return all.every((other) => other === one || !doOverlap(shareable(one.vmas), shareable(other.vmas)));
 }
+
+type Vmas = Pick<MappedTask, 'vmas' | 'special'>;
 
 const shareable = (vmas: readonly DescribedVma[]): Range[] =>
   vmas.flatMap(({ entry, seen }) => (seen.isShared || !isShareable(entry) || entry.start >= TASK_SIZE ? [] : [entry]));

@@ -6,7 +6,7 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { bytesOf } from '../resources/mm/call-plan.ts';
-import { type DumpRun, pagemapEntries } from '../resources/mm/dump-pages.ts';
+import { type DumpRun, pagemapEntries, plainRun } from '../resources/mm/dump-pages.ts';
 import { dumpSharedMemory, type MemoryObject } from '../resources/mm/dump-shared.ts';
 import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { copyPages, type PageCopy, PagesFile, type PlacedRun } from '../resources/mm/pages-file.ts';
@@ -45,12 +45,14 @@ interface Rest {
 /** So many copies are made at the same time: all cores are busy, and descriptors are not used up. */
 const COPIES_MAX = 64;
 
-/** Pages that tasks share, and the folder for them. */
+/** Pages that tasks share, or some of a big task, and the folder for them. */
 export interface Base extends SharedPages {
   readonly images: ImageDir;
+  /** When they are many: those from this index on are in a base of the base. */
+  readonly rest: { readonly from: number; readonly images: ImageDir } | undefined;
 }
 
-/** A pagemap image that is written at the end. */
+/** What a pagemap image is made of. */
 interface TaskPagemap {
   readonly images: ImageDir;
   readonly pid: number;
@@ -75,6 +77,7 @@ export class MemoryDump {
   readonly #waiting: PageCopy[] = [];
   readonly #complete: PagesFile[] = [];
   readonly #rests: Rest[] = [];
+  /** Pagemaps that are to be written. */
   readonly #pagemaps: TaskPagemap[] = [];
   /** Tasks whose pages are counted when everything is done. */
   readonly #counted: (Pick<TaskPages, 'vmas' | 'runs'> & { readonly file: PagesFile })[] = [];
@@ -119,10 +122,8 @@ export class MemoryDump {
         if (twin !== undefined) this.#copy({ pid: twin, file, runs, isShared: true });
       }
       this.#copyWaiting();
-      for (const { images, pid, file, runs } of this.#pagemaps) {
-        file[Symbol.dispose]();
-        images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
-      }
+      this.#writePagemaps();
+      for (const file of this.#files) file[Symbol.dispose]();
     });
     this.#count();
   }
@@ -146,14 +147,21 @@ export class MemoryDump {
     }
   }
 
+  #takeBase(tasks: readonly TaskPages[], { base, images, rest }: Base): void {
+    const own = rest === undefined ? base : base.slice(0, rest.from);
+    const others = rest === undefined ? [] : base.slice(rest.from);
+    const whole = [...own.map(plainRun), ...others.map((run) => ({ ...plainRun(run), isInBase: true }))];
+    this.#takeFolder(tasks, own, images, whole);
+    if (rest !== undefined) this.#takeFolder(tasks, others, rest.images, others.map(plainRun));
+  }
+
   /**
    * Pages that several tasks share go to one file in a folder of its own, and the pagemap of each of these tasks there has
-   * all of them, since places in a pages file follow from the pagemap.
+   * all of them (`whole`), since places in a pages file follow from the pagemap.
    */
-  #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
+  #takeFolder(tasks: readonly TaskPages[], base: Base['base'], images: ImageDir, whole: readonly DumpRun[]): void {
     const file = this.#createFile(images, 1);
     const placed = file.place(base);
-    const whole = base.map((run) => ({ ...run, isLazy: false, isInBase: false }));
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
       if (own.length > 0) this.#take(task, file, own, tasks.length > 1);
@@ -185,13 +193,20 @@ export class MemoryDump {
 
   #copyWaiting(): void {
     stopIfInterrupted();
-    this.#timed('memwriteUs', () =>
-      copyPages(this.#waiting.splice(0), (bytes) => {
-        this.#done += bytes;
-        this.#onProgress?.(this.#done, this.#total);
-      }),
-    );
+    const onCopied = (bytes: number) => {
+      this.#done += bytes;
+      this.#onProgress?.(this.#done, this.#total);
+    };
+    // Beside the copying it takes no time, but a tree that is to go on must not wait for it.
+    const meanwhile = this.#twins === undefined ? () => this.#writePagemaps() : undefined;
+    this.#timed('memwriteUs', () => copyPages(this.#waiting.splice(0), onCopied, meanwhile));
     for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
+  }
+
+  #writePagemaps(): void {
+    for (const { images, pid, file, runs } of this.#pagemaps.splice(0)) {
+      images.write('pagemap', pid, { head: { pages_id: file.id }, entries: pagemapEntries(runs) });
+    }
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {

@@ -9,22 +9,32 @@ import { SIGKILL } from '../linux/abi/signal.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
 import { spawnIdle } from '../tracee/stub.ts';
 import { type DumpOptions, dumpTree } from './dump.ts';
+import { EarlyMappings } from './early-mappings.ts';
 import { Freezer } from './freeze.ts';
+import { TWIN_BYTES_MIN } from './twin-policy.ts';
+import { Twins } from './twins.ts';
 
-/** Whatever goes wrong here will go wrong again, and be reported, when it is done in earnest. */
-export function rehearse(options: DumpOptions, log: Logger): void {
+/**
+ * Whatever goes wrong here will go wrong again, and be reported, when it is done in earnest. `withTwin`: the process gets a
+ * twin, too.
+ */
+export function rehearse(options: DumpOptions, withTwin: boolean, log: Logger): void {
   const { logger } = new LogSink((_fd, bytes) => bytes.length);
+  const twins = withTwin ? new Twins(logger) : undefined;
   const freezer = new Freezer(logger, 1000);
   let pid: number | undefined;
   try {
     pid = spawnIdle();
-    const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), undefined, undefined, options, logger);
+    const big = { bytes: new Map([[pid, TWIN_BYTES_MIN]]), isLargeTree: false };
+    const early = withTwin ? new EarlyMappings(big) : undefined;
+    const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), twins, early, options, logger);
     dump.undo();
     log.debug(`rehearsed with process ${pid}`);
   } catch (error) {
     log.debug(`the rehearsal ended early: ${error instanceof Error ? error.message : error}`);
   } finally {
     freezer.release();
+    twins?.[Symbol.dispose]();
     if (pid !== undefined) {
       kill(pid, SIGKILL);
       tryWait(pid);

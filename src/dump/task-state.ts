@@ -73,7 +73,7 @@ const questions = new Questions();
 
 /** Asks all tasks and their threads at once, by one agent program in each thread. With twins a task forks one as well. */
 export function inspectTaskStates(
-  tasks: readonly { task: FrozenTask; vmas: readonly DescribedVma[] }[],
+  tasks: readonly { task: FrozenTask; special: readonly DescribedVma[] }[],
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
@@ -82,8 +82,8 @@ export function inspectTaskStates(
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
-    for (const { task, vmas } of tasks) {
-      inspections.push(askTask(task, vmas, filters, files, calls, twinsOf(task)));
+    for (const { task, special } of tasks) {
+      inspections.push(askTask(task, special, filters, files, calls, twinsOf(task)));
     }
     visited = visit(inspections);
   } finally {
@@ -102,7 +102,7 @@ export function inspectTaskStates(
 
 function askTask(
   task: FrozenTask,
-  vmas: readonly DescribedVma[],
+  special: readonly DescribedVma[],
   filters: SeccompFilters,
   files: FilesDump,
   calls: InterruptedCalls,
@@ -116,7 +116,7 @@ function askTask(
   const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
     tellFiles = files.ask(program, task.pid);
     for (const pid of task.deadTwins) addReap(program, pid);
-    const shared = vmas.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
+    const shared = special.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
     tellTwins = twins?.ask(program, task, shared);
     describeCalls.set(task.leader, calls.ask(program, task.leader));
   });
@@ -128,7 +128,7 @@ function askTask(
     const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
     return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
   });
-  const places = agentPlaces(vmas.map(({ seen }) => seen));
+  const places = agentPlaces(special.map(({ seen }) => seen));
   const guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   return {
     task,

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import { headroom, parseAvailable } from './twin-policy.ts';
+import { LogSink } from '../base/log.ts';
+import type { FrozenTask } from './frozen-tree.ts';
+import { chooseTwins, headroom, parseAvailable, TWIN_BYTES_MIN } from './twin-policy.ts';
 
 describe('memory for copy-on-write twins', () => {
   test('what the machine has', () => {
@@ -15,5 +17,23 @@ describe('memory for copy-on-write twins', () => {
   test('a cgroup without limit, or without files that tell', () => {
     expect(headroom('max\n', '900\n', '')).toBe(Number.POSITIVE_INFINITY);
     expect(headroom(-2, -2, -2)).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('who gets a twin', () => {
+  const task = (pid: number) => ({ pid }) as FrozenTask;
+  const { logger } = new LogSink((_fd, bytes) => bytes.length);
+  const big = { task: task(5), bytes: TWIN_BYTES_MIN, hasAio: false };
+
+  test('big tasks without asynchronous I/O', () => {
+    const small = { task: task(6), bytes: TWIN_BYTES_MIN - 1, hasAio: false };
+    const withAio = { task: task(7), bytes: TWIN_BYTES_MIN, hasAio: true };
+    const known = { pids: new Set([5]), shortage: undefined };
+    expect([...chooseTwins([small, big, withAio], known, logger)]).toEqual([big.task]);
+  });
+
+  test('nobody when there was too little memory before the stop', () => {
+    const known = { pids: new Set([5]), shortage: 'too little' };
+    expect(chooseTwins([big], known, logger).size).toBe(0);
   });
 });

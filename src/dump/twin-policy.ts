@@ -21,12 +21,33 @@ export interface Candidate {
   readonly hasAio: boolean;
 }
 
+/** What was found out before the tree was stopped: whether there is memory for twins of these tasks. */
+export interface KnownRoom {
+  readonly pids: ReadonlySet<number>;
+  /** Undefined when there is. */
+  readonly shortage: string | undefined;
+}
+
+/** `big`: by pid, how much memory tasks have. */
+export function readRoom(big: ReadonlyMap<number, number>): KnownRoom {
+  const pids = new Set(big.keys());
+  const wanted = [...big.values()].reduce((sum, bytes) => sum + bytes, 0);
+  return { pids, shortage: pids.size === 0 ? undefined : findShortage(wanted, [...pids]) };
+}
+
 /** Tasks that are to have a twin. Says in the log when there is too little memory for it. */
-export function chooseTwins(candidates: readonly Candidate[], log: Logger): ReadonlySet<FrozenTask> {
+export function chooseTwins(
+  candidates: readonly Candidate[],
+  known: KnownRoom | undefined,
+  log: Logger,
+): ReadonlySet<FrozenTask> {
   const big = candidates.filter(({ hasAio, bytes }) => !hasAio && bytes >= TWIN_BYTES_MIN);
   const wanted = big.reduce((sum, { bytes }) => sum + bytes, 0);
   const chosen = new Set(big.map(({ task }) => task));
-  const tooLittle = chosen.size === 0 ? undefined : findShortage(wanted, [...chosen]);
+  if (chosen.size === 0) return chosen;
+  const pids = big.map(({ task }) => task.pid);
+  const isKnown = known !== undefined && pids.every((pid) => known.pids.has(pid));
+  const tooLittle = isKnown ? known.shortage : findShortage(wanted, pids);
   if (tooLittle === undefined) return chosen;
   log.info(`no copy-on-write twins, the tree stays frozen longer: ${tooLittle}`);
   return new Set();
@@ -37,10 +58,10 @@ export const twinBytes = (runs: readonly DumpRun[]): number =>
   runs.reduce((sum, { start, end, isInTwin }) => (isInTwin ? sum + end - start : sum), 0);
 
 /** Where `bytes` more of memory are not to be had; undefined when they are. */
-function findShortage(bytes: number, tasks: readonly FrozenTask[]): string | undefined {
+function findShortage(bytes: number, pids: readonly number[]): string | undefined {
   const available = parseAvailable(readFile('/proc/meminfo'));
   if (available < bytes) return `${bytes} bytes may be needed, ${available} are available`;
-  const folders = new Set(tasks.map(({ pid }) => tryReadFile(`/proc/${pid}/cgroup`)));
+  const folders = new Set(pids.map((pid) => tryReadFile(`/proc/${pid}/cgroup`)));
   for (const text of folders) {
     if (typeof text !== 'string') continue;
     for (const { controllers, path } of parseCgroup(text)) {

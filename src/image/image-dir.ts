@@ -15,7 +15,7 @@ import { cString, syscall } from '../linux/kernel.ts';
 import { close, fstat, tryListDirectory, tryLstat, tryOpen, tryReadlink } from '../linux/syscalls/fs.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { ImageError } from './image-error.ts';
-import { ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { parseImage } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
@@ -24,14 +24,13 @@ import {
   type ListKindName,
   PARENT_LINK,
 } from './image-kinds.ts';
+import { ImageWriter, PART_BYTES, serializeInParts } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
 const IMAGE_BYTES_MAX = 1024 ** 3;
 /** About the size of an entry of the images that can be long. */
 const ENTRY_BYTES = 64;
-/** A list image is written out whenever so much of it is ready. */
-const FLUSH_BYTES = 1 << 18;
 /** Owner only: images hold memory and keys of the dumped tasks. */
 export const IMAGE_MODE = 0o600;
 /** How a file is made, for whoever does it for an `ImageDir`. */
@@ -190,14 +189,19 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    this.writeFile(name, serializeImage(kind, content, name, scratch));
+    this.writeParts(name, (take) => serializeInParts(kind, content, name, scratch, take));
   }
 
   /** Writes an image whose bytes are known. */
   writeFile(name: string, bytes: Uint8Array): void {
+    this.writeParts(name, (take) => take(bytes));
+  }
+
+  private writeParts(name: string, serialize: (take: (part: Uint8Array) => void) => void): void {
+    const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
-      writeAll(fd, bytes, this.rawPath(name));
+      serialize((part) => writeAll(fd, part, path));
     } finally {
       close(fd);
     }
@@ -299,7 +303,7 @@ export class ImageFileWriter<K extends ListKindName> {
 
   add(element: ElementOf<K>): void {
     this.writer.add(element);
-    if (this.writer.pendingBytes >= FLUSH_BYTES) this.flush();
+    if (this.writer.pendingBytes >= PART_BYTES) this.flush();
   }
 
   close(): void {

@@ -4,9 +4,11 @@ import type { IpcDescEntry } from './gen/ipc-desc.ts';
 import type { PipeDataEntry } from './gen/pipe-data.ts';
 import type { PstreeEntry } from './gen/pstree.ts';
 import { ImageError } from './image-error.ts';
-import { detectImageKind, ImageWriter, parseImage, serializeImage } from './image-file.ts';
+import { detectImageKind, parseImage } from './image-file.ts';
 import { type ContentOf, IMAGE_KINDS, type ImageKind, type ImageKindName, imageFileName } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
+import { ImageWriter, PART_BYTES, serializeImage, serializeInParts } from './serialize-image.ts';
+import { WireWriter } from './wire-writer.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const bytes = (text: string) => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));
@@ -163,6 +165,19 @@ test('an image can be written in pieces', () => {
   expect(writer.pendingBytes).toBe(0);
   writer.add(TASK);
   expect(hex(Buffer.concat([first, writer.take()]))).toBe(hex(serializeImage('pstree', [TASK, TASK])));
+});
+
+test('a long image is serialized in parts, with or without payloads', () => {
+  const tasks = Array.from({ length: 40_000 }, (_, pid) => ({ ...TASK, pid }));
+  const pipes = Array.from({ length: 9 }, (_, i) => ({
+    message: { pipe_id: i, bytes: i * 20_000, size: 65_536 },
+    payload: new Uint8Array(i * 20_000).fill(i),
+  }));
+  const parts: number[] = [];
+  serializeInParts('pstree', tasks, undefined, new WireWriter(64), (part) => parts.push(part.length));
+  expect([parts.length > 2, Math.max(...parts) < 2 * PART_BYTES]).toEqual([true, true]);
+  expect(parseImage('pstree', serializeImage('pstree', tasks), 'pstree.img')).toEqual(tasks);
+  expect(parseImage('pipes-data', serializeImage('pipes-data', pipes), 'pipes-data.img')).toEqual(pipes);
 });
 
 test('file names', () => {

@@ -2,9 +2,11 @@ import { expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { decode, encode } from './codec.ts';
 import { CgroupDirEntry } from './gen/cgroup.ts';
-import { FdinfoEntry } from './gen/fdinfo.ts';
+import { FdinfoEntry, FileEntry } from './gen/fdinfo.ts';
 import { PstreeEntry } from './gen/pstree.ts';
 import { RegFileEntry } from './gen/regfile.ts';
+import type { SkOptsEntry } from './gen/sk-opts.ts';
+import type { UnixPendingExt } from './gen/sk-unix.ts';
 import { VmaEntry } from './gen/vma.ts';
 import { IMAGE_KINDS, type ImageKind } from './image-kinds.ts';
 import { manyDecoder } from './many-decoder.ts';
@@ -43,6 +45,41 @@ test('gives the messages that the codec gives', () => {
     );
   }
 });
+
+test('messages that end like the one before are what the codec says, too', () => {
+  const opts = [0, 1].map((so_priority) => ({ ...OPTIONS, so_priority }));
+  const socket = fc.record({
+    ino: fc.nat(),
+    peer: fc.nat(200),
+    opts: fc.constantFrom(...opts),
+    name: fc.constantFrom(...['', 'a', 'b'].map((text) => new Uint8Array(Buffer.from(text)))),
+    shutdown: fc.constantFrom(undefined, 0, 1),
+    pending_ext: fc.constantFrom<UnixPendingExt[][]>([], [{ peer: 1, groups: [] }]),
+  });
+  fc.assert(
+    fc.property(fc.array(socket, { minLength: 1, maxLength: 60 }), (list) => {
+      const files = list.map(({ shutdown, ...rest }, id): FileEntry => {
+        const more = shutdown === undefined ? rest : { ...rest, shutdown: shutdown as 0 };
+        return { type: 5, id, usk: { ...SOCKET, id, ...more } };
+      });
+      const encoded = files.map((file) => encode(FileEntry, file));
+      const decodeOne = manyDecoder(FileEntry, new Uint8Array(Buffer.concat(encoded)));
+      let end = 0;
+      for (const bytes of encoded) {
+        end += bytes.length;
+        expect(show(decodeOne(end - bytes.length, end))).toBe(show(decode(FileEntry, bytes, 'x')));
+      }
+    }),
+  );
+});
+
+const FOWN = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+const OPTIONS: SkOptsEntry = {
+  ...{ so_sndbuf: 1, so_rcvbuf: 2, so_snd_tmo_sec: 0, so_snd_tmo_usec: 0, so_rcv_tmo_sec: 0, so_rcv_tmo_usec: 0 },
+  so_filter: [],
+  options_ext: [],
+};
+const SOCKET = { type: 1, state: 1, flags: 2, uflags: 0, backlog: 0, fown: FOWN, peer_groups_ext: [] };
 
 test('takes what is usual', () => {
   const entry: FdinfoEntry = { id: 300, flags: 0, type: 1, fd: 70_000, xattr_security_selinux: 'a\xff' };

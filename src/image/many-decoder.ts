@@ -2,8 +2,8 @@
  * Decodes many messages of one type: a function of straight code is made from the description of each type, which takes
  * what writers write, one field after the other in the order of their numbers. Whatever else there is, damage included,
  * it leaves to the codec, which then says what is wrong. A message takes a fifth of the codec's time; making the
- * functions takes as long as decoding some hundred messages. Equal messages in messages, such as the options of sockets,
- * may be the same object, which nobody may change.
+ * functions takes as long as decoding some hundred messages. Equal parts of messages, such as the options of sockets, may be
+ * the same object, which nobody may change.
  */
 import { ImageError } from './image-error.ts';
 import type { EnumType, FieldSpec, MessageType } from './message-type.ts';
@@ -145,18 +145,49 @@ function sourceOf(fields: readonly Field[]): string {
   const keys = repeated.map(({ name, index }) => `${name}: list${index}`);
   const leading = fields.findIndex(({ isRequired }) => !isRequired);
   const count = leading < 0 ? fields.length : leading;
-  for (const field of fields.slice(0, count)) {
+  const tail = tailOf(fields);
+  for (const field of fields.slice(0, Math.min(count, tail))) {
     lines.push(`${needTag(field)} ${read(field)} const field${field.index} = v;`);
     keys.push(`${field.name}: field${field.index}`);
   }
-  lines.push(`const message = { ${keys.join(', ')} };`);
-  for (const field of fields.slice(count)) lines.push(readField(field, fields));
-  return `return function (p, end, depth) {
+  lines.push(`const message = { ${keys.join(', ')} };`, 'done: {');
+  for (const field of fields.slice(Math.min(count, tail))) {
+    if (field.index === tail) lines.push(reuseTail(fields.slice(tail)));
+    lines.push(readField(field, fields));
+  }
+  const keepTail = tail < fields.length ? 'if (t >= 0) { last = message; lastAt = t; lastEnd = end; }' : '';
+  return `let last, lastAt = 0, lastEnd = 0, misses = 0;
+return function (p, end, depth) {
 if (depth > ${DEPTH_MAX}) return undefined;
-let v, w, x;
+let v, w, x, t = -1;
 ${lines.join('\n')}
-return p === end ? message : undefined;
+}
+if (p !== end) return undefined;
+${keepTail}
+return message;
 };`;
+}
+
+/** Where the first part is that is a message, if there are numbers before it: what comes then is often as in the last. */
+function tailOf(fields: readonly Field[]): number {
+  const tail = fields.findIndex(({ message, isRequired }) => message !== undefined && isRequired);
+  return tail < TAIL_FIELDS_MIN ? fields.length : tail;
+}
+
+/** With fewer fields before it, the rest is as good as all of the message. */
+const TAIL_FIELDS_MIN = 3;
+
+/** Takes the fields of the last message when their bytes are the same, until it has turned out that they never are. */
+function reuseTail(fields: readonly Field[]): string {
+  const lines = fields.map(({ name, isRequired, isRepeated }) => {
+    const take = `message.${name} = last.${name};`;
+    return isRequired || isRepeated ? take : `if (last.${name} !== undefined) ${take}`;
+  });
+  return `if (misses < ${MISSES_MAX}) {
+t = p;
+if (end - p === lastEnd - lastAt && text.compare(text, lastAt, lastEnd, p, end) === 0) { misses = 0; ${lines.join(' ')} return message; }
+misses++;
+}`;
 }
 
 function readField(field: Field, fields: readonly Field[]): string {
@@ -165,7 +196,7 @@ function readField(field: Field, fields: readonly Field[]): string {
   const hasTag = `p < end && ${tagTest(field)}`;
   if (isRepeated) return `while (${hasTag}) { p += ${field.tag.length}; ${read(field)} list${index}.push(v); }`;
   const isLast = !fields.slice(index + 1).some((later) => later.isRequired);
-  const leave = isLast ? ' if (p === end) return message;' : '';
+  const leave = isLast ? ' if (p === end) break done;' : '';
   return `if (${hasTag}) { p += ${field.tag.length}; ${read(field)} message.${name} = v;${leave} }`;
 }
 

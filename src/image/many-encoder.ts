@@ -9,8 +9,11 @@ import { isCString } from './scalars.ts';
 import { LENGTH, VARINT } from './wire-reader.ts';
 import type { WireWriter } from './wire-writer.ts';
 
-/** Encodes messages of a list from index `from` on; returns the index of the first one that is left to the codec. */
-export type ManyEncoder = (list: readonly unknown[], from: number, writer: WireWriter) => number;
+/**
+ * Encodes messages of a list from index `from` on, until the writer has `maxBytes`; returns the index of the first one that
+ * is left, to the codec or for the next time.
+ */
+export type ManyEncoder = (list: readonly unknown[], from: number, writer: WireWriter, maxBytes?: number) => number;
 
 /** From so many messages on it pays. */
 export const MANY_MESSAGES = 200;
@@ -24,9 +27,10 @@ type Encode = (message: unknown, writer: WireWriter) => boolean;
 export function manyEncoder(type: MessageType<unknown>, framing: Framing): ManyEncoder {
   const encode = makeEncode(type);
   const tag = 'fieldNumber' in framing ? (framing.fieldNumber << 3) | LENGTH : undefined;
-  return (list, from, writer) => {
+  return (list, from, writer, maxBytes = Number.POSITIVE_INFINITY) => {
     for (let i = from; i < list.length; i++) {
       const start = writer.length;
+      if (start >= maxBytes) return i;
       if (tag === undefined) writer.rawUint32(0);
       else writer.uint32(tag);
       const first = tag === undefined ? writer.length : writer.beginNested();

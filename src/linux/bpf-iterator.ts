@@ -55,10 +55,6 @@ export class ProcessIterator {
     close(fd);
     return bytes;
   }
-
-  [Symbol.dispose](): void {
-    close(this.#program);
-  }
 }
 
 function tryReadAll(fd: number, expected: number): Uint8Array | undefined {

@@ -56,17 +56,15 @@ const RECORD = {
   /** The kernel's dev_t of the file system, u32. */
   device: 48,
   /** u32. */
-  specialDevice: 52,
+  mntId: 52,
   /** f_type of the file system, u32. */
   fsType: 56,
   /** Not 0 when there are file locks or leases, or have been. */
   locks: 64,
   /** The 64 bits of the table that say whether its descriptors are closed by exec. */
   cloexec: 72,
-  /** u32. */
-  mntId: 80,
   /** What d_path returned: bytes of the path with the one that ends it, or −errno; s32. */
-  pathBytes: 84,
+  pathBytes: 80,
   path: 88,
 } as const;
 
@@ -105,7 +103,6 @@ export const RECORD_AT = {
   mode: RECORD.mode / 4,
   links: RECORD.links / 4,
   device: RECORD.device / 4,
-  specialDevice: RECORD.specialDevice / 4,
   fsType: RECORD.fsType / 4,
   locks: RECORD.locks / 4,
   cloexec: RECORD.cloexec / 4,
@@ -142,10 +139,6 @@ export class TaskFiles {
   tryRead(pid: number, count: number): TaskFileRecords | undefined {
     const bytes = this.#iterator.tryRead(pid, count * RECORD_BYTES_USUAL);
     return bytes && findRecords(bytes, this.#likenessBytes);
-  }
-
-  [Symbol.dispose](): void {
-    this.#iterator[Symbol.dispose]();
   }
 }
 
@@ -223,7 +216,6 @@ function describeFile(p: BpfProgram, types: KernelTypes): void {
   put(RECORD.size, 8, object, types.offset('inode.i_size'));
   put(RECORD.mode, 4, object, types.offset('inode.i_mode'), 2);
   put(RECORD.links, 4, object, types.offset('inode.i_nlink'));
-  put(RECORD.specialDevice, 4, object, types.offset('inode.i_rdev'));
   put(RECORD.locks, 8, object, types.offset('inode.i_flctx'));
   p.load(object, object, types.offset('inode.i_sb'));
   put(RECORD.device, 4, object, types.offset('super_block.s_dev'));

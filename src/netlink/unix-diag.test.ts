@@ -30,6 +30,14 @@ test('the request asks for all states of AF_UNIX', () => {
   expect([...request.subarray(16, 24)]).toEqual([1, 0, 0, 0, 255, 255, 255, 255]);
 });
 
+test('a socket can be asked for by its inode', () => {
+  const request = unixDiagRequest(0x1234);
+  // NLM_F_REQUEST without NLM_F_DUMP.
+  expect([request[6], request[7]]).toEqual([1, 0]);
+  expect([...request.subarray(24, 28)]).toEqual([0x34, 0x12, 0, 0]);
+  expect([...request.subarray(32)]).toEqual([255, 255, 255, 255, 255, 255, 255, 255]);
+});
+
 test('garbage is no socket, or one', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {

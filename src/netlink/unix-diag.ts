@@ -41,14 +41,20 @@ export interface UnixDiag {
   readonly shutdown: number;
 }
 
-/** The request for all UNIX sockets. */
-export function unixDiagRequest(): Uint8Array {
+/** In place of a cookie: any. */
+const NO_COOKIE = 0xffff_ffff;
+
+/** The request for all UNIX sockets, or for the one with an inode. */
+export function unixDiagRequest(ino?: number): Uint8Array {
   const body = new Uint8Array(24);
   const view = new DataView(body.buffer);
   view.setUint8(0, AF_UNIX);
   view.setUint32(4, ALL_STATES, true);
+  view.setUint32(8, ino ?? 0, true);
   view.setUint32(12, SHOW_NAME | SHOW_VFS | SHOW_PEER | SHOW_ICONS | SHOW_RQLEN, true);
-  return message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, body);
+  view.setUint32(16, NO_COOKIE, true);
+  view.setUint32(20, NO_COOKIE, true);
+  return message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | (ino === undefined ? NLM_F_DUMP : 0), 1, body);
 }
 
 const MESSAGE_BYTES = 16;

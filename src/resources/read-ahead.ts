@@ -1,7 +1,7 @@
 /** Images of which there is one for each thread, task or connection: read in one go, as far as they are small and sound. */
 import { AlikeImages } from '../image/alike-images.ts';
 import type { ImageDir } from '../image/image-dir.ts';
-import { readSmallFiles } from '../tracee/file-column.ts';
+import { SmallFiles } from '../tracee/file-column.ts';
 
 /**
  * Holds images of these names for whoever reads them next. The first `alikeCount` of them are alike, and decoded faster when
@@ -27,7 +27,7 @@ export function readAhead(
   };
   const paths = names.map((name) => images.rawPath(name));
   const pathBytes = paths.reduce((most, { length }) => Math.max(most, length), 0) + 1;
-  readSmallFiles(paths, bytes, take, { pathBytes, mustBeRegular: true });
+  new SmallFiles(bytes, { pathBytes, mustBeRegular: true }).read(paths, take);
   const all = new AlikeImages(sum);
   for (const { name, bytes } of alike) images.hold(name, all.add(bytes));
   return all;

@@ -5,22 +5,19 @@
  * 1. clear the address space, map what the images say     the agent and the parked vdso stay
  * 2. fill the memory                                      before the forks, so that children share it copy-on-write
  * 3. fork the children, and become a session or group leader in between: births.ts
+ * The tasks of a generation do these at the same time: a program is only started, and its end awaited when all others of
+ * the generation have theirs. A fork copies page tables, which is most of the time that a tree with much memory takes.
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
  */
 import { Program, type Result } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
-import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
-import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { MADV_DONTNEED } from '../linux/abi/mman.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
-import { CLONE_FILES, CLONE_FS, CLONE_PTRACE } from '../linux/abi/sched.ts';
-import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
-import { tryWait } from '../linux/syscalls/process.ts';
 import { parseMaps } from '../proc/maps.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { fillMemory, MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
@@ -30,12 +27,14 @@ import { restoreRing } from '../resources/mm/restore-aio.ts';
 import { planMoveVdso, type VdsoPiece, vdsoPieces } from '../resources/mm/restore-vdso.ts';
 import { planMappings, planUnmap } from '../resources/mm/restore-vmas.ts';
 import { planAttachments } from '../resources/sysv/attach.ts';
-import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { ForcedMemory, readMemory } from '../tracee/memory.ts';
-import { exchangeStub, pidTaken } from '../tracee/stub.ts';
+import { exchangeStub } from '../tracee/stub.ts';
+import type { Births } from './births.ts';
 import type { RestoreContext } from './context.ts';
-import type { RestoreMember, RestoreTask, RestoreZombie } from './restore-tree.ts';
+import { checkPid, planFork, planHelper } from './fork-ops.ts';
+import type { RestoreMember, RestoreTask } from './restore-tree.ts';
+import { endHelper, finishIn, named, runIn, withLabel } from './run-in.ts';
 
 /** A task that is being built. */
 export interface BuiltTask {
@@ -45,6 +44,22 @@ export interface BuiltTask {
   readonly parkedVdso: readonly VdsoPiece[];
   /** Mappings that still have PROT_WRITE for their content. */
   readonly writable: ReadonlySet<VmaEntry>;
+}
+
+/** A task whose address space is being made. */
+interface Begun {
+  readonly task: RestoreTask;
+  readonly host: HostTask;
+  readonly parkedVdso: readonly VdsoPiece[];
+  readonly plan: MemoryPlan;
+}
+
+/** A task that forks its children, and what each op of its program returns when it is a pid. */
+interface Forking {
+  readonly built: BuiltTask;
+  readonly births: Births;
+  readonly forked: readonly (readonly [child: RestoreMember, result: Result])[];
+  readonly helped: readonly (readonly [pid: number, result: Result])[];
 }
 
 export class TreeBuilder {
@@ -76,18 +91,37 @@ export class TreeBuilder {
     this.#pids.push(root.pid);
     const program = new Program();
     program.must('close what the stub inherited', SYS.close_range, 0, 0xffff_ffff, 0);
-    this.#buildInStub(this.#context.tree.root, root, program);
+    let begun = [this.#beginInStub(this.#context.tree.root, root, program)];
+    const forking: Forking[] = [];
+    try {
+      while (begun.length > 0) {
+        for (const one of begun) {
+          const built = this.#fill(one);
+          this.#built.push(built);
+          const parent = this.#fork(built);
+          if (parent !== undefined) forking.push(parent);
+        }
+        begun = [];
+        for (let parent = forking.shift(); parent !== undefined; parent = forking.shift()) {
+          begun.push(...this.#adoptChildren(parent));
+        }
+      }
+    } catch (error) {
+      // They may have children by now, whom nobody knows yet.
+      for (const { built, forked, helped } of forking) this.#awaitForks(built.host, [...forked, ...helped]);
+      throw error;
+    }
     return this.#built;
   }
 
   /** The task's host is a stub: nothing of its memory is there, and the vdso is where the kernel put it. */
-  #buildInStub(task: RestoreTask, host: HostTask, program: Program): void {
+  #beginInStub(task: RestoreTask, host: HostTask, program: Program): Begun {
     const { parking, home } = this.#context;
     const vdso = vdsoPieces(parseMaps(readFile(`/proc/${host.pid}/maps`)));
     if (task.abi.bits === 32) this.#checkVdso32(host, vdso);
     const parkedVdso = planMoveVdso(program, vdso, parking.start);
     planUnmap(program, [{ start: parking.start, end: home.address + home.bytes }], task.abi);
-    this.#buildTask(task, host, program, parkedVdso, undefined);
+    return this.#begin(task, host, program, parkedVdso, undefined);
   }
 
   #isVdso32Checked = false;
@@ -106,13 +140,14 @@ export class TreeBuilder {
     this.#files[Symbol.dispose]();
   }
 
-  #buildTask(
+  /** Starts to make the address space. */
+  #begin(
     task: RestoreTask,
     host: HostTask,
     program: Program,
     parkedVdso: readonly VdsoPiece[],
     parent: BuiltTask | undefined,
-  ): void {
+  ): Begun {
     const plan = planMemory(
       memoryOf(task),
       parent && { ...memoryOf(parent.task), writable: parent.writable },
@@ -120,27 +155,26 @@ export class TreeBuilder {
     );
     this.#planMemory(program, task, plan, parent);
     program.stop();
+    host.start(program);
+    return { task, host, parkedVdso, plan };
+  }
+
+  /** When the address space is there, it gets its content. */
+  #fill({ task, host, parkedVdso, plan }: Begun): BuiltTask {
     const { later, births } = this.#context;
-    withLabel(task, () => host.start(program));
     // While the task makes its mappings.
     const write = later === undefined ? plan.write : later.choose(task, plan.write, births.get(task.pid));
     const filling = planFilling(write, this.#files);
-    withLabel(task, () => host.finish());
+    finishIn(host, task.label);
     fillMemory(task.pid, filling, (bytes) => this.#tell(bytes));
     this.#overwrite(task.pid, plan, write);
     for (const ring of task.mm.aios) this.#restoreRing(task, host, ring);
-    const built = { task, host, parkedVdso, writable: plan.writable };
-    this.#built.push(built);
-    this.#forkChildren(built);
+    return { task, host, parkedVdso, writable: plan.writable };
   }
 
   #tell(bytes: number): void {
     this.#bytesFilled += bytes;
     this.#context.onProgress?.(this.#bytesFilled);
-  }
-
-  #run(host: HostTask, task: RestoreTask, program: Program): void {
-    withLabel(task, () => host.run(program));
   }
 
   #planMemory(program: Program, task: RestoreTask, plan: MemoryPlan, parent: BuiltTask | undefined): void {
@@ -160,7 +194,7 @@ export class TreeBuilder {
       (p, vma, prot) => sharedMemory.planMap(p, vma, prot),
     );
     const taken = [{ start: parking.start, end: home.address + home.bytes }];
-    planAttachments(program, task.mm.vmas, taken, segments.sizeOf, task.abi);
+    planAttachments(program, task, taken, segments.sizeOf, task.abi);
   }
 
   #restoreRing(task: RestoreTask, host: HostTask, ring: AioRingEntry): void {
@@ -170,7 +204,7 @@ export class TreeBuilder {
       const action = `has a ring of asynchronous I/O at ${id.toString(16)}, but the images do not have its content`;
       throw new CriuError({ object: task.label, action });
     }
-    withLabel(task, () => restoreRing(host, ring, this.#files.view(run), task.abi));
+    withLabel(task.label, () => restoreRing(host, ring, this.#files.view(run), task.abi));
   }
 
   #equal(own: PageRun, theirs: PageRun): boolean {
@@ -187,15 +221,15 @@ export class TreeBuilder {
     for (const run of plan.overwrite) memory.write(run.address, this.#files.view(run));
   }
 
-  /** Forks the children, in the order of births.ts. */
-  #forkChildren(parent: BuiltTask): void {
-    const { task, host } = parent;
+  /** Starts to fork the children, in the order of births.ts. Undefined when there is nothing to do. */
+  #fork(built: BuiltTask): Forking | undefined {
+    const { task, host } = built;
     const births = this.#context.births.get(task.pid);
     const leadsSession = task.sid === task.pid;
     const leadsGroup = task.pgid === task.pid;
-    if (births === undefined) return;
+    if (births === undefined) return undefined;
     const { early, late, sessions, groups } = births;
-    if (early.length + late.length + sessions.length + groups.length === 0 && !leadsGroup) return;
+    if (early.length + late.length + sessions.length + groups.length === 0 && !leadsGroup) return undefined;
     const program = new Program();
     const bear = (child: RestoreMember) => [child, planFork(program, task, child)] as const;
     const forked = early.map(bear);
@@ -208,37 +242,70 @@ export class TreeBuilder {
     const helpers = [...sessions.map(({ pid }) => pid), ...groups];
     const helped = helpers.map((pid) => [pid, planHelper(program, pid)] as const);
     program.stop();
-    this.#run(host, task, program);
-    for (const [child, result] of forked) this.#adopt(child, host, result, parent);
-    for (const [pid, result] of helped) this.#startHelper(parent, pid, host.result(result));
-    if (sessions.length > 0)
+    host.start(program);
+    return { built, births, forked, helped };
+  }
+
+  /** When they are there, each starts to make its address space. */
+  #adoptChildren({ built, births, forked, helped }: Forking): Begun[] {
+    const { task, host } = built;
+    const begun: Begun[] = [];
+    const failure = this.#awaitForks(host, [...forked, ...helped]);
+    if (failure !== undefined) throw named(failure, task.label);
+    for (const [child, result] of forked) begun.push(...this.#adopt(child, host, result, built));
+    for (const [pid, result] of helped) begun.push(...this.#startHelper(built, pid, host.result(result)));
+    if (births.sessions.length > 0)
       this.#reap(
         host,
         task,
-        sessions.map(({ pid }) => pid),
+        births.sessions.map(({ pid }) => pid),
       );
+    return begun;
   }
 
-  /** A helper does its work at once; a session helper is dead when this returns. */
-  #startHelper(parent: BuiltTask, pid: number, made: number): void {
+  /** Takes note of all children that a program has forked, even when it has failed: why is returned. */
+  #awaitForks(host: HostTask, made: readonly (readonly [who: unknown, result: Result])[]): unknown {
+    try {
+      host.finish();
+    } catch (error) {
+      if (!host.isThere) return error;
+      this.#notePids(host, made);
+      return error;
+    }
+    this.#notePids(host, made);
+    return undefined;
+  }
+
+  #notePids(host: HostTask, made: readonly (readonly [who: unknown, result: Result])[]): void {
+    for (const [, result] of made) {
+      const pid = host.result(result);
+      if (pid > 0) this.#pids.push(pid);
+    }
+  }
+
+  /** A helper does its work at once; a session helper is dead when this returns. The children of its session begin. */
+  #startHelper(parent: BuiltTask, pid: number, made: number): Begun[] {
     const { task, host } = parent;
-    this.#checkPid(made, pid, `helper ${pid} of ${task.label}`);
+    checkPid(made, pid, `helper ${pid} of ${task.label}`);
     const helper = host.adopt(pid);
     const session = this.#context.births.get(task.pid)?.sessions.find((candidate) => candidate.pid === pid);
     const program = new Program();
     if (session === undefined) {
       program.must('lead a process group', SYS.setpgid, 0, 0);
       program.stop();
-      this.#run(helper, task, program);
+      runIn(helper, task.label, program);
       this.#context.groupHelpers.push({ host: helper, parent: host });
-      return;
+      return [];
     }
     program.must('become a session leader', SYS.setsid);
     const forked = session.members.map((child) => [child, planFork(program, task, child)] as const);
     program.stop();
-    this.#run(helper, task, program);
-    for (const [child, result] of forked) this.#adopt(child, helper, result, parent);
+    helper.start(program);
+    const failure = this.#awaitForks(helper, forked);
+    if (failure !== undefined) throw named(failure, task.label);
+    const begun = forked.flatMap(([child, result]) => this.#adopt(child, helper, result, parent));
     endHelper(helper);
+    return begun;
   }
 
   /** The task takes leave of its dead helpers. */
@@ -247,21 +314,19 @@ export class TreeBuilder {
     for (const pid of pids) program.must(`reap helper ${pid}`, SYS.wait4, pid, 0, __WALL, 0);
     program.must('adopt no more orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 0);
     program.stop();
-    this.#run(host, task, program);
+    runIn(host, task.label, program);
   }
 
-  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: BuiltTask): void {
-    this.#checkPid(host.result(result), child.pid, child.label);
+  /** A task begins; a zombie is as it is to be. */
+  #adopt(child: RestoreMember, host: HostTask, result: Result, parent: BuiltTask): Begun[] {
+    checkPid(host.result(result), child.pid, child.label);
     const childHost = host.adopt(child.pid);
     if (child.kind === 'task') {
       this.#context.cgroups.enter(child);
-      if (child.abi === parent.task.abi) {
-        this.#buildTask(child, childHost, new Program(), parent.parkedVdso, parent);
-        return;
-      }
+      if (child.abi === parent.task.abi)
+        return [this.#begin(child, childHost, new Program(), parent.parkedVdso, parent)];
       exchangeStub(childHost, child.abi);
-      this.#buildInStub(child, childHost, new Program());
-      return;
+      return [this.#beginInStub(child, childHost, new Program())];
     }
     const program = new Program();
     if (child.sid === child.pid) program.must('become a session leader', SYS.setsid);
@@ -269,50 +334,11 @@ export class TreeBuilder {
     program.stop();
     childHost.run(program);
     this.#context.zombies.push({ zombie: child, host: childHost });
-  }
-
-  #checkPid(made: number, wanted: number, label: string): void {
-    if (made > 0) this.#pids.push(made);
-    if (made === -ERRNO.EEXIST) throw pidTaken(wanted);
-    if (made !== wanted) {
-      const how = made < 0 ? errnoName(-made) : `pid ${made}`;
-      throw new CriuError({ object: label, action: `cannot be created (clone3: ${how})` });
-    }
+    return [];
   }
 }
 
 const memoryOf = ({ mm, runs }: RestoreTask) => ({ vmas: mm.vmas, runs });
-
-/** Lets a helper die; its parent can reap it then. */
-export function endHelper(helper: HostTask): void {
-  const program = new Program();
-  program.call(SYS.exit_group, 0);
-  program.stop();
-  helper.start(program);
-  tryWait(helper.pid);
-}
-
-/** A clone op for a helper: its death makes no signal. */
-function planHelper(program: Program, pid: number): Result {
-  const setTid = program.data(new Uint8Array(Int32Array.of(pid).buffer));
-  const args = program.words(...cloneArgs({ flags: CLONE_PTRACE, exitSignal: 0, setTidCount: 1 }));
-  program.store64(program.at(args, 64), setTid);
-  return program.fork(SYS.clone3, args, CLONE_ARGS_BYTES);
-}
-
-/** A clone op for a child. It stops before its first instruction: CLONE_PTRACE makes it our tracee. */
-function planFork(program: Program, parent: RestoreTask, child: RestoreMember): Result {
-  const shared = child.kind === 'task' ? sharedFlags(parent.ids, child.ids) : 0;
-  const setTid = program.data(new Uint8Array(Int32Array.of(child.pid).buffer));
-  const args = program.words(...cloneArgs({ flags: CLONE_PTRACE | shared, exitSignal: SIGCHLD, setTidCount: 1 }));
-  program.store64(program.at(args, 64), setTid);
-  return program.fork(SYS.clone3, args, CLONE_ARGS_BYTES);
-}
-
-/** What parent and child share besides copies. */
-function sharedFlags(parent: TaskKobjIdsEntry, child: TaskKobjIdsEntry): number {
-  return (parent.files_id === child.files_id ? CLONE_FILES : 0) | (parent.fs_id === child.fs_id ? CLONE_FS : 0);
-}
 
 /** Adjacent ranges as one. */
 function mergeRanges(ranges: readonly { start: number; end: number }[]): { start: number; end: number }[] {
@@ -323,28 +349,4 @@ function mergeRanges(ranges: readonly { start: number; end: number }[]): { start
     else merged.push({ ...range });
   }
   return merged;
-}
-
-/** The same error with the task's name instead of its number. */
-/** Errors name the task as people know it. */
-function withLabel({ label }: RestoreTask, work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    throw error instanceof CriuError ? new CriuError({ ...error.fields, object: label }) : error;
-  }
-}
-
-/** Lets a zombie die the way it died before; the tracer reaps it first, then it is its parent's. */
-export function planDeath(program: Program, zombie: RestoreZombie): void {
-  const status = zombie.core.tc?.exit_code ?? 0;
-  const signal = status & 0x7f;
-  if (signal === 0) {
-    program.call(SYS.exit_group, (status >> 8) & 0xff);
-    return;
-  }
-  const unblocked = program.words(~(1n << BigInt(signal - 1)) & 0xffff_ffff_ffff_ffffn);
-  program.call(SYS.rt_sigprocmask, 2, unblocked, 0, 8);
-  program.call(SYS.kill, zombie.pid, signal);
-  program.stop();
 }

@@ -47,8 +47,8 @@ export function planFinal(
   planMmMap(program, task.mm, exe);
   program.must('close the executable', SYS.close, exe);
   planFilesystem(program, task, files, tree);
-  planFinishMappings(program, task.mm.vmas, writable);
-  const pieces = planPlaceVdso(program, parkedVdso, task.mm.vmas);
+  planFinishMappings(program, task.special, writable);
+  const pieces = planPlaceVdso(program, parkedVdso, task.special);
   planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);

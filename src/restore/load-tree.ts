@@ -9,8 +9,10 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1, IMAGES_V1_1, imageFileName } from '../image/image-kinds.ts';
 import { completeLeaderCore, completeMm, completeThreadCore, isOldTask, withOldSeccomp } from '../image/old-images.ts';
 import { readOpenFiles } from '../image/open-files.ts';
+import { RepeatedImages } from '../image/repeated-images.ts';
 import { TASK_DEAD, TASK_ZOMBIE } from '../image/task-state.ts';
 import { PagesIndex } from '../resources/mm/pages-image.ts';
+import { isPlain } from '../resources/mm/plain-vma.ts';
 import { readAhead } from '../resources/read-ahead.ts';
 import type { RestoreMember, RestoreTask, RestoreTree, RestoreZombie } from './restore-tree.ts';
 import { abiOfTask, checkKinds } from './task-abi.ts';
@@ -33,7 +35,8 @@ export function loadTree(images: ImageDir): RestoreTree {
   const pages = new PagesIndex(images);
   const entries = inTreeOrder(images.read('pstree'));
   const cores = readTaskImages(images, entries);
-  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores));
+  const repeated = new RepeatedImages(images);
+  const members = entries.map((entry) => loadMember(images, entry, readTable, pages, cores, repeated));
   if (!isOurs) correctPersonalities(members);
   checkKinds(members);
   const [root] = members;
@@ -104,6 +107,7 @@ function loadMember(
   readTable: ReadTable,
   pages: PagesIndex,
   cores: AlikeImages,
+  repeated: RepeatedImages,
 ): RestoreMember {
   const { pid, ppid, pgid, sid } = entry;
   const readCore = images.readOne('core', pid, cores);
@@ -121,8 +125,8 @@ function loadMember(
     checkCore(threadCore, `thread ${tid} of ${label}`);
     return { tid, core: threadCore };
   });
-  const pagemap = images.read('pagemap', pid);
-  const mm = completeMm(images, pid, images.readOne('mm', pid));
+  const pagemap = repeated.read('pagemap', pid);
+  const mm = completeMm(images, pid, repeated.readOne('mm', pid));
   return {
     kind: 'task',
     pid,
@@ -133,9 +137,10 @@ function loadMember(
     abi: abiOfTask(threads, mm, label),
     ids,
     mm,
+    special: mm.vmas.filter((vma) => !isPlain(vma)),
     pagemap,
     runs: pages.runs('pagemap', pid, pagemap),
-    fs: images.readOne('fs', pid),
+    fs: repeated.readOne('fs', pid),
     fds: readTable(ids.files_id),
     threads,
     label,

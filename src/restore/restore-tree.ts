@@ -5,6 +5,7 @@ import type { FdinfoEntry } from '../image/gen/fdinfo.ts';
 import type { FsEntry } from '../image/gen/fs.ts';
 import type { InventoryEntry } from '../image/gen/inventory.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
+import type { VmaEntry } from '../image/gen/vma.ts';
 import type { Pagemap } from '../image/image-kinds.ts';
 import type { OpenFiles } from '../image/open-files.ts';
 import type { PageRun } from '../resources/mm/pages-image.ts';
@@ -26,6 +27,8 @@ export interface RestoreTask {
   readonly abi: Abi;
   readonly ids: TaskKobjIdsEntry;
   readonly mm: MmEntry;
+  /** Those of its mappings that are not plain: see plain-vma.ts. */
+  readonly special: readonly VmaEntry[];
   readonly pagemap: Pagemap;
   /** Its pages, those of parent folders included, in order of address. */
   readonly runs: readonly PageRun[];

@@ -74,7 +74,10 @@ export function restoreTree(
 ): RestoreStatistics {
   const { parking, home } = findHome(tree, files);
   using sharedMemory = new SharedMemory(getpid());
-  sharedMemory.create(allVmas(tree), images);
+  sharedMemory.create(
+    tree.tasks.flatMap(({ special }) => special),
+    images,
+  );
   using segments = new HostSegments(tree, images);
   segments.prepare();
   const { cgroups } = options;
@@ -181,10 +184,6 @@ function killAll(pids: readonly number[]): void {
   }
 }
 
-function allVmas(tree: RestoreTree) {
-  return tree.tasks.flatMap(({ mm }) => mm.vmas);
-}
-
 export function findHome(
   tree: RestoreTree,
   files: FilesPlan,
@@ -192,7 +191,8 @@ export function findHome(
   const bytes = homeSize(tree, files);
   // One place for all of them.
   const limit = Math.min(...tree.tasks.map(({ abi }) => abi.taskSize));
-  const start = findHole(allVmas(tree), VDSO_ROOM + bytes, limit);
+  const vmas = tree.tasks.flatMap(({ mm }) => mm.vmas);
+  const start = findHole(vmas, VDSO_ROOM + bytes, limit);
   const home = { address: start + VDSO_ROOM, bytes };
   return { parking: { start, end: home.address }, home };
 }

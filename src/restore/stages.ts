@@ -22,15 +22,16 @@ import { isSpecial } from '../resources/mm/restore-vmas.ts';
 import { signalsToSend } from '../resources/signals/signal-queues.ts';
 import { writeProcAttributes } from '../resources/task/proc-attributes.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
-import type { HostTask } from '../tracee/host.ts';
 import { detachAll } from '../tracee/many-threads.ts';
 import { type Steps, together } from '../tracee/steps.ts';
 import { resume, waitForJobStop } from '../tracee/stop.ts';
-import { type BuiltTask, endHelper, planDeath } from './builder.ts';
+import type { BuiltTask } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
 import { findSyscall, unmapHome, writeThreadStates } from './finish.ts';
+import { planDeath } from './fork-ops.ts';
 import type { RestoreTask } from './restore-tree.ts';
+import { endHelper, finishIn, runIn } from './run-in.ts';
 import { catchThreads } from './threads.ts';
 
 /** A task that is complete but for its registers. */
@@ -97,20 +98,6 @@ function setForeground({ files, tree: { root } }: RestoreContext, tasks: readonl
   if (root.sid !== root.pid && root.pgid === root.pid) files.terminals.bringToForeground(root.pgid);
 }
 
-/** Runs a program; an error has the task's name instead of its number. */
-function runIn(host: HostTask, label: string, program: Program): void {
-  host.start(program);
-  finishIn(host, label);
-}
-
-function finishIn(host: HostTask, label: string): void {
-  try {
-    host.finish();
-  } catch (error) {
-    throw error instanceof CriuError ? new CriuError({ ...error.fields, object: label }) : error;
-  }
-}
-
 /** One program in each task, all at once. */
 function runAll(tasks: readonly BuiltTask[], plan: (built: BuiltTask, program: Program) => void): void {
   for (const built of tasks) {
@@ -165,7 +152,7 @@ function sendLast(task: RestoreTask, leaveStopped: boolean): void {
 
 /** The last steps of a task, and what to do when its threads have their registers. */
 function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps; goOn: () => void } {
-  const executable = task.mm.vmas.filter(
+  const executable = task.special.filter(
     (vma) => !isSpecial(vma) && (vma.prot & PROT_EXEC) !== 0 && vma.prot !== PROT_EXEC,
   );
   const syscallAt = findSyscall(task.pid, vdso === undefined ? executable : [vdso], task.abi);

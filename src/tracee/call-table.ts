@@ -166,3 +166,33 @@ export class CallTable {
     return this.view.getInt32(row * this.rowBytes + of.op * OP_BYTES + OP_RESULT, true);
   }
 }
+
+/**
+ * A table that is kept: to lay out even one row takes longer than most rows take to run, and a rehearsal should not be in
+ * vain. `plan` adds the calls to a row, and returns its columns. What a run has left in a row is there in the next one.
+ */
+export class KeptTable<C> {
+  readonly #plan: (row: Program) => C;
+  #kept: { readonly table: CallTable; readonly columns: C } | undefined;
+
+  constructor(plan: (row: Program) => C) {
+    this.#plan = plan;
+  }
+
+  /** Gives `work` a table for `count` things, which it may use until it returns. */
+  use<R>(count: number, work: (table: CallTable, columns: C) => R): R {
+    const rows = rowsFor(count);
+    const kept = this.#kept !== undefined && this.#kept.table.rows >= rows ? this.#kept : this.#make(rows);
+    // Whoever wants one meanwhile makes another.
+    this.#kept = undefined;
+    const result = work(kept.table, kept.columns);
+    this.#kept = kept;
+    return result;
+  }
+
+  #make(rows: number) {
+    const row = new Program();
+    const columns = this.#plan(row);
+    return { table: new CallTable(row, rows), columns };
+  }
+}

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { byteString } from '../base/bytes.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { readSmallFiles, readSmallLinks } from './file-column.ts';
+import { readSmallLinks, SmallFiles } from './file-column.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'criu-files-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -20,13 +20,26 @@ function read(paths: readonly string[], mustBeRegular = false) {
   const found: (string | number)[] = [];
   const take = (content: Uint8Array | number) =>
     found.push(typeof content === 'number' ? content : byteString(content));
-  readSmallFiles(paths, 64, take, { pathBytes: 256, mustBeRegular });
+  new SmallFiles(64, { pathBytes: 256, mustBeRegular }).read(paths, take);
   return found;
 }
 
 test('many small files are read in the order of their paths', () => {
   expect(read(many)).toEqual(many.map((_, i) => `text ${i}`));
   expect(read([])).toEqual([]);
+});
+
+test('what was read before does not show', () => {
+  const files = new SmallFiles(64, { pathBytes: 256 });
+  const found: (string | number)[] = [];
+  const take = (content: Uint8Array | number) =>
+    found.push(typeof content === 'number' ? content : byteString(content));
+  files.read([path('file 100')], (content) => {
+    take(content);
+    files.read([path('none')], take);
+  });
+  files.read([path('none'), path('file 1')], take);
+  expect(found).toEqual(['text 100', -ERRNO.ENOENT, -ERRNO.ENOENT, 'text 1']);
 });
 
 test('a longer file is read as a whole, and a missing one says so', () => {

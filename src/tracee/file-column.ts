@@ -8,7 +8,7 @@ import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFMT, S_IFREG } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { parseMode, STAT_BYTES, tryReadFileBytes } from '../linux/syscalls/fs.ts';
-import { CallTable, rowsFor } from './call-table.ts';
+import { CallTable, KeptTable, rowsFor } from './call-table.ts';
 import { SecondCore } from './second-core.ts';
 
 const PATH_BYTES = 64;
@@ -60,26 +60,26 @@ export class FileColumn {
 const isRegular = (table: CallTable, row: number, stat: Place) =>
   (parseMode(table.view, table.at(row, stat)) & S_IFMT) === S_IFREG;
 
-/**
- * Reads many small files. `take` gets the bytes of each, which it may not keep, or −errno, in the order of the paths. Files
- * longer than `bytes` are read a second time.
- */
-export function readSmallFiles(
-  paths: readonly string[],
-  bytes: number,
-  take: (content: Uint8Array | number, index: number) => void,
-  options: FileColumnOptions = {},
-): void {
-  const row = new Program();
-  const column = new FileColumn(row, bytes, options);
-  const table = new CallTable(row, rowsFor(paths.length));
-  using core = SecondCore.tryStart(paths.length);
-  table.runAll(
-    paths.length,
-    (i, index) => column.setPath(table, i, paths[index] ?? ''),
-    (i, index) => take(column.bytes(table, i, paths[index] ?? ''), index),
-    core,
-  );
+/** Reads many small files. Files longer than `bytes` are read a second time. */
+export class SmallFiles {
+  readonly #table: KeptTable<FileColumn>;
+
+  constructor(bytes: number, options: FileColumnOptions = {}) {
+    this.#table = new KeptTable((row) => new FileColumn(row, bytes, options));
+  }
+
+  /** `take` gets the bytes of each file, which it may not keep, or −errno, in the order of the paths. */
+  read(paths: readonly string[], take: (content: Uint8Array | number, index: number) => void): void {
+    using core = SecondCore.tryStart(paths.length);
+    this.#table.use(paths.length, (table, column) => {
+      table.runAll(
+        paths.length,
+        (i, index) => column.setPath(table, i, paths[index] ?? ''),
+        (i, index) => take(column.bytes(table, i, paths[index] ?? ''), index),
+        core,
+      );
+    });
+  }
 }
 
 /** Reads many short symbolic links of /proc. `take` gets the byte string of each, or −errno, in the order of the paths. */

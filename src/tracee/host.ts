@@ -25,6 +25,7 @@ export class HostTask {
   readonly home: { address: number; bytes: number };
   #program: Program | undefined;
   #registers: Registers = newRegisters();
+  #isGone = false;
 
   constructor(pid: number, home: { address: number; bytes: number }) {
     this.pid = pid;
@@ -73,7 +74,10 @@ export class HostTask {
   start(program: Program): void {
     assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
     this.#program = program;
-    writeMemory(this.pid, this.programAddress, program.assemble(this.programAddress));
+    const address = this.programAddress;
+    writeMemory(this.pid, address, program.assemble(address, undefined, false));
+    // They are not copied a second time.
+    for (const { offset, bytes } of program.blobs()) writeMemory(this.pid, address + offset, bytes);
     if (register(this.#registers, 'cs') === 0n) this.#registers = readRegisters(this.pid);
     // No stack: where the old one happens to be could be the task's alternate signal stack, which is then in use.
     setRegister(this.#registers, 'rsp', 0);
@@ -94,6 +98,11 @@ export class HostTask {
     this.finish();
   }
 
+  /** False when the task has died. */
+  get isThere(): boolean {
+    return !this.#isGone;
+  }
+
   /** What an op of the finished program returned. */
   result(of: Result): number {
     assert(this.#program !== undefined, 'a program ran');
@@ -103,6 +112,7 @@ export class HostTask {
 
   #waitForTrap(programAddress: number | undefined): void {
     const stop = waitForStop(this.pid);
+    this.#isGone = stop === 'gone';
     if (stop === 'gone' || stop.kind !== 'signal' || (stop.signal !== SIGTRAP && stop.signal !== SIGSTOP)) {
       const how = stop === 'gone' ? 'died' : stop.kind === 'signal' ? `got signal ${stop.signal}` : stop.kind;
       throw new CriuError({ object: `task ${this.pid}`, action: `cannot be restored: the task ${how}` });

@@ -3,14 +3,14 @@
  * were: the part of guest.ts that is done for each thread, as tables of system calls.
  */
 import { ABI_64 } from '../agent/abi.ts';
-import { type Place, Program, type Result } from '../agent/program.ts';
+import type { Place, Program, Result } from '../agent/program.ts';
 import { setWord } from '../base/bytes.ts';
 import { CriuError, SyscallError } from '../base/errors.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { PTRACE_CONT, PTRACE_SETREGS, PTRACE_SETSIGMASK, USER_REGS, USER_REGS_BYTES } from '../linux/abi/ptrace.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { CallTable, rowsFor } from './call-table.ts';
+import { type CallTable, KeptTable } from './call-table.ts';
 import { type GuestThread, threadDied, writeSignalMask } from './guest-thread.ts';
 import { waitForAll } from './many-threads.ts';
 import { readRegisters, register, setRegister, writeRegisters } from './registers.ts';
@@ -64,16 +64,9 @@ interface RegisterColumns {
 }
 
 function start(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, error: SyscallError) => void): void {
-  const row = new Program();
-  const [tid, registers, mask] = [row.words(0), row.reserve(USER_REGS_BYTES), row.reserve(SIGSET_BYTES)];
-  // Registers before the mask: see guest.ts.
-  const set = row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers);
-  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
-  row.call(SYS.ptrace, PTRACE_CONT, row.wordAt(tid), 0, 0);
-  const columns = { tid, registers, mask, set };
-  setAll(row, columns, visits, lose, (table, i, visit) => {
-    const at = table.at(i, registers);
-    table.view.setBigUint64(table.at(i, mask), maskOf(visit), true);
+  setAll(starting, visits, lose, (table, i, visit, columns) => {
+    const at = table.at(i, columns.registers);
+    table.view.setBigUint64(table.at(i, columns.mask), maskOf(visit), true);
     setWord(table.view, at + USER_REGS.rip * 8, visit.code);
     setWord(table.view, at + USER_REGS.r15 * 8, visit.start);
     setWord(table.view, at + USER_REGS.orig_rax * 8, -1);
@@ -81,44 +74,63 @@ function start(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, erro
   });
 }
 
+const starting = new KeptTable((row) => {
+  const columns = planColumns(row);
+  const { tid, registers, mask } = columns;
+  // Registers before the mask: see guest.ts.
+  const set = row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers);
+  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
+  row.call(SYS.ptrace, PTRACE_CONT, row.wordAt(tid), 0, 0);
+  return { ...columns, set };
+});
+
+const planColumns = (row: Program) => ({
+  tid: row.words(0),
+  registers: row.reserve(USER_REGS_BYTES),
+  mask: row.reserve(SIGSET_BYTES),
+});
+
 /** Signals are blocked but for the marker. */
 const maskOf = ({ marker }: PlannedVisit) =>
   marker === undefined ? ALL_SIGNALS : ALL_SIGNALS & ~(1n << BigInt(marker - 1));
 
 /** Registers and masks are what they were. */
 function finish(visits: readonly PlannedVisit[], lose: (visit: PlannedVisit, error: SyscallError) => void): void {
-  const row = new Program();
-  const [tid, registers, mask] = [row.words(0), row.reserve(USER_REGS_BYTES), row.reserve(SIGSET_BYTES)];
-  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
-  const set = row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers);
-  setAll(row, { tid, registers, mask, set }, visits, lose, (table, i, { thread }) => {
+  setAll(finishing, visits, lose, (table, i, { thread }, { mask }) => {
     table.view.setBigUint64(table.at(i, mask), thread.signalMask, true);
   });
 }
 
+const finishing = new KeptTable((row) => {
+  const columns = planColumns(row);
+  const { tid, registers, mask } = columns;
+  row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask);
+  return { ...columns, set: row.call(SYS.ptrace, PTRACE_SETREGS, row.wordAt(tid), 0, registers) };
+});
+
 /** Executes a row for each thread, with its own registers in the column but for what `change` makes of them. */
 function setAll(
-  row: Program,
-  { tid, registers, set }: RegisterColumns,
+  kept: KeptTable<RegisterColumns>,
   visits: readonly PlannedVisit[],
   lose: (visit: PlannedVisit, error: SyscallError) => void,
-  change: (table: CallTable, row: number, visit: PlannedVisit) => void,
+  change: (table: CallTable, row: number, visit: PlannedVisit, columns: RegisterColumns) => void,
 ): void {
-  const table = new CallTable(row, rowsFor(visits.length));
-  const take = (i: number, index: number) => {
-    const result = table.result(i, set);
-    const visit = visits[index] as PlannedVisit;
-    if (result < 0)
-      lose(visit, new SyscallError('ptrace', -result, errnoName(-result), `SETREGS, ${visit.thread.tid}`));
-  };
-  const fill = (i: number, index: number) => {
-    const visit = visits[index] as PlannedVisit;
-    const own = visit.thread.registers;
-    table.block.set(new Uint8Array(own.buffer, own.byteOffset, USER_REGS_BYTES), table.at(i, registers));
-    change(table, i, visit);
-  };
-  const tids = visits.map(({ thread }) => thread.tid);
-  table.runFor(tids, tid, take, fill);
+  kept.use(visits.length, (table, columns) => {
+    const take = (i: number, index: number) => {
+      const result = table.result(i, columns.set);
+      const visit = visits[index] as PlannedVisit;
+      if (result < 0)
+        lose(visit, new SyscallError('ptrace', -result, errnoName(-result), `SETREGS, ${visit.thread.tid}`));
+    };
+    const fill = (i: number, index: number) => {
+      const visit = visits[index] as PlannedVisit;
+      const own = visit.thread.registers;
+      table.block.set(new Uint8Array(own.buffer, own.byteOffset, USER_REGS_BYTES), table.at(i, columns.registers));
+      change(table, i, visit, columns);
+    };
+    const tids = visits.map(({ thread }) => thread.tid);
+    table.runFor(tids, columns.tid, take, fill);
+  });
 }
 
 /** Whether the marker has come, or nothing will. False: it was let go again. */

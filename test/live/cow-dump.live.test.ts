@@ -6,6 +6,7 @@ import { expect } from 'bun:test';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseImage } from '../../src/image/image-file.ts';
+import { PAGE_BYTES, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../src/image/pagemap.ts';
 import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
 import { threadCount } from '../../src/tracee/parallel.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
@@ -58,16 +59,19 @@ for (const args of [[], ['seccomp'], ['forkable']]) {
 
 /** The pages of the vdso in the images of a task. */
 function readVdso(imagesDir: string, pid: number): Uint8Array {
-  const read = (name: string) => readFileSync(join(imagesDir, name));
-  const [mm] = parseImage('mm', read(`mm-${pid}.img`), 'mm');
+  const [mm] = parseImage('mm', readFileSync(join(imagesDir, `mm-${pid}.img`)), 'mm');
   const vdso = mm?.vmas.find(({ status }) => (status & VMA_AREA_VDSO) !== 0);
-  const { head, entries } = parseImage('pagemap', read(`pagemap-${pid}.img`), 'pagemap');
-  let at = 0;
-  for (const { vaddr, nr_pages = 0 } of entries) {
-    const bytes = nr_pages * 4096;
-    const from = at + (vdso?.start ?? 0) - vaddr;
-    if (from >= at && from < at + bytes) return read(`pages-${head.pages_id}.img`).subarray(from, from + bytes);
-    at += bytes;
+  for (const folder of [imagesDir, join(imagesDir, 'base')]) {
+    const read = (name: string) => readFileSync(join(folder, name));
+    const { head, entries } = parseImage('pagemap', read(`pagemap-${pid}.img`), 'pagemap');
+    let at = 0;
+    for (const entry of entries) {
+      if ((pagemapEntryFlags(entry) & PE_PRESENT) === 0) continue;
+      const bytes = pagemapEntryPages(entry) * PAGE_BYTES;
+      const from = at + (vdso?.start ?? 0) - entry.vaddr;
+      if (from >= at && from < at + bytes) return read(`pages-${head.pages_id}.img`).subarray(from, at + bytes);
+      at += bytes;
+    }
   }
   throw new Error('the vdso is not in the images');
 }

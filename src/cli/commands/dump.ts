@@ -3,7 +3,7 @@
 import { CriuError, errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
-import { EarlyMappings } from '../../dump/early-mappings.ts';
+import { EarlyMappings, findBigTasks } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
 import { Freezer, notInTime } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
@@ -15,6 +15,7 @@ import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/i
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
+import { prepareListing } from '../../resources/fd/fd-table/listed-files.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
@@ -44,7 +45,7 @@ export function run(context: CommandContext): number {
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
   const plan = { ...dumpOptions(context, cgroup), runId };
-  if (twins !== undefined) rehearse(plan, log);
+  if (twins !== undefined) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {
@@ -54,7 +55,8 @@ export function run(context: CommandContext): number {
       progress ??= memoryProgress(context, 'dump', totalBytes);
       progress.update(done);
     };
-    const early = twins === undefined ? undefined : new EarlyMappings(options.treePid);
+    const early = twins === undefined ? undefined : new EarlyMappings(findBigTasks(treePid));
+    if (twins !== undefined) prepareListing(treePid);
     const begin = Bun.nanoseconds();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);

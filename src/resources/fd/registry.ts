@@ -4,9 +4,8 @@ import { bpfMap } from './bpf-map/bpf-map.ts';
 import { eventfd } from './eventfd/eventfd.ts';
 import { eventpoll } from './eventpoll/eventpoll.ts';
 import { fanotify } from './fanotify/fanotify.ts';
-import type { InspectedFile } from './fd-table/open-file.ts';
 import { fifo } from './fifo/fifo.ts';
-import type { FileKind } from './file-kind.ts';
+import type { FileKind, OpenFile } from './file-kind.ts';
 import { inetSocket } from './inet-socket/inet-socket.ts';
 import { inotify } from './inotify/inotify.ts';
 import { memfd } from './memfd/memfd.ts';
@@ -46,7 +45,7 @@ export const FILE_KINDS: readonly FileKind[] = [
 ];
 
 /** The kind of an open file; undefined when there is none yet. */
-export function findKind(file: InspectedFile): FileKind | undefined {
+export function findKind(file: OpenFile): FileKind | undefined {
   for (const kind of FILE_KINDS) if (kind.recognise(file)) return kind;
   return undefined;
 }

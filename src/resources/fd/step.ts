@@ -5,6 +5,7 @@
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
+import { BLOB_GAP_MAX } from '../../agent/blobs.ts';
 import { argumentAt, CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
 import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
@@ -251,7 +252,7 @@ function bytesOf(arg: StepObject): number {
 const PATH_BYTES = 64;
 
 function bytesOfBytes({ bytes, pointers }: Omit<Pointer, 'offset'>): number {
-  let sum = bytes.length + 8;
+  let sum = bytes.length + 8 + BLOB_GAP_MAX;
   if (pointers !== undefined) for (const pointer of pointers) sum += OP_BYTES + bytesOfBytes(pointer);
   return sum;
 }

@@ -12,8 +12,8 @@ import { findMovedSymbols, parseVdsoSymbols } from './vdso-symbols.ts';
  * the same kernel.
  */
 export function checkVdso(tasks: readonly RestoreTask[], ours: Uint8Array): void {
-  const task = tasks.find(({ mm }) => mm.vmas.some(({ status }) => (status & VMA_AREA_VDSO) !== 0));
-  const vma = task?.mm.vmas.find(({ status }) => (status & VMA_AREA_VDSO) !== 0);
+  const task = tasks.find(({ special }) => special.some(({ status }) => (status & VMA_AREA_VDSO) !== 0));
+  const vma = task?.special.find(({ status }) => (status & VMA_AREA_VDSO) !== 0);
   if (task === undefined || vma === undefined) return;
   const bytes = vma.end - vma.start;
   const [run, ...others] = cut(task.runs, vma.start, bytes) ?? [];

@@ -40,11 +40,17 @@ export interface FailedCopy {
   readonly error: CriuError;
 }
 
-/** Copies all runs. `onCopied` is told about big amounts only. */
-export function copyToFiles(copies: readonly Copy[], onCopied?: OnCopied): FailedCopy | undefined {
+/** Copies all runs, and does something else `meanwhile`. `onCopied` is told about big amounts only. */
+export function copyToFiles(
+  copies: readonly Copy[],
+  onCopied?: OnCopied,
+  meanwhile?: () => void,
+): FailedCopy | undefined {
   let total = 0;
   for (const { runs } of copies) total += bytesOf(runs);
-  return total < THREADS_BYTES_MIN ? copySmall(copies) : copyBig(copies, onCopied);
+  if (total >= THREADS_BYTES_MIN) return copyBig(copies, onCopied, meanwhile);
+  meanwhile?.();
+  return copySmall(copies);
 }
 
 /** /proc/PID/mem is read one range at a time. */
@@ -71,13 +77,23 @@ function copySmall(copies: readonly Copy[]): FailedCopy | undefined {
   return undefined;
 }
 
-function copyBig(copies: readonly Copy[], onCopied: OnCopied | undefined): FailedCopy | undefined {
-  const lanes = shareOut(copies, threadCount()).map(startLane);
-  tellProgress(
-    lanes.map(({ thread, pieces }) => ({ thread, ops: pieces.map(({ writes }) => writes) })),
-    onCopied,
-  );
-  for (const { buffer } of lanes) munmap(buffer, BUFFER_BYTES);
+function copyBig(
+  copies: readonly Copy[],
+  onCopied: OnCopied | undefined,
+  meanwhile: (() => void) | undefined,
+): FailedCopy | undefined {
+  const lanes: ReturnType<typeof startLane>[] = [];
+  try {
+    for (const share of shareOut(copies, threadCount())) lanes.push(startLane(share));
+    meanwhile?.();
+  } finally {
+    // Whatever goes wrong here: they use memory of ours.
+    tellProgress(
+      lanes.map(({ thread, pieces }) => ({ thread, ops: pieces.map(({ writes }) => writes) })),
+      onCopied,
+    );
+    for (const { buffer } of lanes) munmap(buffer, BUFFER_BYTES);
+  }
   for (const { thread, pieces } of lanes) {
     for (const { copy, plan, reads, writes } of pieces) {
       const short = reads.findShort(thread) ?? writes.findShort(thread);

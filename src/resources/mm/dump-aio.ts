@@ -19,7 +19,7 @@ import type { DescribedVma } from './dump-vmas.ts';
 /** A task and its mappings. */
 interface Looked {
   readonly task: FrozenTask;
-  readonly vmas: readonly DescribedVma[];
+  readonly special: readonly DescribedVma[];
 }
 
 const isRing = ({ entry }: DescribedVma) => (entry.status & VMA_AREA_AIORING) !== 0;
@@ -49,8 +49,8 @@ export class WatchedRings {
   readonly #reader: PollReader | undefined;
 
   constructor(looked: readonly Looked[]) {
-    this.#rings = looked.flatMap(({ task, vmas }) =>
-      vmas.filter(isRing).map(({ entry: { start, end } }) => ({ task, start, end, tail: 0, polls: [] })),
+    this.#rings = looked.flatMap(({ task, special }) =>
+      special.filter(isRing).map(({ entry: { start, end } }) => ({ task, start, end, tail: 0, polls: [] })),
     );
     this.#reader = this.#rings.length === 0 ? undefined : PollReader.tryOpen();
   }

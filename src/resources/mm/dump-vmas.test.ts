@@ -44,6 +44,25 @@ describe('kinds of mappings', () => {
     expect(needsFile).toBe(false);
   });
 
+  test('all are special but data of private anonymous memory without advice', () => {
+    const lines: [isSpecial: boolean, line: string, flags: string][] = [
+      [false, 'rw-p 00000000 00:00 0 ', 'rd wr mr mw me ac'],
+      [false, '---p 00000000 00:00 0 ', 'mr mw me nr'],
+      [true, 'r-xp 00000000 00:00 0 ', 'rd ex mr mw me'],
+      [true, 'rw-p 00000000 00:00 0 ', 'rd wr mr mw me dc ac'],
+      [true, 'rw-p 00000000 00:00 0 ', 'rd wr mr mw me gd ac'],
+      [true, 'rw-p 00000000 00:00 0     [heap]', 'rd wr mr mw me ac'],
+      [true, 'rw-p 00000000 08:01 7     /x', 'rd wr mr mw me ac'],
+      [true, 'rw-s 00000000 00:01 7     /dev/zero (deleted)', 'rd wr sh mr mw me ms'],
+    ];
+    const text = lines.map(
+      ([, line, flags], i) => `${(i + 1).toString(16)}000-${(i + 2).toString(16)}000 ${line}\nVmFlags: ${flags} \n`,
+    );
+    const { vmas, special, problems } = describeVmas(parseSmaps(text.join('')), 'x');
+    expect(problems).toEqual([]);
+    expect(vmas.map((vma) => special.includes(vma))).toEqual(lines.map(([isSpecial]) => isSpecial));
+  });
+
   test('attributes that are not there have no field', () => {
     const { entry } = describeOne('rw-p 00000000 00:00 0 ', 'rd wr mr mw me ac');
     expect(Object.keys(entry)).not.toContainAnyValues([

@@ -27,12 +27,21 @@ import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
 import { IO_URING } from '../fd/fd-table/unknown-kind.ts';
 import type { Range } from './address-space.ts';
+import { isPlain } from './plain-vma.ts';
 
 /** A mapping and its image. `needsFile`: `entry.shmid` becomes the id of the mapped file. */
 export interface DescribedVma {
   readonly seen: SmapsEntry;
   readonly entry: VmaEntry;
   readonly needsFile: boolean;
+  readonly isPlain: boolean;
+}
+
+/** The mappings of a task. */
+export interface DescribedVmas {
+  readonly vmas: DescribedVma[];
+  /** Those of them that are not plain: see plain-vma.ts. */
+  readonly special: readonly DescribedVma[];
 }
 
 /** madvise(2) advice that VmFlags shows, by its code. */
@@ -58,8 +67,9 @@ const FLAGS: readonly [code: string, flag: number][] = [
 export function describeVmas(
   maps: readonly SmapsEntry[],
   label: string,
-): { vmas: DescribedVma[]; problems: CriuErrorFields[] } {
+): DescribedVmas & { readonly problems: CriuErrorFields[] } {
   const vmas: DescribedVma[] = [];
+  const special: DescribedVma[] = [];
   const problems: CriuErrorFields[] = [];
   // Of thousands of mappings most are like one of the two before: a page of data, a guard page, and so on.
   let [last, other]: (DescribedVma | undefined)[] = [];
@@ -69,6 +79,7 @@ export function describeVmas(
       if (alike === other) other = last;
       last = describeAlike(seen, alike);
       vmas.push(last);
+      if (!last.isPlain) special.push(last);
       continue;
     }
     const problem = refuse(seen);
@@ -85,8 +96,9 @@ export function describeVmas(
     other = last;
     last = describe(seen);
     vmas.push(last);
+    if (!last.isPlain) special.push(last);
   }
-  return { vmas, problems };
+  return { vmas, special, problems };
 }
 
 /** Whether what is said of one holds for the other too. Sets of flags that are equal are one object. */
@@ -106,7 +118,7 @@ function isAlike(one: SmapsEntry, other: SmapsEntry | undefined): boolean {
   );
 }
 
-function describeAlike(seen: SmapsEntry, { entry, needsFile }: DescribedVma): DescribedVma {
+function describeAlike(seen: SmapsEntry, { entry, needsFile, isPlain }: DescribedVma): DescribedVma {
   const { pgoff, shmid, prot, flags, status, fd } = entry;
   const copy: VmaEntry = { start: seen.start, end: seen.end, pgoff, shmid, prot, flags, status, fd };
   if (entry.madv !== undefined) copy.madv = entry.madv;
@@ -114,7 +126,7 @@ function describeAlike(seen: SmapsEntry, { entry, needsFile }: DescribedVma): De
   if (entry.lock_on_fault_ext !== undefined) copy.lock_on_fault_ext = entry.lock_on_fault_ext;
   if (entry.sealed_ext !== undefined) copy.sealed_ext = entry.sealed_ext;
   if (entry.name_ext !== undefined) copy.name_ext = entry.name_ext;
-  return { seen, entry: copy, needsFile };
+  return { seen, entry: copy, needsFile, isPlain };
 }
 
 const isVvar = ({ path }: SmapsEntry) => path.startsWith('[vvar');
@@ -175,7 +187,8 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
-  return { seen, entry, needsFile: !kind.isAnonymous && path !== AIO_RING && path !== '' && !isSocket(path) };
+  const needsFile = !kind.isAnonymous && path !== AIO_RING && path !== '' && !isSocket(path);
+  return { seen, entry, needsFile, isPlain: isPlain(entry) };
 }
 
 const AIO_RING = '/[aio]';
@@ -233,5 +246,6 @@ export function guardVmas(guards: readonly Range[]): DescribedVma[] {
       fd: -1,
     },
     needsFile: false,
+    isPlain: false,
   }));
 }

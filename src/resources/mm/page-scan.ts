@@ -33,7 +33,7 @@ export interface ScannedPages {
 }
 
 /** struct page_region: start, end, categories; as halves, since a bigint for each would be the most expensive part. */
-const REGION_HALVES = 6;
+export const REGION_HALVES = 6;
 const REGIONS = 4096;
 const regions = new Uint32Array(REGIONS * REGION_HALVES);
 const HIGH = 2 ** 32;
@@ -46,21 +46,44 @@ export interface ScannedMapping extends Range {
   readonly inode: number;
 }
 
+/** What has been found in a group of mappings by somebody else. */
+export interface FoundRegions {
+  /** As the kernel writes them, and how many there are (−errno: none). */
+  readonly regions: Uint32Array;
+  readonly count: number;
+  /** Where to go on when there was no more room; `end` of the group when all is scanned. */
+  readonly walkEnd: number;
+}
+
 /**
- * Scans the mappings of a stopped task, or those of them that are wanted. Throws SyscallError (ENOTTY: the kernel is older
- * than 6.7).
+ * Scans the mappings of a stopped task, or those of them that are wanted. `found` may have a part of it for a group. Throws
+ * SyscallError (ENOTTY: the kernel is older than 6.7).
  */
-export function scanPages(pid: number, mappings: readonly ScannedMapping[], isWanted?: IsWanted): ScannedPages {
+export function scanPages(
+  pid: number,
+  mappings: readonly ScannedMapping[],
+  isWanted?: IsWanted,
+  found?: (group: MappingGroup) => FoundRegions | undefined,
+): ScannedPages {
   const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const result: ScannedPages = { content: [], guards: [] };
   try {
-    for (const { hasFiles, ...range } of groupMappings(mappings, isWanted)) {
-      scan(fd, range, hasFiles ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO, result);
+    for (const group of groupMappings(mappings, isWanted)) {
+      const part = found?.(group);
+      if (part === undefined || part.count < 0) scan(fd, group, group.start, result);
+      else {
+        addRegions(result, part.regions, part.count);
+        scan(fd, group, part.walkEnd, result);
+      }
     }
     return result;
   } finally {
     close(fd);
   }
+}
+
+export interface MappingGroup extends Range {
+  readonly hasFiles: boolean;
 }
 
 /** To ask more of so few pages takes less than another call. */
@@ -71,10 +94,7 @@ const FEW_BYTES = 16 << 10;
  * of a file costs the kernel ten times more than the rest, so mappings without files are not asked, unless they are small.
  * Pure.
  */
-export function groupMappings(
-  mappings: readonly ScannedMapping[],
-  isWanted?: IsWanted,
-): (Range & { readonly hasFiles: boolean })[] {
+export function groupMappings(mappings: readonly ScannedMapping[], isWanted?: IsWanted): MappingGroup[] {
   const groups: (WritableRange & { hasFiles: boolean })[] = [];
   let last: (typeof groups)[number] | undefined;
   for (const mapping of mappings) {
@@ -95,39 +115,48 @@ export function groupMappings(
   return groups;
 }
 
-function scan(fd: number, { start, end }: Range, unwanted: number, result: ScannedPages): void {
-  const arg = new BigUint64Array(PM_SCAN_ARG.bytes / 8);
-  const set = (offset: number, value: number) => {
-    arg[offset / 8] = BigInt(value);
-  };
-  const guard = () => (knowsGuards ? PAGE_IS_GUARD : 0);
-  set(PM_SCAN_ARG.size, PM_SCAN_ARG.bytes);
-  set(PM_SCAN_ARG.end, end);
-  set(PM_SCAN_ARG.vec, addressOf(regions));
-  set(PM_SCAN_ARG.vec_len, REGIONS);
-  set(PM_SCAN_ARG.category_inverted, unwanted);
-  set(PM_SCAN_ARG.category_mask, unwanted);
-  let from = start;
-  while (from < end) {
-    set(PM_SCAN_ARG.start, from);
-    set(PM_SCAN_ARG.category_anyof_mask, PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard());
-    set(PM_SCAN_ARG.return_mask, guard());
+/** struct pm_scan_arg for a group, with room for `room` regions at an address. */
+export function scanArgument({ start, end, hasFiles }: MappingGroup, address: number, room: number): BigUint64Array {
+  const arg = new BigUint64Array(new ArrayBuffer(PM_SCAN_ARG.bytes));
+  const unwanted = BigInt(hasFiles ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO);
+  const guard = knowsGuards ? PAGE_IS_GUARD : 0;
+  arg[PM_SCAN_ARG.size / 8] = BigInt(PM_SCAN_ARG.bytes);
+  arg[PM_SCAN_ARG.start / 8] = BigInt(start);
+  arg[PM_SCAN_ARG.end / 8] = BigInt(end);
+  arg[PM_SCAN_ARG.vec / 8] = BigInt(address);
+  arg[PM_SCAN_ARG.vec_len / 8] = BigInt(room);
+  arg[PM_SCAN_ARG.category_inverted / 8] = unwanted;
+  arg[PM_SCAN_ARG.category_mask / 8] = unwanted;
+  arg[PM_SCAN_ARG.category_anyof_mask / 8] = BigInt(PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard);
+  arg[PM_SCAN_ARG.return_mask / 8] = BigInt(guard);
+  return arg;
+}
+
+/**
+ * How far a scan has come. Only a full vector means that there is more: else walk_end may be where the kernel's own buffer
+ * was full last.
+ */
+export function walkEnd(arg: BigUint64Array, count: number, room: number, end: number): number {
+  return count < room ? end : Number(arg[PM_SCAN_ARG.walk_end / 8] ?? 0n);
+}
+
+function scan(fd: number, group: MappingGroup, start: number, result: ScannedPages): void {
+  for (let from = start; from < group.end; ) {
+    const arg = scanArgument({ ...group, start: from }, addressOf(regions), REGIONS);
     const count = ioctl(fd, PAGEMAP_SCAN, arg);
     if (count === -ERRNO.EINVAL && knowsGuards) {
       knowsGuards = false; // before Linux 6.16
       continue;
     }
     check('ioctl', count, 'PAGEMAP_SCAN');
-    addRegions(result, count);
-    // Only a full vector means that there is more: else walk_end may be where the kernel's own buffer was full last.
-    if (count < REGIONS) break;
-    const walked = Number(arg[PM_SCAN_ARG.walk_end / 8] ?? 0n);
+    addRegions(result, regions, count);
+    const walked = walkEnd(arg, count, REGIONS, group.end);
     if (walked <= from) break;
     from = walked;
   }
 }
 
-function addRegions({ content, guards }: ScannedPages, count: number): void {
+function addRegions({ content, guards }: ScannedPages, regions: Uint32Array, count: number): void {
   let lastList = content;
   let last = content.at(-1);
   for (let at = 0; at < count * REGION_HALVES; at += REGION_HALVES) {

@@ -89,8 +89,11 @@ export interface PageCopy {
   readonly isShared: boolean;
 }
 
-/** Makes all copies, on all cores. Throws CriuError when the disk is full, or the memory of a task can't be read. */
-export function copyPages(copies: readonly PageCopy[], onCopied?: OnCopied): void {
+/**
+ * Makes all copies, on all cores; `meanwhile` is done beside it, in any case. Throws CriuError when the disk is full, or the
+ * memory of a task can't be read.
+ */
+export function copyPages(copies: readonly PageCopy[], onCopied?: OnCopied, meanwhile?: () => void): void {
   const files = new Map<Copy, PagesFile>();
   try {
     for (const { pid, file, runs, isShared } of copies) {
@@ -98,7 +101,7 @@ export function copyPages(copies: readonly PageCopy[], onCopied?: OnCopied): voi
       const fd = file.grow();
       files.set({ source: openSource(pid, runs, isShared), runs, fd }, file);
     }
-    const failed = copyToFiles([...files.keys()], onCopied);
+    const failed = copyToFiles([...files.keys()], onCopied, meanwhile);
     if (failed === undefined) return;
     files.get(failed.copy)?.checkRoom();
     throw failed.error;

@@ -6,6 +6,7 @@ import { CriuError } from '../../base/errors.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import type { Pagemap } from '../../image/image-kinds.ts';
 import { PAGE_BYTES, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../image/pagemap.ts';
+import { RepeatedImages } from '../../image/repeated-images.ts';
 
 /** Consecutive pages with content. */
 export interface PageRun {
@@ -23,12 +24,16 @@ const CHAIN_MAX = 1000;
 /** Reads the page runs of tasks and shared memory; what a parent folder says is read once. */
 export class PagesIndex {
   readonly #images: ImageDir;
+  readonly #repeated: RepeatedImages;
   readonly #parent: PagesIndex | undefined;
   readonly #runs = new Map<string, readonly PageRun[]>();
+  /** Pagemaps that are the same have the same runs. */
+  #last: { readonly pagemap: Pagemap; readonly runs: readonly PageRun[] } | undefined;
 
   /** Throws CriuError when a parent folder can't be opened. */
   constructor(images: ImageDir, depth = 0) {
     this.#images = images;
+    this.#repeated = new RepeatedImages(images);
     const parent = images.openParent();
     if (depth > CHAIN_MAX) {
       throw new CriuError({ object: images.path, action: 'has a link "parent" that leads in a circle' });
@@ -56,9 +61,12 @@ export class PagesIndex {
     const key = `${kind} ${id}`;
     let runs = this.#runs.get(key);
     if (runs === undefined) {
-      const pagemap = this.#images.tryRead(kind, id);
+      const pagemap = this.#repeated.tryRead(kind, id);
       if (pagemap === undefined) return undefined;
-      runs = this.runs(kind, id, pagemap);
+      // What a parent folder has, may differ all the same.
+      const isLast = pagemap === this.#last?.pagemap && this.#parent === undefined;
+      runs = isLast ? (this.#last?.runs ?? []) : this.runs(kind, id, pagemap);
+      this.#last = { pagemap, runs };
       this.#runs.set(key, runs);
     }
     return runs;

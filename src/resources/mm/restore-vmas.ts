@@ -202,21 +202,25 @@ function refuseUnknown(vma: VmaEntry): void {
   });
 }
 
-/** After the content: final protections, guard ranges, madvise flags and locks. */
-export function planFinishMappings(program: Program, vmas: readonly VmaEntry[], writable: ReadonlySet<VmaEntry>): void {
-  for (const vma of vmas) {
+/** After the content: final protections, and of mappings that are not plain guard ranges, madvise flags and locks. */
+export function planFinishMappings(
+  program: Program,
+  special: readonly VmaEntry[],
+  writable: ReadonlySet<VmaEntry>,
+): void {
+  for (const { start, end, prot } of writable) program.must(PROTECT, SYS.mprotect, start, end - start, prot);
+  for (const vma of special) {
     const bytes = vma.end - vma.start;
     if ((vma.status & VMA_AREA_GUARD) !== 0) {
       program.must(`guard ${RANGE}`, SYS.madvise, vma.start, bytes, MADV_GUARD_INSTALL);
       continue;
     }
     if (isSpecial(vma) || (vma.status & VMA_AREA_AIORING) !== 0) continue;
-    if (writable.has(vma)) program.must(PROTECT, SYS.mprotect, vma.start, bytes, vma.prot);
     if (vma.madv !== undefined) planAdvice(program, vma, vma.madv);
     if (vma.name_ext !== undefined) planName(program, vma, vma.name_ext);
     if ((vma.flags & MAP_LOCKED) !== 0) planLock(program, vma);
   }
-  for (const { start, end, sealed_ext } of vmas) {
+  for (const { start, end, sealed_ext } of special) {
     if (sealed_ext === true) program.must(`seal ${RANGE}`, SYS.mseal, start, end - start, 0);
   }
 }

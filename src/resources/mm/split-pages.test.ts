@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { plainRun } from './dump-pages.ts';
-import { splitPages } from './split-pages.ts';
+import { halveBase, splitPages } from './split-pages.ts';
 
 const MIB = 1 << 20;
 const run = (start: number, end: number) => plainRun({ start: start * MIB, end: end * MIB });
@@ -10,7 +10,7 @@ describe('the pages of a big task', () => {
     const split = splitPages([{ pid: 7, runs: [run(0, 20), run(64, 256), run(300, 344)] }]);
     const own = [run(0, 20), run(64, 172)];
     const base = [run(172, 256), run(300, 344)].map((one) => ({ ...one, isInBase: true }));
-    expect(split?.runs.get(7)).toEqual([...own, ...base]);
+    expect(split?.runs.get(7)).toMatchObject([...own, ...base]);
     expect(split?.base).toEqual(base.map((one) => ({ ...one, pid: 7 })));
   });
 
@@ -36,4 +36,14 @@ describe('the pages of a big task', () => {
     const alike = [7, 8].map((pid) => ({ pid, runs: [run(0, 1000)] }));
     expect(splitPages(alike)).toBeUndefined();
   });
+});
+
+test('many shared pages are spread over two files too, less what tasks have of their own', () => {
+  const shared = (start: number, end: number) => ({ ...run(start, end), isInBase: true, pid: 7 });
+  const runs = new Map([
+    [7, [shared(0, 100), run(200, 210)]],
+    [8, [shared(0, 100), run(200, 210)]],
+  ]);
+  expect(halveBase({ base: [shared(0, 100)], runs })).toEqual({ before: [shared(0, 60)], after: [shared(60, 100)] });
+  expect(halveBase({ base: [shared(0, 50)], runs })).toBeUndefined();
 });

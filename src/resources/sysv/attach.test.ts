@@ -39,12 +39,15 @@ test('parts of one attachment belong together, whatever is between them', () => 
 
 test('it is attached once, its parts are moved, the rest goes', () => {
   const program = new Program();
-  planAttachments(program, [part(1, 0x10_0000, 0, 2), part(1, 0x10_0000, 4, 4, { prot: 1 })], [], size, ABI_64);
+  const parts = [part(1, 0x10_0000, 0, 2), part(1, 0x10_0000, 4, 4, { prot: 1 })];
+  planAttachments(program, { mm: { vmas: parts }, special: parts }, [], size, ABI_64);
   expect(calls(program)).toEqual([SYS.shmat, SYS.mremap, SYS.mremap, SYS.mprotect, SYS.munmap]);
 });
 
 test('a segment that is not in the images is an error', () => {
-  expect(() => planAttachments(new Program(), [part(5, 0x10_0000, 0, 8)], [], () => undefined, ABI_64)).toThrow(
+  const parts = [part(5, 0x10_0000, 0, 8)];
+  const task = { mm: { vmas: parts }, special: parts };
+  expect(() => planAttachments(new Program(), task, [], () => undefined, ABI_64)).toThrow(
     'System V shared memory segment 5: is mapped by a task but not in the images',
   );
 });

@@ -40,15 +40,21 @@ export function findAttachments(vmas: readonly VmaEntry[]): Attachment[] {
 /** Size of a segment in whole pages, and of its pages, by id; undefined when the images do not have it. */
 export type SegmentSize = (id: number) => { readonly bytes: number; readonly pageBytes: number } | undefined;
 
+interface AttachingTask {
+  readonly mm: { readonly vmas: readonly Range[] };
+  /** Those of its mappings that are not plain. */
+  readonly special: readonly VmaEntry[];
+}
+
 /** Adds the calls to a program; all other mappings of the task are there. `taken` are ranges to keep away from. */
 export function planAttachments(
   program: Program,
-  vmas: readonly VmaEntry[],
+  { mm, special }: AttachingTask,
   taken: readonly Range[],
   sizeOf: SegmentSize,
   { taskSize }: Abi,
 ): void {
-  for (const attachment of findAttachments(vmas)) {
+  for (const attachment of findAttachments(special)) {
     const size = sizeOf(attachment.id);
     if (size === undefined) {
       throw new CriuError({
@@ -56,7 +62,7 @@ export function planAttachments(
         action: 'is mapped by a task but not in the images',
       });
     }
-    const hole = findHole([...vmas, ...taken], size.bytes + size.pageBytes, taskSize);
+    const hole = findHole([...mm.vmas, ...taken], size.bytes + size.pageBytes, taskSize);
     planAttachment(program, attachment, Math.ceil(hole / size.pageBytes) * size.pageBytes, size.bytes);
   }
 }

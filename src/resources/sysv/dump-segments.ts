@@ -22,7 +22,7 @@ import { tryStatSegment } from './shmid-ds.ts';
 
 interface Looked {
   readonly task: FrozenTask;
-  readonly vmas: readonly DescribedVma[];
+  readonly special: readonly DescribedVma[];
   readonly ids: TaskKobjIdsEntry;
 }
 
@@ -35,9 +35,9 @@ export class DumpedSegments {
   /** Looks at tasks of criu's own ipc namespace, whose number is `ownNamespace`. */
   constructor(looked: readonly Looked[], ownNamespace: number | undefined) {
     const seen = new Set<number>();
-    for (const { task, vmas, ids } of looked) {
+    for (const { task, special, ids } of looked) {
       if (ids.ipc_ns_id !== ownNamespace) continue;
-      for (const vma of vmas) {
+      for (const vma of special) {
         if ((vma.entry.status & VMA_AREA_SYSVIPC) === 0 || seen.has(vma.entry.shmid)) continue;
         seen.add(vma.entry.shmid);
         this.#add(task, vma);

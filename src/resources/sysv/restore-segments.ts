@@ -35,7 +35,7 @@ export class HostSegments {
   constructor(tree: RestoreTree, images: ImageDir) {
     this.#images = images;
     this.#isHost = tree.root.ids.ipc_ns_id === tree.inventory.root_ids?.ipc_ns_id;
-    const used = new Set(tree.tasks.flatMap(({ mm }) => findAttachments(mm.vmas)).map(({ id }) => id));
+    const used = new Set(tree.tasks.flatMap(({ special }) => findAttachments(special)).map(({ id }) => id));
     if (used.size === 0) return;
     for (const { message } of images.tryRead('ipcns-shm', tree.root.ids.ipc_ns_id ?? 0) ?? []) {
       if (used.has(message.desc.id)) this.#entries.set(message.desc.id, message);

@@ -2,7 +2,7 @@
  * Everything that is read of stopped threads from outside, for all of them at once: tables of system calls, one row for
  * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
  */
-import { Program } from '../../agent/program.ts';
+import type { Program } from '../../agent/program.ts';
 import { byteString } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { FrozenThread } from '../../dump/frozen-tree.ts';
@@ -16,7 +16,7 @@ import {
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check } from '../../linux/kernel.ts';
 import { StatusParser } from '../../proc/status.ts';
-import { CallTable, rowsFor } from '../../tracee/call-table.ts';
+import { type CallTable, KeptTable } from '../../tracee/call-table.ts';
 import { FileColumn } from '../../tracee/file-column.ts';
 import { register, setRegister } from '../../tracee/registers.ts';
 import { SecondCore } from '../../tracee/second-core.ts';
@@ -39,17 +39,18 @@ export interface Stopped {
  * sequence goes on, as after any signal, at its abort address: its `registers` say so.
  */
 export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
-  const probe = new ThreadProbe(threads.length);
-  return probe.read(threads);
+  const count = threads.length;
+  return probing.use(count, (table, columns) =>
+    readingFiles.use(count, (files, fileColumns) => new ThreadProbe(table, columns, files, fileColumns).read(threads)),
+  );
 }
 
 class ThreadProbe {
   /** What belongs to the thread of ours that traces them. */
   readonly #table: CallTable;
-  readonly #columns: ReturnType<typeof planColumns>;
+  readonly #columns: ThreadColumns;
   readonly #files: CallTable;
-  readonly #status: FileColumn;
-  readonly #cgroupFile: FileColumn;
+  readonly #fileColumns: FileColumns;
   readonly #statuses = new StatusParser();
   /** Of the thread before, and the last one that was not the same. */
   #xstate: Uint8Array = new Uint8Array(0);
@@ -57,29 +58,29 @@ class ThreadProbe {
   #cgroup = new Uint8Array(0);
   #cgroupText: string | undefined;
 
-  constructor(count: number) {
-    const [row, files] = [new Program(), new Program()];
-    this.#columns = planColumns(row);
-    this.#status = new FileColumn(files, STATUS_BYTES);
-    this.#cgroupFile = new FileColumn(files, CGROUP_BYTES);
-    this.#table = new CallTable(row, rowsFor(count));
-    this.#files = new CallTable(files, rowsFor(count));
+  constructor(table: CallTable, columns: ThreadColumns, files: CallTable, fileColumns: FileColumns) {
+    this.#table = table;
+    this.#columns = columns;
+    this.#files = files;
+    this.#fileColumns = fileColumns;
   }
 
   read(threads: readonly Stopped[]): FrozenThread[] {
     const [table, files] = [this.#table, this.#files];
     const [tidAt, pidAt] = [table.at(0, this.#columns.tid), table.at(0, this.#columns.pid)];
+    const { status, cgroup } = this.#fileColumns;
     const found: FrozenThread[] = [];
     using core = SecondCore.tryStart(threads.length);
     const fill = (row: number, index: number) => {
       const thread = threads[index] as Stopped;
       table.view.setUint32(row * table.rowBytes + tidAt, thread.tid, true);
       table.view.setUint32(row * table.rowBytes + pidAt, thread.pid, true);
-      this.#status.setPath(files, row, statusPath(thread));
-      this.#cgroupFile.setPath(files, row, cgroupPath(thread));
+      status.setPath(files, row, statusPath(thread));
+      cgroup.setPath(files, row, cgroupPath(thread));
     };
-    for (let done = 0; done < threads.length; done += table.rows) {
-      const rows = Math.min(table.rows, threads.length - done);
+    const rowsMax = Math.min(table.rows, files.rows);
+    for (let done = 0; done < threads.length; done += rowsMax) {
+      const rows = Math.min(rowsMax, threads.length - done);
       for (let row = 0; row < rows; row++) fill(row, done + row);
       table.run(rows);
       files.run(rows, core);
@@ -98,7 +99,7 @@ class ThreadProbe {
     const registers = new BigUint64Array(table.block.slice(registersAt, registersAt + USER_REGS_BYTES).buffer);
     const { entry, abortAddress } = readRseq(table, row, rseq, pid, register(registers, 'rip'));
     if (abortAddress !== undefined) setRegister(registers, 'rip', abortAddress);
-    const statusBytes = this.#status.bytes(this.#files, row, statusPath(stopped));
+    const statusBytes = this.#fileColumns.status.bytes(this.#files, row, statusPath(stopped));
     if (typeof statusBytes === 'number') throw unreadable(statusPath(stopped), statusBytes);
     const status = this.#statuses.parse(statusBytes, statusPath(stopped));
     if (status.seccomp !== 0) suspendSeccomp(tid);
@@ -131,7 +132,7 @@ class ThreadProbe {
 
   #cgroupOf(row: number, stopped: Stopped): string {
     const path = cgroupPath(stopped);
-    const bytes = this.#cgroupFile.bytes(this.#files, row, path);
+    const bytes = this.#fileColumns.cgroup.bytes(this.#files, row, path);
     // Without control groups there is no such file.
     if (typeof bytes === 'number') return '';
     if (this.#cgroupText === undefined || Buffer.compare(bytes, this.#cgroup) !== 0) {
@@ -145,6 +146,8 @@ class ThreadProbe {
 // Its list of children is read by this path too, so the kernel knows the names already.
 const statusPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/status`;
 const cgroupPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/cgroup`;
+
+type ThreadColumns = ReturnType<typeof planColumns>;
 
 function planColumns(row: Program) {
   const [tid, pid] = [row.words(0), row.words(0)];
@@ -171,6 +174,15 @@ function planColumns(row: Program) {
     dispatch: askSyscallDispatch(row, thread),
   };
 }
+
+type FileColumns = ReturnType<typeof planFiles>;
+
+function planFiles(row: Program) {
+  return { status: new FileColumn(row, STATUS_BYTES), cgroup: new FileColumn(row, CGROUP_BYTES) };
+}
+
+const probing = new KeptTable(planColumns);
+const readingFiles = new KeptTable(planFiles);
 
 function unreadable(path: string, result: number): CriuError {
   return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });

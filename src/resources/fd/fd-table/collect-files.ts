@@ -34,7 +34,7 @@ import { type DescriptorTable, DescriptorTables } from './descriptor-tables.ts';
 import { FileIds } from './file-ids.ts';
 import { FoundDescriptors } from './found-descriptors.ts';
 import { PathMap } from './inode-map.ts';
-import { InspectedFile } from './open-file.ts';
+import { type DescriptorFile, InspectedFile } from './open-file.ts';
 import { refuseUnknown } from './unknown-kind.ts';
 
 /** A file behind a mapping: its entry in files.img, and the O_* it was opened with, for VmaEntry. */
@@ -314,16 +314,16 @@ export class FilesDump implements KindDump {
     }
   }
 
-  #dumpAndClose(file: InspectedFile, filesId: number): FdinfoEntry | undefined {
+  #dumpAndClose(file: DescriptorFile, filesId: number): FdinfoEntry | undefined {
     try {
       return this.#dumpDescriptor(file, filesId);
     } finally {
-      file.close();
+      file.close?.();
     }
   }
 
   /** `receiver`: the task that it is in flight to. */
-  #dumpDescriptor(file: InspectedFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
+  #dumpDescriptor(file: DescriptorFile, filesId: number, receiver = file.task): FdinfoEntry | undefined {
     const kind = this.#kindOf(file);
     if (kind === undefined) return this.#fail(blocker(file, refuseUnknown(file)));
     const before = this.#ids.last;
@@ -339,7 +339,7 @@ export class FilesDump implements KindDump {
   }
 
   /** Mostly that of the file before. */
-  #kindOf(file: InspectedFile): FileKind | undefined {
+  #kindOf(file: OpenFile): FileKind | undefined {
     if (this.#kind?.recognise(file) !== true) this.#kind = findKind(file);
     return this.#kind;
   }

@@ -48,3 +48,14 @@ export function addSlot(description: Description, table: Table, slot: Slot): voi
   if (slots === undefined) description.others.set(table, [slot]);
   else slots.push(slot);
 }
+
+/** Whether each of them is at home with the one number that it is to have. */
+export function areInPlace(group: readonly Description[], table: Table): boolean {
+  for (const description of group) {
+    const slots = slotsIn(description, table);
+    const slot = slots[0];
+    if (slots.length !== 1 || slot?.fd !== description.homeFd) return false;
+    if (slot.isCloexec !== description.isCloexec) return false;
+  }
+  return true;
+}

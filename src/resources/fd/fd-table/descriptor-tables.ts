@@ -3,8 +3,8 @@ import { expectMany } from '../../../base/hot-code.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { FdProbe, listDescriptors } from './fd-probe.ts';
-import { type ListedFiles, Lister } from './listed-files.ts';
-import type { InspectedFile } from './open-file.ts';
+import { type ListedFiles, tryListFiles } from './listed-files.ts';
+import type { DescriptorFile } from './open-file.ts';
 import { ProbeTables } from './probe-tables.ts';
 import { QuickFiles } from './quick-files.ts';
 
@@ -12,13 +12,12 @@ import { QuickFiles } from './quick-files.ts';
 const MANY = 64;
 
 export class DescriptorTables {
-  readonly #lister = new Lister();
   #tables: ProbeTables | undefined;
   #quick: { readonly files: QuickFiles | undefined } | undefined;
 
   /** The table of a task; one is open at a time. Throws CriuError. */
   open(task: FrozenTask): DescriptorTable {
-    const listed = this.#lister.tryList(task);
+    const listed = tryListFiles(task);
     const fds = listed?.fds ?? listDescriptors(task);
     expectMany(fds.length);
     return new DescriptorTable(fds, listed, this.#probe(task, listed?.others ?? fds));
@@ -37,7 +36,6 @@ export class DescriptorTables {
   }
 
   [Symbol.dispose](): void {
-    this.#lister[Symbol.dispose]();
     this.#tables?.[Symbol.dispose]();
     this.#tables = undefined;
   }
@@ -61,7 +59,7 @@ export class DescriptorTable {
    * What is behind `fds[index]`, to be asked for in ascending order, and closed before the next; −errno when it cannot be
    * fetched. Throws SyscallError.
    */
-  inspect(index: number): InspectedFile | number {
+  inspect(index: number): DescriptorFile | number {
     const known = this.#listed?.tryInspect(index);
     if (known !== undefined) return known;
     const place = this.#listed === undefined ? index : this.#probed++;

@@ -43,31 +43,34 @@ export function formGroups(
     if (first === undefined) continue;
     const maker = makerOf(group, byPid);
     // Mostly they are all of one table.
-    if (maker === undefined && group.every(({ home }) => home === first.home)) continue;
+    if (maker === undefined && (byPid.size === 1 || group.every(({ home }) => home === first.home))) continue;
     setHome(group, maker ?? firstOf(group.map(({ table }) => table)));
   }
   return groups;
 }
 
+const NO_IDS: readonly number[] = [];
+
 /** What is sent to somebody is made where that one is, and so is what is watched. */
 export function joinNeeded(groups: readonly Description[][], context: RestoreContext): NeededGroups {
   const needed = new Map<Description[], Description[][]>();
-  const needing: { group: Description[]; before: number[]; atLast: number[] }[] = [];
+  const needing: { group: Description[]; before: readonly number[]; atLast: readonly number[] }[] = [];
   for (const group of groups) {
     const [first] = group;
     if (first?.kind.needs === undefined && first?.kind.needsAtLast === undefined) continue;
-    const before: number[] = [];
-    const atLast: number[] = [];
+    let [before, atLast] = [NO_IDS, NO_IDS];
     for (const { kind, entry } of group) {
-      if (kind.needs !== undefined) before.push(...kind.needs(entry, context));
-      if (kind.needsAtLast !== undefined) atLast.push(...kind.needsAtLast(entry));
+      const needs = kind.needs?.(entry, context) ?? NO_IDS;
+      const last = kind.needsAtLast?.(entry) ?? NO_IDS;
+      if (needs.length > 0) before = [...before, ...needs];
+      if (last.length > 0) atLast = [...atLast, ...last];
     }
     if (before.length + atLast.length > 0) needing.push({ group, before, atLast });
   }
   if (needing.length === 0) return needed;
   const byId = new Map(groups.flatMap((group) => group.map(({ entry }) => [entry.id, group] as const)));
   const joined = needing.map(({ group, before, atLast }) => {
-    const others = (ids: number[]) => {
+    const others = (ids: readonly number[]) => {
       const found = new Set<Description[]>();
       for (const id of ids) found.add(byId.get(id) ?? group);
       found.delete(group);

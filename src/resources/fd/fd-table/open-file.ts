@@ -20,13 +20,9 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../../../linux/kernel.ts';
 import { Folder } from '../../../linux/syscalls/folder.ts';
 import { close, fcntl, fstat, fstatfsType, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
-import { tryPidfdGetfd } from '../../../linux/syscalls/process.ts';
 import { tryGetsockoptInt } from '../../../linux/syscalls/socket.ts';
 import { type Fdinfo, parseFdinfo } from '../../../proc/fdinfo.ts';
 import type { OpenFile } from '../file-kind.ts';
-
-/** No descriptor of ours. */
-export const NO_FD = -1;
 
 /** What an open file is at. */
 export interface Position {
@@ -47,29 +43,34 @@ interface FileFacts {
   readonly fdinfo: string | undefined;
   /** Asked for when they are not known yet. */
   readonly owner?: FownEntry;
-  readonly fsType?: number;
   readonly socket?: SocketFacts | undefined;
 }
 
 export interface SocketFacts {
   /** Undefined for what is no socket. */
   readonly family: number | undefined;
-  /** See `OpenFile`. */
-  readonly likeness?: Uint8Array | undefined;
 }
 
-export class InspectedFile implements OpenFile {
+/** An open file with what only its descriptor has. */
+export interface DescriptorFile extends OpenFile {
+  /** FD_CLOEXEC; undefined when only the task itself can tell. */
+  readonly isCloexec: boolean | undefined;
+  /** Whether the descriptor holds a file lock. */
+  readonly hasLocks: boolean;
+  /** Lets go of what was fetched because somebody needed it; to be called after it was looked at. */
+  close?(): void;
+}
+
+export class InspectedFile implements DescriptorFile {
   readonly task: FrozenTask;
   readonly fd: number;
+  readonly localFd: number;
   readonly stat: Stat;
   readonly link: string;
   readonly flags: number;
   readonly pos: bigint;
   readonly mntId: number;
   readonly fown: FownEntry;
-  /** Our duplicate; `NO_FD` as long as nobody has asked for it. */
-  #localFd: number;
-  #isFetched = false;
   readonly #isCloexec: boolean | undefined;
   readonly #role: string | undefined;
   readonly #fdinfoText: string | undefined;
@@ -77,26 +78,22 @@ export class InspectedFile implements OpenFile {
   #fsType: number | undefined;
   #socket: SocketFacts | undefined;
 
-  /**
-   * `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. `localFd`: `NO_FD` for a descriptor of
-   * the task that is fetched when it is needed; then `close` has to be called.
-   */
+  /** `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. */
   constructor(task: FrozenTask, fd: number, localFd: number, role: string | undefined, facts: FileFacts) {
     const { position, owner } = facts;
     const { flags } = position;
     this.task = task;
     this.fd = fd;
-    this.#localFd = localFd;
+    this.localFd = localFd;
     this.stat = facts.stat;
     this.link = facts.link;
     this.flags = fd < 0 ? 0 : flags & ~O_CLOEXEC;
     this.pos = fd < 0 ? 0n : position.pos;
     this.mntId = position.mntId;
-    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? NO_OWNER : (owner ?? readOwner(this.localFd));
+    this.fown = fd < 0 || (flags & O_PATH) !== 0 ? NO_OWNER : (owner ?? readOwner(localFd));
     this.#isCloexec = position.isCloexec;
     this.#role = role;
     this.#fdinfoText = facts.fdinfo;
-    this.#fsType = facts.fsType;
     this.#socket = facts.socket;
   }
 
@@ -121,23 +118,6 @@ export class InspectedFile implements OpenFile {
     return (fcntl(this.localFd, F_GETFL) & O_CLOEXEC) !== 0 ? undefined : true;
   }
 
-  /** Throws SyscallError. */
-  get localFd(): number {
-    if (this.#localFd === NO_FD) {
-      this.#localFd = fetchDescriptor(this.task, this.fd);
-      this.#isFetched = true;
-    }
-    return this.#localFd;
-  }
-
-  /** Closes what was fetched because it was needed. */
-  close(): void {
-    if (!this.#isFetched) return;
-    close(this.#localFd);
-    this.#localFd = NO_FD;
-    this.#isFetched = false;
-  }
-
   get fsType(): number {
     this.#fsType ??= fstatfsType(this.localFd);
     return this.#fsType;
@@ -146,10 +126,6 @@ export class InspectedFile implements OpenFile {
   get socketFamily(): number | undefined {
     this.#socket ??= { family: tryGetsockoptInt(this.localFd, SOL_SOCKET, SO_DOMAIN) };
     return this.#socket.family;
-  }
-
-  get socketLikeness(): Uint8Array | undefined {
-    return this.#socket?.likeness;
   }
 
   get fdinfo(): Fdinfo {
@@ -176,11 +152,6 @@ export class InspectedFile implements OpenFile {
   get object(): string {
     return `${this.#role ?? `fd ${this.fd}`} of ${this.task.label} (${this.link})`;
   }
-}
-
-/** A duplicate of a task's descriptor. Throws SyscallError. */
-export function fetchDescriptor({ pid, pidfd }: FrozenTask, fd: number): number {
-  return check('pidfd_getfd', tryPidfdGetfd(pidfd, fd), `fd ${fd} of task ${pid}`);
 }
 
 function readFacts(localFd: number): FileFacts {

@@ -21,7 +21,7 @@ import { NameHolders } from '../regular-file/name-holders.ts';
 import { allRemaps, remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
 import { madeElsewhere } from './choose-home.ts';
-import { addSlot, type Description, slotsIn, type Table } from './description.ts';
+import { addSlot, areInPlace, type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, lowestSlot, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
@@ -298,10 +298,10 @@ class FilesPlanner {
       return;
     }
     for (const description of group) description.homeFd = -1;
-    first.kind.create(
-      group.map(({ entry }) => entry),
-      home,
-    );
+    const entries: FileEntry[] = [];
+    for (const { entry } of group) entries.push(entry);
+    first.kind.create(entries, home);
+    if (areInPlace(group, table)) return;
     const placements: Placement[] = group.map((description) => {
       assert(description.homeFd >= 0, `file ${description.entry.id} was made`);
       return { from: description.homeFd, isCloexec: description.isCloexec, slots: slotsIn(description, table) };

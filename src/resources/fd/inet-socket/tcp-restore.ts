@@ -12,6 +12,7 @@ import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
 import { readAhead } from '../../read-ahead.ts';
+import { contextState } from '../context-state.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext } from '../file-kind.ts';
@@ -45,13 +46,13 @@ interface Stream {
 const SMALL_BYTES = 1024;
 
 /** Reads the images of all connections. */
-function readStreams({ tree, images }: RestoreContext): ReadStreams {
+const readStreams = contextState('TCP streams', ({ tree, images }): ReadStreams => {
   const names: string[] = [];
   for (const { isk } of filesOfType(tree.files, FdTypes.INETSK)) {
     if (isk !== undefined && isConnection(isk)) names.push(imageFileName('tcp-stream', isk.ino));
   }
   return { alike: names.length > 1 ? readAhead(images, names, SMALL_BYTES) : undefined, byInode: new Map() };
-}
+});
 
 interface ReadStreams {
   readonly alike: AlikeImages | undefined;
@@ -59,7 +60,7 @@ interface ReadStreams {
 }
 
 function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefined {
-  const { alike, byInode } = context.state('TCP streams', () => readStreams(context));
+  const { alike, byInode } = readStreams(context);
   if (!byInode.has(entry.ino)) byInode.set(entry.ino, readStream(entry, context, alike));
   return byInode.get(entry.ino);
 }

@@ -12,6 +12,7 @@ import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
+import { contextState } from '../context-state.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { OwnSteps } from '../own-steps.ts';
@@ -24,18 +25,16 @@ interface Place {
 }
 
 /** By id of the file; those that are only in flight inside of UNIX sockets have none. */
-function placesOf(context: RestoreContext): ReadonlyMap<number, Place> {
-  return context.state('places of TCP connections', () => {
-    const places = new Map<number, Place>();
-    for (const { pid, fds } of context.tree.tasks) {
-      for (const { id, fd } of fds) {
-        const isk = context.tree.files.get(id)?.isk;
-        if (isk !== undefined && isConnection(isk) && !places.has(id)) places.set(id, { pid, fd });
-      }
+const placesOf = contextState('places of TCP connections', ({ tree }): ReadonlyMap<number, Place> => {
+  const places = new Map<number, Place>();
+  for (const { pid, fds } of tree.tasks) {
+    for (const { id, fd, type } of fds) {
+      const isk = type === FdTypes.INETSK ? tree.files.get(id)?.isk : undefined;
+      if (isk !== undefined && isConnection(isk) && !places.has(id)) places.set(id, { pid, fd });
     }
-    return places;
-  });
-}
+  }
+  return places;
+});
 
 /** Whether the controller can reach it when the tasks are complete. */
 export const isWithinReach = ({ id }: InetSkEntry, context: RestoreContext) => placesOf(context).has(id);

@@ -125,7 +125,7 @@ describe('packet sockets', () => {
 
   test('are needed where their ring is mapped', () => {
     const vmas = [{ start: 0x1000, end: 0x2000, status: VMA_AREA_SOCKET, shmid: 7 }];
-    const task = { mm: { vmas }, fds: [{ id: 8 }], label: "task 5 'x'" } as unknown as RestoreTask;
+    const task = { special: vmas, fds: [{ id: 8 }], label: "task 5 'x'" } as unknown as RestoreTask;
     expect(checkRings(task)).toEqual([
       {
         object: "mapping 1000-2000 of task 5 'x'",

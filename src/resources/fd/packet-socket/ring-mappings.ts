@@ -36,8 +36,8 @@ export function assignRings(
 }
 
 /** What speaks against mapping the rings of a task. */
-export function checkRings({ mm, fds, label }: RestoreTask): CriuErrorFields[] {
-  return mm.vmas.flatMap((vma) => {
+export function checkRings({ special, fds, label }: RestoreTask): CriuErrorFields[] {
+  return special.flatMap((vma) => {
     if (!isRing(vma) || fds.some(({ id }) => id === vma.shmid)) return [];
     const object = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)} of ${label}`;
     return [
@@ -47,8 +47,8 @@ export function checkRings({ mm, fds, label }: RestoreTask): CriuErrorFields[] {
 }
 
 /** Plans mapping the rings of a task whose descriptors are complete. */
-export function planRings(program: Program, { mm, fds }: RestoreTask): void {
-  for (const vma of mm.vmas) {
+export function planRings(program: Program, { special, fds }: RestoreTask): void {
+  for (const vma of special) {
     if (!isRing(vma)) continue;
     const fd = fds.find(({ id }) => id === vma.shmid)?.fd;
     assert(fd !== undefined, 'the task has the socket of a ring');

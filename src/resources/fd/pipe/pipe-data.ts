@@ -15,6 +15,7 @@ import { addressOf } from '../../../linux/kernel.ts';
 import { fcntl } from '../../../linux/syscalls/fs.ts';
 import { pipe2, SPLICE_F_NONBLOCK, tryRead } from '../../../linux/syscalls/pipe.ts';
 import { OwnCalls } from '../../../tracee/own-calls.ts';
+import { contextState } from '../context-state.ts';
 import { withoutOwner } from '../data-owner.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
@@ -153,20 +154,26 @@ export interface PipeContent {
 
 /** The content of pipe `id`; undefined when the image has none. */
 export function pipeContent(image: Image, id: number, context: RestoreContext): PipeContent | undefined {
-  const all = context.state(image, () => {
-    const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
-    const pipes = new Set<number | undefined>();
-    const type = image === 'pipes-data' ? FdTypes.PIPE : FdTypes.FIFO;
-    for (const { pipe, fifo } of filesOfType(context.tree.files, type)) pipes.add((pipe ?? fifo)?.pipe_id);
-    for (const [entry, { message, payload }] of (context.images.tryRead(image) ?? []).entries()) {
-      if (!pipes.has(message.pipe_id)) throw withoutOwner(image, entry, 'pipe_id', message.pipe_id);
-      const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
-      if (payload.length > 0) content.packets.push(payload);
-      contents.set(message.pipe_id, content);
-    }
-    return contents;
-  });
-  return all.get(id);
+  return (image === 'pipes-data' ? pipeContents : fifoContents)(context).get(id);
+}
+
+const pipeContents = contextState('pipes-data', (context) => readContents('pipes-data', context));
+const fifoContents = contextState('fifo-data', (context) => readContents('fifo-data', context));
+
+function readContents(image: Image, context: RestoreContext): Map<number, PipeContent> {
+  const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
+  const pipes = new Set<number | undefined>();
+  const type = image === 'pipes-data' ? FdTypes.PIPE : FdTypes.FIFO;
+  for (const { pipe, fifo } of filesOfType(context.tree.files, type)) pipes.add((pipe ?? fifo)?.pipe_id);
+  const elements = context.images.tryRead(image) ?? [];
+  for (let entry = 0; entry < elements.length; entry++) {
+    const { message, payload } = elements[entry] as (typeof elements)[number];
+    if (!pipes.has(message.pipe_id)) throw withoutOwner(image, entry, 'pipe_id', message.pipe_id);
+    const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
+    if (payload.length > 0) content.packets.push(payload);
+    contents.set(message.pipe_id, content);
+  }
+  return contents;
 }
 
 /** Sets the size and writes the content into a pipe through `fd`. */

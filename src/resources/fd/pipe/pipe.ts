@@ -45,10 +45,9 @@ export const pipe: FileKind = {
   groupKey: (entry) => entry.pipe?.pipe_id ?? -1,
 
   create(entries, home) {
-    createPipe(
-      entries.flatMap(({ pipe: entry }) => entry ?? []),
-      home,
-    );
+    const ends: PipeEntry[] = [];
+    for (const { pipe: entry } of entries) if (entry !== undefined) ends.push(entry);
+    createPipe(ends, home);
   },
 
   fown: (entry) => entry.pipe?.fown,

@@ -4,6 +4,7 @@
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import { RemapType } from '../../../image/gen/remap-file-path.ts';
+import { contextState } from '../context-state.ts';
 import type { RestoreContext } from '../file-kind.ts';
 
 /** How a file of files.img is found again. */
@@ -32,11 +33,7 @@ export function isHeld(id: number, context: RestoreContext): boolean {
 }
 
 /** All remaps, by file id. */
-export function allRemaps(context: RestoreContext): ReadonlyMap<number, Remap> {
-  return context.state('remaps', () => readRemaps(context));
-}
-
-function readRemaps({ images, tree }: RestoreContext): Map<number, Remap> {
+export const allRemaps = contextState('remaps', ({ images, tree }): ReadonlyMap<number, Remap> => {
   const remaps = new Map<number, Remap>();
   for (const entry of images.tryRead('remap-fpath') ?? []) {
     const isOldGhost = entry.remap_type === undefined && entry.remap_id >= OLD_GHOST_BIT;
@@ -48,7 +45,7 @@ function readRemaps({ images, tree }: RestoreContext): Map<number, Remap> {
     );
   }
   return remaps;
-}
+});
 
 function toRemap(type: RemapType, id: number, linkName: string | undefined, name: string | undefined): Remap {
   if (type === RemapType.GHOST) return { kind: 'ghost', ghostId: id };

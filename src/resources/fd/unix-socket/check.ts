@@ -69,13 +69,14 @@ function checkPeer(entry: UnixSkEntry, context: RestoreContext, problem: Report)
 
 function checkQueue(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
   for (const { message } of queuedMessages(entry.id, context)) {
-    if (message.scm.every(({ type }) => type === SCM_RIGHTS)) continue;
+    if (message.scm.length === 0 || message.scm.every(({ type }) => type === SCM_RIGHTS)) continue;
     problem('a message in its queue carries something else than descriptors: the image is damaged');
     return;
   }
 }
 
 function checkBacklog(entry: UnixSkEntry, context: RestoreContext, problem: Report): void {
+  if (entry.pending_ext.length === 0) return;
   const links = unixLinks(context);
   for (const { peer, id = 0, name } of entry.pending_ext) {
     const client = links.peerOf({ peer });

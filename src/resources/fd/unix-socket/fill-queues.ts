@@ -5,6 +5,7 @@ import type { SkUcredExt } from '../../../image/gen/sk-packet.ts';
 import type { UnixPendingExt, UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SO_SNDBUFFORCE, SOCK_DGRAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { RestoreContext } from '../file-kind.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import type { StepArg } from '../step.ts';
 import { socketKey } from './check.ts';
@@ -17,6 +18,19 @@ const CMSG_HEADER_BYTES = 16;
 const MESSAGE_OVERHEAD = 2048;
 /** Enough for all that can be queued; the real size is set at the end. */
 const BIG_BUFFER = 1 << 29;
+
+export const SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+/** What messages take, with what the kernel adds to each. */
+function bytesInQueue(messages: readonly QueuedMessage[]): number {
+  let bytes = 0;
+  for (const { payload } of messages) bytes += 2 * payload.length + MESSAGE_OVERHEAD;
+  return bytes;
+}
+
+/** Whether the buffer of a new socket that has sent so much is enough. */
+export const hasRoom = (messages: readonly QueuedMessage[], { system }: RestoreContext, before = 0): boolean =>
+  before + bytesInQueue(messages) < (system.socketBuffers()?.sendBytes ?? 0) / 2;
 
 /** The name of a message's sender as a byte string; empty when it has none, or is the peer. */
 const senderOf = ({ message }: QueuedMessage) => byteString(message.sender_ext ?? new Uint8Array(0));
@@ -87,12 +101,10 @@ export class QueueFiller {
     for (const fd of helpers.values()) group.close(fd);
   }
 
-  /** Whether the buffer of a new socket is enough, with what the kernel adds to each message. */
   #hasRoom(messages: readonly QueuedMessage[], from: number): boolean {
-    let bytes = this.#sent.get(from) ?? 0;
-    for (const { payload } of messages) bytes += 2 * payload.length + MESSAGE_OVERHEAD;
-    this.#sent.set(from, bytes);
-    return bytes < (this.#group.home.context.system.socketBuffers()?.sendBytes ?? 0) / 2;
+    const before = this.#sent.get(from) ?? 0;
+    this.#sent.set(from, before + bytesInQueue(messages));
+    return hasRoom(messages, this.#group.home.context, before);
   }
 
   /** What each descriptor has sent, more or less. */
@@ -111,15 +123,14 @@ export class QueueFiller {
   #send(entry: UnixSkEntry, from: number, { message, payload }: QueuedMessage, to?: UnixSkEntry): void {
     const { table } = this.#group.home;
     const because = ['fill the queue of', socketKey(entry)] as const;
-    const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     const { creds_ext, scm } = message;
     const fds = scm.length === 0 ? [] : scm.flatMap(({ rights }) => rights.map((id) => this.#fdInFlight(id, entry)));
     if (fds.length === 0 && creds_ext === undefined && to === undefined) {
-      table.doExpecting(because, payload.length, SYS.sendto, from, { bytes: payload }, payload.length, flags);
+      table.doExpecting(because, payload.length, SYS.sendto, from, { bytes: payload }, payload.length, SEND_FLAGS);
       return;
     }
     const header = messageHeader(payload, fds, creds_ext, to === undefined ? undefined : socketAddress(to.name));
-    const send = () => table.doExpecting(because, payload.length, SYS.sendmsg, from, header, flags);
+    const send = () => table.doExpecting(because, payload.length, SYS.sendmsg, from, header, SEND_FLAGS);
     if (to === undefined) send();
     else this.#group.places.where(to, send);
   }

@@ -4,7 +4,7 @@ import { byteString } from '../../../base/bytes.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { SOCK_DGRAM } from '../../../linux/abi/socket.ts';
-import type { RestoreContext } from '../file-kind.ts';
+import { contextState } from '../context-state.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { queuedMessages } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN } from './states.ts';
@@ -17,13 +17,12 @@ export function nameKey({ name, name_dir }: UnixSkEntry): string {
 /** Whether it is an end of a connection: stream or seqpacket. */
 export const isConnection = ({ type, state }: UnixSkEntry): boolean => type !== SOCK_DGRAM && state === TCP_ESTABLISHED;
 
-export const unixLinks = (context: RestoreContext): UnixLinks =>
-  context.state('unix links', () => {
-    const entries = filesOfType(context.tree.files, FdTypes.UNIXSK).flatMap(({ usk }) => usk ?? []);
-    return new UnixLinks(entries, ({ id }) =>
-      queuedMessages(id, context).flatMap(({ message }) => message.sender_ext ?? []),
-    );
-  });
+export const unixLinks = contextState('unix links', (context) => {
+  const entries = filesOfType(context.tree.files, FdTypes.UNIXSK).flatMap(({ usk }) => usk ?? []);
+  return new UnixLinks(entries, ({ id }) =>
+    queuedMessages(id, context).flatMap(({ message }) => message.sender_ext ?? []),
+  );
+});
 
 export class UnixLinks {
   readonly entries: readonly UnixSkEntry[];
@@ -33,7 +32,9 @@ export class UnixLinks {
   /** `sendersOf`: names of those whose messages wait in a socket. */
   constructor(entries: readonly UnixSkEntry[], sendersOf: (entry: UnixSkEntry) => readonly Uint8Array[] = () => []) {
     this.entries = entries;
-    this.#byInode = new Map(entries.map((entry) => [entry.ino, entry]));
+    const byInode = new Map<number, UnixSkEntry>();
+    for (const entry of entries) byInode.set(entry.ino, entry);
+    this.#byInode = byInode;
     const byName = new Map<string, UnixSkEntry>();
     for (const entry of entries) {
       const peer = this.peerOf(entry);

@@ -23,6 +23,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import type { UnixDiag } from '../../../netlink/unix-diag.ts';
+import { contextState } from '../context-state.ts';
 import { withoutOwner } from '../data-owner.ts';
 import type { KindDump, OpenFile, RestoreContext, Unsupported } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
@@ -241,25 +242,26 @@ export interface QueuedMessage {
 
 /** Messages in the queue of socket `id`, or sent to the pending connection of that id, in order. */
 export function queuedMessages(id: number, context: RestoreContext): readonly QueuedMessage[] {
-  const all = context.state('sk-queues', () => {
-    const queues = new Map<number, QueuedMessage[]>();
-    const { files } = context.tree;
-    // What was sent to connections that nobody has accepted has no socket with a descriptor.
-    const pending = new Set<number | undefined>();
-    for (const { usk } of filesOfType(files, FdTypes.UNIXSK))
-      for (const { id } of usk?.pending_ext ?? []) pending.add(id);
-    const elements = context.images.tryRead('sk-queues') ?? [];
-    for (let entry = 0; entry < elements.length; entry++) {
-      const element = elements[entry] as QueuedMessage;
-      const { id_for } = element.message;
-      if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
-      const queue = queues.get(id_for);
-      if (queue === undefined) queues.set(id_for, [element]);
-      else queue.push(element);
-    }
-    return queues;
-  });
-  return all.get(id) ?? NO_MESSAGES;
+  return queues(context).get(id) ?? NO_MESSAGES;
 }
+
+const queues = contextState('sk-queues', (context) => {
+  const queues = new Map<number, QueuedMessage[]>();
+  const { files } = context.tree;
+  // What was sent to connections that nobody has accepted has no socket with a descriptor.
+  const pending = new Set<number | undefined>();
+  for (const { usk } of filesOfType(files, FdTypes.UNIXSK))
+    for (const { id } of usk?.pending_ext ?? []) pending.add(id);
+  const elements = context.images.tryRead('sk-queues') ?? [];
+  for (let entry = 0; entry < elements.length; entry++) {
+    const element = elements[entry] as QueuedMessage;
+    const { id_for } = element.message;
+    if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
+    const queue = queues.get(id_for);
+    if (queue === undefined) queues.set(id_for, [element]);
+    else queue.push(element);
+  }
+  return queues;
+});
 
 const NO_MESSAGES: readonly QueuedMessage[] = [];

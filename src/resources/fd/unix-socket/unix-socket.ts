@@ -28,6 +28,7 @@ import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
+import { tryCreatePair } from './plain-pair.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
 import type { Peer } from './socket-group.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
@@ -60,9 +61,9 @@ export const unixSocket: FileKind = {
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
   needs(entry, context) {
-    const ids: number[] = [];
+    let ids = NO_IDS;
     for (const { message } of queuedMessages(entry.id, context)) {
-      for (const { rights } of message.scm) ids.push(...rights);
+      for (const { rights } of message.scm) ids = [...ids, ...rights];
     }
     return ids;
   },
@@ -73,15 +74,16 @@ export const unixSocket: FileKind = {
   release: (context) => GhostNames.of(context).release(),
 
   create(entries, home) {
-    createSockets(
-      entries.flatMap(({ usk }) => usk ?? []),
-      home,
-    );
+    const sockets: UnixSkEntry[] = [];
+    for (const { usk } of entries) if (usk !== undefined) sockets.push(usk);
+    if (!tryCreatePair(sockets, home)) createSockets(sockets, home);
   },
 
   fown: (entry) => entry.usk?.fown,
   statusFlags: (entry) => entry.usk?.flags,
 };
+
+const NO_IDS: readonly number[] = [];
 
 const kernelSockets = (dump: KindDump): KernelSockets => dump.state('unix sockets', () => KernelSockets.read());
 
