@@ -171,7 +171,9 @@ function takeTree(
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   stopIfInterrupted();
   files.writeContents(images);
-  const clocks = readClocks(tree);
+  const timeNs = dumped[0]?.ids.time_ns_id;
+  const isOwnTime = timeNs === namespaces.own.time_ns_id;
+  const clocks = isOwnTime ? readClocks() : readClocks(tree.root.pid);
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
@@ -183,7 +185,7 @@ function takeTree(
     );
     memory.complete();
     dumped.forEach((one, i) => {
-      const state = states[i];
+      const state = states[i]?.();
       if (state === undefined) return;
       const timers = state.tc.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
@@ -205,8 +207,7 @@ function takeTree(
     network?.namespace.write(images, dumped[0]?.ids.net_ns_id ?? 0);
     if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
     images.write('seccomp', undefined, [filters.entry]);
-    const timeNs = dumped[0]?.ids.time_ns_id;
-    images.write('timens', timeNs === namespaces.own.time_ns_id ? 0 : (timeNs ?? 0), [clocks]);
+    images.write('timens', isOwnTime ? 0 : (timeNs ?? 0), [clocks]);
     writePstree(tree, images);
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
@@ -345,17 +346,23 @@ function writeTask(
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
 }
 
-/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. */
-function readClocks(tree: FrozenTree): TimensEntry {
-  const path = `/proc/${tree.root.pid}/timens_offsets`;
+/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. `pid`: of one of its tasks, if it has clocks of its own. */
+function readClocks(pid?: number): TimensEntry {
+  const clock = (id: number, offset = 0n) => {
+    const now = readClock(id) + offset;
+    return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
+  };
+  const offsets = pid === undefined ? undefined : readOffsets(pid);
+  return { monotonic: clock(CLOCK_MONOTONIC, offsets?.monotonic), boottime: clock(CLOCK_BOOTTIME, offsets?.boottime) };
+}
+
+/** How far the clocks of a task are ahead of ours, in ns. */
+function readOffsets(pid: number) {
+  const path = `/proc/${pid}/timens_offsets`;
   const theirs = parseTimensOffsets(readProc(path), path);
   const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
   const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
-  const clock = (id: number, name: 'monotonic' | 'boottime') => {
-    const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);
-    return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
-  };
-  return { monotonic: clock(CLOCK_MONOTONIC, 'monotonic'), boottime: clock(CLOCK_BOOTTIME, 'boottime') };
+  return { monotonic: ns(theirs.monotonic) - ns(ours.monotonic), boottime: ns(theirs.boottime) - ns(ours.boottime) };
 }
 
 function writePstree(tree: FrozenTree, images: ImageDir): void {

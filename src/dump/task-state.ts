@@ -23,6 +23,7 @@ import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
   type AnsweredThread,
   addPersonality,
+  checkTask,
   type DescribedTask,
   type DescribedThread,
   describeTask,
@@ -42,6 +43,9 @@ import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
 
+/** The state out of the answers; the tree may run on before. */
+export type DescribeState = () => TaskState;
+
 /** What comes out for one task. */
 export interface TaskState {
   readonly mm: DescribedTask['mm'];
@@ -60,8 +64,8 @@ interface Inspection {
   readonly task: FrozenTask;
   readonly asked: readonly AskedThread[];
   readonly guest: Guest;
-  /** The state out of the answers of all threads, the leader's first. */
-  describe(results: readonly VisitResult[]): TaskState;
+  /** Takes the answers of all threads, the leader's first. Throws CriuError when they speak against a dump. */
+  take(results: readonly VisitResult[]): DescribeState;
 }
 
 interface AskedThread extends Omit<AnsweredThread, 'result'>, ThreadQuestions {
@@ -78,7 +82,7 @@ export function inspectTaskStates(
   files: FilesDump,
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
-): TaskState[] {
+): DescribeState[] {
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
@@ -90,11 +94,11 @@ export function inspectTaskStates(
     for (const { guest } of inspections) guest[Symbol.dispose]();
   }
   const { results, failure } = visited;
-  const states: TaskState[] = [];
+  const states: DescribeState[] = [];
   // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
   inspections.forEach((inspection, i) => {
     const answers = at(results, i);
-    if (answers.length > 0) states.push(inspection.describe(answers));
+    if (answers.length > 0) states.push(inspection.take(answers));
   });
   if (failure !== undefined) throw failure;
   return states;
@@ -134,19 +138,22 @@ function askTask(
     task,
     asked,
     guest,
-    describe(results) {
+    take(results) {
       const result = at(results, 0);
       tellFiles?.(result);
       tellTwins?.(result, guest);
+      checkTask(taskToken, result, task);
       const interrupted = new Map<FrozenThread, DescribedCall>();
       for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
-      const first = describeThread({ ...at(asked, 0), result });
-      const { tc, mm } = describeTask(taskToken, result, task, facts, first);
-      const describeCores = (take: (core: DescribedCore) => void) => {
-        const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
-        describeAll(task, answered, first, filters, interrupted, tc, take);
+      return () => {
+        const first = describeThread({ ...at(asked, 0), result });
+        const { tc, mm } = describeTask(taskToken, result, task, facts, first);
+        const describeCores = (takeCore: (core: DescribedCore) => void) => {
+          const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
+          describeAll(task, answered, first, filters, interrupted, tc, takeCore);
+        };
+        return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
       };
-      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
     },
   };
 }

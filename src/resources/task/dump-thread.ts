@@ -40,6 +40,7 @@ import {
 import { COREDUMP_FILTER_DEFAULT, type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
 import {
   describeProcessFlags,
+  hasSegments,
   inspectProcessFlags,
   type ProcessFlags,
   type ProcessFlagsToken,
@@ -257,6 +258,13 @@ export interface DescribedTask {
   readonly mm: Pick<ProcessFlags, 'dumpable' | 'isThpDisabled'>;
 }
 
+/** Throws CriuError when the answers speak against a dump. */
+export function checkTask(token: TaskToken, result: VisitResult, { label }: FrozenTask): void {
+  if (!hasSegments(token.flags, result)) return;
+  const why = 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have';
+  throw new CriuError({ object: label, action: 'cannot be dumped', why });
+}
+
 export function describeTask(
   token: TaskToken,
   result: VisitResult,
@@ -265,13 +273,6 @@ export function describeTask(
   leader: DescribedThread,
 ): DescribedTask {
   const flags = describeProcessFlags(token.flags, result);
-  if (flags.hasSegments) {
-    throw new CriuError({
-      object: task.label,
-      action: 'cannot be dumped',
-      why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
-    });
-  }
   const { stat } = task;
   const { signalMask } = task.leader;
   const tc: TaskCoreEntry = {
