@@ -4,8 +4,8 @@ import { FdTypes, type FileEntry } from '../image/gen/fdinfo.ts';
 import type { MmEntry } from '../image/gen/mm.ts';
 import type { SkOptsEntry } from '../image/gen/sk-opts.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
-import { serializeImage } from '../image/image-file.ts';
 import { type ContentOf, type ImageKindName, imageFileName } from '../image/image-kinds.ts';
+import { serializeImage } from '../image/serialize-image.ts';
 import { TASK_ALIVE, TASK_ZOMBIE } from '../image/task-state.ts';
 import {
   VMA_ANON_PRIVATE,

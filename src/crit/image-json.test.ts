@@ -4,7 +4,6 @@ import { GhostChunkEntry, GhostFileEntry } from '../image/gen/ghost-file.ts';
 import { IpcMsg } from '../image/gen/ipc-msg.ts';
 import { PagemapHead } from '../image/gen/pagemap.ts';
 import type { ImageError } from '../image/image-error.ts';
-import { serializeImage } from '../image/image-file.ts';
 import {
   type ContentOf,
   IMAGE_KINDS,
@@ -13,6 +12,7 @@ import {
   type PayloadKind,
 } from '../image/image-kinds.ts';
 import { arbitraryMessage } from '../image/message-arbitrary.test-support.ts';
+import { serializeImage } from '../image/serialize-image.ts';
 import { ArraySink, arraySource, type ByteSource } from './byte-stream.ts';
 import { type DecodeOptions, decodeImage, readImageInfo } from './decode-image.ts';
 import { encodeImage } from './encode-image.ts';

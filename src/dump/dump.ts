@@ -17,7 +17,6 @@ import { VMA_AREA_AIORING } from '../image/vma-status.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readProc } from '../linux/syscalls/fs.ts';
-import type { SmapsEntry } from '../proc/smaps.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
 import { type CgroupDumpOptions, DumpedCgroups } from '../resources/cgroup/dump-cgroups.ts';
@@ -32,14 +31,12 @@ import { InterruptedCalls } from '../resources/interrupted-call/interrupted-call
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import type { MemoryObject } from '../resources/mm/dump-shared.ts';
-import { assignFile, type DescribedVma, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { readMappings } from '../resources/mm/read-mappings.ts';
+import type { DescribedVma } from '../resources/mm/dump-vmas.ts';
 import { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import type { SharedPages } from '../resources/mm/shared-pages.ts';
 import type { DumpedNetns } from '../resources/netns/dump-netns.ts';
 import { findStrayThreads } from '../resources/netns/stray-threads.ts';
 import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from '../resources/network-lock/methods.ts';
-import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
@@ -47,9 +44,11 @@ import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
 import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
+import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
+import { MappingsLook } from './mappings-look.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
 import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
@@ -172,7 +171,9 @@ function takeTree(
   log.debug(twins === undefined || twins.size === 0 ? 'memory is copied' : `${twins.size} task(s) have twins`);
   stopIfInterrupted();
   files.writeContents(images);
-  const clocks = readClocks(tree);
+  const timeNs = dumped[0]?.ids.time_ns_id;
+  const isOwnTime = timeNs === namespaces.own.time_ns_id;
+  const clocks = isOwnTime ? readClocks() : readClocks(tree.root.pid);
   const { entries: segmentEntries } = segments;
   // Nothing in here looks at the tree, which may run on.
   const complete = () => {
@@ -184,7 +185,7 @@ function takeTree(
     );
     memory.complete();
     dumped.forEach((one, i) => {
-      const state = states[i];
+      const state = states[i]?.();
       if (state === undefined) return;
       const timers = state.tc.timers?.posix ?? [];
       for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
@@ -206,8 +207,7 @@ function takeTree(
     network?.namespace.write(images, dumped[0]?.ids.net_ns_id ?? 0);
     if (cgroupImage !== undefined) images.write('cgroup', undefined, [cgroupImage]);
     images.write('seccomp', undefined, [filters.entry]);
-    const timeNs = dumped[0]?.ids.time_ns_id;
-    images.write('timens', timeNs === namespaces.own.time_ns_id ? 0 : (timeNs ?? 0), [clocks]);
+    images.write('timens', isOwnTime ? 0 : (timeNs ?? 0), [clocks]);
     writePstree(tree, images);
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
@@ -262,24 +262,16 @@ function lookAt(
   problems.push(...sharingProblems(tree, shared));
   const filesIds = new Map([...shared].map(([pid, ids]) => [pid, ids.files_id]));
   using ahead = new ScansAhead();
+  const look = new MappingsLook(tree.tasks, early, ahead, files, problems);
   const looked = tree.tasks.map((task) => {
     const namespace = namespaces.identify(task.pid, task.label);
     problems.push(...namespace.problems);
-    const taken = early?.tryTake(task);
-    if (taken === undefined) ahead.tryStart(task.pid);
-    const mappings = taken?.mappings ?? readMappings(task.pid);
-    const described = taken ?? describe(task, mappings, problems);
-    problems.push(...findMixedCode(task, mappings));
     const exe = files.registerLink(task, 'exe') ?? 0;
-    const { vmas, special } = described;
-    for (const vma of special) {
-      const file = vma.needsFile ? files.registerMapping(task, vma.seen) : undefined;
-      if (file !== undefined) assignFile(vma, file);
-    }
+    const seen = look.look(task);
     const ids = { ...DUMPER_IDS, ...shared.get(task.pid), ...namespace.ids };
-    const hasAio = special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
+    const hasAio = seen.special.some(({ entry }) => (entry.status & VMA_AREA_AIORING) !== 0);
     const bytes = early?.bytesOf(task);
-    return { task, ids, mappings, vmas, special, bytes, hasAio, auxv: readAuxv(task.pid), exe };
+    return { task, ids, ...seen, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
   files.collect(tree, filesIds);
@@ -291,12 +283,6 @@ function lookAt(
     cwd: files.registerLink(one.task, 'cwd') ?? 0,
     root: files.registerLink(one.task, 'root') ?? 0,
   }));
-}
-
-function describe({ label }: FrozenTask, mappings: readonly SmapsEntry[], problems: CriuErrorFields[]) {
-  const described = describeVmas(mappings, label);
-  problems.push(...described.problems);
-  return described;
 }
 
 /** Sessions and groups that lead out of the tree are only possible as a shell job. */
@@ -345,27 +331,38 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  for (const [tid, core] of state.describeCores()) {
-    const thread_core = core.thread_core && { ...core.thread_core, cg_set: cgroups.numberOf(tid) };
-    const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
-    images.write('core', tid, [{ ...core, ...tc, thread_core }]);
-  }
+  using cores = new CoreImages(images, task.threads.length);
+  state.describeCores((described) => {
+    const cg_set = cgroups.numberOf(described.tid);
+    cores.write(described, cg_set, (core) => {
+      const thread_core = core.thread_core && { ...core.thread_core, cg_set };
+      const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
+      return { ...core, ...tc, thread_core };
+    });
+  });
+  cores.finish();
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
 }
 
-/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. */
-function readClocks(tree: FrozenTree): TimensEntry {
-  const path = `/proc/${tree.root.pid}/timens_offsets`;
+/** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. `pid`: of one of its tasks, if it has clocks of its own. */
+function readClocks(pid?: number): TimensEntry {
+  const clock = (id: number, offset = 0n) => {
+    const now = readClock(id) + offset;
+    return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
+  };
+  const offsets = pid === undefined ? undefined : readOffsets(pid);
+  return { monotonic: clock(CLOCK_MONOTONIC, offsets?.monotonic), boottime: clock(CLOCK_BOOTTIME, offsets?.boottime) };
+}
+
+/** How far the clocks of a task are ahead of ours, in ns. */
+function readOffsets(pid: number) {
+  const path = `/proc/${pid}/timens_offsets`;
   const theirs = parseTimensOffsets(readProc(path), path);
   const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
   const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
-  const clock = (id: number, name: 'monotonic' | 'boottime') => {
-    const now = readClock(id) - ns(ours[name]) + ns(theirs[name]);
-    return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
-  };
-  return { monotonic: clock(CLOCK_MONOTONIC, 'monotonic'), boottime: clock(CLOCK_BOOTTIME, 'boottime') };
+  return { monotonic: ns(theirs.monotonic) - ns(ours.monotonic), boottime: ns(theirs.boottime) - ns(ours.boottime) };
 }
 
 function writePstree(tree: FrozenTree, images: ImageDir): void {

@@ -9,6 +9,7 @@ import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
 import { type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
 import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
+import { areBitsKnown } from '../resources/mm/vm-flags.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { type KnownRoom, readRoom, TWIN_BYTES_MIN } from './twin-policy.ts';
 
@@ -17,12 +18,9 @@ const TASKS_MAX = 16;
 const BIG_TASKS_MAX = 4;
 const PAGE_BYTES = 4096;
 
-/** Mappings, and how they are described in the images. */
-interface Mappings extends DescribedVmas {
+/** Mappings, how they are described in the images, and what the kernel said. */
+interface Early extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
-}
-
-interface Early extends Mappings {
   readonly raw: RawMappings;
 }
 
@@ -33,11 +31,13 @@ export class EarlyMappings {
   readonly room: KnownRoom;
   #taken = 0;
 
-  /** Reads what tasks have now, of which `findBigTasks` says how much; whoever is gone or can't be read is left out. */
-  constructor(big: ReadonlyMap<number, number>) {
-    this.#big = big;
-    for (const pid of big.keys()) this.#read(pid);
-    this.room = readRoom(big);
+  /** Reads what big tasks have now; whoever is gone or can't be read is left out. */
+  constructor({ bytes, isLargeTree }: BigTasks) {
+    this.#big = bytes;
+    for (const pid of bytes.keys()) this.#read(pid);
+    this.room = readRoom(bytes);
+    // In the stop the others are read in the same way, for which something has to be loaded.
+    if (isLargeTree) areBitsKnown();
   }
 
   #read(pid: number): void {
@@ -64,7 +64,7 @@ export class EarlyMappings {
   }
 
   /** The mappings of a frozen task; undefined when they have changed, or were not read. */
-  tryTake({ pid }: FrozenTask): Mappings | undefined {
+  tryTake({ pid }: FrozenTask): Early | undefined {
     const early = this.#tasks.get(pid);
     const now = early && tryReadRaw(pid);
     if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;
@@ -73,8 +73,15 @@ export class EarlyMappings {
   }
 }
 
-/** Tasks of a tree that are worth a twin, and how much memory of their own they have. Whoever is gone is left out. */
-export function findBigTasks(root: number): Map<number, number> {
+export interface BigTasks {
+  /** By pid: how much memory of its own a task has that is worth a twin. */
+  readonly bytes: ReadonlyMap<number, number>;
+  /** There are more tasks than were looked at. */
+  readonly isLargeTree: boolean;
+}
+
+/** Looks for them in a tree that runs. Whoever is gone is left out. */
+export function findBigTasks(root: number): BigTasks {
   const big = new Map<number, number>();
   const pids = [root];
   for (let i = 0; i < pids.length && i < TASKS_MAX && big.size < BIG_TASKS_MAX; i++) {
@@ -84,7 +91,7 @@ export function findBigTasks(root: number): Map<number, number> {
     const children = tryReadProc(`/proc/${pid}/task/${pid}/children`);
     if (typeof children === 'string') pids.push(...parseChildren(children));
   }
-  return big;
+  return { bytes: big, isLargeTree: pids.length > TASKS_MAX };
 }
 
 /** Resident memory that is not of files and not shared memory (man 5 proc_pid_statm). */

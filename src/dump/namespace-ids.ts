@@ -23,6 +23,25 @@ const MAY_DIFFER: ReadonlySet<string> = new Set(['net', 'time', 'cgroup']);
 type NamespaceField = (typeof KINDS)[number][0];
 export type NamespaceIds = Pick<TaskKobjIdsEntry, NamespaceField>;
 
+/** By kind, or −errno. */
+type Links = Record<(typeof KINDS)[number][1], string | number>;
+
+const readLink = (pid: number | 'self', name: string) => tryReadlink(`/proc/${pid}/ns/${name}`);
+
+const readLinks = (pid: number | 'self'): Links => ({
+  pid: readLink(pid, 'pid'),
+  net: readLink(pid, 'net'),
+  ipc: readLink(pid, 'ipc'),
+  uts: readLink(pid, 'uts'),
+  time: readLink(pid, 'time'),
+  mnt: readLink(pid, 'mnt'),
+  user: readLink(pid, 'user'),
+  cgroup: readLink(pid, 'cgroup'),
+});
+
+/** criu's own; it stays where it is, but for the network. */
+let ownLinks: Links | undefined;
+
 export class NamespaceNumbers {
   readonly #numbers = new Map<string, number>();
   /** criu's own. */
@@ -33,7 +52,8 @@ export class NamespaceNumbers {
 
   /** `ownNetwork` is the link of criu's own network namespace, when it is in that of the tree just now. */
   constructor(ownNetwork?: string) {
-    this.own = this.#idsOf('self', ownNetwork);
+    ownLinks ??= readLinks('self');
+    this.own = this.#number({ ...ownLinks, net: ownNetwork ?? readLink('self', 'net') });
   }
 
   /**
@@ -41,7 +61,8 @@ export class NamespaceNumbers {
    * network, time and cgroups may differ from criu's.
    */
   identify(pid: number, label: string): { ids: NamespaceIds; problems: CriuErrorFields[] } {
-    const ids = this.#idsOf(String(pid));
+    const links = readLinks(pid);
+    const ids = this.#number(links);
     const problems: CriuErrorFields[] = KINDS.flatMap(([field, name]) => {
       if (ids[field] === this.own[field] || MAY_DIFFER.has(name)) return [];
       return [
@@ -69,8 +90,7 @@ export class NamespaceNumbers {
       const action = 'cannot be dumped: it is in another time namespace than the root of the tree';
       problems.push({ object: label, action, why, remedy: 'dump it as a tree of its own' });
     }
-    const [time, forChildren] = ['time', 'time_for_children'].map((name) => tryReadlink(`/proc/${pid}/ns/${name}`));
-    if (time !== forChildren) {
+    if (links.time !== readLink(pid, 'time_for_children')) {
       const why = 'its children would live in another time namespace than itself, which the images cannot say';
       problems.push({ object: label, action: 'cannot be dumped', why, remedy: 'dump it before it calls unshare' });
     }
@@ -82,10 +102,10 @@ export class NamespaceNumbers {
     return this.#numbers.get(link);
   }
 
-  #idsOf(pid: string, network?: string): NamespaceIds {
+  #number(links: Links): NamespaceIds {
     const ids: NamespaceIds = {};
     for (const [field, name] of KINDS) {
-      const link = (name === 'net' ? network : undefined) ?? tryReadlink(`/proc/${pid}/ns/${name}`);
+      const link = links[name];
       if (typeof link === 'number') continue; // a kernel without this kind
       const number = this.#numbers.get(link) ?? this.#numbers.size + 1;
       this.#numbers.set(link, number);

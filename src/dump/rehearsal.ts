@@ -25,7 +25,8 @@ export function rehearse(options: DumpOptions, withTwin: boolean, log: Logger): 
   let pid: number | undefined;
   try {
     pid = spawnIdle();
-    const early = withTwin ? new EarlyMappings(new Map([[pid, TWIN_BYTES_MIN]])) : undefined;
+    const big = { bytes: new Map([[pid, TWIN_BYTES_MIN]]), isLargeTree: false };
+    const early = withTwin ? new EarlyMappings(big) : undefined;
     const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), twins, early, options, logger);
     dump.undo();
     log.debug(`rehearsed with process ${pid}`);

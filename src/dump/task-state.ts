@@ -21,23 +21,30 @@ import { readTls } from '../resources/registers/tls.ts';
 import { describeXstate } from '../resources/registers/xstate.ts';
 import type { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import {
+  type AnsweredThread,
   addPersonality,
+  checkTask,
   type DescribedTask,
   type DescribedThread,
   describeTask,
   describeThread,
-  describeThreads,
+  isAlike,
+  OWN_NUMBERS,
+  putOwnNumbers,
   readTask,
   readThread,
-  type ThreadFacts,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { agentPlaces } from './agent-places.ts';
+import { type DescribedCore, EXAMPLES_MAX } from './core-images.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
+
+/** The state out of the answers; the tree may run on before. */
+export type DescribeState = () => TaskState;
 
 /** What comes out for one task. */
 export interface TaskState {
@@ -46,8 +53,8 @@ export interface TaskState {
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
   readonly tc: TaskCoreEntry;
-  /** Describes the core images, by tid. The tree may run on before. */
-  readonly describeCores: () => ReadonlyMap<number, CoreEntry>;
+  /** Describes the cores, the leader's first. The tree may run on before. */
+  readonly describeCores: (take: (core: DescribedCore) => void) => void;
 }
 
 const MARCH_X86_64 = 1;
@@ -57,13 +64,11 @@ interface Inspection {
   readonly task: FrozenTask;
   readonly asked: readonly AskedThread[];
   readonly guest: Guest;
-  /** The state out of the answers of all threads, the leader's first. */
-  describe(results: readonly VisitResult[]): TaskState;
+  /** Takes the answers of all threads, the leader's first. Throws CriuError when they speak against a dump. */
+  take(results: readonly VisitResult[]): DescribeState;
 }
 
-interface AskedThread extends ThreadQuestions {
-  readonly thread: FrozenThread;
-  readonly outside: ThreadFacts;
+interface AskedThread extends Omit<AnsweredThread, 'result'>, ThreadQuestions {
   readonly tls: ReturnType<typeof readTls>;
 }
 
@@ -77,7 +82,7 @@ export function inspectTaskStates(
   files: FilesDump,
   calls: InterruptedCalls,
   twinsOf: (task: FrozenTask) => Twins | undefined,
-): TaskState[] {
+): DescribeState[] {
   const inspections: Inspection[] = [];
   let visited: ReturnType<typeof visit>;
   try {
@@ -89,11 +94,11 @@ export function inspectTaskStates(
     for (const { guest } of inspections) guest[Symbol.dispose]();
   }
   const { results, failure } = visited;
-  const states: TaskState[] = [];
+  const states: DescribeState[] = [];
   // Whoever has answered is listened to even when others have failed: there may be a twin to be ended.
   inspections.forEach((inspection, i) => {
     const answers = at(results, i);
-    if (answers.length > 0) states.push(inspection.describe(answers));
+    if (answers.length > 0) states.push(inspection.take(answers));
   });
   if (failure !== undefined) throw failure;
   return states;
@@ -133,44 +138,65 @@ function askTask(
     task,
     asked,
     guest,
-    describe(results) {
+    take(results) {
       const result = at(results, 0);
       tellFiles?.(result);
       tellTwins?.(result, guest);
+      checkTask(taskToken, result, task);
       const interrupted = new Map<FrozenThread, DescribedCall>();
       for (const [thread, describeCall] of describeCalls) interrupted.set(thread, describeCall());
-      const first = describeThread(leader.token, result, task.leader, at(outsides, 0));
-      const { tc, mm } = describeTask(taskToken, result, task, facts, first);
-      const describeCores = () => {
-        const others = asked.map((one, i) => ({ ...one, facts: one.outside, result: at(results, i) })).slice(1);
-        const described = [first, ...describeThreads(others)];
-        return describeAll(task, asked, described, filters, interrupted, tc);
+      return () => {
+        const first = describeThread({ ...at(asked, 0), result });
+        const { tc, mm } = describeTask(taskToken, result, task, facts, first);
+        const describeCores = (takeCore: (core: DescribedCore) => void) => {
+          const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
+          describeAll(task, answered, first, filters, interrupted, tc, takeCore);
+        };
+        return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
       };
-      return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
     },
   };
 }
 
 function describeAll(
   task: FrozenTask,
-  asked: readonly AskedThread[],
-  described: readonly DescribedThread[],
+  answered: readonly (AskedThread & AnsweredThread)[],
+  leader: DescribedThread,
   filters: SeccompFilters,
   interrupted: ReadonlyMap<FrozenThread, DescribedCall>,
   tc: TaskCoreEntry,
-): ReadonlyMap<number, CoreEntry> {
-  const leader = at(described, 0);
-  const seccomp = filters.add(asked.map(({ outside }) => outside.seccomp));
-  const cores = new Map<number, CoreEntry>();
+  take: (core: DescribedCore) => void,
+): void {
+  const seccomp = filters.add(answered.map(({ outside }) => outside.seccomp));
   const xstates = new XstateDescriber();
-  for (let i = 0; i < asked.length; i++) {
-    const one = at(asked, i);
-    const { tid } = one.thread;
-    if (i > 0) addPersonality(at(described, i), leader);
+  const numbers = new Uint32Array(2 * OWN_NUMBERS.length);
+  /** Threads that were described as a whole; the latest first. */
+  const examples: number[] = [];
+  for (let i = 0; i < answered.length; i++) {
+    const one = at(answered, i);
+    const { tid, xstate } = one.thread;
     const call = interrupted.get(one.thread) ?? MADE_AGAIN;
-    cores.set(tid, describeCore(task, one, at(described, i), at(seccomp, i), call, xstates, tc));
+    const describe = () => {
+      const described = i === 0 ? leader : describeThread(one);
+      if (i > 0) addPersonality(described, leader);
+      return describeCore(task, one, described, at(seccomp, i), call, xstates, tc);
+    };
+    const like = examples.find((example) => {
+      const other = at(answered, example);
+      return (
+        xstate === other.thread.xstate &&
+        call === (interrupted.get(other.thread) ?? MADE_AGAIN) &&
+        one.tls === other.tls &&
+        at(seccomp, i).seccomp_filter === at(seccomp, example).seccomp_filter &&
+        at(seccomp, i).seccomp_mode === at(seccomp, example).seccomp_mode &&
+        isAlike(one, other)
+      );
+    });
+    if (like !== undefined) putOwnNumbers(numbers, one, call.isMadeAgain);
+    // The leader has more than the others.
+    else if (i > 0 && examples.unshift(i) > EXAMPLES_MAX) examples.pop();
+    take({ tid, describe, like: like === undefined ? undefined : { tid: at(answered, like).thread.tid, numbers } });
   }
-  return cores;
 }
 
 function describeCore(

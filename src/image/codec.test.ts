@@ -15,10 +15,11 @@ import { SkOptsEntry } from './gen/sk-opts.ts';
 import { UtsnsEntry } from './gen/utsns.ts';
 import { VmaEntry } from './gen/vma.ts';
 import { ImageError } from './image-error.ts';
-import { parseImage, serializeImage } from './image-file.ts';
+import { parseImage } from './image-file.ts';
 import { IMAGE_KINDS } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
 import { type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
+import { serializeImage } from './serialize-image.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const bytes = (text: string) => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));

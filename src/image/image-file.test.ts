@@ -4,16 +4,10 @@ import type { IpcDescEntry } from './gen/ipc-desc.ts';
 import type { PipeDataEntry } from './gen/pipe-data.ts';
 import type { PstreeEntry } from './gen/pstree.ts';
 import { ImageError } from './image-error.ts';
-import {
-  detectImageKind,
-  ImageWriter,
-  PART_BYTES,
-  parseImage,
-  serializeImage,
-  serializeInParts,
-} from './image-file.ts';
+import { detectImageKind, parseImage } from './image-file.ts';
 import { type ContentOf, IMAGE_KINDS, type ImageKind, type ImageKindName, imageFileName } from './image-kinds.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
+import { ImageWriter, PART_BYTES, serializeImage, serializeInParts } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');

@@ -4,11 +4,12 @@ import { encode } from './codec.ts';
 import { FdTypes, FileEntry } from './gen/fdinfo.ts';
 import { PagemapEntry } from './gen/pagemap.ts';
 import { VmaEntry } from './gen/vma.ts';
-import { parseImage, serializeImage } from './image-file.ts';
+import { parseImage } from './image-file.ts';
 import { IMAGE_KINDS, type ImageKind } from './image-kinds.ts';
 import { manyEncoder } from './many-encoder.ts';
 import { arbitraryMessage } from './message-arbitrary.test-support.ts';
 import { type MessageType, UNKNOWN_FIELDS } from './message-type.ts';
+import { serializeImage } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 const TYPES = Object.values<ImageKind>(IMAGE_KINDS).flatMap((kind) => (kind.layout === 'raw' ? [] : [kind.type]));

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import type { CoreEntry } from './gen/core.ts';
 import type { CredsEntry } from './gen/creds.ts';
-import { serializeImage } from './image-file.ts';
 import { type ContentOf, type ImageKindName, imageFileName } from './image-kinds.ts';
 import { BytesReader } from './image-reader.ts';
 import {
@@ -12,6 +11,7 @@ import {
   readFiles,
   withOldSeccomp,
 } from './old-images.ts';
+import { serializeImage } from './serialize-image.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 const CREDS: CredsEntry = {

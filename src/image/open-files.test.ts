@@ -1,8 +1,8 @@
 import { expect, test } from 'bun:test';
 import { FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { ImageDir } from './image-dir.ts';
-import { serializeImage } from './image-file.ts';
 import { readOpenFiles, typeOf } from './open-files.ts';
+import { serializeImage } from './serialize-image.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 const regular = (id: number, more = {}): FileEntry => ({

@@ -14,6 +14,7 @@ test('a real process, with a name of brackets, newline and backslash', () => {
     tpgid: -1,
     flags: 4194560,
     numThreads: 1,
+    rss: 4968,
     startcode: 94299766353920,
     endcode: 94299766354261,
     startstack: 140729191832512,

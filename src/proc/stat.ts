@@ -21,6 +21,8 @@ export interface Stat {
   readonly flags: number;
   /** Dead ones that nobody has waited for count too. */
   readonly numThreads: number;
+  /** Resident pages, about. */
+  readonly rss: number;
   readonly startcode: number;
   readonly endcode: number;
   readonly startstack: number;
@@ -65,6 +67,7 @@ export function parseStat(text: string, file = '/proc/PID/stat'): Stat {
     tpgid: number(8),
     flags: number(9),
     numThreads: number(20),
+    rss: number(24),
     startcode: number(26),
     endcode: number(27),
     startstack: number(28),

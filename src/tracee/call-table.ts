@@ -22,6 +22,7 @@ import { assert } from '../base/errors.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../linux/kernel.ts';
 import { execute, wayOut } from './own-calls.ts';
+import type { SecondCore } from './second-core.ts';
 
 /** More rows would not be in the processor's cache any more. */
 const ROWS_MAX = 64;
@@ -78,9 +79,22 @@ export class CallTable {
     }
   }
 
-  /** Executes the first `rows` rows. */
-  run(rows = this.rows): void {
-    if (rows > 0) execute(this.enter(rows));
+  /** Executes the first `rows` rows; with another core half of them there: then none may have a call of ptrace. */
+  run(rows = this.rows, core?: SecondCore): void {
+    if (core !== undefined && rows > 1) this.#runOnBoth(rows, core);
+    else if (rows > 0) execute(this.enter(rows));
+  }
+
+  #runOnBoth(rows: number, core: SecondCore): void {
+    const half = rows >> 1;
+    this.enter(this.rows);
+    this.#lead(half - 1, this.rows);
+    this.#leadTo(rows - 1, core.end);
+    core.start(this.#address + half * this.rowBytes);
+    execute(this.#address);
+    core.wait();
+    this.#lead(half - 1, half);
+    this.#lead(rows - 1, rows);
   }
 
   /** Prepares the first `rows` rows, of which there is one at least; returns where they begin. */
@@ -113,19 +127,28 @@ export class CallTable {
     this.runAll(numbers.length, fillRow, take);
   }
 
-  /** The same for `count` things of another kind. */
-  runAll(count: number, fill: (row: number, index: number) => void, take: (row: number, index: number) => void): void {
+  /** The same for `count` things of another kind. `core`: see `run`. */
+  runAll(
+    count: number,
+    fill: (row: number, index: number) => void,
+    take: (row: number, index: number) => void,
+    core?: SecondCore,
+  ): void {
     for (let done = 0; done < count; done += this.rows) {
       const rows = Math.min(this.rows, count - done);
       for (let row = 0; row < rows; row++) fill(row, done + row);
-      this.run(rows);
+      this.run(rows, core);
       for (let row = 0; row < rows; row++) take(row, done + row);
     }
   }
 
   /** A row goes on at another one; the one after the last leads out. */
   #lead(row: number, to: number): void {
-    setWord(this.view, row * this.rowBytes + this.#next, this.#address + to * this.rowBytes);
+    this.#leadTo(row, this.#address + to * this.rowBytes);
+  }
+
+  #leadTo(row: number, address: number): void {
+    setWord(this.view, row * this.rowBytes + this.#next, address);
   }
 
   /** Where a place of a row is in `block`. */

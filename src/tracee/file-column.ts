@@ -9,6 +9,7 @@ import { AT_FDCWD, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, S_IFMT, S_IFREG 
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { parseMode, STAT_BYTES, tryReadFileBytes } from '../linux/syscalls/fs.ts';
 import { CallTable, KeptTable, rowsFor } from './call-table.ts';
+import { SecondCore } from './second-core.ts';
 
 const PATH_BYTES = 64;
 
@@ -69,11 +70,13 @@ export class SmallFiles {
 
   /** `take` gets the bytes of each file, which it may not keep, or −errno, in the order of the paths. */
   read(paths: readonly string[], take: (content: Uint8Array | number, index: number) => void): void {
+    using core = SecondCore.tryStart(paths.length);
     this.#table.use(paths.length, (table, column) => {
       table.runAll(
         paths.length,
         (i, index) => column.setPath(table, i, paths[index] ?? ''),
         (i, index) => take(column.bytes(table, i, paths[index] ?? ''), index),
+        core,
       );
     });
   }
@@ -87,10 +90,12 @@ export function readSmallLinks(paths: readonly string[], take: (target: string |
   const table = new CallTable(row, rowsFor(paths.length));
   const { block } = table;
   const fill = (i: number, index: number) => putPath(paths[index] ?? '', block, table.at(i, path));
-  table.runAll(paths.length, fill, (i, index) => {
+  const takeLink = (i: number, index: number) => {
     const [length, at] = [table.result(i, got), table.at(i, target)];
     take(length < 0 ? length : byteString(block.subarray(at, at + length)), index);
-  });
+  };
+  using core = SecondCore.tryStart(paths.length);
+  table.runAll(paths.length, fill, takeLink, core);
 }
 
 /** "cgroup:[4026531835]" is the longest of those in /proc/PID/ns. */

@@ -83,6 +83,13 @@ export class VisitResult {
     return results;
   }
 
+  /** The 64-bit word at a place after the run, as two of 32 bits, the lower one first. */
+  putWord(place: Place, target: Uint32Array, at: number): void {
+    const from = this.#program.placeOffset(place);
+    target[at] = this.#view.getUint32(from, true);
+    target[at + 1] = this.#view.getUint32(from + 4, true);
+  }
+
   /** The bytes at a place after the run. */
   bytes(place: Place): Uint8Array {
     const at = this.#program.placeOffset(place);

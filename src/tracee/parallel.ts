@@ -2,7 +2,7 @@
  * System calls of our own on several cores: programs that raw threads of this process execute (clone-agent.ts), while the
  * calling thread waits. For work that is one system call after the other, such as copying memory.
  */
-import { Program, type Result } from '../agent/program.ts';
+import { type Place, Program, type Result } from '../agent/program.ts';
 import { FUTEX_WAIT } from '../linux/abi/futex.ts';
 import { CLONE_CHILD_CLEARTID } from '../linux/abi/sched.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -42,6 +42,16 @@ export class Running {
     this.#tidWord = this.#own.addressOf(tid);
     const flags = THREAD_FLAGS | CLONE_CHILD_CLEARTID;
     check('clone3', this.#own.clone({ flags, exitSignal: 0, childTid: this.#tidWord }));
+  }
+
+  /** Where its first op is. */
+  get address(): number {
+    return this.#own.address;
+  }
+
+  /** What is at a place now. */
+  bytes(place: Place): Uint8Array {
+    return this.#own.bytes(place);
   }
 
   /** Waits for its end; meanwhile calls `tick` about ten times a second. */

@@ -49,22 +49,36 @@ const CALL_INSTRUCTION_BYTES = 2;
  */
 export function restarted(registers: Registers): Registers {
   const result = registers.slice();
-  // By halves: this is done for thousands of threads, and bigints are slow.
-  const halves = new Int32Array(result.buffer);
-  const [rax, orig, rip] = [USER_REGS.rax * 2, USER_REGS.orig_rax * 2, USER_REGS.rip * 2];
-  if ((halves[orig + 1] ?? 0) < 0 || halves[rax + 1] !== -1) return result;
-  const error = -(halves[rax] ?? 0);
-  if (error === ERESTARTSYS || error === ERESTARTNOINTR || error === ERESTARTNOHAND) {
-    halves[rax] = halves[orig] ?? 0;
-    halves[rax + 1] = halves[orig + 1] ?? 0;
-  } else if (error === ERESTART_RESTARTBLOCK) {
-    halves[rax] = abiOf(registers).calls.restart_syscall;
-    halves[rax + 1] = 0;
-  } else {
-    return result;
-  }
-  const low = (halves[rip] ?? 0) >>> 0;
-  halves[rip] = low - CALL_INSTRUCTION_BYTES;
-  if (low < CALL_INSTRUCTION_BYTES) halves[rip + 1] = (halves[rip + 1] ?? 0) - 1;
+  restart(new Uint32Array(result.buffer));
   return result;
+}
+
+/** The same in place, in words of 32 bits: this is done for thousands of threads, and bigints are slow. */
+export function restart(words: Uint32Array): void {
+  const [rax, orig, rip] = [USER_REGS.rax * 2, USER_REGS.orig_rax * 2, USER_REGS.rip * 2];
+  if (!isInterrupted(words)) return;
+  const error = -((words[rax] as number) | 0);
+  if (error === ERESTARTSYS || error === ERESTARTNOINTR || error === ERESTARTNOHAND) {
+    words[rax] = words[orig] as number;
+    words[rax + 1] = words[orig + 1] as number;
+  } else if (error === ERESTART_RESTARTBLOCK) {
+    words[rax] = (words[USER_REGS.cs * 2] === CS_32 ? ABI_32 : ABI_64).calls.restart_syscall;
+    words[rax + 1] = 0;
+  } else return;
+  const low = words[rip] as number;
+  words[rip] = low - CALL_INSTRUCTION_BYTES;
+  if (low < CALL_INSTRUCTION_BYTES) words[rip + 1] = (words[rip + 1] as number) - 1;
+}
+
+const CS_32 = Number(ABI_32.codeSegment);
+
+/** Whether the thread is in a system call that has given a small negative number. */
+function isInterrupted(words: Uint32Array): boolean {
+  const isCall = ((words[USER_REGS.orig_rax * 2 + 1] as number) | 0) >= 0;
+  return isCall && ((words[USER_REGS.rax * 2 + 1] as number) | 0) === -1;
+}
+
+/** Whether only the kernel knows how an interrupted system call goes on. */
+export function isRestartBlockCall(words: Uint32Array): boolean {
+  return isInterrupted(words) && ((words[USER_REGS.rax * 2] as number) | 0) === -ERESTART_RESTARTBLOCK;
 }

@@ -3,8 +3,9 @@
  * doubled or swapped, files that are gone or are others. Field-level changes are made on decoded images and encoded again,
  * so that decoding does not stop them.
  */
-import { parseImage, serializeImage } from '../../src/image/image-file.ts';
+import { parseImage } from '../../src/image/image-file.ts';
 import { type ContentOf, type ImageKindName, parseImageFileName } from '../../src/image/image-kinds.ts';
+import { serializeImage } from '../../src/image/serialize-image.ts';
 
 export interface Mutation {
   readonly file: string;

@@ -5,8 +5,9 @@
 import { readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FdTypes, type FileEntry } from '../../src/image/gen/fdinfo.ts';
-import { detectImageKind, parseImage, serializeImage } from '../../src/image/image-file.ts';
+import { detectImageKind, parseImage } from '../../src/image/image-file.ts';
 import { type ContentOf, type ImageKindName, imageFileName } from '../../src/image/image-kinds.ts';
+import { serializeImage } from '../../src/image/serialize-image.ts';
 
 export function toOldSpelling(dir: string): void {
   for (const { pid, threads } of read(dir, 'pstree')) {

@@ -5,7 +5,8 @@
 import { expect } from 'bun:test';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { detectImageKind, parseImage, serializeImage } from '../../src/image/image-file.ts';
+import { detectImageKind, parseImage } from '../../src/image/image-file.ts';
+import { serializeImage } from '../../src/image/serialize-image.ts';
 import { explain, runCriu } from '../harness/criu-command.ts';
 import { makeFolder, SkippedByProgram, trackProcess } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';

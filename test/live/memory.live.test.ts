@@ -38,12 +38,25 @@ liveCase('memory of a big task is spread over two files', async () => {
 });
 liveTest('two thousand mappings come back', 'mem-many-vmas');
 liveTest('mappings keep their madvise flags, locks and names', 'mem-flags');
+liveTest('workers with the same mappings keep flags of their own', 'mem-alike');
 liveTest('mlockall holds for later mappings', 'mem-lockall');
 liveTest('sealed mappings stay sealed', 'mem-sealed');
 liveTest('guard pages stay guarded', 'mem-guard');
 liveTest('transparent huge pages keep their content', 'mem-thp');
 liveTest('stacks that grow down still grow', 'mem-growsdown');
 liveTest('copy-on-write pages stay shared by parent and children', 'mem-cow');
+liveTest('many copy-on-write pages stay shared by parent and children', 'mem-cow', { args: ['64'] });
+liveCase('many copy-on-write pages are spread over two files', async () => {
+  if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
+  const specimen = await startProgram('mem-cow', { args: ['64'] });
+  const imagesDir = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, imagesDir));
+  for (const name of ['base', 'base/base']) {
+    const { size } = statSync(join(imagesDir, name, 'pages-1.img'));
+    expect(size).toBeGreaterThan(31 << 20);
+    expect(size).toBeLessThan(33 << 20);
+  }
+});
 liveCase('copy-on-write pages are written once', async () => {
   const specimen = await startProgram('mem-cow');
   const imagesDir = makeImagesDir(specimen, 'images');

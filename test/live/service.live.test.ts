@@ -6,7 +6,8 @@ import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { decode, encode } from '../../src/image/codec.ts';
 import { type CriuOpts, CriuReq, CriuReqType, CriuResp } from '../../src/image/gen/rpc.ts';
-import { parseImage, serializeImage } from '../../src/image/image-file.ts';
+import { parseImage } from '../../src/image/image-file.ts';
+import { serializeImage } from '../../src/image/serialize-image.ts';
 import { CAP_CHECKPOINT_RESTORE } from '../../src/linux/abi/capability.ts';
 import { criuBinary } from '../harness/criu-command.ts';
 import {

@@ -45,7 +45,7 @@ export function run(context: CommandContext): number {
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
   const plan = { ...dumpOptions(context, cgroup), runId };
-  if (twins !== undefined) rehearse(plan, findBigTasks(treePid).size > 0, log);
+  if (twins !== undefined) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { core, sampleImages } from '../../crit/image-files.test-support.ts';
-import { serializeImage } from '../../image/image-file.ts';
+import { serializeImage } from '../../image/serialize-image.ts';
 
 const CRIU = resolve(import.meta.dir, '../../../dist/criu');
 const FS = serializeImage('fs', [{ cwd_id: 1, root_id: 2 }]);

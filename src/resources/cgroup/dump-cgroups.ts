@@ -40,7 +40,8 @@ export class DumpedCgroups {
   readonly #options: CgroupDumpOptions;
   readonly #table: PropertyTable;
   readonly #freezer: Stat | undefined;
-  readonly #sets: CgroupSets;
+  readonly #own: string;
+  #cgroupSets: CgroupSets | undefined;
   /** By thread. */
   readonly #setOf = new Map<number, CgroupSet>();
   readonly #rootSet: CgroupSet | undefined;
@@ -53,11 +54,12 @@ export class DumpedCgroups {
     this.#table = readTable(options);
     const freezer = options.freezer === undefined ? undefined : tryStat(options.freezer.path);
     this.#freezer = typeof freezer === 'number' ? undefined : freezer;
-    this.#sets = new CgroupSets(parseCgroup(readFile('/proc/self/cgroup')), options.controllers);
+    this.#own = readFile('/proc/self/cgroup');
     if (options.isIgnored) return;
     const { pid, pidfd, threads } = tree.root;
     const inside = seenFromInside(pid, pidfd);
     this.#hasNamespace = inside !== undefined;
+    if (inside === undefined && this.#areAllWithUs(tree)) return;
     const prefixes = inside === undefined ? undefined : hiddenPrefixes(readCgroup(pid, threads[0]?.tid ?? pid), inside);
     const known = new Map<string, CgroupSet>();
     for (const task of tree.tasks) {
@@ -72,6 +74,18 @@ export class DumpedCgroups {
       }
     }
     this.#rootSet = this.#setOf.get(pid);
+  }
+
+  get #sets(): CgroupSets {
+    this.#cgroupSets ??= new CgroupSets(parseCgroup(this.#own), this.#options.controllers);
+    return this.#cgroupSets;
+  }
+
+  /** The usual case: there is nothing to say. */
+  #areAllWithUs({ tasks }: FrozenTree): boolean {
+    return (
+      !this.#own.includes('/..') && tasks.every(({ threads }) => threads.every(({ cgroup }) => cgroup === this.#own))
+    );
   }
 
   /** cg_set of a thread. */

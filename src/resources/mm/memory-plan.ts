@@ -45,11 +45,11 @@ const PROT_WRITE = 2;
 const isPrivate = (vma: VmaEntry) => (vma.status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE)) !== 0;
 
 export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, equal: PagesEqual): MemoryPlan {
-  const ordinary = ordinaryVmas(child.vmas);
-  const parents = new Map((parent === undefined ? [] : ordinaryVmas(parent.vmas)).map((vma) => [vma.start, vma]));
-  const isNew = parents.size === 0;
-  const inherited = new Set(isNew ? [] : ordinary.filter((vma) => isInherited(vma, parents.get(vma.start))));
-  const fresh = isNew ? ordinary : ordinary.filter((vma) => !inherited.has(vma));
+  const ordinary = ordinaryOf(child.vmas);
+  const parents = parent === undefined ? undefined : ordinaryOf(parent.vmas);
+  const isNew = parents === undefined || parents.vmas.length === 0;
+  const inherited = inheritedOf(ordinary, isNew ? undefined : parents);
+  const fresh = isNew ? ordinary.vmas : ordinary.vmas.filter((vma) => !inherited.has(vma));
   const write: PageRun[] = [];
   const overwrite: PageRun[] = [];
   const drop: Range[] = [];
@@ -60,12 +60,38 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
   for (const vma of child.vmas) {
     if (!isPrivate(vma) || (vma.status & (VMA_AREA_VDSO | VMA_AREA_VVAR)) !== 0) continue;
     if (!isNew && inherited.has(vma)) {
-      const theirVma = parents.get(vma.start);
+      const theirVma = parents.byStart.get(vma.start);
       if (theirVma !== undefined && parent?.writable.has(theirVma)) writable.add(vma);
       sharedPages += mergePages(own.within(vma), theirs.within(vma), equal, overwrite, drop);
     } else if (own.moveWithin(vma, write) && (vma.prot & PROT_WRITE) === 0) writable.add(vma);
   }
   return { inherited, fresh, writable, drop, write, overwrite, sharedPages };
+}
+
+/** The mappings that are made with mmap. */
+interface Ordinary {
+  readonly vmas: readonly VmaEntry[];
+  readonly byStart: ReadonlyMap<number, VmaEntry>;
+  readonly all: ReadonlySet<VmaEntry>;
+}
+
+/** Forked tasks have the same list, for their images are the same. */
+const known = new WeakMap<readonly VmaEntry[], Ordinary>();
+
+function ordinaryOf(list: readonly VmaEntry[]): Ordinary {
+  let ordinary = known.get(list);
+  if (ordinary === undefined) {
+    const vmas = ordinaryVmas(list);
+    ordinary = { vmas, byStart: new Map(vmas.map((vma) => [vma.start, vma])), all: new Set(vmas) };
+    known.set(list, ordinary);
+  }
+  return ordinary;
+}
+
+function inheritedOf(own: Ordinary, parents: Ordinary | undefined): ReadonlySet<VmaEntry> {
+  if (own === parents) return own.all;
+  if (parents === undefined) return new Set();
+  return new Set(own.vmas.filter((vma) => isInherited(vma, parents.byStart.get(vma.start))));
 }
 
 /** Walks page runs in order of address, giving the parts that lie in a mapping. */

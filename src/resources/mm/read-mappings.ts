@@ -55,6 +55,11 @@ export const isSameRaw = (one: RawMappings, other: RawMappings): boolean =>
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint32Array) => new Uint8Array(buffer, byteOffset, byteLength);
 
+/** The mappings of a stopped task of which that was read just now. Throws SyscallError or CriuError naming the file. */
+export function understand(pid: number, raw: RawMappings): SmapsEntry[] {
+  return tryParseRaw(raw) ?? readMappings(pid);
+}
+
 /** Undefined when the two do not belong together, or something is only said by smaps. Throws CriuError. */
 export function tryParseRaw({ maps, flags }: RawMappings): SmapsEntry[] | undefined {
   const scanner = new MapsScanner(maps, 'maps');
@@ -81,7 +86,8 @@ export function tryParseRaw({ maps, flags }: RawMappings): SmapsEntry[] | undefi
   const last = entries.at(-1)?.start ?? 0;
   // Behind that are those of threads with descriptors of their own.
   const isAll = at >= flags.length || wordAt(flags, at) <= last;
-  return isAll && maps.startsWith(last.toString(16), line) && tryAddVsyscall(scanner, entries) ? entries : undefined;
+  const isSame = maps.startsWith(last.toString(16).padStart(8, '0'), line);
+  return isAll && isSame && tryAddVsyscall(scanner, entries) ? entries : undefined;
 }
 
 /** What is said of a mapping but for its addresses, and by what. */

@@ -6,12 +6,8 @@
  * one address all but the ones that were seen first. Frame numbers need CAP_SYS_ADMIN; without it nothing is found.
  */
 import { PAGE_BYTES } from '../../image/pagemap.ts';
-import { O_RDONLY } from '../../linux/abi/fcntl.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { check, syscall } from '../../linux/kernel.ts';
-import { close, open } from '../../linux/syscalls/fs.ts';
-import type { Range } from './address-space.ts';
 import type { DumpRun } from './dump-pages.ts';
+import { PIECE_PAGES, type Piece, readFrames } from './read-frames.ts';
 
 /** A task and its runs of pages, in order of address. */
 export interface TaskRuns {
@@ -76,8 +72,11 @@ const OWNED = 2;
 
 /** The shared pages of tasks; undefined when there are not enough of them. Throws SyscallError. */
 export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undefined {
-  const table = new SharingTable(findCommonChunks(tasks));
-  const added = tasks.map((task, index) => ({ ...task, candidates: table.addTask(task, index) }));
+  const table = new SharingTable();
+  const added = tasks.map((task) => ({ ...task, candidates: new Map<number, Uint8Array>() }));
+  readFrames(findPieces(tasks), (piece, words) => {
+    table.add(piece, words, (added[piece.index] as (typeof added)[number]).candidates);
+  });
   if (table.savedPages < SAVED_PAGES_MIN) return undefined;
   const seen = added.map(({ pid, runs, candidates }, index) => ({ pid, runs, marks: table.finish(candidates, index) }));
   const base = seen.flatMap(({ pid, runs, marks }) =>
@@ -110,24 +109,54 @@ export function findCommonChunks(tasks: readonly Pick<TaskRuns, 'runs'>[]): Read
   return common;
 }
 
+/** Pages of a task, by its index. */
+interface TaskPiece extends Piece {
+  readonly index: number;
+}
+
+/** What is to be looked at, task by task. */
+function findPieces(tasks: readonly TaskRuns[]): TaskPiece[] {
+  const common = findCommonChunks(tasks);
+  const pieces: TaskPiece[] = [];
+  for (const [index, { pid, runs }] of tasks.entries()) {
+    for (const run of runs) if (run.isShareable) addPieces(pieces, run, common, pid, index);
+  }
+  return pieces;
+}
+
+function addPieces(pieces: TaskPiece[], run: DumpRun, common: ReadonlySet<number>, pid: number, index: number): void {
+  let start = run.start;
+  for (let [at, to] = [start, 0]; at < run.end; at = to) {
+    const number = Math.floor(at / CHUNK_BYTES);
+    to = Math.min(run.end, (number + 1) * CHUNK_BYTES);
+    const isCommon = common.has(number);
+    if (isCommon && to < run.end && to + CHUNK_BYTES - start <= PIECE_PAGES * PAGE_BYTES) continue;
+    const end = isCommon ? to : at;
+    if (start < end) pieces.push({ start, end, pid, index });
+    start = to;
+  }
+}
+
 class SharingTable {
-  readonly #common: ReadonlySet<number>;
   readonly #chunks = new Map<number, Chunk>();
   savedPages = 0;
 
-  constructor(common: ReadonlySet<number>) {
-    this.#common = common;
-  }
-
-  addTask({ pid, runs }: TaskRuns, index: number): Candidates {
-    const candidates: Candidates = new Map();
-    const fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
-    try {
-      for (const run of runs) if (run.isShareable) this.#addRun(fd, run, index, candidates);
-    } finally {
-      close(fd);
+  /** Looks at a piece and the words of its pages. */
+  add({ start, end, index }: TaskPiece, words: Uint32Array, candidates: Candidates): void {
+    for (let [from, to] = [start, 0]; from < end; from = to) {
+      const number = Math.floor(from / CHUNK_BYTES);
+      to = Math.min(end, (number + 1) * CHUNK_BYTES);
+      const pages = (to - from) / PAGE_BYTES;
+      const at = ((from - start) / PAGE_BYTES) * 2;
+      const own = words.subarray(at, at + 2 * pages);
+      const chunk = this.#chunk(number);
+      if (pages === CHUNK_PAGES) candidates.set(number, this.#addWhole(chunk, own, index));
+      else {
+        const marks = candidates.get(number) ?? new Uint8Array(CHUNK_PAGES);
+        candidates.set(number, marks);
+        this.#compare(chunk, own, (from % CHUNK_BYTES) / PAGE_BYTES, index, marks);
+      }
     }
-    return candidates;
   }
 
   /** When all tasks were added: which pages a task shares with others, and which it gives to the base. */
@@ -146,48 +175,33 @@ class SharingTable {
     return marks;
   }
 
-  #addRun(fd: number, { start, end }: Range, index: number, candidates: Candidates): void {
-    for (let at = start; at < end; ) {
-      const number = Math.floor(at / CHUNK_BYTES);
-      const to = Math.min(end, (number + 1) * CHUNK_BYTES);
-      if (!this.#common.has(number)) {
-        at = to;
-        continue;
-      }
-      const pages = (to - at) / PAGE_BYTES;
-      check('pread64', syscall(SYS.pread64, fd, buffer, pages * 8, (at / PAGE_BYTES) * 8), 'pagemap');
-      const chunk = this.#chunk(number);
-      if (pages === CHUNK_PAGES) candidates.set(number, this.#addWhole(chunk, index));
-      else {
-        const marks = candidates.get(number) ?? new Uint8Array(CHUNK_PAGES);
-        candidates.set(number, marks);
-        this.#compare(chunk, (at % CHUNK_BYTES) / PAGE_BYTES, pages, index, marks);
-      }
-      at = to;
-    }
-  }
-
   /** A chunk that lies in one run. Returns the candidates. */
-  #addWhole(chunk: Chunk, index: number): Uint8Array {
+  #addWhole(chunk: Chunk, words: Uint32Array, index: number): Uint8Array {
     const { first } = chunk;
-    if (first !== undefined && Buffer.compare(bytesOf(first.words), bytesOf(buffer)) === 0) {
+    if (first !== undefined && Buffer.compare(bytesOf(first.words), bytesOf(words)) === 0) {
       first.same++;
       this.savedPages += first.count;
       return first.candidates;
     }
     const candidates = new Uint8Array(CHUNK_PAGES);
-    const count = this.#compare(chunk, 0, CHUNK_PAGES, index, candidates);
-    chunk.first ??= { index, words: buffer.slice(), candidates, count, same: 0, sameMarks: undefined };
+    const count = this.#compare(chunk, words, 0, index, candidates);
+    chunk.first ??= { index, words: words.slice(), candidates, count, same: 0, sameMarks: undefined };
     return candidates;
   }
 
-  /** Compares what has been read page by page; returns how many have the frame of the table. */
-  #compare({ frames, sharers, owners }: Chunk, from: number, pages: number, index: number, marks: Uint8Array): number {
+  /** Compares page by page, from page `from` of the chunk on; returns how many have the frame of the table. */
+  #compare(
+    { frames, sharers, owners }: Chunk,
+    words: Uint32Array,
+    from: number,
+    index: number,
+    marks: Uint8Array,
+  ): number {
     let count = 0;
-    for (let i = 0, page = from; i < pages; i++, page++) {
-      const high = buffer[2 * i + 1] ?? 0;
+    for (let i = 0, page = from; i < words.length; i += 2, page++) {
+      const high = words[i + 1] ?? 0;
       if ((high & PRESENT_HIGH) === 0 || (high & EXCLUSIVE_HIGH) !== 0) continue;
-      const frame = (high & FRAME_HIGH) * 0x1_0000_0000 + (buffer[2 * i] ?? 0);
+      const frame = (high & FRAME_HIGH) * 0x1_0000_0000 + (words[i] ?? 0);
       if (frame === 0) continue;
       if (frames[page] === 0) {
         frames[page] = frame;
@@ -217,7 +231,6 @@ class SharingTable {
   }
 }
 
-const buffer = new Uint32Array(CHUNK_PAGES * 2);
 const bytesOf = (words: Uint32Array) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 
 function finishChunk({ sharers, owners, first }: Chunk, candidates: Uint8Array, index: number): PageMarks {

@@ -1,11 +1,19 @@
 /** General registers: the kernel's struct user_regs_struct and the image's user_x86_regs_entry. */
 import { ABI_32, ABI_64, type Abi } from '../../agent/abi.ts';
 import { type UserX86RegsEntry, UserX86RegsMode } from '../../image/gen/core-x86.ts';
-import { ERESTART_RESTARTBLOCK, ERRNO } from '../../linux/abi/errno.ts';
-import { abiOf, newRegisters, type Registers, register, restarted, setRegister } from '../../tracee/registers.ts';
+import { ERESTARTSYS, ERRNO } from '../../linux/abi/errno.ts';
+import { USER_REGS } from '../../linux/abi/ptrace.ts';
+import {
+  abiOf,
+  isRestartBlockCall,
+  newRegisters,
+  type Registers,
+  restart,
+  setRegister,
+} from '../../tracee/registers.ts';
 
 /** The image's names of the registers, in the kernel's order. */
-const NAMES = [
+export const NAMES = [
   'r15', 'r14', 'r13', 'r12', 'bp', 'bx', 'r11', 'r10', 'r9', 'r8', 'ax', 'cx', 'dx', 'si', 'di', 'orig_ax', 'ip', 'cs',
   'flags', 'sp', 'ss', 'fs_base', 'gs_base', 'ds', 'es', 'fs', 'gs',
 ] as const; // biome-ignore format: a table
@@ -24,17 +32,26 @@ export function registersFromImage(entry: UserX86RegsEntry): Registers {
 }
 
 /**
- * The image's registers of a stopped thread. An interrupted system call is set up to be made again. Where only the kernel
- * knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if `isMadeAgain`, else it returns
- * −EINTR, as after a stop signal (man 7 signal, "Interruption of system calls and library functions by stop signals").
+ * Makes the registers of a stopped thread, in words of 32 bits, what the image has. An interrupted system call is set up to
+ * be made again. Where only the kernel knows how it goes on (−ERESTART_RESTARTBLOCK, as for a sleep), it is made again if
+ * `isMadeAgain`, else it returns −EINTR, as after a stop signal (man 7 signal, "Interruption of system calls and library
+ * functions by stop signals").
  */
-export function describeRegisters(registers: Registers, isMadeAgain: boolean): UserX86RegsEntry {
-  let shown = restarted(registers);
-  if (hasRestartBlock(registers)) {
-    shown = registers.slice();
-    setRegister(shown, 'rax', isMadeAgain ? register(registers, 'orig_rax') : -ERRNO.EINTR);
-    if (isMadeAgain) setRegister(shown, 'rip', register(registers, 'rip') - 2n);
+export function showRegisters(words: Uint32Array, isMadeAgain: boolean): void {
+  if (!isMadeAgain && isRestartBlockCall(words)) {
+    words[USER_REGS.rax * 2] = -ERRNO.EINTR;
+    return;
   }
+  const rax = USER_REGS.rax * 2;
+  // It is not to be looked for in the restart block of another thread.
+  if (isRestartBlockCall(words)) words[rax] = -ERESTARTSYS;
+  restart(words);
+}
+
+/** The same as an image entry. */
+export function describeRegisters(registers: Registers, isMadeAgain: boolean): UserX86RegsEntry {
+  const shown = registers.slice();
+  showRegisters(new Uint32Array(shown.buffer), isMadeAgain);
   const mode = abiOf(registers) === ABI_32 ? UserX86RegsMode.COMPAT : UserX86RegsMode.NATIVE;
   const entry = { mode } as UserX86RegsEntry;
   for (let i = 0; i < NAMES.length; i++) entry[NAMES[i] as (typeof NAMES)[number]] = shown[i] ?? 0n;
@@ -43,6 +60,5 @@ export function describeRegisters(registers: Registers, isMadeAgain: boolean): U
 
 /** True when only the kernel knows how an interrupted system call goes on. */
 export function hasRestartBlock(registers: Registers): boolean {
-  const isSystemCall = BigInt.asIntN(64, register(registers, 'orig_rax')) >= 0n;
-  return isSystemCall && -BigInt.asIntN(64, register(registers, 'rax')) === BigInt(ERESTART_RESTARTBLOCK);
+  return isRestartBlockCall(new Uint32Array(registers.buffer, registers.byteOffset));
 }

@@ -6,6 +6,7 @@
  */
 
 import { ABI_32, ABI_64, type Abi } from '../../agent/abi.ts';
+import { CHECKS, kindFor, Ops } from '../../agent/ops.ts';
 import type { Place, Program } from '../../agent/program.ts';
 import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
@@ -83,45 +84,52 @@ export function planSigactions(program: Program, entries: readonly SaEntry[]): v
       why: 'the image is damaged or older than criu 2.11',
     });
   }
-  const ignore = program.data(sigactionBytes(IGNORE));
-  const byDefault = program.data(sigactionBytes(DEFAULT));
+  if (last === undefined || !areSame(last.entries, entries)) last = { entries, ops: planAll(entries) };
+  const { ops } = last;
+  const places = new Map<Uint8Array, Place>();
+  const placeOf = (action: Uint8Array): Place => {
+    const place = places.get(action) ?? program.data(action);
+    places.set(action, place);
+    return place;
+  };
+  program.append(ops, ops.references.map(placeOf));
+}
+
+/** The actions of the task before, and the ops for them, which refer to actions: most tasks of a tree have the same. */
+let last: { readonly entries: readonly SaEntry[]; readonly ops: Ops<Uint8Array> } | undefined;
+
+/** Entries that are the same in several tasks are one object. */
+const areSame = (one: readonly SaEntry[], other: readonly SaEntry[]) => one.every((entry, i) => entry === other[i]);
+
+function planAll(entries: readonly SaEntry[]): Ops<Uint8Array> {
+  const ops = new Ops<Uint8Array>();
+  const plan = (because: string, abi: Abi, signal: number, action: Uint8Array) =>
+    ops.add(kindFor(abi), abi.calls.rt_sigaction, CHECKS.must, [signal, action, 0, SIGSET_BYTES], because);
+  const ignore = sigactionBytes(IGNORE);
+  const byDefault = sigactionBytes(DEFAULT);
   for (const signal of SETTABLE_SIGNALS) {
     // By default SIGCHLD is ignored too, but children that end later become zombies.
-    const silence = signal === SIGCHLD ? byDefault : ignore;
-    program.must(`clear ${signalName(signal)}`, SYS.rt_sigaction, signal, silence, 0, SIGSET_BYTES);
+    plan(`clear ${signalName(signal)}`, ABI_64, signal, signal === SIGCHLD ? byDefault : ignore);
   }
-  const places = new Map<string, Place>();
-  let last: { readonly entry: SaEntry; readonly place: Place } | undefined;
+  const actions = new Map<string, Uint8Array>();
   entries.forEach((entry, i) => {
     const signal = SETTABLE_SIGNALS[i] ?? 0;
-    const because = `set the action of ${signalName(signal)}`;
     // The call tells the kernel which kind of stack frame the handler gets (kernel/signal.c, sigaction_compat_abi).
     const abi = entry.compat_sigaction === true ? ABI_32 : ABI_64;
-    const place = last !== undefined && isSame(entry, last.entry) ? last.place : placeOf(program, places, abi, entry);
-    program.mustAs(because, abi, 'rt_sigaction', signal, place, 0, SIGSET_BYTES);
-    last = { entry, place };
+    plan(`set the action of ${signalName(signal)}`, abi, signal, actionOf(actions, abi, entry));
   });
+  return ops;
 }
 
-function isSame(one: SaEntry, other: SaEntry): boolean {
-  return (
-    one.sigaction === other.sigaction &&
-    one.flags === other.flags &&
-    one.restorer === other.restorer &&
-    one.mask === other.mask &&
-    one.compat_sigaction === other.compat_sigaction
-  );
-}
-
-/** One place for each different action. */
-function placeOf(program: Program, places: Map<string, Place>, abi: Abi, entry: SaEntry): Place {
+/** Most actions are equal: the bytes of each different one are there once. */
+function actionOf(actions: Map<string, Uint8Array>, abi: Abi, entry: SaEntry): Uint8Array {
   const key = `${abi.bits} ${entry.sigaction} ${entry.flags} ${entry.restorer} ${entry.mask}`;
-  let place = places.get(key);
-  if (place === undefined) {
-    place = program.data(abi.bits === 32 ? sigactionBytes32(entry) : sigactionBytes(entry));
-    places.set(key, place);
+  let action = actions.get(key);
+  if (action === undefined) {
+    action = abi.bits === 32 ? sigactionBytes32(entry) : sigactionBytes(entry);
+    actions.set(key, action);
   }
-  return place;
+  return action;
 }
 
 type Action = Pick<SaEntry, 'sigaction' | 'flags' | 'restorer' | 'mask'>;

@@ -20,6 +20,12 @@ export function inspectSigaltstack(program: Program): SigaltstackToken {
   return { stack };
 }
 
+/** Where the answer has each part. */
+export function stackParts({ stack }: SigaltstackToken): { sp: Place; size: Place; flags: Place } {
+  const part = (offset: number): Place => ({ kind: 'place', offset: stack.offset + offset, bytes: 8 });
+  return { sp: part(STACK_T.ss_sp), size: part(STACK_T.ss_size), flags: part(STACK_T.ss_flags) };
+}
+
 export function describeSigaltstack(token: SigaltstackToken, result: VisitResult): ThreadSasEntry {
   const bytes = result.bytes(token.stack);
   return {

@@ -6,26 +6,28 @@
  * agent), run, `describeThread`. For a process the same with `readTask`, `inspectTask`, `describeTask`, in the program
  * of the leader.
  */
-import type { Program } from '../../agent/program.ts';
+import type { Place, Program } from '../../agent/program.ts';
+import { TWO_32 } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import { keepEncoded } from '../../image/codec.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
 import { TASK_ALIVE, TASK_STOPPED } from '../../image/task-state.ts';
-import { SIGSTOP } from '../../linux/abi/signal.ts';
+import { SIGSTOP, SS_ONSTACK } from '../../linux/abi/signal.ts';
 import type { PosixTimer } from '../../proc/timers.ts';
 import type { VisitResult } from '../../tracee/guest.ts';
 import { abiOf } from '../../tracee/registers.ts';
 import { type CredsToken, describeCreds, inspectCreds } from '../creds/creds.ts';
 import { type LsmLabels, readLsmLabels } from '../creds/lsm.ts';
+import { NAMES, showRegisters } from '../registers/registers.ts';
 import { describeRlimits, inspectRlimits, type RlimitsToken } from '../rlimits/rlimits.ts';
 import { describeThreadAreas, inspectThreadAreas, type ThreadAreasToken } from '../rseq/thread-areas.ts';
 import { chosenAffinity } from '../sched/affinity.ts';
 import { describeSched, inspectSched, type SchedToken } from '../sched/sched.ts';
 import { readSeccomp, type ThreadSeccomp } from '../seccomp/seccomp.ts';
 import { describeSigactions, inspectSigactions, type SigactionsToken } from '../signals/sigactions.ts';
-import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken } from '../signals/sigaltstack.ts';
+import { describeSigaltstack, inspectSigaltstack, type SigaltstackToken, stackParts } from '../signals/sigaltstack.ts';
 import { readSignalQueue, signalOf } from '../signals/signal-queues.ts';
 import { describeItimers, type ItimersToken, inspectItimers } from '../timers/itimers.ts';
 import { describeOverruns, inspectOverruns, type OverrunsToken } from '../timers/pending-overruns.ts';
@@ -38,6 +40,7 @@ import {
 import { COREDUMP_FILTER_DEFAULT, type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
 import {
   describeProcessFlags,
+  hasSegments,
   inspectProcessFlags,
   type ProcessFlags,
   type ProcessFlagsToken,
@@ -87,6 +90,14 @@ export function inspectThread(program: Program, thread: FrozenThread, { pending 
   };
 }
 
+/** A thread that has answered. */
+export interface AnsweredThread {
+  readonly token: ThreadToken;
+  readonly result: VisitResult;
+  readonly thread: FrozenThread;
+  readonly outside: ThreadFacts;
+}
+
 export interface DescribedThread {
   /** Without cg_set, seccomp_mode and seccomp_filter, which are numbered over the whole tree. */
   readonly threadCore: ThreadCoreEntry;
@@ -96,82 +107,96 @@ export interface DescribedThread {
   readonly personality: number;
 }
 
-export function describeThread(
-  token: ThreadToken,
-  result: VisitResult,
-  thread: FrozenThread,
-  facts: ThreadFacts,
-): DescribedThread {
+export function describeThread({ token, result, thread, outside }: AnsweredThread): DescribedThread {
   const flags = describeThreadFlags(token.flags, result);
-  const own = describeOwn(token, result, thread);
+  const { futex_rla, futex_rla_len, clearTidAddr } = describeThreadAreas(token.areas, result);
   const threadCore: ThreadCoreEntry = {
-    ...own.threadCore,
+    futex_rla,
+    futex_rla_len,
+    sas: describeSigaltstack(token.stack, result),
+    // The leader's mask is in task_core_entry.
+    ...(thread.pid === thread.tid ? {} : { blk_sigset: thread.signalMask }),
+    ...(thread.rseq === undefined ? {} : { rseq_entry: thread.rseq }),
     ...describeSched(token.sched, result),
     ...(flags.pdeathSig === 0 ? {} : { pdeath_sig: flags.pdeathSig }),
-    signals_p: describeOverruns(token.overruns, result, facts.pending),
-    creds: keepEncoded(describeCreds(token.creds, result, thread.status, facts.lsm)),
+    signals_p: describeOverruns(token.overruns, result, outside.pending),
+    creds: keepEncoded(describeCreds(token.creds, result, thread.status, outside.lsm)),
     comm: thread.status.name,
-    ...(facts.affinity === undefined ? {} : { cpu_affinity_ext: facts.affinity }),
+    ...(outside.affinity === undefined ? {} : { cpu_affinity_ext: outside.affinity }),
     ...(thread.dispatch === undefined ? {} : { syscall_dispatch_ext: thread.dispatch }),
     ...describeThreadTuning(token.tuning, result),
   };
-  return { threadCore, clearTidAddr: own.clearTidAddr, personality: flags.personality };
+  return { threadCore, clearTidAddr, personality: flags.personality };
 }
 
-/** What every thread has of its own. */
-function describeOwn(token: ThreadToken, result: VisitResult, thread: FrozenThread) {
-  const { futex_rla, futex_rla_len, clearTidAddr } = describeThreadAreas(token.areas, result);
-  const sas = describeSigaltstack(token.stack, result);
-  const threadCore: Partial<ThreadCoreEntry> = { futex_rla, futex_rla_len, sas };
-  // The leader's mask is in task_core_entry.
-  if (thread.pid !== thread.tid) threadCore.blk_sigset = thread.signalMask;
-  if (thread.rseq !== undefined) threadCore.rseq_entry = thread.rseq;
-  return { threadCore: threadCore as Pick<ThreadCoreEntry, 'futex_rla' | 'futex_rla_len'>, clearTidAddr };
-}
-
-interface AnsweredThread {
-  readonly token: ThreadToken;
-  readonly result: VisitResult;
-  readonly thread: FrozenThread;
-  readonly facts: ThreadFacts;
-}
-
-/**
- * Describes the threads of a process but the leader. Most are alike: what a thread does not have of its own is taken from
- * the one before, as long as all its answers are the same.
- */
-export function describeThreads(threads: readonly AnsweredThread[]): DescribedThread[] {
-  let last: { readonly of: AnsweredThread; readonly described: DescribedThread } | undefined;
-  const all: DescribedThread[] = [];
-  for (const of of threads) {
-    const { token, result, thread, facts } = of;
-    let described: DescribedThread;
-    if (last !== undefined && isAlike(of, last.of)) {
-      const own = describeOwn(token, result, thread);
-      const threadCore = { ...last.described.threadCore, ...own.threadCore };
-      described = { threadCore, clearTidAddr: own.clearTidAddr, personality: last.described.personality };
-    } else described = describeThread(token, result, thread, facts);
-    last = { of, described };
-    all.push(described);
-  }
-  return all;
-}
-
-function isAlike(a: AnsweredThread, b: AnsweredThread): boolean {
+/** Whether the core of a thread, but for `OWN_NUMBERS`, is that of another; both are no leaders. */
+export function isAlike(a: AnsweredThread, b: AnsweredThread): boolean {
   const { areas, stack } = a.token;
   return (
     a.token === b.token &&
     // Of the status only the numbers of the thread are not the same: see `StatusParser`.
     a.thread.status.groups === b.thread.status.groups &&
-    [a, b].every(isPlain) &&
-    (a.thread.rseq === undefined) === (b.thread.rseq === undefined) &&
+    isPlain(a) &&
+    isPlain(b) &&
+    isSameRseq(a.thread.rseq, b.thread.rseq) &&
     a.result.isLike(b.result, [areas.head, areas.length, areas.tidAddress, stack.stack])
   );
 }
 
+const isSameRseq = (a: FrozenThread['rseq'], b: FrozenThread['rseq']) =>
+  a?.rseq_abi_size === b?.rseq_abi_size && a?.signature === b?.signature;
+
+/** What threads that are alike have of their own: numbers in a core. */
+export const OWN_NUMBERS: readonly string[] = [
+  ...NAMES.map((name) => `thread_info.gpregs.${name}`),
+  'thread_info.clear_tid_addr',
+  'thread_core.futex_rla',
+  'thread_core.futex_rla_len',
+  'thread_core.sas.ss_sp',
+  'thread_core.sas.ss_size',
+  'thread_core.sas.ss_flags',
+  'thread_core.blk_sigset',
+  'thread_core.rseq_entry.rseq_abi_pointer',
+];
+
+/** Puts them into words of 32 bits, two for each, the lower one first. */
+export function putOwnNumbers(
+  words: Uint32Array,
+  { token, result, thread }: AnsweredThread,
+  isMadeAgain: boolean,
+): void {
+  const { registers, signalMask, rseq } = thread;
+  words.set(new Uint32Array(registers.buffer, registers.byteOffset, 2 * NAMES.length));
+  showRegisters(words, isMadeAgain);
+  let at = 2 * NAMES.length;
+  const put = (place: Place) => {
+    result.putWord(place, words, at);
+    at += 2;
+  };
+  put(token.areas.tidAddress);
+  put(token.areas.head);
+  put(token.areas.length);
+  const { sp, size, flags } = stackParts(token.stack);
+  put(sp);
+  put(size);
+  put(flags);
+  words[at - 2] = (words[at - 2] ?? 0) & ~SS_ONSTACK;
+  words[at - 1] = 0;
+  putNumber(words, at, signalMask);
+  putNumber(words, at + 2, rseq?.rseq_abi_pointer ?? 0n);
+}
+
+/** Bigints are slow, and most of these are 0, or fit a number. */
+function putNumber(words: Uint32Array, at: number, value: bigint): void {
+  const number = Number(value);
+  const isExact = number < 2 ** 53;
+  words[at] = isExact ? number : Number(value & 0xffff_ffffn);
+  words[at + 1] = isExact ? number / TWO_32 : Number(value >> 32n);
+}
+
 /** Nothing is known of the thread from outside that most do not have. */
-function isPlain({ thread, facts }: AnsweredThread): boolean {
-  const { affinity, lsm, pending } = facts;
+function isPlain({ thread, outside }: AnsweredThread): boolean {
+  const { affinity, lsm, pending } = outside;
   const isUnlabelled = lsm.lsm_profile === undefined && lsm.lsm_sockcreate === undefined;
   return thread.dispatch === undefined && affinity === undefined && isUnlabelled && pending.signals.length === 0;
 }
@@ -233,6 +258,13 @@ export interface DescribedTask {
   readonly mm: Pick<ProcessFlags, 'dumpable' | 'isThpDisabled'>;
 }
 
+/** Throws CriuError when the answers speak against a dump. */
+export function checkTask(token: TaskToken, result: VisitResult, { label }: FrozenTask): void {
+  if (!hasSegments(token.flags, result)) return;
+  const why = 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have';
+  throw new CriuError({ object: label, action: 'cannot be dumped', why });
+}
+
 export function describeTask(
   token: TaskToken,
   result: VisitResult,
@@ -241,13 +273,6 @@ export function describeTask(
   leader: DescribedThread,
 ): DescribedTask {
   const flags = describeProcessFlags(token.flags, result);
-  if (flags.hasSegments) {
-    throw new CriuError({
-      object: task.label,
-      action: 'cannot be dumped',
-      why: 'it has a local descriptor table (man 2 modify_ldt), as programs with 16-bit code have',
-    });
-  }
   const { stat } = task;
   const { signalMask } = task.leader;
   const tc: TaskCoreEntry = {

@@ -43,8 +43,6 @@ export interface ProcessFlags {
   readonly mdwe: number;
   /** PR_SET_MEMORY_MERGE, since 6.4. */
   readonly isMemoryMerged: boolean;
-  /** It has segments of its own (man 2 modify_ldt), which no image has a place for. */
-  readonly hasSegments: boolean;
 }
 
 export interface ProcessFlagsToken {
@@ -84,9 +82,12 @@ export function describeProcessFlags(token: ProcessFlagsToken, result: VisitResu
     membarrierRegistrations: value(token.registrations),
     mdwe: value(token.mdwe),
     isMemoryMerged: value(token.merge) !== 0,
-    hasSegments: value(token.segments) !== 0,
   };
 }
+
+/** Whether a task has segments of its own (man 2 modify_ldt), which no image has a place for. */
+export const hasSegments = ({ segments }: ProcessFlagsToken, result: VisitResult): boolean =>
+  result.result(segments) > 0;
 
 /**
  * Registers for membarrier(2). A command's registration is the next bit (linux/membarrier.h). While the process has one

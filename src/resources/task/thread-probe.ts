@@ -1,5 +1,5 @@
 /**
- * Everything that is read of stopped threads from outside, for all of them at once: a table of system calls, one row for
+ * Everything that is read of stopped threads from outside, for all of them at once: tables of system calls, one row for
  * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
  */
 import type { Program } from '../../agent/program.ts';
@@ -19,6 +19,7 @@ import { StatusParser } from '../../proc/status.ts';
 import { type CallTable, KeptTable } from '../../tracee/call-table.ts';
 import { FileColumn } from '../../tracee/file-column.ts';
 import { register, setRegister } from '../../tracee/registers.ts';
+import { SecondCore } from '../../tracee/second-core.ts';
 import { suspendSeccomp } from '../../tracee/stop.ts';
 import { xstateBytesMax } from '../registers/xstate.ts';
 import { askRseq, readRseq } from '../rseq/rseq.ts';
@@ -38,37 +39,53 @@ export interface Stopped {
  * sequence goes on, as after any signal, at its abort address: its `registers` say so.
  */
 export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
-  return probing.use(threads.length, (table, columns) => new ThreadProbe(table, columns).read(threads));
+  const count = threads.length;
+  return probing.use(count, (table, columns) =>
+    readingFiles.use(count, (files, fileColumns) => new ThreadProbe(table, columns, files, fileColumns).read(threads)),
+  );
 }
 
 class ThreadProbe {
+  /** What belongs to the thread of ours that traces them. */
   readonly #table: CallTable;
   readonly #columns: ThreadColumns;
+  readonly #files: CallTable;
+  readonly #fileColumns: FileColumns;
   readonly #statuses = new StatusParser();
+  /** Of the thread before, and the last one that was not the same. */
   #xstate: Uint8Array = new Uint8Array(0);
+  #otherXstate: Uint8Array = new Uint8Array(0);
   #cgroup = new Uint8Array(0);
   #cgroupText: string | undefined;
 
-  constructor(table: CallTable, columns: ThreadColumns) {
+  constructor(table: CallTable, columns: ThreadColumns, files: CallTable, fileColumns: FileColumns) {
     this.#table = table;
     this.#columns = columns;
+    this.#files = files;
+    this.#fileColumns = fileColumns;
   }
 
   read(threads: readonly Stopped[]): FrozenThread[] {
-    const table = this.#table;
-    const { tid, pid, status, cgroup } = this.#columns;
+    const [table, files] = [this.#table, this.#files];
+    const [tidAt, pidAt] = [table.at(0, this.#columns.tid), table.at(0, this.#columns.pid)];
+    const { status, cgroup } = this.#fileColumns;
     const found: FrozenThread[] = [];
-    table.runFor(
-      threads.map((thread) => thread.tid),
-      tid,
-      (row, index) => found.push(this.#thread(row, threads[index] as Stopped)),
-      (row, index) => {
-        const thread = threads[index] as Stopped;
-        table.view.setUint32(table.at(row, pid), thread.pid, true);
-        status.setPath(table, row, statusPath(thread));
-        cgroup.setPath(table, row, cgroupPath(thread));
-      },
-    );
+    using core = SecondCore.tryStart(threads.length);
+    const fill = (row: number, index: number) => {
+      const thread = threads[index] as Stopped;
+      table.view.setUint32(row * table.rowBytes + tidAt, thread.tid, true);
+      table.view.setUint32(row * table.rowBytes + pidAt, thread.pid, true);
+      status.setPath(files, row, statusPath(thread));
+      cgroup.setPath(files, row, cgroupPath(thread));
+    };
+    const rowsMax = Math.min(table.rows, files.rows);
+    for (let done = 0; done < threads.length; done += rowsMax) {
+      const rows = Math.min(rowsMax, threads.length - done);
+      for (let row = 0; row < rows; row++) fill(row, done + row);
+      table.run(rows);
+      files.run(rows, core);
+      for (let row = 0; row < rows; row++) found.push(this.#thread(row, threads[done + row] as Stopped));
+    }
     return found;
   }
 
@@ -82,7 +99,7 @@ class ThreadProbe {
     const registers = new BigUint64Array(table.block.slice(registersAt, registersAt + USER_REGS_BYTES).buffer);
     const { entry, abortAddress } = readRseq(table, row, rseq, pid, register(registers, 'rip'));
     if (abortAddress !== undefined) setRegister(registers, 'rip', abortAddress);
-    const statusBytes = columns.status.bytes(table, row, statusPath(stopped));
+    const statusBytes = this.#fileColumns.status.bytes(this.#files, row, statusPath(stopped));
     if (typeof statusBytes === 'number') throw unreadable(statusPath(stopped), statusBytes);
     const status = this.#statuses.parse(statusBytes, statusPath(stopped));
     if (status.seccomp !== 0) suspendSeccomp(tid);
@@ -105,13 +122,17 @@ class ThreadProbe {
     check('ptrace', table.result(row, gotXstate), `GETREGSET xstate, ${tid}`);
     const at = table.at(row, xstate);
     const bytes = table.block.subarray(at, at + table.view.getUint32(table.at(row, xstateIov) + 8, true));
-    if (Buffer.compare(bytes, this.#xstate) !== 0) this.#xstate = bytes.slice();
-    return this.#xstate;
+    if (Buffer.compare(bytes, this.#xstate) === 0) return this.#xstate;
+    const isOther = Buffer.compare(bytes, this.#otherXstate) === 0;
+    const state = isOther ? this.#otherXstate : bytes.slice();
+    this.#otherXstate = this.#xstate;
+    this.#xstate = state;
+    return state;
   }
 
   #cgroupOf(row: number, stopped: Stopped): string {
     const path = cgroupPath(stopped);
-    const bytes = this.#columns.cgroup.bytes(this.#table, row, path);
+    const bytes = this.#fileColumns.cgroup.bytes(this.#files, row, path);
     // Without control groups there is no such file.
     if (typeof bytes === 'number') return '';
     if (this.#cgroupText === undefined || Buffer.compare(bytes, this.#cgroup) !== 0) {
@@ -122,8 +143,9 @@ class ThreadProbe {
   }
 }
 
-const statusPath = ({ tid }: Stopped) => `/proc/${tid}/status`;
-const cgroupPath = ({ tid }: Stopped) => `/proc/${tid}/cgroup`;
+// Its list of children is read by this path too, so the kernel knows the names already.
+const statusPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/status`;
+const cgroupPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/cgroup`;
 
 type ThreadColumns = ReturnType<typeof planColumns>;
 
@@ -150,12 +172,17 @@ function planColumns(row: Program) {
     gotXstate,
     rseq: askRseq(row, row.wordAt(pid), thread),
     dispatch: askSyscallDispatch(row, thread),
-    status: new FileColumn(row, STATUS_BYTES),
-    cgroup: new FileColumn(row, CGROUP_BYTES),
   };
 }
 
+type FileColumns = ReturnType<typeof planFiles>;
+
+function planFiles(row: Program) {
+  return { status: new FileColumn(row, STATUS_BYTES), cgroup: new FileColumn(row, CGROUP_BYTES) };
+}
+
 const probing = new KeptTable(planColumns);
+const readingFiles = new KeptTable(planFiles);
 
 function unreadable(path: string, result: number): CriuError {
   return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });
