@@ -20,7 +20,7 @@ export function checkVdso(tasks: readonly RestoreTask[], ours: Uint8Array): void
   if (run === undefined || others.length > 0) return;
   using files = new MappedFiles();
   const theirs = files.view(run);
-  if (Buffer.compare(theirs, ours) === 0) return;
+  if (isSame(theirs, ours)) return;
   const wanted = parseVdsoSymbols(theirs);
   const moved = wanted === undefined ? [] : findMovedSymbols(wanted, parseVdsoSymbols(ours) ?? new Map());
   if (moved.length === 0) return;
@@ -30,4 +30,13 @@ export function checkVdso(tasks: readonly RestoreTask[], ours: Uint8Array): void
     why: `in it ${moved.join(', ')} are elsewhere or missing, and the task may call them where they were`,
     remedy: 'restore on the kernel version that the task was dumped on',
   });
+}
+
+/** Two pages or three: for so little the first use of Buffer would take longer. Both begin with a page. */
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  if (one.length !== other.length) return false;
+  const words = new Uint32Array(one.buffer, one.byteOffset, one.length >> 2);
+  const others = new Uint32Array(other.buffer, other.byteOffset, other.length >> 2);
+  for (let i = 0; i < words.length; i++) if (words[i] !== others[i]) return false;
+  return true;
 }

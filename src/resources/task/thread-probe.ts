@@ -122,8 +122,8 @@ class ThreadProbe {
     check('ptrace', table.result(row, gotXstate), `GETREGSET xstate, ${tid}`);
     const at = table.at(row, xstate);
     const bytes = table.block.subarray(at, at + table.view.getUint32(table.at(row, xstateIov) + 8, true));
-    if (Buffer.compare(bytes, this.#xstate) === 0) return this.#xstate;
-    const isOther = Buffer.compare(bytes, this.#otherXstate) === 0;
+    if (areEqual(bytes, this.#xstate)) return this.#xstate;
+    const isOther = areEqual(bytes, this.#otherXstate);
     const state = isOther ? this.#otherXstate : bytes.slice();
     this.#otherXstate = this.#xstate;
     this.#xstate = state;
@@ -186,4 +186,9 @@ const readingFiles = new KeptTable(planFiles);
 
 function unreadable(path: string, result: number): CriuError {
   return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });
+}
+
+/** The length first: a single thread has nothing to be compared with, and the first use of Buffer takes 0.2 ms. */
+function areEqual(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && Buffer.compare(one, other) === 0;
 }
