@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } fro
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { BuildOutput, BunPlugin } from 'bun';
+import { plainNames } from './plain-names.ts';
 
 const repository = resolve(import.meta.dir, '..');
 
@@ -28,7 +29,10 @@ async function bundlePrograms(folder: string, outdir: string): Promise<BunPlugin
   for (const name of existsSync(folder) ? readdirSync(folder) : []) {
     const entry = join(folder, name);
     const target = { outdir: join(outdir, basename(name, '.ts')), target: 'bun', format: 'esm' } as const;
-    assertBuilt(await Bun.build({ entrypoints: [entry], ...target, splitting: true, minify: MINIFY }), entry);
+    assertBuilt(
+      await Bun.build({ entrypoints: [entry], ...target, plugins: [plainNames], splitting: true, minify: MINIFY }),
+      entry,
+    );
   }
   const setup: BunPlugin['setup'] = (build) => {
     build.onResolve({ filter: /^\.\/programs\/\w+\.ts$/ }, ({ path }) => {
@@ -52,7 +56,7 @@ export async function buildExecutable(entry: string, outfile: string): Promise<v
 async function compile(entry: string, outfile: string, programs: BunPlugin): Promise<void> {
   const result = await Bun.build({
     entrypoints: [entry],
-    plugins: [programs],
+    plugins: [programs, plainNames],
     minify: MINIFY,
     bytecode: true,
     format: 'esm',

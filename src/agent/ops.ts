@@ -173,18 +173,37 @@ export class Ops<R extends object> {
     return copied;
   }
 
-  /** Appends another list, with what its unknown arguments are now. */
-  append<Other extends object>(other: Ops<Other>, args: readonly (number | bigint | R)[]): void {
+  /** The index of the first reference in the ops from `op` on. */
+  firstReference(op: number): number {
+    const { referenceAt } = this;
+    let low = 0;
+    for (let high = referenceAt.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if ((referenceAt[middle] ?? 0) < op * OP_WORDS) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Appends ops of another list, with what their unknown arguments are now. */
+  append<Other extends object>(
+    other: Ops<Other>,
+    args: readonly (number | bigint | R)[],
+    first = 0,
+    end = other.length,
+  ): void {
     const start = this.length * OP_WORDS;
-    const length = this.length + other.length;
+    const length = this.length + end - first;
     // More will follow.
     if (length * OP_WORDS > this.words.length) this.#grow(length + OPS_MIN);
-    this.words.set(other.words.subarray(0, other.length * OP_WORDS), start);
+    this.words.set(other.words.subarray(first * OP_WORDS, end * OP_WORDS), start);
     this.length = length;
-    if (other.length > this.because.length) this.because = this.because.concat(other.because);
-    else for (let i = 0; i < other.length; i++) this.because.push(other.because[i]);
+    if (end - first > this.because.length) this.because = this.because.concat(other.because.slice(first, end));
+    else for (let i = first; i < end; i++) this.because.push(other.because[i]);
     const { referenceAt } = other;
-    for (let i = 0; i < args.length; i++) this.#setAt(start + (referenceAt[i] ?? 0), args[i] ?? 0);
+    const skipped = other.firstReference(first);
+    const moved = start - first * OP_WORDS;
+    for (let i = 0; i < args.length; i++) this.#setAt(moved + (referenceAt[skipped + i] ?? 0), args[i] ?? 0);
   }
 
   /** Makes room for so many more, when it is known that they will come. */

@@ -363,9 +363,9 @@ export class Program {
     return { nr: this.#ops.nr(index), because: this.#ops.reason(index), abi };
   }
 
-  /** Appends ops that were made elsewhere; `args`: what each of their unknown arguments is. */
-  append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[]): void {
-    this.#ops.append(ops, args);
+  /** Appends ops that were made elsewhere, from `start` to `end`; `args`: what each of their unknown arguments is. */
+  append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[], start = 0, end = ops.length): void {
+    this.#ops.append(ops, args, start, end);
   }
 
   /** The agent does not look at what an op returns; `first`: another first argument. */

@@ -4,7 +4,7 @@ import type { ImageDir } from '../image/image-dir.ts';
 import { BASE_FOLDER } from '../image/image-kinds.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';
 import { findSharedPages, type SharedPages } from '../resources/mm/shared-pages.ts';
-import { splitPages } from '../resources/mm/split-pages.ts';
+import { halveBase, splitPages } from '../resources/mm/split-pages.ts';
 import { threadCount } from '../tracee/parallel.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import type { Base } from './memory-dump.ts';
@@ -19,7 +19,8 @@ interface FoundTask {
 export function findBase(dumped: readonly FoundTask[], images: ImageDir, log: Logger): Base | undefined {
   const shared = dumped.length < 2 ? undefined : findSharedPages(runsOf(dumped));
   if (shared === undefined) return splitBase(dumped, images, log);
-  return makeBase(shared, 'pages that tasks share are written once', images, log);
+  const base = makeBase(shared, 'pages that tasks share are written once', images, log);
+  return base && withRest(base);
 }
 
 /** A part of the pages of a big task; undefined when it is not worth it. */
@@ -32,7 +33,15 @@ function makeBase(pages: SharedPages, what: string, images: ImageDir, log: Logge
   const folder = images.tryCreateParent(BASE_FOLDER);
   if (folder === undefined) return undefined;
   log.debug(`${what}: ${folder.path}`);
-  return { ...pages, images: folder };
+  return { ...pages, images: folder, rest: undefined };
+}
+
+/** Many shared pages are spread over two files as well: a base has a base then. */
+function withRest(base: Base): Base {
+  const parts = threadCount() < 2 ? undefined : halveBase(base);
+  const images = parts && base.images.tryCreateParent(BASE_FOLDER);
+  if (parts === undefined || images === undefined) return base;
+  return { ...base, base: [...parts.before, ...parts.after], rest: { from: parts.before.length, images } };
 }
 
 const runsOf = (dumped: readonly FoundTask[]) => dumped.map(({ task, runs = [] }) => ({ pid: task.pid, runs }));

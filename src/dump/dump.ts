@@ -331,7 +331,7 @@ function writeTask(
   images: ImageDir,
   cgroups: DumpedCgroups,
 ): void {
-  const cores = new CoreImages(images);
+  using cores = new CoreImages(images, task.threads.length);
   state.describeCores((described) => {
     const cg_set = cgroups.numberOf(described.tid);
     cores.write(described, cg_set, (core) => {
@@ -340,6 +340,7 @@ function writeTask(
       return { ...core, ...tc, thread_core };
     });
   });
+  cores.finish();
   images.write('ids', task.pid, [ids]);
   images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
   images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);

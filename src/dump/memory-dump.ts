@@ -45,9 +45,11 @@ interface Rest {
 /** So many copies are made at the same time: all cores are busy, and descriptors are not used up. */
 const COPIES_MAX = 64;
 
-/** Pages that tasks share, and the folder for them. */
+/** Pages that tasks share, or some of a big task, and the folder for them. */
 export interface Base extends SharedPages {
   readonly images: ImageDir;
+  /** When they are many: those from this index on are in a base of the base. */
+  readonly rest: { readonly from: number; readonly images: ImageDir } | undefined;
 }
 
 /** What a pagemap image is made of. */
@@ -145,14 +147,21 @@ export class MemoryDump {
     }
   }
 
+  #takeBase(tasks: readonly TaskPages[], { base, images, rest }: Base): void {
+    const own = rest === undefined ? base : base.slice(0, rest.from);
+    const others = rest === undefined ? [] : base.slice(rest.from);
+    const whole = [...own.map(plainRun), ...others.map((run) => ({ ...plainRun(run), isInBase: true }))];
+    this.#takeFolder(tasks, own, images, whole);
+    if (rest !== undefined) this.#takeFolder(tasks, others, rest.images, others.map(plainRun));
+  }
+
   /**
    * Pages that several tasks share go to one file in a folder of its own, and the pagemap of each of these tasks there has
-   * all of them, since places in a pages file follow from the pagemap.
+   * all of them (`whole`), since places in a pages file follow from the pagemap.
    */
-  #takeBase(tasks: readonly TaskPages[], { base, images }: Base): void {
+  #takeFolder(tasks: readonly TaskPages[], base: Base['base'], images: ImageDir, whole: readonly DumpRun[]): void {
     const file = this.#createFile(images, 1);
     const placed = file.place(base);
-    const whole = base.map(plainRun);
     for (const { task, runs } of tasks) {
       const own = placed.filter((_, i) => base[i]?.pid === task.pid);
       if (own.length > 0) this.#take(task, file, own, tasks.length > 1);

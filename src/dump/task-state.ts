@@ -38,7 +38,7 @@ import {
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
 import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { agentPlaces } from './agent-places.ts';
-import type { DescribedCore } from './core-images.ts';
+import { type DescribedCore, EXAMPLES_MAX } from './core-images.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
 import { Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
@@ -53,7 +53,7 @@ export interface TaskState {
   /** MCL_FUTURE and MCL_ONFAULT. */
   readonly lockFuture: number;
   readonly tc: TaskCoreEntry;
-  /** Describes the cores, the leader's first. */
+  /** Describes the cores, the leader's first. The tree may run on before. */
   readonly describeCores: (take: (core: DescribedCore) => void) => void;
 }
 
@@ -148,9 +148,9 @@ function askTask(
       return () => {
         const first = describeThread({ ...at(asked, 0), result });
         const { tc, mm } = describeTask(taskToken, result, task, facts, first);
-        const describeCores = (take: (core: DescribedCore) => void) => {
+        const describeCores = (takeCore: (core: DescribedCore) => void) => {
           const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
-          describeAll(task, answered, first, filters, interrupted, tc, take);
+          describeAll(task, answered, first, filters, interrupted, tc, takeCore);
         };
         return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
       };
@@ -170,6 +170,8 @@ function describeAll(
   const seccomp = filters.add(answered.map(({ outside }) => outside.seccomp));
   const xstates = new XstateDescriber();
   const numbers = new Uint32Array(2 * OWN_NUMBERS.length);
+  /** Threads that were described as a whole; the latest first. */
+  const examples: number[] = [];
   for (let i = 0; i < answered.length; i++) {
     const one = at(answered, i);
     const { tid, xstate } = one.thread;
@@ -179,18 +181,21 @@ function describeAll(
       if (i > 0) addPersonality(described, leader);
       return describeCore(task, one, described, at(seccomp, i), call, xstates, tc);
     };
+    const like = examples.find((example) => {
+      const other = at(answered, example);
+      return (
+        xstate === other.thread.xstate &&
+        call === (interrupted.get(other.thread) ?? MADE_AGAIN) &&
+        one.tls === other.tls &&
+        at(seccomp, i).seccomp_filter === at(seccomp, example).seccomp_filter &&
+        at(seccomp, i).seccomp_mode === at(seccomp, example).seccomp_mode &&
+        isAlike(one, other)
+      );
+    });
+    if (like !== undefined) putOwnNumbers(numbers, one, call.isMadeAgain);
     // The leader has more than the others.
-    const before = i < 2 ? undefined : at(answered, i - 1);
-    const isLikeOther =
-      before !== undefined &&
-      call === (interrupted.get(before.thread) ?? MADE_AGAIN) &&
-      xstate === before.thread.xstate &&
-      one.tls === before.tls &&
-      at(seccomp, i).seccomp_filter === at(seccomp, i - 1).seccomp_filter &&
-      at(seccomp, i).seccomp_mode === at(seccomp, i - 1).seccomp_mode &&
-      isAlike(one, before);
-    if (isLikeOther) putOwnNumbers(numbers, one, call.isMadeAgain);
-    take({ tid, describe, numbers: isLikeOther ? numbers : undefined });
+    else if (i > 0 && examples.unshift(i) > EXAMPLES_MAX) examples.pop();
+    take({ tid, describe, like: like === undefined ? undefined : { tid: at(answered, like).thread.tid, numbers } });
   }
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
 import fc from 'fast-check';
+import { times } from '../base/bytes.ts';
 import { AlikeDecoder } from './alike-decoder.ts';
 import { decode, encode } from './codec.ts';
 import { CoreEntry } from './gen/core.ts';
@@ -91,6 +92,28 @@ test('follows numbers of any length, in messages and lists too', () => {
 test('takes over what is the same', () => {
   const encoded = [encode(RlimitEntry, { cur: 1n, max: 2n }), encode(RlimitEntry, { cur: 1n, max: 3n })];
   expect(decodeAll(RlimitEntry, encoded)).toEqual([undefined, { cur: 1n, max: 3n }]);
+});
+
+test('messages in messages are the same object when they have the same bytes as one before', () => {
+  fc.assert(
+    fc.property(arbitraryMessage(CoreEntry), ({ thread_info, ...rest }) => {
+      if (thread_info === undefined) return;
+      const { fpregs } = thread_info;
+      const cores = times(
+        9,
+        (i): CoreEntry => ({
+          ...rest,
+          thread_info: { ...thread_info, clear_tid_addr: BigInt(i), fpregs: { ...fpregs, cwd: i % 2 } },
+        }),
+      );
+      const encoded = cores.map((core) => encode(CoreEntry, core));
+      const found = decodeAll(CoreEntry, encoded) as (CoreEntry | undefined)[];
+      const others = found.slice(3);
+      expect(others.map(show)).toEqual(encoded.slice(3).map((bytes) => show(tryDecode(CoreEntry, bytes))));
+      expect(new Set(others.map((core) => core?.thread_info?.fpregs)).size).toBe(2);
+    }),
+    { numRuns: 10 },
+  );
 });
 
 test('leaves to the codec what has other fields, or is damaged', () => {

@@ -7,7 +7,7 @@
  * another order than in those before is left to the codec, and so is whatever is wrong.
  */
 import { ImageError } from './image-error.ts';
-import type { FieldSpec, MessageType } from './message-type.ts';
+import { type FieldSpec, fieldsByNumber, type MessageType } from './message-type.ts';
 import { enumScalar, type Scalar, scalarOf } from './scalars.ts';
 import { FIXED64, LENGTH, VARINT, WireReader } from './wire-reader.ts';
 
@@ -35,6 +35,9 @@ interface Hole {
   readonly start: number;
   readonly end: number;
   readonly holes: Hole[];
+  /** Of a message: one that is not that of the example, and how many in a row were neither of the two. */
+  other: { readonly start: number; readonly end: number; readonly message: Message } | undefined;
+  misses: number;
 }
 
 /** A message that was decoded. */
@@ -109,9 +112,10 @@ export class AlikeDecoder {
   #fillIn(holes: readonly Hole[], like: Message, offset: number): Message | undefined {
     const message = { ...like };
     const reader = this.#reader;
-    for (const { part, start, end, holes: inner } of holes) {
+    for (const hole of holes) {
+      const { part, start, end } = hole;
       let value: unknown;
-      if (inner.length > 0) value = this.#fillIn(inner, valueIn(like, part) as Message, offset);
+      if (hole.holes.length > 0) value = this.#fillInner(hole, valueIn(like, part) as Message, offset);
       else {
         reader.limit(start + offset, end + offset);
         value = part.scalar?.read(reader, part.name);
@@ -120,6 +124,25 @@ export class AlikeDecoder {
       if (value === undefined) return undefined;
       put(message, part, value, like);
     }
+    return message;
+  }
+
+  /** A message in a message: one before that has the same bytes, such as one of the two states of the FPU that are usual. */
+  #fillInner(hole: Hole, known: Message, offset: number): Message | undefined {
+    if (hole.misses > MISSES_MAX) return this.#fillIn(hole.holes, known, offset);
+    const text = this.#text;
+    const { other } = hole;
+    const start = hole.start + offset;
+    const end = hole.end + offset;
+    const isKnown = text.compare(text, hole.start, hole.end, start, end) === 0;
+    if (isKnown || (other !== undefined && text.compare(text, other.start, other.end, start, end) === 0)) {
+      hole.misses = 0;
+      return isKnown ? known : other?.message;
+    }
+    const message = this.#fillIn(hole.holes, known, offset);
+    if (message === undefined) return undefined;
+    hole.misses++;
+    hole.other = { start, end, message };
     return message;
   }
 
@@ -134,7 +157,7 @@ export class AlikeDecoder {
   /** The shape of a message that has been decoded; undefined when there is something in it that is not usual. */
   #learn(type: MessageType<unknown>, start: number, end: number): Shape | undefined {
     const reader = this.#reader;
-    const specs = new Map(type.fields().map((spec) => [spec[0], spec]));
+    const specs = fieldsByNumber(type);
     const counts = new Map<number, number>();
     const shape: Part[] = [];
     reader.limit(start, end);
@@ -223,7 +246,7 @@ function holeAt(holes: Hole[], part: Part, start: number, end: number): Hole {
   while (index < holes.length && (holes[index] as Hole).start < start) index++;
   const known = holes[index];
   if (known?.start === start) return known;
-  const hole: Hole = { part, start, end, holes: [] };
+  const hole: Hole = { part, start, end, holes: [], other: undefined, misses: 0 };
   holes.splice(index, 0, hole);
   return hole;
 }

@@ -24,7 +24,7 @@ import {
   type ListKindName,
   PARENT_LINK,
 } from './image-kinds.ts';
-import { ImageWriter, PART_BYTES, serializeInParts, wrapEncoded } from './serialize-image.ts';
+import { ImageWriter, PART_BYTES, serializeInParts } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
 
 /** Images are held in memory as a whole (pages are not); a bigger file is not one of ours. */
@@ -32,7 +32,9 @@ const IMAGE_BYTES_MAX = 1024 ** 3;
 /** About the size of an entry of the images that can be long. */
 const ENTRY_BYTES = 64;
 /** Owner only: images hold memory and keys of the dumped tasks. */
-const IMAGE_MODE = 0o600;
+export const IMAGE_MODE = 0o600;
+/** How a file is made, for whoever does it for an `ImageDir`. */
+export const IMAGE_FLAGS = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
 const FOLDER_MODE = 0o700;
 
 type ImageId = number | string;
@@ -44,7 +46,8 @@ export class ImageDir {
   private readonly held = new Map<string, Uint8Array>();
   private createdParent: { readonly folder: string; readonly images: ImageDir } | undefined;
 
-  private readonly isInMemory: boolean;
+  /** Its files have no names. */
+  readonly isInMemory: boolean;
 
   private constructor(path: string, isInMemory = false) {
     this.path = path;
@@ -186,15 +189,15 @@ export class ImageDir {
   /** Writes an image as a whole, replacing an older one. */
   write<K extends ImageKindName>(kind: K, id: ImageId | undefined, content: ContentOf<K>): void {
     const name = imageFileName(kind, id);
-    this.writeFile(name, (take) => serializeInParts(kind, content, name, scratch, take));
+    this.writeParts(name, (take) => serializeInParts(kind, content, name, scratch, take));
   }
 
-  /** Writes an image of one entry that has been encoded. */
-  writeEncoded(kind: ListKindName, id: ImageId | undefined, message: Uint8Array): void {
-    this.writeFile(imageFileName(kind, id), (take) => take(wrapEncoded(kind, message, scratch)));
+  /** Writes an image whose bytes are known. */
+  writeFile(name: string, bytes: Uint8Array): void {
+    this.writeParts(name, (take) => take(bytes));
   }
 
-  private writeFile(name: string, serialize: (take: (part: Uint8Array) => void) => void): void {
+  private writeParts(name: string, serialize: (take: (part: Uint8Array) => void) => void): void {
     const path = this.rawPath(name);
     const fd = this.createFile(name);
     try {
@@ -215,7 +218,7 @@ export class ImageDir {
     const path = this.rawPath(name);
     const fd = this.isInMemory
       ? syscall(SYS.memfd_create, cString(name), MFD_CLOEXEC)
-      : tryOpen(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, IMAGE_MODE);
+      : tryOpen(path, IMAGE_FLAGS, IMAGE_MODE);
     if (fd < 0) throw fileError(path, 'cannot create the image', fd);
     if (!this.isInMemory) this.created.add(name);
     return fd;

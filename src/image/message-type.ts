@@ -66,3 +66,12 @@ export type MessageOf<M> = M extends MessageType<infer T> ? T : never;
 
 /** Under this key a decoded message keeps the fields its description does not know, as they were in the image. */
 export const UNKNOWN_FIELDS: unique symbol = Symbol('unknown fields');
+
+const specs = new Map<MessageType<unknown>, ReadonlyMap<number, FieldSpec>>();
+
+/** The fields of a type by number. */
+export function fieldsByNumber(type: MessageType<unknown>): ReadonlyMap<number, FieldSpec> {
+  const known = specs.get(type) ?? new Map(type.fields().map((spec) => [spec[0], spec]));
+  specs.set(type, known);
+  return known;
+}

@@ -3,7 +3,7 @@
  * numbers, each of which would take far longer to encode. Numbers are unsigned, of up to 64 bits, in two halves.
  */
 import { assert } from '../base/errors.ts';
-import type { MessageType } from './message-type.ts';
+import { fieldsByNumber, type MessageType } from './message-type.ts';
 import { LENGTH, VARINT, WireReader } from './wire-reader.ts';
 
 /** A varint in the bytes: a number, or the length of a message. */
@@ -92,7 +92,7 @@ function find(
   patches: Map<string, Varint>,
   lengths: Varint[],
 ): void {
-  const specs = new Map(type.fields().map((spec) => [spec[0], spec]));
+  const specs = fieldsByNumber(type);
   const { end } = reader;
   while (reader.position < end) {
     const tag = reader.uint32('');

@@ -19,14 +19,13 @@ const REG_NAME = tag(6, LENGTH);
 const REG_SIZE = tag(8);
 const REG_MODE = tag(10);
 
-/** fown of a file without an owner. */
-const NO_OWNER = [tag(1), 0, tag(2), 0, tag(3), 0, tag(4), 0, tag(5), 0];
+const OWNER_BYTES = 12;
 const FASYNC = 0o20000;
 const WORD = 2 ** 32;
 /** A size or mode that is not said. */
 const UNKNOWN = -1;
-/** The position that is not to be set is no exact number, and so not plain. */
-const EXACT_BITS = 49;
+/** Numbers of more than seven bytes are not exact; the position that is not to be set is one. */
+const SCALE_MAX = 2 ** 42;
 /** Rows of the first columns. */
 const ROOM_MIN = 64;
 
@@ -63,25 +62,60 @@ export class PlainFiles {
   tryAdd(start: number, end: number): boolean {
     const bytes = this.#bytes;
     if (bytes[start] !== FILE_TYPE || bytes[start + 1] !== FdTypes.REG || bytes[start + 2] !== FILE_ID) return false;
-    this.#at = start + 3;
-    const id = this.#varint();
+    // Numbers of one byte are read here: calls are what takes time.
+    let at = start + 3;
+    let id = bytes[at++] as number;
+    if (id > 127) {
+      id = this.#varint(at - 1);
+      at = this.#at;
+    }
     const row = this.count;
-    if (!(id < WORD) || (row > 0 && id <= (this.ids[row - 1] ?? 0))) return false;
-    if (bytes[this.#at++] !== FILE_REG) return false;
-    const length = this.#varint();
-    if (this.#at + length !== end || bytes[this.#at++] !== REG_ID || this.#varint() !== id) return false;
-    if (bytes[this.#at++] !== REG_FLAGS) return false;
-    const flags = this.#varint();
-    if (!(flags < WORD) || (flags & FASYNC) !== 0 || bytes[this.#at++] !== REG_POS) return false;
-    const position = this.#varint();
-    if (!(position >= 0) || !this.#skipOwner() || bytes[this.#at++] !== REG_NAME) return false;
-    const nameEnd = this.#varint() + this.#at;
-    if (!(nameEnd <= end)) return false;
-    const nameStart = this.#at;
-    this.#at = nameEnd;
-    const size = this.#optional(REG_SIZE, end);
-    const mode = this.#optional(REG_MODE, end);
-    if (this.#at !== end || !(size >= UNKNOWN) || !(mode < WORD)) return false;
+    if (!(id < WORD) || (row > 0 && id <= (this.ids[row - 1] as number)) || bytes[at++] !== FILE_REG) return false;
+    let length = bytes[at++] as number;
+    if (length > 127) {
+      length = this.#varint(at - 1);
+      at = this.#at;
+    }
+    if (at + length !== end || bytes[at++] !== REG_ID) return false;
+    let same = bytes[at++] as number;
+    if (same > 127) {
+      same = this.#varint(at - 1);
+      at = this.#at;
+    }
+    if (same !== id || bytes[at++] !== REG_FLAGS) return false;
+    let flags = bytes[at++] as number;
+    if (flags > 127) {
+      flags = this.#varint(at - 1);
+      at = this.#at;
+    }
+    if (!(flags < WORD) || (flags & FASYNC) !== 0 || bytes[at++] !== REG_POS) return false;
+    let position = bytes[at++] as number;
+    if (position > 127) {
+      position = this.#varint(at - 1);
+      at = this.#at;
+    }
+    if (!(position >= 0) || !hasNoOwner(bytes, at) || bytes[at + OWNER_BYTES] !== REG_NAME) return false;
+    at += OWNER_BYTES + 1;
+    length = bytes[at++] as number;
+    if (length > 127) {
+      length = this.#varint(at - 1);
+      at = this.#at;
+    }
+    const nameStart = at;
+    at += length;
+    if (!(at <= end)) return false;
+    const nameEnd = at;
+    let size = UNKNOWN;
+    if (at < end && bytes[at] === REG_SIZE) {
+      size = this.#varint(at + 1);
+      at = this.#at;
+    }
+    let mode = UNKNOWN;
+    if (at < end && bytes[at] === REG_MODE) {
+      mode = this.#varint(at + 1);
+      at = this.#at;
+    }
+    if (at !== end || !(size >= UNKNOWN) || !(mode < WORD)) return false;
     const path = this.#pathOf(nameStart, nameEnd);
     if (path < 0) return false;
     if (row === this.ids.length) this.#grow();
@@ -156,34 +190,22 @@ export class PlainFiles {
     this.modes = numbers(this.modes);
   }
 
-  /** A number; NaN when it is not exact. */
-  #varint(): number {
+  /** The number at a place; NaN when it is not exact. Afterwards `#at` is behind it. */
+  #varint(start: number): number {
     const bytes = this.#bytes;
-    let at = this.#at;
+    let at = start;
     let byte = bytes[at++] ?? 0;
     let value = byte & 127;
-    for (let bits = 7; byte > 127; bits += 7) {
-      if (bits >= EXACT_BITS) return Number.NaN;
+    for (let scale = 128; byte > 127; scale *= 128) {
+      if (scale > SCALE_MAX) {
+        value = Number.NaN;
+        break;
+      }
       byte = bytes[at++] ?? 0;
-      value += (byte & 127) * 2 ** bits;
+      value += (byte & 127) * scale;
     }
     this.#at = at;
     return value;
-  }
-
-  #optional(wanted: number, end: number): number {
-    if (this.#at >= end || this.#bytes[this.#at] !== wanted) return UNKNOWN;
-    this.#at++;
-    return this.#varint();
-  }
-
-  #skipOwner(): boolean {
-    const bytes = this.#bytes;
-    let at = this.#at;
-    if (bytes[at++] !== REG_FOWN || bytes[at++] !== NO_OWNER.length) return false;
-    for (let i = 0; i < NO_OWNER.length; i++) if (bytes[at++] !== NO_OWNER[i]) return false;
-    this.#at = at;
-    return true;
   }
 
   #pathOf(start: number, end: number): number {
@@ -194,4 +216,19 @@ export class PlainFiles {
     this.#byName.set(name, this.names.length);
     return this.names.push(name) - 1;
   }
+}
+
+/** Whether the field fown is there, as it is of a file without an owner: five numbers, all zero; their tags are eight times 1 to 5. */
+function hasNoOwner(bytes: Uint8Array, at: number): boolean {
+  return (
+    bytes[at] === REG_FOWN &&
+    bytes[at + 1] === OWNER_BYTES - 2 &&
+    bytes[at + 2] === 8 &&
+    bytes[at + 4] === 16 &&
+    bytes[at + 6] === 24 &&
+    bytes[at + 8] === 32 &&
+    bytes[at + 10] === 40 &&
+    ((bytes[at + 3] as number) | (bytes[at + 5] as number) | (bytes[at + 7] as number)) === 0 &&
+    ((bytes[at + 9] as number) | (bytes[at + 11] as number)) === 0
+  );
 }

@@ -21,6 +21,8 @@ export interface FilesPlan {
   /** Stages that have any ops at all. */
   readonly stages: readonly FileStage[];
   addOps(stage: FileStage, pid: number, program: Program): void;
+  /** The same in parts, each of which has many ops: what adds them, in order. */
+  parts(stage: FileStage, pid: number): readonly ((program: Program) => void)[];
   /** Upper bound of the room that all stages of a task take in programs. */
   programBytes(pid: number): number;
   /** Seals memfds, when everything is mapped. */

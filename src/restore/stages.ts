@@ -31,7 +31,7 @@ import { type FinalProgram, planFinal, planLate } from './final-program.ts';
 import { findSyscall, unmapHome, writeThreadStates } from './finish.ts';
 import { planDeath } from './fork-ops.ts';
 import type { RestoreTask } from './restore-tree.ts';
-import { endHelper, finishIn, runIn } from './run-in.ts';
+import { endHelper, finishIn, runIn, withLabel } from './run-in.ts';
 import { catchThreads } from './threads.ts';
 
 /** A task that is complete but for its registers. */
@@ -50,8 +50,9 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
   }
   runZombies(context);
   const finals = new Map<BuiltTask, FinalProgram>();
+  const addRest = separate.length > 0 ? undefined : startFiles(context, tasks);
   runAll(tasks, (built, program) => {
-    if (separate.length === 0) for (const stage of FILE_STAGES) context.files.addOps(stage, built.task.pid, program);
+    addRest?.(program);
     finals.set(built, planFinal(program, built, context));
   });
   const finished = [...finals].map(([built, final]) => ({ ...built, final }));
@@ -62,6 +63,23 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
   const threaded = tasks.filter(({ task }) => task.threads.length > 1);
   runAll(threaded, ({ task }, program) => planLate(program, task, context));
   return finished;
+}
+
+/** Makes the files of the only task, as long as there are so many that it can begin before all are ready. Adds the rest. */
+function startFiles({ files }: RestoreContext, [built]: readonly BuiltTask[]): (program: Program) => void {
+  if (built === undefined) return () => {};
+  const { task, host } = built;
+  const parts = files.parts('create', task.pid);
+  for (let i = 0; i < parts.length - 1; i++) {
+    const program = new Program();
+    parts[i]?.(program);
+    program.stop();
+    withLabel(task.label, () => host.start(program));
+  }
+  return (program) => {
+    parts.at(-1)?.(program);
+    files.addOps('share', task.pid, program);
+  };
 }
 
 const FILE_STAGES: readonly FileStage[] = ['create', 'share'];
@@ -104,7 +122,7 @@ function runAll(tasks: readonly BuiltTask[], plan: (built: BuiltTask, program: P
     const program = new Program();
     plan(built, program);
     if (!program.isStopped) program.stop();
-    built.host.start(program);
+    withLabel(built.task.label, () => built.host.start(program));
   }
   for (const { task, host } of tasks) finishIn(host, task.label);
 }
@@ -164,7 +182,7 @@ function complete({ task, host, final: { vdso } }: FinishedTask): { steps: Steps
     });
   }
   const { address, bytes } = host.home;
-  const scratchAt = host.programAddress;
+  const scratchAt = host.scratchAddress;
   assert(scratchAt + task.threads.length * SCRATCH_BYTES <= address + bytes, 'the home has scratch for all threads');
   const calls: NonNullable<ReturnType<typeof reenterCall>>[] = [];
   task.threads.forEach(({ tid, core }, i) => {

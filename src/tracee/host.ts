@@ -24,15 +24,24 @@ export class HostTask {
   readonly pid: number;
   readonly home: { address: number; bytes: number };
   #program: Program | undefined;
+  #address: number;
+  #isRunning = false;
   #registers: Registers = newRegisters();
   #isGone = false;
 
   constructor(pid: number, home: { address: number; bytes: number }) {
     this.pid = pid;
     this.home = home;
+    this.#address = this.scratchAddress;
   }
 
+  /** Where the last program is, or the first one will be. */
   get programAddress(): number {
+    return this.#address;
+  }
+
+  /** Room up to the end of the home, while no program runs. */
+  get scratchAddress(): number {
     return this.home.address + PROGRAM_OFFSET;
   }
 
@@ -70,27 +79,35 @@ export class HostTask {
     return child;
   }
 
-  /** Starts a program; `finish` waits for its end. The last op must be a stop. */
+  /**
+   * Starts a program; `finish` waits for its end. The last op must be a stop. While another one runs it is laid out behind
+   * that, and starts when that has ended, so that the task works while the next part of its work is planned.
+   */
   start(program: Program): void {
-    assert(program.byteLength + PROGRAM_OFFSET <= this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
-    this.#program = program;
-    const address = this.programAddress;
+    const address = this.#isRunning ? this.#address + (this.#program?.byteLength ?? 0) : this.scratchAddress;
+    const end = address + program.byteLength;
+    assert(end <= this.home.address + this.home.bytes, `${program.byteLength} bytes fit the agent's home`);
     writeMemory(this.pid, address, program.assemble(address, undefined, false));
     // They are not copied a second time.
     for (const { offset, bytes } of program.blobs()) writeMemory(this.pid, address + offset, bytes);
+    if (this.#isRunning) this.finish();
+    this.#program = program;
+    this.#address = address;
     if (register(this.#registers, 'cs') === 0n) this.#registers = readRegisters(this.pid);
     // No stack: where the old one happens to be could be the task's alternate signal stack, which is then in use.
     setRegister(this.#registers, 'rsp', 0);
     setRegister(this.#registers, 'rip', this.home.address);
-    setRegister(this.#registers, 'r15', this.programAddress);
+    setRegister(this.#registers, 'r15', address);
     setRegister(this.#registers, 'orig_rax', -1n);
     writeRegisters(this.pid, this.#registers);
     resume(this.pid);
+    this.#isRunning = true;
   }
 
   /** Waits for the end of the program. Throws CriuError when an op failed. */
   finish(): void {
-    this.#waitForTrap(this.programAddress);
+    this.#isRunning = false;
+    this.#waitForTrap(this.#address);
   }
 
   run(program: Program): void {

@@ -1,10 +1,11 @@
 /*
  * Parent and child have the same private pages, copied only when one writes (copy-on-write). After a restore they
  * must still share them, else a tree of forked workers needs many times its memory. Each process looks at its own Pss.
+ * With an argument there are so many MiB of them instead of 8.
  */
 #include "selftest.h"
 
-#define BYTES (8UL << 20)
+static size_t bytes = 8UL << 20;
 #define CHILDREN 3
 
 static long smaps_kilobytes(void *start, const char *field) {
@@ -27,15 +28,16 @@ static long smaps_kilobytes(void *start, const char *field) {
 
 static void check_shared(uint8_t *memory) {
   long rss = smaps_kilobytes(memory, "Rss"), pss = smaps_kilobytes(memory, "Pss");
-  CHECK_EQ(rss, BYTES / 1024);
+  CHECK_EQ(rss, bytes / 1024);
   CHECK(pss * 2 < rss, "pages are no longer shared: Rss %ld kB, Pss %ld kB", rss, pss);
 }
 
 int main(int argc, char **argv) {
   st_init(argc, argv);
-  uint8_t *memory = MUST_MAP(mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  MUST(madvise(memory, BYTES, MADV_NOHUGEPAGE));
-  st_fill(memory, BYTES, 1);
+  if (argc > 2) bytes = strtoul(argv[2], NULL, 10) << 20;
+  uint8_t *memory = MUST_MAP(mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  MUST(madvise(memory, bytes, MADV_NOHUGEPAGE));
+  st_fill(memory, bytes, 1);
   for (int i = 0; i < CHILDREN; i++) {
     char name[16];
     snprintf(name, sizeof name, "child%d", i);
@@ -52,6 +54,6 @@ int main(int argc, char **argv) {
   }
   while (st_next()) {
     check_shared(memory);
-    CHECK_FILL(memory, BYTES, 1);
+    CHECK_FILL(memory, bytes, 1);
   }
 }

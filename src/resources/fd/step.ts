@@ -127,13 +127,15 @@ export class StepList {
 
   /**
    * Adds the steps to a program, in order. In a tree with 32-bit tasks (`abi`) files are opened as those do it: each open(2)
-   * of a 64-bit task adds O_LARGEFILE (fs/open.c, force_o_largefile).
+   * of a 64-bit task adds O_LARGEFILE (fs/open.c, force_o_largefile). `start` and `end`: only these steps.
    */
-  addTo(program: Program, abi: Abi): void {
+  addTo(program: Program, abi: Abi, start = 0, end = this.length): void {
+    const { references } = this.#ops;
     // Strings and bytes first: they may need ops of their own.
     const args: ProgramArg[] = [];
-    for (const object of this.#ops.references) args.push(toProgramArg(program, object));
-    program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args);
+    const [first, last] = [this.#ops.firstReference(start), this.#ops.firstReference(end)];
+    for (let i = first; i < last; i++) args.push(toProgramArg(program, references[i] as StepObject));
+    program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args, start, end);
   }
 
   #openedAs(abi: Abi): Ops<StepObject> {

@@ -86,7 +86,8 @@ export function tryParseRaw({ maps, flags }: RawMappings): SmapsEntry[] | undefi
   const last = entries.at(-1)?.start ?? 0;
   // Behind that are those of threads with descriptors of their own.
   const isAll = at >= flags.length || wordAt(flags, at) <= last;
-  return isAll && maps.startsWith(last.toString(16), line) && tryAddVsyscall(scanner, entries) ? entries : undefined;
+  const isSame = maps.startsWith(last.toString(16).padStart(8, '0'), line);
+  return isAll && isSame && tryAddVsyscall(scanner, entries) ? entries : undefined;
 }
 
 /** What is said of a mapping but for its addresses, and by what. */

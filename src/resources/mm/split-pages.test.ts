@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { plainRun } from './dump-pages.ts';
-import { splitPages } from './split-pages.ts';
+import { halveBase, splitPages } from './split-pages.ts';
 
 const MIB = 1 << 20;
 const run = (start: number, end: number) => plainRun({ start: start * MIB, end: end * MIB });
@@ -36,4 +36,14 @@ describe('the pages of a big task', () => {
     const alike = [7, 8].map((pid) => ({ pid, runs: [run(0, 1000)] }));
     expect(splitPages(alike)).toBeUndefined();
   });
+});
+
+test('many shared pages are spread over two files too, less what tasks have of their own', () => {
+  const shared = (start: number, end: number) => ({ ...run(start, end), isInBase: true, pid: 7 });
+  const runs = new Map([
+    [7, [shared(0, 100), run(200, 210)]],
+    [8, [shared(0, 100), run(200, 210)]],
+  ]);
+  expect(halveBase({ base: [shared(0, 100)], runs })).toEqual({ before: [shared(0, 60)], after: [shared(60, 100)] });
+  expect(halveBase({ base: [shared(0, 50)], runs })).toBeUndefined();
 });

@@ -143,14 +143,12 @@ function checkBits(): boolean {
   return seen !== undefined && made.every(({ address, word }) => (wordAt(seen, address) & compared) === word);
 }
 
+/** The word of the mapping that begins there. Nothing else has such flags, so that none has become one with it. */
 function wordAt(records: Uint32Array, address: number): bigint {
+  const [low, high] = [address % HIGH, Math.floor(address / HIGH)];
   for (let at = 0; at < records.length; at += RECORD_HALVES) {
-    const [start = 0, startHigh = 0, end = 0, endHigh = 0, low = 0, high = 0] = records.subarray(
-      at,
-      at + RECORD_HALVES,
-    );
-    if (start + startHigh * HIGH <= address && address < end + endHigh * HIGH)
-      return (BigInt(high) << 32n) | BigInt(low);
+    if (records[at] !== low || records[at + 1] !== high) continue;
+    return (BigInt(records[at + 5] ?? 0) << 32n) | BigInt(records[at + 4] ?? 0);
   }
   return 0n;
 }

@@ -6,6 +6,7 @@
 import type { Program } from '../../agent/program.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { tryReadFile } from '../../linux/syscalls/fs.ts';
+import { tryHexBigint } from '../../proc/text.ts';
 
 let onlineMask: bigint | undefined;
 /** What a thread has that may run everywhere: so most have it, and it is parsed once. */
@@ -53,8 +54,7 @@ const isSubset = (part: bigint, whole: bigint) => (part & ~whole) === 0n;
 
 /** Parses groups of hexadecimal digits, highest first: "f,ffffffff". 0 when the text is something else. */
 export function parseMask(groups: string): bigint {
-  const digits = groups.replaceAll(',', '');
-  return /^[0-9a-f]+$/.test(digits) ? BigInt(`0x${digits}`) : 0n;
+  return tryHexBigint(groups.replaceAll(',', '')) ?? 0n;
 }
 
 /** Parses "0-3,8". Pieces of another form are left out. */

@@ -112,13 +112,26 @@ function planAll(entries: readonly SaEntry[]): Ops<Uint8Array> {
     plan(`clear ${signalName(signal)}`, ABI_64, signal, signal === SIGCHLD ? byDefault : ignore);
   }
   const actions = new Map<string, Uint8Array>();
+  let before: { readonly entry: SaEntry; readonly action: Uint8Array } | undefined;
   entries.forEach((entry, i) => {
     const signal = SETTABLE_SIGNALS[i] ?? 0;
     // The call tells the kernel which kind of stack frame the handler gets (kernel/signal.c, sigaction_compat_abi).
     const abi = entry.compat_sigaction === true ? ABI_32 : ABI_64;
-    plan(`set the action of ${signalName(signal)}`, abi, signal, actionOf(actions, abi, entry));
+    const action = before !== undefined && isSame(entry, before.entry) ? before.action : actionOf(actions, abi, entry);
+    plan(`set the action of ${signalName(signal)}`, abi, signal, action);
+    before = { entry, action };
   });
   return ops;
+}
+
+function isSame(one: SaEntry, other: SaEntry): boolean {
+  return (
+    one.sigaction === other.sigaction &&
+    one.flags === other.flags &&
+    one.restorer === other.restorer &&
+    one.mask === other.mask &&
+    one.compat_sigaction === other.compat_sigaction
+  );
 }
 
 /** Most actions are equal: the bytes of each different one are there once. */

@@ -52,7 +52,9 @@ class ThreadProbe {
   readonly #files: CallTable;
   readonly #fileColumns: FileColumns;
   readonly #statuses = new StatusParser();
+  /** Of the thread before, and the last one that was not the same. */
   #xstate: Uint8Array = new Uint8Array(0);
+  #otherXstate: Uint8Array = new Uint8Array(0);
   #cgroup = new Uint8Array(0);
   #cgroupText: string | undefined;
 
@@ -120,8 +122,12 @@ class ThreadProbe {
     check('ptrace', table.result(row, gotXstate), `GETREGSET xstate, ${tid}`);
     const at = table.at(row, xstate);
     const bytes = table.block.subarray(at, at + table.view.getUint32(table.at(row, xstateIov) + 8, true));
-    if (Buffer.compare(bytes, this.#xstate) !== 0) this.#xstate = bytes.slice();
-    return this.#xstate;
+    if (Buffer.compare(bytes, this.#xstate) === 0) return this.#xstate;
+    const isOther = Buffer.compare(bytes, this.#otherXstate) === 0;
+    const state = isOther ? this.#otherXstate : bytes.slice();
+    this.#otherXstate = this.#xstate;
+    this.#xstate = state;
+    return state;
   }
 
   #cgroupOf(row: number, stopped: Stopped): string {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { ABI_64 } from '../../../agent/abi.ts';
+import { OP_ARGS, OP_BYTES } from '../../../agent/agent-code.ts';
 import { Program } from '../../../agent/program.ts';
 import { CriuErrors } from '../../../base/errors.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
@@ -159,6 +160,37 @@ describe('one task', () => {
     expect(program.length).toBe(2);
     expect(program.byteLength).toBeLessThanOrEqual(planned.programBytes(5));
   });
+});
+
+test('many steps come in parts, which are all of them in order', () => {
+  const ids = Array.from({ length: 3500 }, (_, i) => i + 1);
+  const planned = plan(
+    [
+      task(
+        5,
+        1,
+        ids.map((id) => fd(id - 1, id)),
+      ),
+    ],
+    ids.map((id) => reg(id, `/${id % 10}`)),
+  );
+  const reasons = (program: Program) => Array.from({ length: program.length }, (_, i) => program.describe(i).because);
+  const whole = new Program();
+  planned.addOps('create', 5, whole);
+  const parts = planned.parts('create', 5).map((add) => {
+    const program = new Program();
+    add(program);
+    return program;
+  });
+  expect(parts.map(({ length }) => length)).toEqual([1000, 1000, 1500]);
+  expect(parts.flatMap(reasons)).toEqual(reasons(whole));
+  const paths = parts.map((program) => {
+    const [block, last] = [program.assemble(0x10000), program.length - 1];
+    const at = Number(new DataView(block.buffer).getBigUint64(last * OP_BYTES + OP_ARGS + 8, true)) - 0x10000;
+    return Buffer.from(block.subarray(at, at + 3)).toString('latin1');
+  });
+  expect(paths).toEqual(['/0\0', '/0\0', '/0\0']);
+  expect(planned.parts('share', 5)).toEqual([]);
 });
 
 describe('several tasks', () => {

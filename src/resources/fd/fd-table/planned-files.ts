@@ -18,6 +18,9 @@ import type { Table } from './description.ts';
 
 const STAGES: readonly FileStage[] = ['create', 'share', 'finish'];
 
+/** So many steps take a task a millisecond or more. */
+const PART_STEPS = 1000;
+
 /** The plan, and the controller's side of it. Dispose it after the restore, successful or not. */
 export class PlannedFiles implements FilesPlan {
   readonly stages: readonly FileStage[];
@@ -47,6 +50,19 @@ export class PlannedFiles implements FilesPlan {
   /** Adds the steps of a stage; tasks that share another one's table get none. */
   addOps(stage: FileStage, pid: number, program: Program): void {
     this.#tables.get(pid)?.steps[stage].addTo(program, this.#abi);
+  }
+
+  /** The same in parts, for programs that run one after the other. */
+  parts(stage: FileStage, pid: number): readonly ((program: Program) => void)[] {
+    const steps = this.#tables.get(pid)?.steps[stage];
+    if (steps === undefined) return [];
+    const parts: ((program: Program) => void)[] = [];
+    for (let start = 0; start < steps.length; start += PART_STEPS) {
+      const end = start + 2 * PART_STEPS > steps.length ? steps.length : start + PART_STEPS;
+      parts.push((program) => steps.addTo(program, this.#abi, start, end));
+      if (end === steps.length) break;
+    }
+    return parts;
   }
 
   /** The same as data, for tests and for people. */

@@ -1,6 +1,7 @@
 /** An open Internet socket → its entry. */
+import { keepEncoded } from '../../../image/codec.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
-import type { SkShutdown } from '../../../image/gen/sk-opts.ts';
+import type { SkOptsEntry, SkShutdown } from '../../../image/gen/sk-opts.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
@@ -85,7 +86,7 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
     src_addr: [...source.words],
     dst_addr: [...destination.words],
     fown: file.fown,
-    opts: hasMeasured ? { ...opts, options_ext: withoutMeasured(kind, opts.options_ext) } : opts,
+    opts: hasMeasured ? optionsOfConnection(kind, opts) : opts,
     ...readOptions(fd, kind, ofKind),
   };
   if (isTcp(kind) && isConnected && dump.options.tcpClose !== true) holdConnection(file, entry, dump);
@@ -97,6 +98,18 @@ export function dumpInetSocket(file: OpenFile, id: number, dump: KindDump): Inet
   if (opts.so_bound_dev === undefined) return { unsupported: 'it is bound to a link-local address without a device' };
   entry.ifname = opts.so_bound_dev;
   return entry;
+}
+
+/** Equal options of many sockets are one object, and so are these. */
+const ofConnections = new WeakMap<SkOptsEntry, SkOptsEntry>();
+
+function optionsOfConnection(kind: InetKind, opts: SkOptsEntry): SkOptsEntry {
+  let known = ofConnections.get(opts);
+  if (known === undefined) {
+    known = keepEncoded({ ...opts, options_ext: withoutMeasured(kind, opts.options_ext) });
+    ofConnections.set(opts, known);
+  }
+  return known;
 }
 
 const KIND = [SOCKET.SO_DOMAIN, SOCKET.SO_TYPE, SOCKET.SO_PROTOCOL] as const;

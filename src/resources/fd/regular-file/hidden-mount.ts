@@ -5,6 +5,7 @@
 import { O_PATH } from '../../../linux/abi/fcntl.ts';
 import { close, open, readProc } from '../../../linux/syscalls/fs.ts';
 import { parseMountinfo } from '../../../proc/mountinfo.ts';
+import { parsePosition } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 
 export const HIDDEN_MOUNT: Unsupported = {
@@ -26,7 +27,7 @@ export function isOnHiddenMount({ mntId, task }: OpenFile, dump: KindDump): bool
 function rootMount(proc: string): number {
   const fd = open(`${proc}/root`, O_PATH);
   try {
-    return Number(/^mnt_id:\s*(\d+)/m.exec(readProc(`/proc/self/fdinfo/${fd}`))?.[1] ?? -1);
+    return parsePosition(readProc(`/proc/self/fdinfo/${fd}`)).mntId;
   } finally {
     close(fd);
   }

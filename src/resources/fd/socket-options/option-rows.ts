@@ -218,8 +218,17 @@ const PACKET: readonly ShortRow[] = [
 
 const SOL_UDPLITE = 136;
 
-/** All that a kind of socket can have, in the order in which they are to be set. */
-export function optionRows({ family, type, proto }: SocketType): OptionRow[] {
+const known = new Map<string, readonly OptionRow[]>();
+
+/** All that a kind of socket can have, in the order in which they are to be set. Made once for each kind. */
+export function optionRows(socket: SocketType): readonly OptionRow[] {
+  const key = `${socket.family} ${socket.type} ${socket.proto}`;
+  const rows = known.get(key) ?? makeRows(socket);
+  known.set(key, rows);
+  return rows;
+}
+
+function makeRows({ family, type, proto }: SocketType): OptionRow[] {
   const isInet = family === SOCKET.AF_INET || family === SOCKET.AF_INET6;
   const isDatagram = isInet && type === SOCKET.SOCK_DGRAM;
   const groups: [level: number, rows: readonly ShortRow[]][] = [];
