@@ -13,12 +13,12 @@ const contentOf = (i: number) => new Uint8Array(i % 100).fill(i);
 
 test('many files are written, each with its content', () => {
   const failed: string[] = [];
-  using files = new SmallFiles({ ...OPTIONS, count: 150 }, (path) => failed.push(path));
-  for (let i = 0; i < 150; i++) expect(files.tryAdd(`${folder}/${i}`, contentOf(i))).toBe(true);
+  using files = new SmallFiles({ ...OPTIONS, count: 250 }, (path) => failed.push(path));
+  for (let i = 0; i < 250; i++) expect(files.tryAdd(`${folder}/${i}`, contentOf(i))).toBe(true);
   files.flush();
   expect(failed).toEqual([]);
-  expect(readdirSync(folder).length).toBe(150);
-  for (let i = 0; i < 150; i++) expect(new Uint8Array(readFileSync(`${folder}/${i}`))).toEqual(contentOf(i));
+  expect(readdirSync(folder).length).toBe(250);
+  for (let i = 0; i < 250; i++) expect(new Uint8Array(readFileSync(`${folder}/${i}`))).toEqual(contentOf(i));
 });
 
 test('a file that cannot be written is told with its content', () => {
