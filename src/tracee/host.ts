@@ -59,6 +59,7 @@ export class HostTask {
    */
   execute(program: Program, inStub: Program): void {
     this.start(program);
+    this.#isRunning = false;
     this.#waitForTrap(undefined);
     const index = (Number(register(this.#registers, 'r15')) - this.programAddress) / OP_BYTES;
     if (index >= 0 && index < program.length) this.#failed(program, index);
