@@ -1,6 +1,6 @@
 /** Files: thin bindings of open, read, write and their family (man 2 open, read, pread, statx, readlinkat). */
 
-import { byteString, bytesOf } from '../../base/bytes.ts';
+import { byteString, bytesOf, putText } from '../../base/bytes.ts';
 import { ERRNO } from '../abi/errno.ts';
 import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from '../abi/fcntl.ts';
 import { SYS } from '../abi/syscall-numbers.ts';
@@ -109,9 +109,11 @@ export function readRecords(path: string, take: (text: string, isLast: boolean) 
       used += got;
       if (got > 0 && used < limit) continue;
       const isFull = used + RECORDS_BYTES > buffer.length;
-      const taken = take(byteString(buffer.subarray(0, used)), got === 0 || isFull);
+      const text = byteString(buffer.subarray(0, used));
+      const taken = take(text, got === 0 || isFull);
       if (got === 0 || taken < 0) return;
-      buffer.copyWithin(0, taken, used);
+      // Meanwhile another file may have been read into the buffer.
+      putText(text.slice(taken), buffer, 0);
       used -= taken;
       limit = used + PART_BYTES;
     }
