@@ -127,3 +127,15 @@ liveCase('a dump that may not look for poll requests says so', async () => {
   );
   expect(exitCode).toBe(0);
 });
+
+liveCase('thousands of mappings are the same without BPF, read by smaps', async () => {
+  const specimen = await startProgram('mem-many-vmas');
+  const [listed, asked] = [makeImagesDir(specimen, 'listed'), makeImagesDir(specimen, 'asked')];
+  const { exitCode } = await dump(specimen, listed, ['--leave-running']);
+  expect([exitCode, dumpWithoutBpf(specimen, asked, ['--leave-running']).exitCode]).toEqual([0, 0]);
+  for (const kind of ['mm', 'pagemap']) {
+    const name = `${kind}-${specimen.pid}.img`;
+    expect([name, readFileSync(join(listed, name))]).toEqual([name, readFileSync(join(asked, name))]);
+  }
+  await checkRound(specimen, 1);
+});
