@@ -11,6 +11,7 @@ import { ImageError } from './image-error.ts';
 import {
   type ContentOf,
   type ElementOf,
+  type FramedKind,
   type GhostFile,
   IMAGE_KINDS,
   IMG_COMMON_MAGIC,
@@ -26,8 +27,6 @@ import {
 import { type ManyDecoder, manyDecoder } from './many-decoder.ts';
 import type { MessageType } from './message-type.ts';
 import { readUint32, WireReader } from './wire-reader.ts';
-
-type FramedKind = Exclude<ImageKind, RawKind>;
 
 /** Alignment of the text of System V messages. */
 export const IPC_MSG_ALIGNMENT = 8;

@@ -157,6 +157,8 @@ export type ImageKind =
   | GhostFileKind
   | IpcMsgKind
   | RawKind;
+/** All that are made of entries. */
+export type FramedKind = Exclude<ImageKind, RawKind>;
 
 function entries<T>(fileName: string, magicName: string, magic: number, type: MessageType<T>): EntriesKind<T> {
   return { layout: 'entries', fileName: `${fileName}.img`, magicName, magic, type };

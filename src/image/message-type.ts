@@ -61,9 +61,6 @@ export interface MessageType<T> {
   readonly [decoded]?: T;
 }
 
-/** The TypeScript type of messages described by `M`. */
-export type MessageOf<M> = M extends MessageType<infer T> ? T : never;
-
 /** Under this key a decoded message keeps the fields its description does not know, as they were in the image. */
 export const UNKNOWN_FIELDS: unique symbol = Symbol('unknown fields');
 

@@ -8,6 +8,7 @@ import { IPC_MSG_ALIGNMENT } from './image-file.ts';
 import {
   type ContentOf,
   type ElementOf,
+  type FramedKind,
   type GhostFile,
   IMAGE_KINDS,
   IMG_COMMON_MAGIC,
@@ -17,14 +18,11 @@ import {
   type IpcMessageQueue,
   type ListKindName,
   type Pagemap,
-  type RawKind,
   type WithPayload,
 } from './image-kinds.ts';
 import { MANY_MESSAGES, manyEncoder } from './many-encoder.ts';
 import type { MessageType } from './message-type.ts';
 import { WireWriter } from './wire-writer.ts';
-
-type FramedKind = Exclude<ImageKind, RawKind>;
 
 /** The bytes of an image (version 1.1). Throws an ImageError when a value cannot be stored. */
 export function serializeImage<K extends ImageKindName>(kind: K, content: ContentOf<K>, fileName?: string): Uint8Array {

@@ -45,18 +45,6 @@ export interface MappedFile {
   readonly fdflags: number;
 }
 
-/** Reads all descriptors of all tables. `filesIds` has the files_id of each task by pid. */
-export function collectFiles(
-  tree: FrozenTree,
-  filesIds: ReadonlyMap<number, number>,
-  options: DumpFilesOptions,
-  log: Logger,
-): FilesDump {
-  const dump = new FilesDump(options, log);
-  dump.collect(tree, filesIds);
-  return dump;
-}
-
 export class FilesDump implements KindDump {
   readonly options: DumpFilesOptions;
   /** What cannot be dumped, and why; everything else here is complete only when this is empty. */
