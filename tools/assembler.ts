@@ -14,13 +14,13 @@ export const REGISTER = {
 
 export type Register = keyof typeof REGISTER;
 
-/** A condition of a short jump, by the low half of its opcode (0x70 + condition). */
-const CONDITION = { z: 0x4, nz: 0x5, ae: 0x3, always: -1 } as const;
+/** A condition of a jump, by the low half of its opcode (0x70 + condition, far: 0x0f 0x80 + condition). */
+const CONDITION = { z: 0x4, nz: 0x5, b: 0x2, ae: 0x3, s: 0x8, le: 0xe, always: -1 } as const;
 
 export class Assembler {
   readonly #bytes: number[] = [];
   readonly #labels = new Map<string, number>();
-  readonly #jumps: { at: number; label: string }[] = [];
+  readonly #jumps: { at: number; label: string; isFar: boolean }[] = [];
 
   get length(): number {
     return this.#bytes.length;
@@ -86,7 +86,15 @@ export class Assembler {
   jump(condition: keyof typeof CONDITION, label: string): this {
     const code = CONDITION[condition];
     this.bytes(code === -1 ? 0xeb : 0x70 | code, 0);
-    this.#jumps.push({ at: this.#bytes.length - 1, label });
+    this.#jumps.push({ at: this.#bytes.length - 1, label, isFar: false });
+    return this;
+  }
+
+  /** The same with a distance of 32 bits. */
+  farJump(condition: keyof typeof CONDITION, label: string): this {
+    const code = CONDITION[condition];
+    this.bytes(...(code === -1 ? [0xe9] : [0x0f, 0x80 | code]), 0, 0, 0, 0);
+    this.#jumps.push({ at: this.#bytes.length - 4, label, isFar: true });
     return this;
   }
 
@@ -101,10 +109,14 @@ export class Assembler {
 
   /** The finished code. Throws (our mistake) when a label is missing or a jump is too far. */
   assemble(): Uint8Array {
-    for (const { at, label } of this.#jumps) {
+    for (const { at, label, isFar } of this.#jumps) {
       const target = this.#labels.get(label);
       assert(target !== undefined, `label ${label} exists`);
-      const distance = target - (at + 1);
+      const distance = target - (at + (isFar ? 4 : 1));
+      if (isFar) {
+        for (let i = 0; i < 4; i++) this.#bytes[at + i] = (distance >> (8 * i)) & 0xff;
+        continue;
+      }
       assert(distance >= -128 && distance <= 127, `jump to ${label} is short (${distance})`);
       this.#bytes[at] = distance & 0xff;
     }

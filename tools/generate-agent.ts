@@ -25,7 +25,8 @@ export const MACHINE_CODE = resolve(import.meta.dir, '../src/agent/gen/machine-c
 
 const ARGUMENTS: readonly Register[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
 
-export function assembleAgent(): Uint8Array {
+/** `onStop`: what is done by a program that stops; int3 unless stated. */
+export function assembleAgent(onStop = (a: Assembler) => a.trap().jump('always', 'again')): Uint8Array {
   const a = new Assembler();
   a.label('loop').load32('r14', 'r15', OP_FLAGS);
   ARGUMENTS.forEach((register, i) => {
@@ -43,7 +44,7 @@ export function assembleAgent(): Uint8Array {
   dispatch(KIND.leave, 'leave');
   dispatch(KIND.syscall32, 'syscall32');
 
-  a.label('stop').trap().jump('always', 'again'); // KIND.stop, and everything unknown
+  onStop(a.label('stop')); // KIND.stop, and everything unknown
   a.label('store64').store('rdi', 0, 'rsi').jump('always', 'next');
   a.label('store32').store32('rdi', 0, 'rsi').jump('always', 'next');
   a.label('jump').move('r15', 'rdi').jump('always', 'again');

@@ -35,6 +35,19 @@ export function bytesOf(text: string): Uint8Array {
   return bytes;
 }
 
+/** Turns what the runtime has decoded from UTF-8 into a byte string. */
+export function toByteString(text: string): string {
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) > 0x7f) return Buffer.from(text, 'utf8').toString('latin1');
+  }
+  return text;
+}
+
+/** The other way, for what the runtime gives to programs: it takes text, so a name that is not UTF-8 gets lost. */
+export function fromByteString(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
 /** Writes these bytes into others, from `at` on. */
 export function putText(text: string, target: Uint8Array, at: number): void {
   made += text.length;

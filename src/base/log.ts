@@ -60,14 +60,17 @@ interface EarlyLine {
 export class LogSink {
   readonly logger: Logger = new BoundLogger(this, '');
   readonly #write: WriteToFd;
+  readonly #now: () => number;
   #level: LogLevel = LOG_WARN;
   #fd: number | undefined;
   #early: EarlyLine[] = [];
   #buffered = '';
   #firstError: string | undefined;
 
-  constructor(write: WriteToFd) {
+  /** `now`: milliseconds since the start. */
+  constructor(write: WriteToFd, now: () => number = () => performance.now()) {
     this.#write = write;
+    this.#now = now;
   }
 
   /** The verbosity; 0 silences everything but messages. Values above 4 mean 4. */
@@ -124,7 +127,7 @@ export class LogSink {
       return;
     }
     if (level > this.#level) return;
-    this.#buffered += this.#level >= TIMESTAMP_LEVEL ? `${timestamp(performance.now())}${line}\n` : `${line}\n`;
+    this.#buffered += this.#level >= TIMESTAMP_LEVEL ? `${timestamp(this.#now())}${line}\n` : `${line}\n`;
     if (level !== LOG_DEBUG || this.#buffered.length >= BUFFER_CHARS_MAX) this.flush();
   }
 

@@ -6,12 +6,14 @@
  * go on and mount in ours. No child outlives its deadline. One that cannot even be killed (stuck in the kernel) is left
  * behind, and its program stays in memory, because it might still execute it.
  */
+
 import { Program, type ProgramArg, type Result } from '../agent/program.ts';
 import { PTRACE_O_EXITKILL, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
 import { CLONE_VM } from '../linux/abi/sched.ts';
 import { SIGKILL, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WNOHANG } from '../linux/abi/wait.ts';
+import { sinceStartMs } from '../linux/clock.ts';
 import { memoryAt } from '../linux/kernel.ts';
 import { kill, ptrace, tryWait, type Waited } from '../linux/syscalls/process.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
@@ -152,12 +154,12 @@ const SPINS = 500;
 
 /** The next wait status of a child; undefined when the time is over, 'none' when there is no such child. */
 function nextStatus(pid: number, milliseconds: number): Waited | 'none' | undefined {
-  const start = performance.now();
+  const start = sinceStartMs();
   for (let spins = 0; ; spins++) {
     const waited = tryWait(pid, WNOHANG);
     if (typeof waited === 'number') return 'none';
     if (waited !== undefined) return waited;
-    if (performance.now() - start > milliseconds) return undefined;
+    if (sinceStartMs() - start > milliseconds) return undefined;
     if (spins > SPINS) Bun.sleepSync(0.1);
   }
 }

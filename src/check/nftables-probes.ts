@@ -3,6 +3,7 @@
  * Tables are made in a network namespace of their own.
  */
 
+import { invocation } from '../base/invocation.ts';
 import { CLONE_NEWNET } from '../linux/abi/sched.ts';
 import { MSG_DONTWAIT } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -107,6 +108,11 @@ function findLegacy(version: 4 | 6): Missing {
 function isLegacy(name: string): boolean {
   const path = Bun.which(name);
   if (path === null) return false;
-  const { exitCode, stdout } = Bun.spawnSync([path, '-V'], { stdin: 'ignore', stderr: 'ignore', timeout: VERSION_MS });
+  const { exitCode, stdout } = Bun.spawnSync([path, '-V'], {
+    env: invocation().environment(),
+    stdin: 'ignore',
+    stderr: 'ignore',
+    timeout: VERSION_MS,
+  });
   return exitCode === 0 && !stdout.toString().includes('nf_tables');
 }

@@ -9,9 +9,10 @@
  * The client of a request (RPC) with notify_scripts is asked before any script; when it refuses, no script runs.
  */
 
+import { fromByteString } from '../base/bytes.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
+import { invocation } from '../base/invocation.ts';
 import type { Logger } from '../base/log.ts';
-import { fromByteString } from './startup.ts';
 
 export type Hook =
   | 'pre-stream'
@@ -91,7 +92,7 @@ function runAll(run: ScriptRun): Failure[] {
 
 function tryRunScript(script: string, { hook, imagesDir, initPid, outputFd }: ScriptRun): Failure | undefined {
   const env = {
-    ...process.env,
+    ...invocation().environment(),
     CRTOOLS_SCRIPT_ACTION: hook,
     CRTOOLS_IMAGE_DIR: fromByteString(imagesDir),
     CRTOOLS_INIT_PID: initPid === undefined ? undefined : String(initPid),

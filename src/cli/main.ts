@@ -6,7 +6,10 @@
 /** The program is the image tool when it is called so, by a link or a copy of the file. */
 const isCrit = process.argv0 === 'crit' || process.argv0.endsWith('/crit');
 
-if (!isCrit && process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
+if (process.argv[2] === 'make-start-image') {
+  // MAKE_IMAGE; the way of a build, not of a user.
+  process.exitCode = await (await import('./programs/imaged.ts')).run(process.argv[3] ?? '');
+} else if (!isCrit && process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
   const { versionText } = await import('./commands/version.ts');
   // biome-ignore lint/suspicious/noConsole: the quickest way to stdout, and the text is ASCII.
   console.log(versionText());

@@ -6,6 +6,7 @@
 
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { TCGETS } from '../linux/abi/tty.ts';
+import { sinceStartMs } from '../linux/clock.ts';
 import { syscall } from '../linux/kernel.ts';
 import { ioctl } from '../linux/syscalls/fs.ts';
 import type { CommandContext } from './command-context.ts';
@@ -36,7 +37,7 @@ export class Progress {
 
   constructor(options: ProgressOptions) {
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
+    this.#now = options.now ?? sinceStartMs;
     this.#startMs = this.#now();
     this.#write = isWanted(options) ? (options.write ?? terminal()) : undefined;
   }

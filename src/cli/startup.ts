@@ -5,11 +5,13 @@
  */
 
 import { CriuError } from '../base/errors.ts';
+import { invocation } from '../base/invocation.ts';
 import { LOG_INFO, type Logger, LogSink } from '../base/log.ts';
 import { CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN } from '../linux/abi/capability.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { O_APPEND, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { sinceStartMs } from '../linux/clock.ts';
 import { cString, syscall } from '../linux/kernel.ts';
 import {
   close,
@@ -28,20 +30,7 @@ import { GIT_ID, VERSION } from './version.ts';
 
 /** The log, not open yet. */
 export function createLogSink(): LogSink {
-  return new LogSink((fd, bytes) => syscall(SYS.write, fd, bytes, bytes.length));
-}
-
-/** Turns what the system gave as UTF-8 into a byte string. */
-export function toByteString(text: string): string {
-  for (let i = 0; i < text.length; i++) {
-    if (text.charCodeAt(i) > 0x7f) return Buffer.from(text, 'utf8').toString('latin1');
-  }
-  return text;
-}
-
-/** The other way, for what the runtime gives to programs: it takes text, so a name that is not UTF-8 gets lost. */
-export function fromByteString(bytes: string): string {
-  return Buffer.from(bytes, 'latin1').toString('utf8');
+  return new LogSink((fd, bytes) => syscall(SYS.write, fd, bytes, bytes.length), sinceStartMs);
 }
 
 /** `base` must be absolute. Does not look at the disk: ".." after a symbolic link is left to the kernel. */
@@ -51,19 +40,17 @@ export function absolutePath(path: string, base: string): string {
   return base === '/' ? `/${path}` : `${base}/${path}`;
 }
 
+/** What stands in a word for bytes that are not UTF-8: U+FFFD, in UTF-8. */
+const LOST = '\xef\xbf\xbd';
+
 /**
  * The arguments after the program name, byte for byte. Bun decodes them as UTF-8 and loses what is not; only then it
  * is worth the time to read them from /proc.
  */
-export function commandLineWords(): string[] {
-  const words: string[] = [];
+export function commandLineWords(): readonly string[] {
+  const words = invocation().words.slice(1);
   let isLossy = false;
-  // Plain loops here and in the parser: the first use of each array method costs the runtime up to 0.2 ms.
-  for (let index = 2; index < process.argv.length; index++) {
-    const word = process.argv[index] ?? '';
-    isLossy ||= word.includes('\uFFFD');
-    words.push(toByteString(word));
-  }
+  for (const word of words) isLossy ||= word.includes(LOST);
   if (!isLossy) return words;
   const text = tryReadFile('/proc/self/cmdline');
   if (typeof text === 'number') throw new CriuError({ action: `cannot read /proc/self/cmdline: ${errnoName(-text)}` });
@@ -71,15 +58,14 @@ export function commandLineWords(): string[] {
   return all.slice(all.length - words.length);
 }
 
-/** The variables that set options, as byte strings. */
+/** The variables that set options. */
 export function readEnvironment(): Environment {
-  const { HOME, CRIU_CONFIG_FILE, CRIU_DEPRECATED, CRIU_LIBS_DIR } = process.env;
-  const bytes = (text: string | undefined): string | undefined => (text === undefined ? text : toByteString(text));
+  const { variable } = invocation();
   return {
-    HOME: bytes(HOME),
-    CRIU_CONFIG_FILE: bytes(CRIU_CONFIG_FILE),
-    CRIU_DEPRECATED,
-    CRIU_LIBS_DIR: bytes(CRIU_LIBS_DIR),
+    HOME: variable('HOME'),
+    CRIU_CONFIG_FILE: variable('CRIU_CONFIG_FILE'),
+    CRIU_DEPRECATED: variable('CRIU_DEPRECATED'),
+    CRIU_LIBS_DIR: variable('CRIU_LIBS_DIR'),
   };
 }
 

@@ -4,11 +4,13 @@
  * While a pass goes on, threads that are not stopped yet may make threads and children; stopped ones can't. So the last
  * pass, which finds nothing, sees the tree as it is.
  */
+
 import { byteString } from '../base/bytes.ts';
 import { CriuError, SyscallError } from '../base/errors.ts';
 import { expectMany } from '../base/hot-code.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { monotonicNs } from '../linux/clock.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
@@ -59,7 +61,7 @@ export class Freezer {
 
   /** Stops the tree. Throws CriuError; the caller calls `release` in any case. */
   freeze(root: number): FrozenTree {
-    this.#deadline = Bun.nanoseconds() + this.#timeoutMs * 1e6;
+    this.#deadline = monotonicNs() + this.#timeoutMs * 1e6;
     if (root === getpid()) throw new CriuError({ action: `criu cannot dump itself (pid ${root})` });
     this.#cgroup?.freeze();
     this.#add([root]);
@@ -100,7 +102,7 @@ export class Freezer {
 
   #checkDeadline(): void {
     stopIfInterrupted();
-    if (Bun.nanoseconds() >= this.#deadline) throw notInTime();
+    if (monotonicNs() >= this.#deadline) throw notInTime();
   }
 
   /** Takes note of tasks; true when there are any. */

@@ -2,8 +2,10 @@
  * The memory of a tree, in two steps: what must be copied while the tree is frozen, and what a twin can still give
  * when the tree runs. Without twins the first step is nearly all of it.
  */
+
 import type { ImageDir } from '../image/image-dir.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
+import { monotonicNs } from '../linux/clock.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { bytesOf } from '../resources/mm/call-plan.ts';
 import { type DumpRun, pagemapEntries, plainRun } from '../resources/mm/dump-pages.ts';
@@ -214,9 +216,9 @@ export class MemoryDump {
   }
 
   #timed(field: 'memdumpUs' | 'memwriteUs', work: () => void): void {
-    const started = Bun.nanoseconds();
+    const started = monotonicNs();
     work();
-    this.statistics[field] += Math.round((Bun.nanoseconds() - started) / 1000);
+    this.statistics[field] += Math.round((monotonicNs() - started) / 1000);
   }
 }
 

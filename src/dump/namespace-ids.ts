@@ -2,7 +2,9 @@
  * Numbers of namespaces (task_kobj_ids_entry): equal numbers mean the same namespace. criu's own come first, so a task
  * that lives where criu lives has the numbers of the inventory's root_ids.
  */
+
 import type { CriuErrorFields } from '../base/errors.ts';
+import { perRun } from '../base/per-run.ts';
 import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { tryReadlink } from '../linux/syscalls/fs.ts';
 
@@ -43,7 +45,7 @@ const readLinks = (pid: number | 'self'): Links => ({
 });
 
 /** criu's own; it stays where it is, but for the network. */
-let ownLinks: Links | undefined;
+const ownLinks = perRun(() => readLinks('self'));
 
 export class NamespaceNumbers {
   readonly #numbers = new Map<string, number>();
@@ -56,8 +58,7 @@ export class NamespaceNumbers {
 
   /** `ownNetwork` is the link of criu's own network namespace, when it is in that of the tree just now. */
   constructor(ownNetwork?: string) {
-    ownLinks ??= readLinks('self');
-    this.own = this.#number({ ...ownLinks, net: ownNetwork ?? readLink('self', 'net') });
+    this.own = this.#number({ ...ownLinks(), net: ownNetwork ?? readLink('self', 'net') });
   }
 
   /**

@@ -47,6 +47,10 @@ export class ProcessIterator {
     }
   }
 
+  [Symbol.dispose](): void {
+    close(this.#program);
+  }
+
   /** What the program writes of process `pid`; about `expected` bytes. Undefined when it is gone, or not in order. */
   tryRead(pid: number, expected = READ_BYTES): Uint8Array | undefined {
     const fd = tryOpenIterator(this.#program, pid);

@@ -6,6 +6,7 @@
  * Where the kernel or its policy does not allow it (CAP_BPF and CAP_PERFMON are needed, and no lockdown for
  * confidentiality), nobody can look.
  */
+
 import { CriuError } from '../base/errors.ts';
 import { BPF_FUNC_get_current_task, BPF_FUNC_map_lookup_elem, BPF_FUNC_probe_read_kernel } from './abi/bpf.ts';
 import { SYS } from './abi/syscall-numbers.ts';
@@ -13,6 +14,7 @@ import { BpfProgram } from './bpf-assembler.ts';
 import { syscall } from './kernel.ts';
 import { tryAttachTracepoint, tryCreateArray, tryLoadTracepointProgram, tryLookup } from './syscalls/bpf-program.ts';
 import { close } from './syscalls/fs.ts';
+import { randomBytes } from './syscalls/random.ts';
 
 /** The most that is copied at once. */
 export const COPY_MAX = 8 * 1024;
@@ -45,7 +47,9 @@ export class KernelMemory {
 
   /** With room for what `others` threads are to show. Undefined where it is not allowed. */
   static tryOpen(others: number): KernelMemory | undefined {
-    const [secret = 0n] = crypto.getRandomValues(new BigUint64Array(1));
+    const word = new BigUint64Array(1);
+    randomBytes(word);
+    const [secret = 0n] = word;
     const map = tryCreateArray(1 + others, HEADER_BYTES + COPY_MAX);
     const program = map < 0 ? map : tryLoadTracepointProgram(probeCode(secret, map));
     const link = program < 0 ? program : tryAttachTracepoint(program, 'sys_enter');

@@ -3,6 +3,7 @@
  * differs at each boot. Both it and the array of all `struct page` are found by a page of our own, of which the number is
  * known (man 5 proc_pid_pagemap): a pipe shows its `struct page`, and its content shows where it is mapped.
  */
+
 import { CriuError } from '../base/errors.ts';
 import { O_CLOEXEC } from './abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from './abi/mman.ts';
@@ -12,6 +13,7 @@ import type { KernelObjects } from './kernel-objects.ts';
 import { close, open, pread } from './syscalls/fs.ts';
 import { mmap, munmap } from './syscalls/mm.ts';
 import { pipe2 } from './syscalls/pipe.ts';
+import { randomBytes } from './syscalls/random.ts';
 
 const PAGE_BYTES = 4096;
 const FRAME_MASK = (1n << 55n) - 1n;
@@ -37,7 +39,8 @@ export class KernelPages {
     const [reader, writer] = pipe2(O_CLOEXEC);
     const address = mmap(0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     try {
-      const mark = crypto.getRandomValues(memoryAt(address, MARK_BYTES));
+      const mark = memoryAt(address, MARK_BYTES);
+      randomBytes(mark);
       const vector = BigUint64Array.of(BigInt(address), BigInt(PAGE_BYTES));
       check('vmsplice', syscall(SYS.vmsplice, writer, vector, 1, 0));
       const pipe = objects.word(objects.ownFile(writer), 'file.private_data');

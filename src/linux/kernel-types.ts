@@ -2,12 +2,15 @@
  * Where the members of the kernel's structures are, as the kernel itself tells: BTF, the types of vmlinux
  * (Documentation/bpf/btf.rst). Kernels of distributions have it (CONFIG_DEBUG_INFO_BTF). Parsing is pure.
  */
+
 import { CriuError } from '../base/errors.ts';
+import { perRun } from '../base/per-run.ts';
 import { O_RDONLY } from './abi/fcntl.ts';
 import { MAP_PRIVATE, PROT_READ } from './abi/mman.ts';
 import { SYS } from './abi/syscall-numbers.ts';
 import { memoryAt, syscall } from './kernel.ts';
 import { close, fstat, tryOpen, tryReadAll } from './syscalls/fs.ts';
+import { munmap } from './syscalls/mm.ts';
 
 const BTF_FILE = '/sys/kernel/btf/vmlinux';
 const MAGIC = 0xeb9f;
@@ -58,8 +61,7 @@ export class KernelTypes {
 
   /** Those of the kernel that runs, read once. Undefined where it does not tell. */
   static tryRead(): KernelTypes | undefined {
-    ofKernel ??= { types: tryReadTypes() };
-    return ofKernel.types;
+    return ofKernel()?.types;
   }
 
   /** The offset of a member in bytes, through anonymous structures and unions. Throws CriuError. */
@@ -185,15 +187,27 @@ const DEPTH_MAX = 8;
 const unclear = (why: string) =>
   new CriuError({ object: BTF_FILE, action: 'does not say where the kernel has what is needed', why });
 
-let ofKernel: { readonly types: KernelTypes | undefined } | undefined;
+const ofKernel = perRun(tryReadTypes, (read) => {
+  if (read?.mapping !== undefined) munmap(read.mapping.address, read.mapping.bytes);
+});
 
-function tryReadTypes(): KernelTypes | undefined {
+interface ReadTypes {
+  readonly types: KernelTypes;
+  /** Where BTF is mapped; where it can't be, it has been read. */
+  readonly mapping?: { readonly address: number; readonly bytes: number };
+}
+
+function tryReadTypes(): ReadTypes | undefined {
   const fd = tryOpen(BTF_FILE, O_RDONLY);
   if (fd < 0) return undefined;
   const bytes = fstat(fd).st_size;
   // Since Linux 6.16; a read gives one page at a time. It stays mapped.
   const address = syscall(SYS.mmap, 0, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  const content = address > 0 ? memoryAt(address, bytes) : tryReadAll(fd);
+  if (address > 0) {
+    close(fd);
+    return { types: new KernelTypes(memoryAt(address, bytes)), mapping: { address, bytes } };
+  }
+  const content = tryReadAll(fd);
   close(fd);
-  return typeof content === 'number' ? undefined : new KernelTypes(content);
+  return typeof content === 'number' ? undefined : { types: new KernelTypes(content) };
 }

@@ -2,6 +2,7 @@
  * The flags of all mappings of a task, by a BPF iterator (bpf_iter_task_vma, Linux 6.1). smaps shows them too, but walks all
  * page tables and prints twenty counters for each mapping, which takes ten times longer.
  */
+import { perRun } from '../base/per-run.ts';
 import { BPF_FUNC_seq_write } from './abi/bpf.ts';
 import { BpfProgram } from './bpf-assembler.ts';
 import { META, ProcessIterator } from './bpf-iterator.ts';
@@ -12,16 +13,18 @@ export const RECORD_HALVES = 6;
 const RECORD_BYTES = 4 * RECORD_HALVES;
 const ITERATOR = 'bpf_iter_task_vma';
 
-let iterator: { readonly mappings: ProcessIterator | undefined } | undefined;
+/** It is loaded once, and stays. */
+const mappingsIterator = perRun(
+  () => ProcessIterator.tryLoad(ITERATOR, iteratorCode),
+  (iterator) => iterator?.[Symbol.dispose](),
+);
 
 /**
  * The mappings of a task in order of address, without [vsyscall]; once more for each thread that has descriptors of its own.
  * Undefined where the kernel does not have the iterator, or does not allow it to us.
  */
 export function tryReadMappingFlags(pid: number): Uint32Array | undefined {
-  // It is loaded once, and stays.
-  iterator ??= { mappings: ProcessIterator.tryLoad(ITERATOR, iteratorCode) };
-  const bytes = iterator.mappings?.tryRead(pid);
+  const bytes = mappingsIterator()?.tryRead(pid);
   if (bytes === undefined || bytes.length % RECORD_BYTES !== 0) return undefined;
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }

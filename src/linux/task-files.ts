@@ -136,6 +136,10 @@ export class TaskFiles {
     return iterator && new TaskFiles(iterator, likenessBytes(ranges));
   }
 
+  [Symbol.dispose](): void {
+    this.#iterator[Symbol.dispose]();
+  }
+
   /** Everything that process `pid`, which stands still, has open, by ascending descriptors; `count` is about how much. */
   tryRead(pid: number, count: number): TaskFileRecords | undefined {
     const bytes = this.#iterator.tryRead(pid, count * RECORD_BYTES_USUAL);

@@ -11,6 +11,7 @@ import { F_SETFD } from '../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../linux/abi/mman.ts';
 import { SIG_IGN, SIGHUP, SIGINT, SIGTERM } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { monotonicNs } from '../linux/clock.ts';
 import { check, syscall } from '../linux/kernel.ts';
 import { close, fcntl, fstat, pread } from '../linux/syscalls/fs.ts';
 import { tryReceiveAgain, trySend } from '../linux/syscalls/messages.ts';
@@ -128,7 +129,7 @@ class Filling {
   }
 
   fill(): void {
-    const started = Bun.nanoseconds();
+    const started = monotonicNs();
     let [bytes, faults, isEnded] = [0, 0, false];
     for (let turn = 0; this.#spaces.length > 0; turn++) {
       this.#serve();
@@ -141,7 +142,7 @@ class Filling {
       }
       if (turn % GUARD_TURNS === 0) this.#keepGuard();
     }
-    const ms = Math.round((Bun.nanoseconds() - started) / 1e6);
+    const ms = Math.round((monotonicNs() - started) / 1e6);
     const what = isEnded ? 'the tasks have ended before their memory was there' : 'the memory is complete';
     this.#log.info(`${what}: ${bytes / 1024} KiB in ${ms} ms, ${faults} faults`);
   }

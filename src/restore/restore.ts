@@ -4,6 +4,7 @@
  * Everything that can be refused is refused before a process exists; what fails later leaves no process behind, because
  * all of them die with their tracer (PTRACE_O_EXITKILL) until they are complete.
  */
+
 import { ABI_64 } from '../agent/abi.ts';
 import { Program } from '../agent/program.ts';
 import type { Logger } from '../base/log.ts';
@@ -12,6 +13,7 @@ import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
+import { monotonicNs } from '../linux/clock.ts';
 import { memoryAt, syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
@@ -106,7 +108,7 @@ export function restoreTree(
     filters: images.tryReadOne('seccomp'),
   };
   using builder = new TreeBuilder(context);
-  const started = Bun.nanoseconds();
+  const started = monotonicNs();
   let root: HostTask | undefined;
   try {
     root = spawnStub({
@@ -119,7 +121,7 @@ export function restoreTree(
     cgroups.enter(tree.root, runIn(root));
     options.rootExists();
     const tasks = builder.build(root);
-    const forkingUs = Math.round((Bun.nanoseconds() - started) / 1000);
+    const forkingUs = Math.round((monotonicNs() - started) / 1000);
     later?.begin(tasks);
     const finished = runStages(context, tasks);
     files.seal();

@@ -2,9 +2,12 @@
  * `--daemon`: the service is started again as a process of a session of its own, since the runtime cannot be forked.
  * This process ends when the other one serves, and fails when that fails.
  */
+
+import { fromByteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
+import { invocation } from '../base/invocation.ts';
 import type { CommandContext } from '../cli/command-context.ts';
-import { commandLineWords, fromByteString } from '../cli/startup.ts';
+import { commandLineWords } from '../cli/startup.ts';
 import { reportReady } from '../cli/status-files.ts';
 import { O_CLOEXEC } from '../linux/abi/fcntl.ts';
 import { close } from '../linux/syscalls/fs.ts';
@@ -20,6 +23,7 @@ export async function startInBackground({ options, log, startDir }: CommandConte
   log.flush();
   const service = Bun.spawn(['/proc/self/exe', ...words], {
     argv0: 'criu',
+    env: invocation().environment(),
     cwd: fromByteString(startDir),
     stdio: ['ignore', 'ignore', 'pipe', writeEnd],
     detached: true,

@@ -2,10 +2,13 @@
  * The service: accepts clients on a socket and starts a worker for each, `criu swrk`, a process of its own. What becomes
  * of one client is no matter for the others, and nothing that a client sends is read here.
  */
+
+import { fromByteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
+import { invocation } from '../base/invocation.ts';
 import type { Logger } from '../base/log.ts';
 import type { CommandContext } from '../cli/command-context.ts';
-import { absolutePath, fromByteString } from '../cli/startup.ts';
+import { absolutePath } from '../cli/startup.ts';
 import { reportReady, writePidfile } from '../cli/status-files.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
 import { EFD_CLOEXEC, EFD_NONBLOCK } from '../linux/abi/event.ts';
@@ -119,6 +122,7 @@ function startWorker(client: number, words: readonly string[], log: Logger): voi
   try {
     const worker = Bun.spawn(['/proc/self/exe', ...words], {
       argv0: 'criu',
+      env: invocation().environment(),
       stdio: ['ignore', 'inherit', 'inherit', client],
     });
     log.info(`Connected: worker ${worker.pid}`);

@@ -11,6 +11,7 @@ import { rehearse } from '../../dump/rehearsal.ts';
 import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
+import { monotonicNs } from '../../linux/clock.ts';
 import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
@@ -45,7 +46,8 @@ export function run(context: CommandContext): number {
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
   const plan = { ...dumpOptions(context, cgroup), runId };
-  if (twins !== undefined) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
+  if (twins !== undefined && process.argv[2] !== 'make-start-image')
+    rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {
@@ -57,11 +59,11 @@ export function run(context: CommandContext): number {
     };
     const early = twins === undefined ? undefined : new EarlyMappings(findBigTasks(treePid));
     if (twins !== undefined) prepareListing(treePid);
-    const begin = Bun.nanoseconds();
+    const begin = monotonicNs();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
-    const frozen = Bun.nanoseconds();
+    const frozen = monotonicNs();
     const dump = dumpTree(tree, images, twins, early, { ...plan, onProgress, ...network.freeze() }, log);
     const { statistics, complete, undo, handOver } = dump;
     const release = () => {
@@ -73,7 +75,7 @@ export function run(context: CommandContext): number {
     let frozenUs: number | undefined;
     if (twins !== undefined) {
       release();
-      frozenUs = us(frozen, Bun.nanoseconds());
+      frozenUs = us(frozen, monotonicNs());
     }
     complete();
     progress?.finish();
@@ -91,7 +93,7 @@ export function run(context: CommandContext): number {
     }
     const stats = {
       freezingTimeUs: us(begin, frozen),
-      frozenTimeUs: frozenUs ?? us(frozen, Bun.nanoseconds()),
+      frozenTimeUs: frozenUs ?? us(frozen, monotonicNs()),
       memdumpTimeUs: statistics.memdumpUs,
       memwriteTimeUs: statistics.memwriteUs,
       pagesScanned: statistics.pagesScanned,

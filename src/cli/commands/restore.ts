@@ -5,6 +5,7 @@ import type { Logger } from '../../base/log.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
+import { monotonicNs } from '../../linux/clock.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
 import { Filler } from '../../pages/filler-link.ts';
@@ -37,7 +38,7 @@ export function run(context: CommandContext): number {
 /** The pid of the root, when the tree runs and nothing of the restore is left. */
 function restore(context: CommandContext): number {
   const { options, log, imagesDir } = context;
-  const started = Bun.nanoseconds();
+  const started = monotonicNs();
   if (options.runAtOnce) checkUserfaults();
   // It takes as long to start as the tree takes to be read.
   using filler = options.runAtOnce ? Filler.start(context.logFd, options.logLevel) : undefined;
@@ -112,7 +113,7 @@ function restore(context: CommandContext): number {
     pagesSkippedCow: statistics.pagesShared,
     pagesRestored: statistics.pagesWritten,
     forkingTimeUs: statistics.forkingUs,
-    restoreTimeUs: Math.round((Bun.nanoseconds() - started) / 1000),
+    restoreTimeUs: Math.round((monotonicNs() - started) / 1000),
   };
   ImageDir.open(context.workDir).write('stats', 'restore', [
     {

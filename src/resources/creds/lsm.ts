@@ -5,8 +5,10 @@
  * AppArmor says "PROFILE (mode)"; "unconfined" is the absence of a profile and not kept. SELinux has a second label, for
  * sockets that the thread makes.
  */
+
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
+import { perRun } from '../../base/per-run.ts';
 import type { CredsEntry } from '../../image/gen/creds.ts';
 import { AT_FDCWD, O_WRONLY } from '../../linux/abi/fcntl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -29,12 +31,11 @@ export function readLsmModule(): LsmModule {
   return typeof tryStat('/sys/fs/selinux') !== 'number' ? 'selinux' : 'none';
 }
 
-let module: LsmModule | undefined;
+const ofKernel = perRun(readLsmModule);
 
 /** Reads the labels of a thread. */
 export function readLsmLabels(pid: number, tid: number): LsmLabels {
-  module ??= readLsmModule();
-  if (module === 'none') return {};
+  if (ofKernel() === 'none') return {};
   const profile = label(tryReadFile(`/proc/${pid}/task/${tid}/attr/current`));
   if (profile === undefined) return {};
   const sockcreate = label(tryReadFile(`/proc/${pid}/task/${tid}/attr/sockcreate`));

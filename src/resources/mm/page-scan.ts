@@ -3,6 +3,7 @@
  * Documentation/admin-guide/mm/pagemap.rst). Private anonymous pages, and private file pages that were written to; not
  * zero pages, not pages of files and shared memory. Guard pages (6.15) come out of the same scan.
  */
+import { perRun } from '../../base/per-run.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { O_RDONLY } from '../../linux/abi/fcntl.ts';
 import {
@@ -37,7 +38,8 @@ export const REGION_HALVES = 6;
 const REGIONS = 4096;
 const regions = new Uint32Array(REGIONS * REGION_HALVES);
 const HIGH = 2 ** 32;
-let knowsGuards = true;
+/** Before Linux 6.16 the kernel knows no category of guard pages. */
+const guardPages = perRun(() => ({ areKnown: true }));
 
 /** A mapping to be scanned. */
 export interface ScannedMapping extends Range {
@@ -119,7 +121,7 @@ export function groupMappings(mappings: readonly ScannedMapping[], isWanted?: Is
 export function scanArgument({ start, end, hasFiles }: MappingGroup, address: number, room: number): BigUint64Array {
   const arg = new BigUint64Array(new ArrayBuffer(PM_SCAN_ARG.bytes));
   const unwanted = BigInt(hasFiles ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO);
-  const guard = knowsGuards ? PAGE_IS_GUARD : 0;
+  const guard = guardPages().areKnown ? PAGE_IS_GUARD : 0;
   arg[PM_SCAN_ARG.size / 8] = BigInt(PM_SCAN_ARG.bytes);
   arg[PM_SCAN_ARG.start / 8] = BigInt(start);
   arg[PM_SCAN_ARG.end / 8] = BigInt(end);
@@ -144,8 +146,8 @@ function scan(fd: number, group: MappingGroup, start: number, result: ScannedPag
   for (let from = start; from < group.end; ) {
     const arg = scanArgument({ ...group, start: from }, addressOf(regions), REGIONS);
     const count = ioctl(fd, PAGEMAP_SCAN, arg);
-    if (count === -ERRNO.EINVAL && knowsGuards) {
-      knowsGuards = false; // before Linux 6.16
+    if (count === -ERRNO.EINVAL && guardPages().areKnown) {
+      guardPages().areKnown = false;
       continue;
     }
     check('ioctl', count, 'PAGEMAP_SCAN');

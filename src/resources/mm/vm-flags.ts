@@ -2,6 +2,7 @@
  * vm_flags of mappings, as the kernel has them (include/linux/mm.h): which code of VmFlags stands for which bit. The bits are
  * no interface, though they have stayed for many years. So mappings of our own are looked at before they are relied upon.
  */
+import { perRun } from '../../base/per-run.ts';
 import {
   MADV_DONTDUMP,
   MADV_DONTFORK,
@@ -88,13 +89,8 @@ function parseWord(word: bigint): ReadonlySet<VmFlag> | undefined {
   return codes;
 }
 
-let areKnown: boolean | undefined;
-
 /** Whether mappings of ours have the bits that they should have. */
-export function areBitsKnown(): boolean {
-  areKnown ??= checkBits();
-  return areKnown;
-}
+export const areBitsKnown = perRun(checkBits);
 
 const PAGE = 4096;
 const PLAIN: readonly VmFlag[] = ['rd', 'wr', 'mr', 'mw', 'me'];

@@ -3,7 +3,9 @@
  * programs write and read it; what a rule means is known to them alone. They run only where there are rules: netlink and
  * /proc tell whether there are any.
  */
+
 import { CriuError, type CriuErrorFields } from '../../base/errors.ts';
+import { invocation } from '../../base/invocation.ts';
 import { tryReadFile } from '../../linux/syscalls/fs.ts';
 import { listTables, NFT_TABLE_F_OWNER } from '../../netlink/nf-tables.ts';
 
@@ -122,7 +124,12 @@ function findLegacy(image: 'iptables' | 'ip6tables', verb: 'save' | 'restore'): 
 export function run(command: readonly string[], input: Uint8Array = EMPTY): { output: string; failure?: string } {
   const [name] = command;
   try {
-    const { exitCode, stdout, stderr } = Bun.spawnSync([...command], { stdin: input, stdout: 'pipe', stderr: 'pipe' });
+    const { exitCode, stdout, stderr } = Bun.spawnSync([...command], {
+      env: invocation().environment(),
+      stdin: input,
+      stdout: 'pipe',
+      stderr: 'pipe',
+    });
     const output = stdout.toString();
     if (exitCode === 0) return { output };
     const said = stderr.toString().trim().split('\n')[0];

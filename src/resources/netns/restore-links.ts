@@ -2,11 +2,13 @@
  * Makes the network devices of netdev-N.img again. The other end of a pair of veth devices is in the same namespace, or in
  * that of criu, with the name that --external veth[IN]:OUT gives it.
  */
+
 import { CriuError, type CriuErrorFields } from '../../base/errors.ts';
 import { NdType, type NetDeviceEntry } from '../../image/gen/netdev.ts';
 import type { SysctlEntry } from '../../image/gen/sysctl.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import * as RT from '../../linux/abi/rtnetlink.ts';
+import { sinceStartMs } from '../../linux/clock.ts';
 import { tryDeviceIndex } from '../../linux/syscalls/network-device.ts';
 import * as NL from '../../netlink/netlink.ts';
 import { planSettings, type Setting } from './device-settings.ts';
@@ -182,9 +184,9 @@ const DYING_MS = 2000;
 const PAUSE_MS = 10;
 
 function makeLink(entry: NetDeviceEntry, request: Uint8Array, outerName: string | undefined): void {
-  const deadline = performance.now() + DYING_MS;
+  const deadline = sinceStartMs() + DYING_MS;
   let result = tryLink(request);
-  while (result === -ERRNO.EEXIST && outerName !== undefined && performance.now() < deadline) {
+  while (result === -ERRNO.EEXIST && outerName !== undefined && sinceStartMs() < deadline) {
     Bun.sleepSync(PAUSE_MS);
     result = tryLink(request);
   }

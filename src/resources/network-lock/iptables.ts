@@ -2,6 +2,7 @@
  * Undoes the lock of a CRIU that was told nothing else: two rules of iptables or ip6tables for each connection. Where the
  * rules are is the secret of that program, so it has to take them away again.
  */
+import { invocation } from '../../base/invocation.ts';
 import { AF_INET } from '../../linux/abi/socket.ts';
 import { formatAddress, isMapped } from '../fd/inet-socket/address.ts';
 import { type LockedEnds, UNLOCKED_MARK } from './network-lock.ts';
@@ -58,7 +59,12 @@ export function unlockNamespace(): void {
 function change(program: string, input: string): boolean {
   try {
     const stdin = Buffer.from(input);
-    const { exitCode } = Bun.spawnSync([program, '-w', '--noflush'], { stdin, stdout: 'ignore', stderr: 'ignore' });
+    const { exitCode } = Bun.spawnSync([program, '-w', '--noflush'], {
+      env: invocation().environment(),
+      stdin,
+      stdout: 'ignore',
+      stderr: 'ignore',
+    });
     return exitCode === 0;
   } catch {
     // It is not installed: then it has not made the rules here.

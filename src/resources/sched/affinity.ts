@@ -3,26 +3,27 @@
  * so a mask is taken as chosen when it is smaller than the cpuset of the thread. Otherwise nothing is kept: a task that
  * may use every CPU of this machine should do so on the next one.
  */
+
 import type { Program } from '../../agent/program.ts';
+import { perRun } from '../../base/per-run.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { tryReadFile } from '../../linux/syscalls/fs.ts';
 import { tryHexBigint } from '../../proc/text.ts';
 
-let onlineMask: bigint | undefined;
+const onlineMask = perRun(() => parseList(text('/sys/devices/system/cpu/online') ?? ''));
 /** What a thread has that may run everywhere: so most have it, and it is parsed once. */
-let everywhere: string | undefined;
+const everywhere = perRun<{ line?: string }>(() => ({}));
 
 /** @param cpusAllowed the line of /proc/PID/status. Undefined: the thread has all that it may have. */
 export function chosenAffinity(tid: number, cpusAllowed: string): Uint8Array | undefined {
-  if (cpusAllowed === everywhere) return undefined;
+  if (cpusAllowed === everywhere().line) return undefined;
   const mask = parseMask(cpusAllowed);
-  onlineMask ??= parseList(text('/sys/devices/system/cpu/online') ?? '');
-  if (mask === 0n || isSubset(onlineMask, mask)) {
-    everywhere = cpusAllowed;
+  if (mask === 0n || isSubset(onlineMask(), mask)) {
+    everywhere().line = cpusAllowed;
     return undefined;
   }
   const cpuset = cpusetMask(tid);
-  if (cpuset !== undefined && isSubset(cpuset & onlineMask, mask)) return undefined;
+  if (cpuset !== undefined && isSubset(cpuset & onlineMask(), mask)) return undefined;
   return maskBytes(mask);
 }
 

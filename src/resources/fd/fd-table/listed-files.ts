@@ -3,7 +3,9 @@
  * systems, pipes and sockets. Of these a record tells all that a duplicate and /proc/PID/fdinfo would. For the others,
  * and for files with locks or an owner, there is a probe (fd-probe.ts).
  */
+
 import { expectMany } from '../../../base/hot-code.ts';
+import { perRun } from '../../../base/per-run.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import { tryStat } from '../../../linux/syscalls/fs.ts';
 import { RECORD_AT, type TaskFileRecords, TaskFiles } from '../../../linux/task-files.ts';
@@ -13,7 +15,10 @@ import { isPlain, ListedFile } from './listed-file.ts';
 const MANY = 1000;
 
 /** It is loaded once, and stays. */
-let reader: { readonly files: TaskFiles | undefined } | undefined;
+const taskFiles = perRun(
+  () => TaskFiles.tryOpen(),
+  (files) => files?.[Symbol.dispose](),
+);
 
 /** The descriptors of a task that stands still. Undefined when there are few, or the kernel does not list them. */
 export function tryListFiles(task: FrozenTask): ListedFiles | undefined {
@@ -32,8 +37,7 @@ function tryRead(pid: number): TaskFileRecords | undefined {
   const count = typeof folder === 'number' ? 0 : folder.st_size;
   if (count < MANY) return undefined;
   expectMany(count);
-  reader ??= { files: TaskFiles.tryOpen() };
-  const records = reader.files?.tryRead(pid, count);
+  const records = taskFiles()?.tryRead(pid, count);
   // A thread with a table of its own is listed too.
   return records?.count === count ? records : undefined;
 }

@@ -1,5 +1,7 @@
 /** Reading what the kernel says about one open file of a frozen task. */
-import { assert, SyscallError } from '../../../base/errors.ts';
+
+import { SyscallError } from '../../../base/errors.ts';
+import { perRun } from '../../../base/per-run.ts';
 import type { FrozenTask } from '../../../dump/frozen-tree.ts';
 import type { FownEntry } from '../../../image/gen/fown.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
@@ -159,11 +161,13 @@ function readFacts(localFd: number): FileFacts {
   return { stat: fstat(localFd), link: readLink(localFd), position: parsePosition(fdinfo), fdinfo };
 }
 
-let ownFds: Folder | undefined;
+const ownFds = perRun(
+  () => new Folder('/proc/self/fd'),
+  (folder) => close(folder.fd),
+);
 
 function readLink(localFd: number): string {
-  ownFds ??= new Folder('/proc/self/fd');
-  const link = ownFds.tryReadlink(localFd);
+  const link = ownFds().tryReadlink(localFd);
   if (typeof link === 'number') throw failed('readlink', link, `/proc/self/fd/${localFd}`);
   return link;
 }
@@ -223,15 +227,10 @@ export function readOwner(fd: number): FownEntry {
   return { ...fown, uid, euid, pid_type, pid };
 }
 
-let shmemDevice: number | undefined;
-
 /** The device number of the kernel's own tmpfs (mm/shmem.c shm_mnt), where memfds are. */
-function kernelShmemDevice(): number {
-  if (shmemDevice === undefined) {
-    const fd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-device'), MFD_CLOEXEC));
-    shmemDevice = fstat(fd).st_dev;
-    close(fd);
-  }
-  assert(shmemDevice !== undefined, 'the device of memfds is known');
-  return shmemDevice;
-}
+const kernelShmemDevice = perRun(() => {
+  const fd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-device'), MFD_CLOEXEC));
+  const { st_dev } = fstat(fd);
+  close(fd);
+  return st_dev;
+});

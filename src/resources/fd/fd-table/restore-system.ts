@@ -1,4 +1,5 @@
 /** What planning may ask the kernel, for real. */
+import { perRun } from '../../../base/per-run.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
 import { O_RDONLY } from '../../../linux/abi/fcntl.ts';
 import { close, tryLstat, tryOpen, tryReadFile, tryStat } from '../../../linux/syscalls/fs.ts';
@@ -6,10 +7,6 @@ import { tryPread } from '../../../linux/syscalls/names.ts';
 import { tryDeviceIndex, tryDeviceName } from '../../../linux/syscalls/network-device.ts';
 import { ownGroups } from '../../../linux/syscalls/process.ts';
 import type { RestoreSystem, SocketBuffers } from '../file-kind.ts';
-
-let buffers: { readonly known: SocketBuffers | undefined } | undefined;
-
-let groups: readonly number[] | undefined;
 
 function readBuffers(): SocketBuffers | undefined {
   const [send, receive] = ['wmem_default', 'rmem_default'].map((name) => tryReadFile(`/proc/sys/net/core/${name}`));
@@ -24,14 +21,8 @@ export const restoreSystem: RestoreSystem = {
     return isFollowing ? tryStat(path) : tryLstat(path);
   },
   wallClockNs: () => BigInt(Date.now()) * 1_000_000n,
-  socketBuffers() {
-    buffers ??= { known: readBuffers() };
-    return buffers.known;
-  },
-  groups() {
-    groups ??= ownGroups();
-    return groups;
-  },
+  socketBuffers: perRun(readBuffers),
+  groups: perRun(ownGroups),
   deviceIndex: tryDeviceIndex,
   deviceName: tryDeviceName,
   head(path, bytes) {

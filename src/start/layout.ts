@@ -1,0 +1,14 @@
+/** Where the launcher of a start image (tools/start-image/launcher.ts) has what the image's own code looks at. */
+
+/** Its code: below the runtime's own segments, above the lowest address that may be mapped (vm.mmap_min_addr). */
+export const CODE_AT = 0x10_0000;
+/** Its data; writable. */
+export const DATA_AT = 0x11_0000;
+/** The address of the stack as the kernel made it. */
+export const STACK_WORD = DATA_AT;
+/** From here on the runtime has its descriptors, so that those which a caller left open keep their numbers. */
+export const FIRST_FD = 190;
+/** The word of the command line with which an image is taken. */
+export const MAKE_IMAGE = 'make-start-image';
+/** With this variable in the environment criu starts without its image. */
+export const PLAIN_START = 'CRIU_PLAIN_START';
