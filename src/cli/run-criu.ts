@@ -7,6 +7,7 @@
 
 import { CriuError } from '../base/errors.ts';
 import { perRun } from '../base/per-run.ts';
+import { markStart } from '../linux/clock.ts';
 import { close } from '../linux/syscalls/fs.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
@@ -47,6 +48,7 @@ export async function runCommand(
 
 /** The command line of this process with its configuration files. Throws CriuError when it is wrong. */
 export function readCommandLine(): CommandLine {
+  markStart();
   return parseCommandLine(commandLineWords(), readEnvironment(), readConfigFile);
 }
 

@@ -1,7 +1,6 @@
 /** The program that a start image is taken of: all that criu is, in one piece. */
 import { setInvocation } from '../../base/invocation.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { markStart } from '../../linux/clock.ts';
 import { syscall } from '../../linux/kernel.ts';
 import { describeSelf, stopForImage, waitForThreads } from '../../start/start-image.ts';
 import { warmUp } from '../../start/warm-up.ts';
@@ -31,7 +30,6 @@ export async function run(folder: string): Promise<number> {
   syscall(SYS.write, 1, text, text.length);
   const called = stopForImage();
   if (called === undefined) return 1;
-  markStart();
   setInvocation(called);
   return await runProgram(PROGRAMS);
 }
