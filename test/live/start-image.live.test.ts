@@ -233,7 +233,7 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
       'cd /proc/$$; { for fd in fd/*; do echo "$fd $(readlink $fd)"; done',
       'grep -E "^Sig[BIC]" status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
     ];
-    writeFileSync(script, `#!/bin/sh\n${commands.join('\n')}\n`, { mode: 0o755 });
+    writeFileSync(script, `#!/bin/bash\n${commands.join('\n')}\n`, { mode: 0o755 });
     const { pid } = startSleeper();
     const before = 'exec 12</etc/passwd; exec env --ignore-signal=TERM,HUP --block-signal=USR1';
     const { status } = runScript(
