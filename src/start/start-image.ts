@@ -2,14 +2,12 @@
  * The start image: criu's own memory after it was loaded and its code was run, from which each run of criu starts
  * (tools/start-image makes it; ARCHITECTURE.md says how it works).
  */
-import { type Pointer, read } from 'bun:ffi';
-import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
 import { O_RDWR } from '../linux/abi/fcntl.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, check, cString, memoryAt, syscall } from '../linux/kernel.ts';
+import { addressOf, check, cString, readWord64, stringAt, syscall } from '../linux/kernel.ts';
 import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { FIRST_FD, STACK_WORD } from './layout.ts';
@@ -77,7 +75,7 @@ export function stopForImage(): Invocation | undefined {
   if (check('kill', syscall(SYS.kill, getpid(), SIGSTOP)) === 0) return undefined;
   openStandardStreams();
   raiseDescriptorLimit();
-  return readStack(readWord(STACK_WORD));
+  return readStack(readWord64(STACK_WORD));
 }
 
 /** What the runtime does when it starts: nobody else's file shall get one of these numbers. */
@@ -100,25 +98,17 @@ function raiseDescriptorLimit(): void {
   syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 }
 
-const readWord = (address: number) => Number(read.u64(address as Pointer, 0));
-
 /** argc, argv and envp, as the kernel lays them out (fs/binfmt_elf.c, create_elf_tables). */
 function readStack(address: number): Invocation {
   let at = address + 8;
   const strings = () => {
     const texts: string[] = [];
     for (;;) {
-      const text = readWord(at);
+      const text = readWord64(at);
       at += 8;
       if (text === 0) return texts;
       texts.push(stringAt(text));
     }
   };
   return invocationOf(strings(), strings());
-}
-
-function stringAt(address: number): string {
-  let bytes = 0;
-  while (read.u8(address as Pointer, bytes) !== 0) bytes++;
-  return bytes === 0 ? '' : byteString(memoryAt(address, bytes));
 }

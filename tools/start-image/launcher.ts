@@ -8,6 +8,7 @@
 import { CODE_AT, DATA_AT, FIRST_FD, PLAIN_START, STACK_WORD } from '../../src/start/layout.ts';
 import { Assembler } from '../assembler.ts';
 import { assembleAgent } from '../generate-agent.ts';
+import type { CpuNeeds } from './cpu-needs.ts';
 
 /** The ops for the agent. */
 export const PROGRAM_AT = DATA_AT + 0x1000;
@@ -40,15 +41,6 @@ export interface OriginalStart {
   /** Address of the program headers, which stay where they are. */
   readonly headers: number;
   readonly headerCount: number;
-}
-
-/** What a CPU must be able to do for the code in a start image: bits of CPUID's registers. */
-export interface CpuNeeds {
-  readonly leaf: number;
-  readonly subleaf: number;
-  readonly ebx: number;
-  readonly ecx: number;
-  readonly edx: number;
 }
 
 export interface LauncherPlan extends OriginalStart {
@@ -141,8 +133,8 @@ function useImage(a: LauncherAssembler, needs: readonly CpuNeeds[]): void {
   a.bytes(0x48, 0x39, 0x10); // cmp [rax], rdx
   toPlain('z');
   a.bytes(0x48, 0x83, 0xc3, 8).jump('always', 'env').label('envEnd');
-  for (const { leaf, subleaf, ebx, ecx, edx } of needs) {
-    a.set('eax', leaf).set('ecx', subleaf).bytes(0x0f, 0xa2); // cpuid
+  for (const { leaf, ebx, ecx, edx } of needs) {
+    a.set('eax', leaf).set('ecx', 0).bytes(0x0f, 0xa2); // cpuid
     a.bytes(0xf7, 0xd3, 0xf7, 0xd1, 0xf7, 0xd2); // not ebx; not ecx; not edx
     a.bytes(0x81, 0xe3, ...int32(ebx), 0x81, 0xe1, ...int32(ecx), 0x81, 0xe2, ...int32(edx)); // and
     a.bytes(0x09, 0xcb, 0x09, 0xd3); // or ebx, ecx; or ebx, edx
