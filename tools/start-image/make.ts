@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Program } from '../../src/agent/program.ts';
 import { errorText } from '../../src/base/errors.ts';
 import { tryWait } from '../../src/linux/syscalls/process.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
@@ -20,7 +21,7 @@ import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges, findWrittenPages, type Range } from './hot-pages.ts';
-import { planStart, resumeFrom } from './plan-start.ts';
+import { planHotPages, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -35,7 +36,7 @@ export async function addStartImage(executable: string): Promise<void> {
   const original = new Uint8Array(readFileSync(executable));
   const folder = mkdtempSync(join(tmpdir(), 'criu-start-image-'));
   const recorder = join(folder, 'criu');
-  await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }, NOTHING));
+  await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }));
   chmodSync(recorder, 0o755);
   const child = Bun.spawn([recorder, MAKE_IMAGE, folder], {
     stdin: 'ignore',
@@ -47,7 +48,7 @@ export async function addStartImage(executable: string): Promise<void> {
     const description = await readLine(child.stdout);
     while (!/^State:\tT/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await Bun.sleep(1);
     const taken = capture(child.pid, recorder, JSON.parse(description) as SelfDescription);
-    writeExecutable(executable, original, taken, []);
+    writeExecutable(executable, original, taken, {});
     writeExecutable(executable, original, taken, findHotPages(executable, taken, folder));
   } finally {
     child.kill('SIGKILL');
@@ -56,10 +57,19 @@ export async function addStartImage(executable: string): Promise<void> {
   }
 }
 
-function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: readonly Range[]): void {
+/** By command, what it writes. */
+type HotPages = Partial<Record<'dump' | 'restore', readonly Range[]>>;
+
+function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: HotPages): void {
   const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
-  const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
-  const file = withLauncher(original, plan, planStart(taken, length, hot));
+  const hotPages: Partial<Record<keyof HotPages, Program>> = {};
+  for (const command of ['dump', 'restore'] as const) {
+    const ranges = hot[command];
+    if (ranges !== undefined) hotPages[command] = planHotPages(taken, ranges);
+  }
+  // How long it is does not depend on where the content will be.
+  const { length } = withLauncher(original, plan, { start: planStart(taken, 0), hotPages });
+  const file = withLauncher(original, plan, { start: planStart(taken, length), hotPages });
   // Not into the file that is there: somebody may be executing it.
   rmSync(path);
   const fd = openSync(path, 'wx', 0o755);
@@ -69,7 +79,7 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
 }
 
 /** Dumps and restores a process, and looks which pages that takes. Where this can't be done, none are known. */
-function findHotPages(executable: string, taken: Capture, folder: string): Range[] {
+function findHotPages(executable: string, taken: Capture, folder: string): HotPages {
   const images = join(folder, 'images');
   mkdirSync(images);
   const target = Bun.spawn(['sleep', '1000'], { stdio: ['ignore', 'ignore', 'ignore'] });
@@ -78,10 +88,10 @@ function findHotPages(executable: string, taken: Capture, folder: string): Range
   try {
     const dumps = [find('dump', '-R', '-t', pid), find('dump', '-t', pid)];
     tryWait(target.pid);
-    return commonRanges([...dumps, find('restore', '-d')]);
+    return { dump: commonRanges(dumps), restore: commonRanges([find('restore', '-d')]) };
   } catch (error) {
     console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
-    return [];
+    return {};
   } finally {
     // It is another process after the restore, and no child of ours.
     if (readComm(target.pid) === 'sleep') process.kill(target.pid, 'SIGKILL');

@@ -10,22 +10,26 @@ import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { FIRST_FD } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
 import type { Range } from './hot-pages.ts';
-import { FILE_FD, PROGRAM_AT, RESUME_AT } from './launcher.ts';
+import { FILE_FD, RESUME_AT } from './launcher.ts';
 
 const SIGSET_BYTES = 8;
 
-/**
- * `fileOffset`: where the content of the image begins in the executable; `hot`: memory that each process will write. The program
- * is assembled for PROGRAM_AT.
- */
-export function planStart(capture: Capture, fileOffset: number, hot: readonly Range[]): Uint8Array {
+/** `fileOffset`: where the content of the image begins in the executable. */
+export function planStart(capture: Capture, fileOffset: number): Program {
   const p = new Program();
   planMemory(p, capture, fileOffset);
-  for (const { address, bytes } of hot) p.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
   planThread(p, capture);
   planEpoll(p, capture.fdinfo);
   p.leave(RESUME_AT);
-  return p.assemble(PROGRAM_AT);
+  return p;
+}
+
+/** A program of the process itself, which makes memory ready that it will write. */
+export function planHotPages({ self }: Capture, hot: readonly Range[]): Program {
+  const p = new Program();
+  for (const { address, bytes } of hot) p.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
+  p.leave(Number(self.wayOut));
+  return p;
 }
 
 function planMemory(p: Program, { areas, runs }: Capture, fileOffset: number): void {
