@@ -95,7 +95,7 @@ export class Assembler {
   /** mov target, imm32: 64 bits, the upper half becomes 0. */
   small(target: Register, value: number): this {
     const t = REGISTER[target];
-    return this.bytes(0x40 | (t >> 3), 0xb8 | (t & 7), ...int32(value));
+    return this.#extended(t).bytes(0xb8 | (t & 7), ...int32(value));
   }
 
   /** <operation> target, source: 64 bits. */
@@ -147,7 +147,7 @@ export class Assembler {
   /** jmp register. */
   jumpTo(register: Register): this {
     const r = REGISTER[register];
-    return this.bytes(0x40 | (r >> 3), 0xff, 0xe0 | (r & 7));
+    return this.#extended(r).bytes(0xff, 0xe0 | (r & 7));
   }
 
   /** Eight bytes of data, little-endian. */
@@ -197,6 +197,11 @@ export class Assembler {
       this.#bytes[at] = distance & 0xff;
     }
     return new Uint8Array(this.#bytes);
+  }
+
+  /** The prefix for the registers from r8 on. */
+  #extended(register: number): this {
+    return register < 8 ? this : this.bytes(0x41);
   }
 
   #memory(opcode: number, register: Register, base: Register, offset: number, bytes: 4 | 8): this {
