@@ -87,7 +87,7 @@ function readRuns(pid: number, runs: readonly Run[]): Uint8Array {
 }
 
 /** So many pages between two that have content are taken with them: a mapping costs more than their room in the file. */
-const GAP_PAGES = 32;
+const GAP_PAGES = 128;
 /** Pages looked at in one go: of an address space of which most is empty. */
 const PAGES_AT_ONCE = 1 << 18;
 
