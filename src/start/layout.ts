@@ -6,8 +6,6 @@ export const CODE_AT = 0x10_0000;
 export const DATA_AT = 0x11_0000;
 /** The address of the stack as the kernel made it. */
 export const STACK_WORD = DATA_AT;
-/** By command: the address of an agent program that makes the pages ready which it will write; 0: there is none. */
-export const HOT_PAGES_WORDS = { dump: DATA_AT + 8, restore: DATA_AT + 16 } as const;
 /** From here on the runtime has its descriptors, so that those which a caller left open keep their numbers. */
 export const FIRST_FD = 190;
 /** The word of the command line with which an image is taken. */

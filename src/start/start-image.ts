@@ -10,8 +10,7 @@ import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, check, cString, readWord64, stringAt, syscall } from '../linux/kernel.ts';
 import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid } from '../linux/syscalls/process.ts';
-import { execute, wayOut } from '../tracee/own-calls.ts';
-import { FIRST_FD, HOT_PAGES_WORDS, STACK_WORD } from './layout.ts';
+import { FIRST_FD, STACK_WORD } from './layout.ts';
 
 /** What a process says of itself for an image, as far as it cannot be seen from outside. Numbers as text. */
 export interface SelfDescription {
@@ -23,8 +22,6 @@ export interface SelfDescription {
   readonly robustList: readonly string[];
   /** Where the runtime keeps the id of its main thread. */
   readonly tidAddress: string;
-  /** Where programs of its own leave the agent to. */
-  readonly wayOut: string;
 }
 
 const SIGNALS = 64;
@@ -50,7 +47,6 @@ export function describeSelf(): SelfDescription {
     altStack: Array.from(stack, String),
     robustList: Array.from(robust, String),
     tidAddress: String(tid[0]),
-    wayOut: String(wayOut()),
   };
 }
 
@@ -80,12 +76,6 @@ export function stopForImage(): Invocation | undefined {
   openStandardStreams();
   raiseDescriptorLimit();
   return readStack(readWord64(STACK_WORD));
-}
-
-/** Makes the pages ready that a command will write: in one go each takes half the time. */
-export function prepareMemory(command: keyof typeof HOT_PAGES_WORDS): void {
-  const program = readWord64(HOT_PAGES_WORDS[command]);
-  if (program !== 0) execute(program);
 }
 
 /** What the runtime does when it starts: nobody else's file shall get one of these numbers. */

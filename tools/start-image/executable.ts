@@ -1,17 +1,12 @@
 /** An executable with a launcher: its old content, the launcher's page, its data, the program headers, whole pages. */
+
+import { OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import type { Program } from '../../src/agent/program.ts';
-import { CODE_AT, DATA_AT, HOT_PAGES_WORDS } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { PAGE_BYTES } from './capture.ts';
 import { PF, programHeadersWith, readExecutable, redirect } from './elf.ts';
-import { type LauncherPlan, launcherPage, PROGRAM_AT } from './launcher.ts';
-
-/** What the agent executes. */
-export interface LauncherPrograms {
-  /** Makes the process again. */
-  readonly start: Program;
-  /** By command, what the process executes then. */
-  readonly hotPages: Partial<Record<keyof typeof HOT_PAGES_WORDS, Program>>;
-}
+import { type Choice, type LauncherPlan, launcherPage, PROGRAM_AT } from './launcher.ts';
+import { COMMANDS, type StartPrograms } from './plan-start.ts';
 
 const paged = (bytes: number) => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 
@@ -19,11 +14,11 @@ const paged = (bytes: number) => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 export function withLauncher(
   original: Uint8Array,
   plan: Pick<LauncherPlan, 'mode' | 'needs' | 'resume'>,
-  programs?: LauncherPrograms,
+  programs?: StartPrograms,
 ): Uint8Array {
   const view = new DataView(original.buffer, original.byteOffset);
-  const page = launcherPage({ ...plan, ...readExecutable(view) });
-  const data = launcherData(programs);
+  const { data, choices } = launcherData(programs);
+  const page = launcherPage({ ...plan, ...readExecutable(view), choices });
   const codeAt = paged(original.length);
   const dataAt = codeAt + PAGE_BYTES;
   const headersAt = dataAt + data.length;
@@ -40,26 +35,30 @@ export function withLauncher(
   return file;
 }
 
-function launcherData(programs?: LauncherPrograms): Uint8Array {
-  if (programs === undefined) return new Uint8Array(PAGE_BYTES);
-  const { start, hotPages } = programs;
-  const blocks = [start.assemble(PROGRAM_AT)];
-  let at = PROGRAM_AT + start.byteLength;
-  const words = new Map<number, number>();
-  for (const command of ['dump', 'restore'] as const) {
+/** The programs one behind the other, and what the launcher has to know of them. */
+function launcherData(programs?: StartPrograms): { data: Uint8Array; choices: readonly Choice[] } {
+  if (programs === undefined) return { data: new Uint8Array(PAGE_BYTES), choices: [] };
+  const { memory, hotPages, rest } = programs;
+  let at = PROGRAM_AT;
+  const place = (program: Program, next?: number) => {
+    if (next !== undefined) program.jump(next);
+    const block = { address: at, bytes: program.assemble(at), end: at + program.opBytes };
+    at += program.byteLength;
+    return block;
+  };
+  // The last op of `memory` is a jump, which the launcher changes.
+  const restAt = PROGRAM_AT + memory.byteLength + OP_BYTES;
+  const blocks = [place(memory, restAt), place(rest)];
+  const nextAt = (blocks[0]?.end ?? 0) - OP_BYTES + OP_ARGS;
+  const choices: Choice[] = [];
+  for (const command of COMMANDS) {
     const program = hotPages[command];
     if (program === undefined) continue;
-    words.set(HOT_PAGES_WORDS[command], at);
-    blocks.push(program.assemble(at));
-    at += program.byteLength;
+    const block = place(program, restAt);
+    blocks.push(block);
+    choices.push({ command, at: nextAt, value: block.address });
   }
   const data = new Uint8Array(paged(at - DATA_AT));
-  const view = new DataView(data.buffer);
-  for (const [address, value] of words) view.setBigUint64(address - DATA_AT, BigInt(value), true);
-  let to = PROGRAM_AT - DATA_AT;
-  for (const block of blocks) {
-    data.set(block, to);
-    to += block.length;
-  }
-  return data;
+  for (const { address, bytes } of blocks) data.set(bytes, address - DATA_AT);
+  return { data, choices };
 }

@@ -44,6 +44,13 @@ export interface OriginalStart {
   readonly headerCount: number;
 }
 
+/** A word that gets a value when the command line begins with a command. */
+export interface Choice {
+  readonly command: string;
+  readonly at: number;
+  readonly value: number;
+}
+
 export interface LauncherPlan extends OriginalStart {
   /**
    * record: a process from which a start image is taken. Its stack is where the kernel puts no stack, and it has no vdso,
@@ -51,6 +58,7 @@ export interface LauncherPlan extends OriginalStart {
    */
   readonly mode: 'record' | 'image';
   readonly needs: readonly CpuNeeds[];
+  readonly choices: readonly Choice[];
   /** Code that sets the registers of the image and goes on there; nothing for `record`. */
   readonly resume: Uint8Array;
 }
@@ -107,7 +115,7 @@ export function assembleLauncher(plan: LauncherPlan): Uint8Array {
   } else {
     leaveIfPlain(a);
     for (const needs of plan.needs) leaveIfMissing(a, needs);
-    useImage(a);
+    useImage(a, plan.choices);
   }
   a.label('plain');
   startPlainly(a, plan);
@@ -174,7 +182,7 @@ function leaveIfMissing(a: LauncherAssembler, { leaf, ebx, ecx, edx }: CpuNeeds)
 }
 
 /** Opens the descriptors that the image has, and has the agent do the rest. */
-function useImage(a: LauncherAssembler): void {
+function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
   /** Gives the descriptor in rax its number, unless somebody else has it. */
   const moveTo = (fd: number) => {
     a.test('rax').farJump('s', 'plain').move('rdi', 'rax').move('rbx', 'rax');
@@ -188,7 +196,14 @@ function useImage(a: LauncherAssembler): void {
   a.open(CODE_AT + PLACES.executable);
   moveTo(FILE_FD);
   a.small('rbx', STACK_WORD).store('rbx', 0, 'rbp');
-  a.small('r15', PROGRAM_AT)
+  a.load('rax', 'rbp', 0).operateWith('cmp', 'rax', 2).jump('b', 'chosen');
+  a.load('rax', 'rbp', 16).load32('rax', 'rax', 0);
+  for (const { command, at, value } of choices) {
+    const letters = new DataView(new TextEncoder().encode(command).buffer).getUint32(0, true);
+    a.when(letters, () => a.small('rbx', at).small('rcx', value).store('rbx', 0, 'rcx'));
+  }
+  a.label('chosen')
+    .small('r15', PROGRAM_AT)
     .small('rax', CODE_AT + PLACES.agent)
     .jumpTo('rax');
 }

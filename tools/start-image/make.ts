@@ -12,7 +12,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Program } from '../../src/agent/program.ts';
 import { errorText } from '../../src/base/errors.ts';
 import { tryWait } from '../../src/linux/syscalls/process.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
@@ -21,7 +20,7 @@ import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges, findWrittenPages, type Range } from './hot-pages.ts';
-import { planHotPages, planStart, resumeFrom } from './plan-start.ts';
+import { type Command, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -58,18 +57,13 @@ export async function addStartImage(executable: string): Promise<void> {
 }
 
 /** By command, what it writes. */
-type HotPages = Partial<Record<'dump' | 'restore', readonly Range[]>>;
+type HotPages = Partial<Record<Command, readonly Range[]>>;
 
 function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: HotPages): void {
   const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
-  const hotPages: Partial<Record<keyof HotPages, Program>> = {};
-  for (const command of ['dump', 'restore'] as const) {
-    const ranges = hot[command];
-    if (ranges !== undefined) hotPages[command] = planHotPages(taken, ranges);
-  }
   // How long it is does not depend on where the content will be.
-  const { length } = withLauncher(original, plan, { start: planStart(taken, 0), hotPages });
-  const file = withLauncher(original, plan, { start: planStart(taken, length), hotPages });
+  const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
+  const file = withLauncher(original, plan, planStart(taken, length, hot));
   // Not into the file that is there: somebody may be executing it.
   rmSync(path);
   const fd = openSync(path, 'wx', 0o755);

@@ -14,22 +14,38 @@ import { FILE_FD, RESUME_AT } from './launcher.ts';
 
 const SIGSET_BYTES = 8;
 
-/** `fileOffset`: where the content of the image begins in the executable. */
-export function planStart(capture: Capture, fileOffset: number): Program {
-  const p = new Program();
-  planMemory(p, capture, fileOffset);
-  planThread(p, capture);
-  planEpoll(p, capture.fdinfo);
-  p.leave(RESUME_AT);
-  return p;
+/** What the launcher's agent executes, one after the other. */
+export interface StartPrograms {
+  readonly memory: Program;
+  /** By command, what comes next when the command line begins with it. */
+  readonly hotPages: Partial<Record<Command, Program>>;
+  readonly rest: Program;
 }
 
-/** A program of the process itself, which makes memory ready that it will write. */
-export function planHotPages({ self }: Capture, hot: readonly Range[]): Program {
-  const p = new Program();
-  for (const { address, bytes } of hot) p.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
-  p.leave(Number(self.wayOut));
-  return p;
+/** Commands that have much to write. */
+export const COMMANDS = ['dump', 'restore'] as const;
+export type Command = (typeof COMMANDS)[number];
+
+/** `fileOffset`: where the content of the image begins in the executable; `hot`: pages that a command will write. */
+export function planStart(
+  capture: Capture,
+  fileOffset: number,
+  hot: Partial<Record<Command, readonly Range[]>>,
+): StartPrograms {
+  const [memory, rest] = [new Program(), new Program()];
+  planMemory(memory, capture, fileOffset);
+  planThread(rest, capture);
+  planEpoll(rest, capture.fdinfo);
+  rest.leave(RESUME_AT);
+  const hotPages: StartPrograms['hotPages'] = {};
+  for (const command of COMMANDS) {
+    const ranges = hot[command];
+    if (ranges === undefined) continue;
+    const program = new Program();
+    for (const { address, bytes } of ranges) program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
+    hotPages[command] = program;
+  }
+  return { memory, hotPages, rest };
 }
 
 function planMemory(p: Program, { areas, runs }: Capture, fileOffset: number): void {

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { KIND, OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
-import { CODE_AT, DATA_AT, HOT_PAGES_WORDS } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
@@ -22,7 +23,7 @@ function disassemble(mode: 'record' | 'image'): string[] {
   try {
     const file = join(folder, 'code');
     const needs = mode === 'image' ? readCpuNeeds() : [];
-    writeFileSync(file, launcherPage({ ...START, mode, needs, resume: NOTHING }).subarray(0, 0x800));
+    writeFileSync(file, launcherPage({ ...START, mode, needs, choices: [], resume: NOTHING }).subarray(0, 0x800));
     const args = ['-D', '-b', 'binary', '-m', 'i386:x86-64', '-M', 'intel', '--no-show-raw-insn', file];
     const lines = Bun.spawnSync([objdump ?? 'objdump', ...args])
       .stdout.toString()
@@ -79,18 +80,32 @@ describe('an executable with a launcher', () => {
     expect(file.length % PAGE).toBe(0);
   });
 
-  test('has its programs one behind the other, and says where those of commands are', () => {
-    const [start, hot] = [new Program(), new Program()];
-    start.call(SYS.getpid);
-    hot.call(SYS.getppid);
+  test('has its programs one behind the other: memory leads to the rest, and by a command to what it needs first', () => {
+    const [memory, restore, rest] = [new Program(), new Program(), new Program()];
+    memory.call(SYS.getpid);
+    restore.call(SYS.getppid);
+    rest.call(SYS.getuid);
     const plan = { mode: 'image', needs: [], resume: NOTHING } as const;
-    const file = withLauncher(original, plan, { start, hotPages: { restore: hot } });
-    const dataAt = PAGE + PAGE;
-    const word = (address: number) => Number(new DataView(file.buffer).getBigUint64(dataAt + address - DATA_AT, true));
-    expect(word(HOT_PAGES_WORDS.dump)).toBe(0);
-    expect(word(HOT_PAGES_WORDS.restore)).toBe(PROGRAM_AT + start.byteLength);
-    const at = dataAt + PROGRAM_AT - DATA_AT;
-    expect(file.subarray(at, at + start.byteLength)).toEqual(start.assemble(PROGRAM_AT));
+    const file = withLauncher(original, plan, { memory, hotPages: { restore }, rest });
+    const view = new DataView(file.buffer, 2 * PAGE + PROGRAM_AT - DATA_AT);
+    const op = (index: number) => {
+      const at = index * OP_BYTES;
+      return { kind: view.getUint8(at + 1), nr: view.getUint32(at + 4, true), first: view.getUint32(at + 8, true) };
+    };
+    const address = (index: number) => PROGRAM_AT + index * OP_BYTES;
+    expect([0, 1, 2, 3, 4].map(op)).toEqual([
+      { kind: KIND.syscall, nr: SYS.getpid, first: 0 },
+      { kind: KIND.jump, nr: 0, first: address(2) },
+      { kind: KIND.syscall, nr: SYS.getuid, first: 0 },
+      { kind: KIND.syscall, nr: SYS.getppid, first: 0 },
+      { kind: KIND.jump, nr: 0, first: address(2) },
+    ]);
+    const code = Buffer.from(file.subarray(PAGE, 2 * PAGE));
+    // mov ebx, the jump's argument; mov ecx, the program for the command
+    const words = Uint8Array.of(0xbb, 0, 0, 0, 0, 0xb9, 0, 0, 0, 0);
+    new DataView(words.buffer).setUint32(1, address(1) + OP_ARGS, true);
+    new DataView(words.buffer).setUint32(6, address(3), true);
+    expect(code.indexOf(words)).toBeGreaterThan(0);
   });
 
   test('is refused when it is no program at fixed addresses', () => {

@@ -3,7 +3,7 @@ import { invocation, setInvocation } from '../../base/invocation.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { markStart } from '../../linux/clock.ts';
 import { syscall } from '../../linux/kernel.ts';
-import { describeSelf, prepareMemory, stopForImage, waitForThreads } from '../../start/start-image.ts';
+import { describeSelf, stopForImage, waitForThreads } from '../../start/start-image.ts';
 import { warmUp } from '../../start/warm-up.ts';
 import { run as dump } from '../commands/dump.ts';
 import { run as restore } from '../commands/restore.ts';
@@ -35,8 +35,6 @@ async function runCriu(): Promise<number> {
   }
   if (first === 'fill-memory') return runFiller(words.slice(2));
   let status: number | undefined;
-  if (words.includes('dump')) prepareMemory('dump');
-  else if (words.includes('restore')) prepareMemory('restore');
   if (words.includes('dump')) status = await runOnly('dump', { run: dump });
   else if (words.includes('restore')) status = await runOnly('restore', { run: restore });
   return status ?? (await runOther());
