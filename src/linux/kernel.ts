@@ -8,7 +8,6 @@
  * Everything here is synchronous and belongs to the main thread: ptrace is bound to the thread that attached.
  */
 import { CFunction, dlopen, FFIType, type Pointer, ptr, read, toArrayBuffer } from 'bun:ffi';
-import { byteString } from '../base/bytes.ts';
 import { SyscallError } from '../base/errors.ts';
 import { errnoName } from './abi/errno.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from './abi/mman.ts';
@@ -103,21 +102,14 @@ export function memoryAt(address: number, bytes: number): Uint8Array {
   return new Uint8Array(toArrayBuffer(address as Pointer, 0, bytes));
 }
 
+/** Reads one word of 64 bits of our own memory: an address, or another number up to 2^53. */
+export function readAddress(address: number): number {
+  return read.ptr(address as Pointer, 0);
+}
+
 /** Reads one 32-bit word of our own memory. */
 export function readWord32(address: number): number {
   return read.i32(address as Pointer, 0);
-}
-
-/** Reads one 64-bit word of our own memory. */
-export function readWord64(address: number): number {
-  return Number(read.u64(address as Pointer, 0));
-}
-
-/** The NUL-terminated byte string at an address of our own memory. */
-export function stringAt(address: number): string {
-  let bytes = 0;
-  while (read.u8(address as Pointer, bytes) !== 0) bytes++;
-  return bytes === 0 ? '' : byteString(memoryAt(address, bytes));
 }
 
 const NUL = 1;
