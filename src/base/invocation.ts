@@ -13,6 +13,7 @@ export interface Invocation {
   environment(): Record<string, string | undefined>;
 }
 
+/** Set anew for each run from an image. */
 let called: Invocation | undefined;
 
 export function invocation(): Invocation {
