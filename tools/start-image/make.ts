@@ -2,20 +2,22 @@
 import {
   chmodSync,
   closeSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.ts';
-import { tryWait } from '../../src/linux/syscalls/process.ts';
+import { SIGKILL } from '../../src/linux/abi/signal.ts';
+import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
+import { spawnIdle } from '../../src/tracee/stub.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
@@ -76,25 +78,30 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
 function findHotPages(executable: string, taken: Capture, folder: string): HotPages {
   const images = join(folder, 'images');
   mkdirSync(images);
-  const target = Bun.spawn(['sleep', '1000'], { stdio: ['ignore', 'ignore', 'ignore'] });
-  const [pid, anywhere] = [String(target.pid), ['-D', images, '-o', 'log', '--shell-job']];
+  const anywhere = ['-D', images, '-o', 'log'];
   const find = (...words: string[]) => findWrittenPages([executable, ...words, ...anywhere], taken.runs);
+  let target = 0;
   try {
+    target = spawnIdle();
+    const pid = String(target);
     const dumps = [find('dump', '-R', '-t', pid), find('dump', '-t', pid)];
-    tryWait(target.pid);
+    tryWait(target);
     return { dump: commonRanges(dumps), restore: commonRanges([find('restore', '-d')]) };
   } catch (error) {
     console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
     return {};
   } finally {
-    // It is another process after the restore, and no child of ours.
-    if (readComm(target.pid) === 'sleep') process.kill(target.pid, 'SIGKILL');
+    // After the restore it is no child of ours, so its number may be that of somebody else.
+    if (target > 0 && isStub(target)) kill(target, SIGKILL);
   }
 }
 
-function readComm(pid: number): string | undefined {
-  const path = `/proc/${pid}/comm`;
-  return existsSync(path) ? readFileSync(path, 'latin1').trimEnd() : undefined;
+function isStub(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`).startsWith('/memfd:criu-stub');
+  } catch {
+    return false;
+  }
 }
 
 /** Throws when the stream ends before. */
