@@ -139,6 +139,11 @@ startCase('too little address space is said by the launcher', [], async () => {
   });
 });
 
+startCase('the image has nothing of the environment that it was made in', [], async () => {
+  // npm sets this one for whatever it runs.
+  expect(readFileSync(criuBinary).includes('npm_lifecycle_event=build')).toBe(false);
+});
+
 startCase('many at once', [], async () => {
   const children = Array.from({ length: 16 }, () =>
     Bun.spawn([criuBinary, 'crit', '--version'], { env: environment('image'), stdout: 'pipe' }),
