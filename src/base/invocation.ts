@@ -13,6 +13,9 @@ export interface Invocation {
   environment(): Record<string, string | undefined>;
 }
 
+/** With this variable in the environment criu starts without its image; criu that is started by criu does so, too. */
+export const PLAIN_START = 'CRIU_PLAIN_START';
+
 /** Set anew for each run from an image. */
 let called: Invocation | undefined;
 
