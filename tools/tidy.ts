@@ -38,7 +38,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   crit: ['base', 'image', 'linux/abi'],
 };
 /** Folders at the top: they may import all others. */
-const TOP = new Set(['cli', 'rpc', 'library', 'index.ts']);
+const TOP = new Set(['cli', 'rpc', 'library', 'start', 'index.ts']);
 /** Edges that are right although the table says otherwise, each with its reason. */
 const EXCEPTIONS: readonly (readonly [from: RegExp, to: RegExp])[] = [
   // The image directory does its own I/O; the codec beside it stays pure.

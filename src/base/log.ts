@@ -67,8 +67,8 @@ export class LogSink {
   #buffered = '';
   #firstError: string | undefined;
 
-  /** `now`: milliseconds since the start. */
-  constructor(write: WriteToFd, now: () => number = () => performance.now()) {
+  /** `now`: milliseconds since the start; without it all lines get the time zero. */
+  constructor(write: WriteToFd, now: () => number = () => 0) {
     this.#write = write;
     this.#now = now;
   }

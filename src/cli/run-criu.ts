@@ -6,6 +6,9 @@
  */
 
 import { CriuError } from '../base/errors.ts';
+import { perRun } from '../base/per-run.ts';
+import { markStart } from '../linux/clock.ts';
+import { close } from '../linux/syscalls/fs.ts';
 import type { CommandName } from '../options/commands.ts';
 import type { CriuOptions } from '../options/criu-options.ts';
 import { type CommandLine, parseCommandLine } from '../options/parse-command-line.ts';
@@ -14,7 +17,12 @@ import type { CommandContext, CommandModule } from './command-context.ts';
 import { findingsOf, logEndOfDump, logFailure } from './outcome.ts';
 import { commandLineWords, createLogSink, prepare, readConfigFile, readEnvironment } from './startup.ts';
 
-export const sink = createLogSink();
+/** The log of this run. */
+export const sink = perRun(createLogSink, (made) => {
+  const fd = made.detach();
+  // Standard output and error belong to the process.
+  if (fd !== undefined && fd > 2) close(fd);
+});
 
 /** Runs a command; returns the exit status, never throws. */
 export async function runCommand(
@@ -23,23 +31,24 @@ export async function runCommand(
   loadModule: (command: CommandName) => CommandModule | Promise<CommandModule>,
 ): Promise<number> {
   const { options } = line;
-  sink.setLevel(options.logLevel);
+  sink().setLevel(options.logLevel);
   let context: CommandContext | undefined;
   try {
-    context = prepare(sink, command, line);
+    context = prepare(sink(), command, line);
     const module = await loadModule(command);
     const status = await module.run(context);
-    if (command === 'dump') logEndOfDump(sink.logger, status);
+    if (command === 'dump') logEndOfDump(sink().logger, status);
     return status;
   } catch (error) {
     return reportFailure(error, command, options, context !== undefined);
   } finally {
-    sink.flush();
+    sink().flush();
   }
 }
 
 /** The command line of this process with its configuration files. Throws CriuError when it is wrong. */
 export function readCommandLine(): CommandLine {
+  markStart();
   return parseCommandLine(commandLineWords(), readEnvironment(), readConfigFile);
 }
 
@@ -60,9 +69,9 @@ export async function runOnly(command: CommandName, module: CommandModule): Prom
  */
 function reportFailure(error: unknown, command: CommandName, options: CriuOptions, hasBegun: boolean): number {
   openFallback();
-  const last = logFailure(sink.logger.child(command), command, error, hasBegun);
-  const isLogHidden = options.logFile !== undefined && options.logFile !== '-' && sink.fd !== 2;
-  if (isLogHidden && sink.level > 0) {
+  const last = logFailure(sink().logger.child(command), command, error, hasBegun);
+  const isLogHidden = options.logFile !== undefined && options.logFile !== '-' && sink().fd !== 2;
+  if (isLogHidden && sink().level > 0) {
     const onStderr = createLogSink();
     onStderr.open(2);
     const said = onStderr.logger.child(command);
@@ -73,5 +82,5 @@ function reportFailure(error: unknown, command: CommandName, options: CriuOption
 
 /** A failure before the log is open goes to stderr, with everything said so far. */
 export function openFallback(): void {
-  if (sink.fd === undefined) sink.open(2);
+  if (sink().fd === undefined) sink().open(2);
 }

@@ -25,5 +25,7 @@ export function markStart(): void {
 
 /** Milliseconds since the beginning of the run. */
 export function sinceStartMs(): number {
-  return (monotonicNs() - start()) / 1e6;
+  // In this order: the run may begin here.
+  const begin = start();
+  return (monotonicNs() - begin) / 1e6;
 }

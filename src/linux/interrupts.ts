@@ -8,50 +8,52 @@ import { SA_RESTORER, signalName } from './abi/signal.ts';
 import { SYS } from './abi/syscall-numbers.ts';
 import { addressOf, check, placeCode, syscall } from './kernel.ts';
 
-/** Bit n is signal n. The handler writes to it, so it must never move: it has a buffer of its own. */
-const noted = new Uint32Array(new ArrayBuffer(8));
+/**
+ * What the handler looks at, so it must never move: it has a buffer of its own. Bit n of the first eight bytes is signal n;
+ * then the descriptor to be written to, or −1; then what is written to an eventfd.
+ */
+const block = new Uint32Array(new ArrayBuffer(24));
+const noted = block.subarray(0, 2);
+const WAKE_FD = 2;
+const ONE = 4;
 const SIGSET_BYTES = 8;
 
-/** mov rax, word; lock bts [rax], rdi; ret */
-const NOTE = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xab, 0x38, 0xc3];
-/** The same, and then: mov eax, 1 (write); mov edi, fd; mov rsi, one; mov edx, 8; syscall; ret */
-const NOTE_AND_WAKE = [
-  0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x48, 0x0f, 0xab, 0x38, 0xb8, 1, 0, 0, 0, 0xbf, 0, 0, 0, 0, 0x48, 0xbe, 0,
-  0, 0, 0, 0, 0, 0, 0, 0xba, 8, 0, 0, 0, 0x0f, 0x05, 0xc3,
-];
-const WORD_AT = 2;
-const FD_AT = 21;
-const ONE_AT = 27;
-
-function handlerCode(wakeFd: number | undefined): Uint8Array {
-  const code = new Uint8Array(wakeFd === undefined ? NOTE : NOTE_AND_WAKE);
-  const view = new DataView(code.buffer);
-  view.setBigUint64(WORD_AT, BigInt(addressOf(noted)), true);
-  if (wakeFd === undefined) return code;
-  view.setInt32(FD_AT, wakeFd, true);
-  view.setBigUint64(ONE_AT, BigInt(addressOf(ONE)), true);
-  return code;
-}
-
-/** What is written to an eventfd. */
-const ONE = new BigUint64Array(new ArrayBuffer(8));
+/** The address of the block stands at byte 2. */
+const HANDLER = [
+  0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, // mov rax, block
+  0xf0, 0x48, 0x0f, 0xab, 0x38, // lock bts [rax], rdi
+  0x8b, 0x78, 0x08, // mov edi, [rax+8]
+  0x85, 0xff, // test edi, edi
+  0x78, 0x10, // js: to the end
+  0x48, 0x8d, 0x70, 0x10, // lea rsi, [rax+16]
+  0xba, 8, 0, 0, 0, // mov edx, 8
+  0xb8, 1, 0, 0, 0, // mov eax, 1 (write)
+  0x0f, 0x05, // syscall
+  0xc3, // ret
+]; // biome-ignore format: one instruction a line
 
 /** mov eax, 15 (rt_sigreturn); syscall */
 const RESTORER = [0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
 
-let restorer: number | undefined;
+let code: { readonly handler: bigint; readonly restorer: bigint } | undefined;
+
+function placeHandler() {
+  const handler = new Uint8Array(HANDLER);
+  new DataView(handler.buffer).setBigUint64(2, BigInt(addressOf(block)), true);
+  return { handler: BigInt(placeCode(handler)), restorer: BigInt(placeCode(RESTORER)) };
+}
 
 /**
  * From now on the signals are noted. With `wakeFd`, an eventfd, whoever polls it is woken, whichever thread a signal comes
  * to, and also when it comes just before. Throws SyscallError.
  */
-export function noteSignals(signals: readonly number[], wakeFd?: number): void {
-  restorer ??= placeCode(RESTORER);
+export function noteSignals(signals: readonly number[], wakeFd = -1): void {
+  code ??= placeHandler();
   noted.fill(0);
-  ONE[0] = 1n;
-  const handler = placeCode(handlerCode(wakeFd));
+  block[WAKE_FD] = wakeFd;
+  block[ONE] = 1;
   // struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h).
-  const action = BigUint64Array.of(BigInt(handler), BigInt(SA_RESTORER), BigInt(restorer), 0n);
+  const action = BigUint64Array.of(code.handler, BigInt(SA_RESTORER), code.restorer, 0n);
   for (const signal of signals) {
     const old = new BigUint64Array(4);
     setAction(signal, action, old);

@@ -2,14 +2,15 @@
  * The start image: criu's own memory after it was loaded and its code was run, from which each run of criu starts
  * (tools/start-image makes it; ARCHITECTURE.md says how it works).
  */
-import { type Pointer, read } from 'bun:ffi';
 import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
-import { O_RDWR } from '../linux/abi/fcntl.ts';
-import { SIGSTOP } from '../linux/abi/signal.ts';
+import { CLOSE_RANGE_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
+import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
+import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
+import { SIG_UNBLOCK, SIGPWR, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, check, cString, memoryAt, syscall } from '../linux/kernel.ts';
+import { addressOf, check, cString, memoryAt, readAddress, syscall } from '../linux/kernel.ts';
 import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { FIRST_FD, STACK_WORD } from './layout.ts';
@@ -75,22 +76,31 @@ const isNeeded = (tid: number) => tryReadFile(`/proc/self/task/${tid}/comm`) !==
 export function stopForImage(): Invocation | undefined {
   check('close_range', syscall(SYS.close_range, 3, FIRST_FD - 1, 0));
   if (check('kill', syscall(SYS.kill, getpid(), SIGSTOP)) === 0) return undefined;
-  openStandardStreams();
-  raiseDescriptorLimit();
-  return readStack(readWord(STACK_WORD));
+  settleIn();
+  return readStack(readAddress(STACK_WORD));
 }
 
-/** What the runtime does when it starts: nobody else's file shall get one of these numbers. */
+/** What the runtime does when it starts, for its own sake and for what it starts. */
+function settleIn(): void {
+  openStandardStreams();
+  // Inherited descriptors are ours alone.
+  check('close_range', syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC));
+  raiseDescriptorLimit();
+  // With it the collector's thread stops the others; a caller may have blocked it.
+  check('rt_sigprocmask', syscall(SYS.rt_sigprocmask, SIG_UNBLOCK, signalBit(SIGPWR), 0, SIGSET_BYTES));
+  endHeap();
+}
+
+const FD_MAX = 0xffff_ffff;
+const signalBit = (signal: number) => BigUint64Array.of(1n << BigInt(signal - 1));
+
+/** Nobody else's file shall get one of these numbers. */
 function openStandardStreams(): void {
   for (let fd = 0; fd < 3; fd++) {
-    if (syscall(SYS.fcntl, fd, F_GETFD) < 0) syscall(SYS.open, cString('/dev/null'), O_RDWR);
+    if (syscall(SYS.fcntl, fd, F_GETFD) < 0) syscall(SYS.open, cString('/dev/null'), O_RDWR | O_CLOEXEC);
   }
 }
 
-const F_GETFD = 1;
-const RLIMIT_NOFILE = 7;
-
-/** This too. */
 function raiseDescriptorLimit(): void {
   const limit = new BigUint64Array(2);
   check('prlimit64', syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, 0, limit));
@@ -100,25 +110,32 @@ function raiseDescriptorLimit(): void {
   syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 }
 
-const readWord = (address: number) => Number(read.u64(address as Pointer, 0));
-
-/** argc, argv and envp, as the kernel lays them out (fs/binfmt_elf.c, create_elf_tables). */
-function readStack(address: number): Invocation {
-  let at = address + 8;
-  const strings = () => {
-    const texts: string[] = [];
-    for (;;) {
-      const text = readWord(at);
-      at += 8;
-      if (text === 0) return texts;
-      texts.push(stringAt(text));
-    }
-  };
-  return invocationOf(strings(), strings());
+/**
+ * The C library believes the end of its heap to be where it was in the image; the kernel has put it somewhere else. So it
+ * must never grow: then the library maps memory instead. Where something is mapped already it can't grow either.
+ */
+function endHeap(): void {
+  const end = syscall(SYS.brk, 0);
+  syscall(SYS.mmap, end, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
-function stringAt(address: number): string {
-  let bytes = 0;
-  while (read.u8(address as Pointer, bytes) !== 0) bytes++;
-  return bytes === 0 ? '' : byteString(memoryAt(address, bytes));
+const AT_EXECFN = 31;
+
+/**
+ * Arguments and environment, as the kernel lays them out: argc, argv, envp, the auxiliary vector (fs/binfmt_elf.c,
+ * create_elf_tables). Their strings, one after the other, end where the program's name begins (fs/exec.c, copy_strings).
+ */
+function readStack(address: number): Invocation {
+  const argc = readAddress(address);
+  const argv = address + 8;
+  const environment = argv + 8 * (argc + 1);
+  let at = environment;
+  while (readAddress(at) !== 0) at += 8;
+  const variables = (at - environment) / 8;
+  at += 8;
+  while (readAddress(at) !== AT_EXECFN) at += 16;
+  const end = readAddress(at + 8);
+  const begin = readAddress(argc > 0 ? argv : environment);
+  const texts = begin === 0 ? [] : byteString(memoryAt(begin, end - begin)).split('\0');
+  return invocationOf(texts.slice(0, argc), texts.slice(argc, argc + variables));
 }

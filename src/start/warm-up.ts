@@ -7,7 +7,6 @@ import { run as dump } from '../cli/commands/dump.ts';
 import { run as restore } from '../cli/commands/restore.ts';
 import { runOnly, sink } from '../cli/run-criu.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
-import { close } from '../linux/syscalls/fs.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
 import { spawnIdle } from '../tracee/stub.ts';
 
@@ -37,8 +36,7 @@ const RUN = { dump, restore };
 async function runOnce(command: 'dump' | 'restore', words: string[]): Promise<void> {
   setInvocation(invocationOf(['criu', command, '-v4', '-o', `${command}.log`, ...words], []));
   const status = await runOnly(command, { run: RUN[command] });
-  const fd = sink.detach();
-  if (fd !== undefined && fd > 2) close(fd);
+  const { firstError } = sink();
   forgetRun();
-  if (status !== 0) throw new CriuError({ action: `the warm-up fails: ${sink.firstError}` });
+  if (status !== 0) throw new CriuError({ action: `the warm-up fails: ${firstError}` });
 }

@@ -1,152 +1,139 @@
-/** Takes the memory and the registers of a process that has stopped itself for it, and plans how to make them again. */
-
-import { resumeCode } from '../../src/agent/agent-code.ts';
-import { Program } from '../../src/agent/program.ts';
+/** Takes registers and memory of a process that has stopped itself for its image. */
 import { assert } from '../../src/base/errors.ts';
-import { PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_RSEQ_CONFIGURATION, USER_REGS } from '../../src/linux/abi/ptrace.ts';
-import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';
+import { PM_FILE_BIT, PM_PRESENT_BIT, PM_SWAP_BIT } from '../../src/linux/abi/pagemap.ts';
+import { PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_RSEQ_CONFIGURATION } from '../../src/linux/abi/ptrace.ts';
 import { addressOf, check } from '../../src/linux/kernel.ts';
-import { open, pread, readFile } from '../../src/linux/syscalls/fs.ts';
+import { close, open, pread, readFile } from '../../src/linux/syscalls/fs.ts';
 import { ptrace } from '../../src/linux/syscalls/process.ts';
 import { type MapsEntry, parseMaps } from '../../src/proc/maps.ts';
 import { CODE_AT, DATA_AT, FIRST_FD } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { readRegisters } from '../../src/tracee/registers.ts';
 import { interrupt, seize, waitForTrap } from '../../src/tracee/stop.ts';
-import { FILE_FD, PROGRAM_AT, RESUME_AT } from './launcher.ts';
 
-const PAGE = 4096;
-const MAP = { private: 2, fixed: 0x10, anonymous: 0x20, noReserve: 0x4000 };
+export const PAGE_BYTES = 4096;
 
-interface Run {
+/** Memory whose content is in the image. */
+export interface Run {
   readonly address: number;
   readonly bytes: number;
   readonly prot: number;
 }
 
 export interface Capture {
+  /** Mappings that have to be made, but for those of the executable, which the kernel makes. */
   readonly areas: readonly MapsEntry[];
   readonly runs: readonly Run[];
-  readonly read: (run: Run) => Uint8Array;
+  /** The content of `runs`, one after the other. */
+  readonly content: Uint8Array;
+  /** struct user_regs_struct as words of 32 bits. */
   readonly registers: Uint32Array;
-  readonly rseq: { address: number; bytes: number; signature: number };
+  readonly rseq: { readonly address: number; readonly bytes: number; readonly signature: number };
+  /** Of the epoll descriptor. */
   readonly fdinfo: string;
   readonly self: SelfDescription;
 }
 
-const SKIPPED = new Set(['[vvar]', '[vvar_vclock]', '[vdso]', '[vsyscall]', '[stack]']);
+/** They are the kernel's, and differ from kernel to kernel; the process of an image uses none of them. */
+const OF_THE_KERNEL = new Set(['[vvar]', '[vvar_vclock]', '[vdso]', '[vsyscall]', '[stack]']);
+const LAUNCHER_END = DATA_AT + 0x10_0000;
 
-/** `executable`: path of the program that the process executes. */
+/** Stops the process by ptrace, too. `executable`: path of its program. Throws SyscallError. */
 export function capture(pid: number, executable: string, self: SelfDescription): Capture {
   seize(pid);
   interrupt(pid);
   waitForTrap(pid);
-  const registers = readRegisters(pid);
-  const config = new Uint8Array(PTRACE_RSEQ_CONFIGURATION.bytes);
-  check('ptrace', ptrace(PTRACE_GET_RSEQ_CONFIGURATION, pid, config.length, addressOf(config)));
-  const view = new DataView(config.buffer);
-  const rseq = {
-    address: Number(view.getBigUint64(0, true)),
-    bytes: view.getUint32(8, true),
-    signature: view.getUint32(12, true),
-  };
-  const areas = parseMaps(readFile(`/proc/${pid}/maps`)).filter(
-    ({ path, start }) => !SKIPPED.has(path) && !(start >= CODE_AT && start < DATA_AT + 0x10000),
+  const mapped = parseMaps(readFile(`/proc/${pid}/maps`)).filter(
+    ({ path, start }) => !OF_THE_KERNEL.has(path) && (start < CODE_AT || start >= LAUNCHER_END),
   );
-  const memory = open(`/proc/${pid}/mem`, 0);
-  const pagemap = open(`/proc/${pid}/pagemap`, 0);
-  const runs: Run[] = [];
-  for (const area of areas) runs.push(...runsOf(area, area.path === executable, pagemap));
-  const read = ({ address, bytes }: Run) => {
-    const data = new Uint8Array(bytes);
-    const got = pread(memory, data, address);
-    assert(got === bytes, `memory at ${address.toString(16)} can be read`);
-    return data;
+  const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
+  const runs = mapped.flatMap((area) => runsOf(area, area.path === executable, pagemap));
+  close(pagemap);
+  return {
+    areas: mapped.filter(({ path }) => path !== executable),
+    runs,
+    content: readRuns(pid, runs),
+    registers: new Uint32Array(readRegisters(pid).buffer),
+    rseq: readRseq(pid),
+    fdinfo: readFile(`/proc/${pid}/fdinfo/${FIRST_FD}`),
+    self,
   };
-  const fdinfo = readFile(`/proc/${pid}/fdinfo/${FIRST_FD}`);
-  return { areas, runs, read, registers: new Uint32Array(registers.buffer), rseq, fdinfo, self };
 }
 
-/** Gaps of so many pages between pages are written with them: a mapping costs more than their room in the file. */
-const GAP = 16;
+function readRseq(pid: number): Capture['rseq'] {
+  const { bytes, rseq_abi_pointer, rseq_abi_size, signature } = PTRACE_RSEQ_CONFIGURATION;
+  const view = new DataView(new ArrayBuffer(bytes));
+  const result = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, pid, bytes, addressOf(new Uint8Array(view.buffer)));
+  check('ptrace', result, 'GET_RSEQ_CONFIGURATION');
+  return {
+    address: Number(view.getBigUint64(rseq_abi_pointer, true)),
+    bytes: view.getUint32(rseq_abi_size, true),
+    signature: view.getUint32(signature, true),
+  };
+}
 
-function runsOf(area: MapsEntry, isOwn: boolean, pagemap: number): Run[] {
-  const { start, end, prot, path } = area;
+function readRuns(pid: number, runs: readonly Run[]): Uint8Array {
+  const content = new Uint8Array(runs.reduce((sum, { bytes }) => sum + bytes, 0));
+  const memory = open(`/proc/${pid}/mem`, O_RDONLY);
+  let at = 0;
+  for (const { address, bytes } of runs) {
+    const got = pread(memory, content.subarray(at, at + bytes), address);
+    assert(got === bytes, `memory at ${address.toString(16)} can be read`);
+    at += bytes;
+  }
+  close(memory);
+  return content;
+}
+
+/** So many pages between two that have content are taken with them: a mapping costs more than their room in the file. */
+const GAP_PAGES = 128;
+/** Pages looked at in one go: of an address space of which most is empty. */
+const PAGES_AT_ONCE = 1 << 18;
+
+/**
+ * What has to be taken of a mapping: of libraries everything, so that those of the machine do not matter; of other memory the
+ * pages that were written.
+ */
+function runsOf({ start, end, prot, path }: MapsEntry, isOwn: boolean, pagemap: number): Run[] {
   if (prot === 0) return [];
   if (path !== '' && path !== '[heap]' && !isOwn) return [{ address: start, bytes: end - start, prot }];
   const runs: Run[] = [];
-  const CHUNK = 1 << 18;
-  let run: { first: number; last: number } | undefined;
-  const flush = () => {
-    if (run !== undefined) runs.push({ address: run.first, bytes: run.last + PAGE - run.first, prot });
+  let [first, last] = [-1, -1];
+  const finish = () => {
+    if (first >= 0) runs.push({ address: first, bytes: last + PAGE_BYTES - first, prot });
   };
-  for (let from = start; from < end; from += CHUNK * PAGE) {
-    const count = Math.min(CHUNK, (end - from) / PAGE);
-    const words = new BigUint64Array(count);
-    const bytes = new Uint8Array(words.buffer);
-    assert(pread(pagemap, bytes, (from / PAGE) * 8) === bytes.length, 'pagemap is read');
-    for (let i = 0; i < count; i++) {
-      const word = words[i] ?? 0n;
-      const isThere = (word & (3n << 62n)) !== 0n && (word & (1n << 61n)) === 0n;
-      if (!isThere) continue;
-      const page = from + i * PAGE;
-      if (run !== undefined && page - run.last <= GAP * PAGE) run.last = page;
-      else {
-        flush();
-        run = { first: page, last: page };
+  for (let from = start; from < end; from += PAGES_AT_ONCE * PAGE_BYTES) {
+    const words = readPagemap(pagemap, from, Math.min(PAGES_AT_ONCE, (end - from) / PAGE_BYTES));
+    for (let i = 0; i < words.length; i++) {
+      if (!isOwnPage(words[i] ?? 0n)) continue;
+      const page = from + i * PAGE_BYTES;
+      if (first < 0 || page - last > GAP_PAGES * PAGE_BYTES) {
+        finish();
+        first = page;
       }
+      last = page;
     }
   }
-  flush();
+  finish();
   return runs;
 }
 
-export interface StartPlan {
-  readonly program: Uint8Array;
+/** The words of /proc/PID/pagemap for `pages` pages from an address on. */
+export function readPagemap(pagemap: number, address: number, pages: number): BigUint64Array {
+  const words = new BigUint64Array(pages);
+  const got = pread(pagemap, new Uint8Array(words.buffer), (address / PAGE_BYTES) * 8);
+  assert(got === words.byteLength, 'pagemap can be read');
+  return words;
 }
 
-/** The program that makes the process again; `fileOffset` is where the runs begin in the executable, in their order. */
-export function planStart(capture: Capture, executable: string, fileOffset: number): Uint8Array {
-  const { areas, runs, self, registers, rseq, fdinfo } = capture;
-  const p = new Program();
-  for (const { start, end, prot, path } of areas) {
-    if (path === executable) continue;
-    const flags = MAP.private | MAP.fixed | MAP.anonymous | MAP.noReserve;
-    if (runs.some(({ address, bytes }) => address === start && bytes === end - start)) continue;
-    p.must('map', SYS.mmap, start, end - start, prot, flags, -1, 0);
-  }
-  let at = fileOffset;
-  for (const { address, bytes, prot } of runs) {
-    p.must('map', SYS.mmap, address, bytes, prot, MAP.private | MAP.fixed, FILE_FD, at);
-    at += bytes;
-  }
-  p.call(SYS.close, FILE_FD);
-  const fsBase = registers[USER_REGS.fs_base * 2]! + registers[USER_REGS.fs_base * 2 + 1]! * 2 ** 32;
-  p.must('tls', SYS.arch_prctl, 0x1002, fsBase);
-  const tid = p.must('tid', SYS.set_tid_address, BigInt(self.tidAddress));
-  p.store32(BigInt(self.tidAddress), tid);
-  p.call(SYS.set_robust_list, BigInt(self.robustList[0]!), BigInt(self.robustList[1]!));
-  p.call(SYS.rseq, rseq.address, rseq.bytes, 0, rseq.signature);
-  const [sp, flagsOf, size] = self.altStack.map(BigInt);
-  p.call(SYS.sigaltstack, p.words(sp!, flagsOf! & 0xffffffffn, size!), 0);
-  for (const [signal, ...words] of self.actions) {
-    p.must('action', SYS.rt_sigaction, Number(signal), p.words(...words.map(BigInt)), 0, 8);
-  }
-  const data = /data:\s*([0-9a-f]+)/.exec(fdinfo)?.[1];
-  const events = /events:\s*([0-9a-f]+)/.exec(fdinfo)?.[1];
-  assert(data !== undefined && events !== undefined, 'epoll has a target');
-  const event = new Uint8Array(12);
-  new DataView(event.buffer).setUint32(0, Number.parseInt(events, 16), true);
-  new DataView(event.buffer).setBigUint64(4, BigInt(`0x${data}`), true);
-  p.must('epoll', SYS.epoll_ctl, FIRST_FD, 1, FIRST_FD + 1, p.data(event));
-  p.leave(RESUME_AT);
-  return p.assemble(PROGRAM_AT);
-}
+const bit = (number: number) => 1n << BigInt(number);
+const PRESENT = bit(PM_PRESENT_BIT);
+const PRESENT_OR_SWAPPED = PRESENT | bit(PM_SWAP_BIT);
+const OF_FILE = bit(PM_FILE_BIT);
 
-/** Code with which the process goes on after its system call, which returns 1. */
-export function resumeFrom(registers: Uint32Array): Uint8Array {
-  const back = new Uint32Array(registers);
-  back[USER_REGS.rax * 2] = 1;
-  back[USER_REGS.rax * 2 + 1] = 0;
-  return resumeCode(back, {});
-}
+/** A page that has been read. */
+export const isPresent = (word: bigint): boolean => (word & PRESENT) !== 0n;
+
+/** A page that belongs to the process alone, not to a file. */
+export const isOwnPage = (word: bigint): boolean => (word & PRESENT_OR_SWAPPED) !== 0n && (word & OF_FILE) === 0n;

@@ -5,34 +5,36 @@
  * The kernel hands over as it does to any program without an interpreter: rsp is at argc, argv, envp and the auxiliary
  * vector (fs/binfmt_elf.c, create_elf_tables). rbp keeps that address. Encodings: Intel SDM volume 2.
  */
+import { assert } from '../../src/base/errors.ts';
+import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC } from '../../src/linux/abi/event.ts';
+import { AT_FDCWD, F_DUPFD_CLOEXEC, O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/linux/abi/mman.ts';
+import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CODE_AT, DATA_AT, FIRST_FD, PLAIN_START, STACK_WORD } from '../../src/start/layout.ts';
-import { Assembler } from '../assembler.ts';
+import { Assembler, type Register } from '../assembler.ts';
 import { assembleAgent } from '../generate-agent.ts';
+import type { CpuNeeds } from './cpu-needs.ts';
 
-/** The ops for the agent. */
+/** Programs for the agent, the first one makes the process again. */
 export const PROGRAM_AT = DATA_AT + 0x1000;
 
 /** The executable, while its pages are mapped. */
 export const FILE_FD = FIRST_FD + 2;
 
-const AT = { ignore: 1, phdr: 3, phnum: 5, base: 7, entry: 9, execfn: 31, sysinfoEhdr: 33 } as const;
-const NR = {
-  read: 0,
-  mmap: 9,
-  write: 1,
-  close: 3,
-  dup: 32,
-  fcntl: 72,
-  openat: 257,
-  exitGroup: 231,
-  epollCreate1: 291,
-  eventfd2: 290,
-};
-const CLOEXEC = 0x8_0000;
-const NONBLOCK = 0x800;
-const F_DUPFD_CLOEXEC = 1030;
+/** Types of entries of the auxiliary vector (linux/auxvec.h). */
+const AT = { null: 0, ignore: 1, phdr: 3, phnum: 5, base: 7, entry: 9, execfn: 31, sysinfoEhdr: 33 } as const;
+/** Of the stack that a process gets for its image. */
 const STACK_BYTES = 16 * 1024 * 1024;
-const INTERPRETER = '/lib64/ld-linux-x86-64.so.2';
+const PAGE_BYTES = 4096;
+const LINKER = '/lib64/ld-linux-x86-64.so.2';
 
 /** What the executable's own header said before it was changed. */
 export interface OriginalStart {
@@ -42,13 +44,11 @@ export interface OriginalStart {
   readonly headerCount: number;
 }
 
-/** What a CPU must be able to do for the code in a start image: bits of CPUID's registers. */
-export interface CpuNeeds {
-  readonly leaf: number;
-  readonly subleaf: number;
-  readonly ebx: number;
-  readonly ecx: number;
-  readonly edx: number;
+/** A word that gets a value when the command line begins with a command. */
+export interface Choice {
+  readonly command: string;
+  readonly at: number;
+  readonly value: number;
 }
 
 export interface LauncherPlan extends OriginalStart {
@@ -58,29 +58,50 @@ export interface LauncherPlan extends OriginalStart {
    */
   readonly mode: 'record' | 'image';
   readonly needs: readonly CpuNeeds[];
+  readonly choices: readonly Choice[];
   /** Code that sets the registers of the image and goes on there; nothing for `record`. */
   readonly resume: Uint8Array;
 }
 
-const int32 = (value: number) => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, (value >> 24) & 0xff];
-
 class LauncherAssembler extends Assembler {
-  /** mov eax, number; syscall */
-  call(number: number): this {
-    return this.bytes(0xb8, ...int32(number)).syscall();
+  /** A system call with these arguments; those left out are in their registers already. */
+  call(number: number, args: Partial<Record<'rdi' | 'rsi' | 'rdx' | 'r10' | 'r8' | 'r9', number>> = {}): this {
+    for (const [register, value] of Object.entries(args)) {
+      if (value < 0) this.immediate(register as Register, BigInt.asUintN(64, BigInt(value)));
+      else this.small(register as Register, value);
+    }
+    return this.small('rax', number).syscall();
   }
 
-  /** mov <low register>, imm32 */
-  set(register: 'eax' | 'ecx' | 'edx' | 'esi' | 'edi', value: number): this {
-    const code = { eax: 0xb8, ecx: 0xb9, edx: 0xba, esi: 0xbe, edi: 0xbf }[register];
-    return this.bytes(code, ...int32(value));
+  /** openat(2) of the name at an address, for reading. */
+  open(name: number): this {
+    return this.call(SYS.openat, { rdi: AT_FDCWD, rsi: name, rdx: O_CLOEXEC, r10: 0 });
   }
 
-  /** rbx = the auxiliary vector. */
-  findVector(label: string): this {
-    this.load('rcx', 'rbp', 0).bytes(0x48, 0x8d, 0x5c, 0xcd, 0x10); // lea rbx, [rbp + rcx * 8 + 16]: envp
-    this.label(label).bytes(0x48, 0x83, 0x3b, 0x00); // cmp qword [rbx], 0
-    return this.bytes(0x48, 0x8d, 0x5b, 0x08).jump('nz', label); // lea rbx, [rbx + 8]
+  /** rbx = envp; or, behind it, the auxiliary vector. rbp is at argc. */
+  findEnvironment(): this {
+    this.load('rbx', 'rbp', 0).shiftLeft('rbx', 3).operate('add', 'rbx', 'rbp');
+    return this.operateWith('add', 'rbx', 16);
+  }
+
+  findVector(name: string): this {
+    this.findEnvironment().label(name).load('rax', 'rbx', 0).operateWith('add', 'rbx', 8);
+    return this.test('rax').jump('nz', name);
+  }
+
+  /** Does `body` for each entry of the auxiliary vector that rbx is at: its type is in rax. Afterwards rbx is behind it. */
+  eachEntry(name: string, body: () => void): this {
+    this.label(name).load('rax', 'rbx', 0);
+    body();
+    return this.operateWith('add', 'rbx', 16).operateWith('cmp', 'rax', AT.null).farJump('nz', name);
+  }
+
+  /** Does `body` if rax is `value`. */
+  when(value: number, body: () => void): this {
+    const behind = `behind${this.length}`;
+    this.operateWith('cmp', 'rax', value).jump('nz', behind);
+    body();
+    return this.label(behind);
   }
 }
 
@@ -91,211 +112,220 @@ export function assembleLauncher(plan: LauncherPlan): Uint8Array {
   if (plan.mode === 'record') {
     moveStack(a);
     occupyDescriptors(a);
-  } else useImage(a, plan.needs);
+  } else {
+    leaveIfPlain(a);
+    for (const needs of plan.needs) leaveIfMissing(a, needs);
+    useImage(a, plan.choices);
+  }
   a.label('plain');
   startPlainly(a, plan);
   return a.assemble();
 }
 
+/**
+ * Copies the stack to memory of its own and corrects what points into it. The kernel places stacks at random in the last 16 GiB
+ * of the address space (arch/x86/mm/mmap.c), where an image must have nothing.
+ */
 function moveStack(a: LauncherAssembler): void {
-  a.findVector('recordEnv').move('rsi', 'rbx');
-  a.label('vector').load('rax', 'rsi', 0);
-  a.bytes(0x48, 0x83, 0xf8, AT.execfn).jump('nz', 'noName').load('rdx', 'rsi', 8); // cmp rax, 31
-  a.label('noName').bytes(0x48, 0x83, 0xf8, AT.sysinfoEhdr).jump('nz', 'noVdso');
-  a.bytes(0xc7, 0x06, ...int32(AT.ignore)); // mov dword [rsi], AT_IGNORE
-  a.label('noVdso').bytes(0x48, 0x83, 0xc6, 16, 0x48, 0x85, 0xc0).jump('nz', 'vector'); // add rsi, 16; test rax, rax
-  a.label('nameEnd').bytes(0x80, 0x3a, 0, 0x48, 0x8d, 0x52, 1).jump('nz', 'nameEnd'); // cmp byte [rdx], 0; inc
-  a.bytes(0x48, 0x81, 0xc2, ...int32(8 + 4095), 0x48, 0x81, 0xe2, ...int32(-4096)); // add rdx, …; and rdx, −4096
-  a.move('r13', 'rdx').move('r14', 'rsi'); // the end of the stack, and of the vector
-  a.bytes(0x31, 0xff)
-    .set('esi', STACK_BYTES)
-    .set('edx', 3)
-    .bytes(0x41, 0xba, ...int32(0x4022)); // r10d: NORESERVE
-  a.bytes(0x49, 0x83, 0xc8, 0xff, 0x45, 0x31, 0xc9).call(NR.mmap); // or r8, −1; xor r9d, r9d
-  a.bytes(0x48, 0x8d, 0xb8, ...int32(STACK_BYTES)); // lea rdi, [rax + STACK_BYTES]
-  a.move('rcx', 'r13').bytes(0x48, 0x29, 0xe9, 0x48, 0x29, 0xcf); // sub rcx, rbp; sub rdi, rcx
-  a.move('rbx', 'rdi').move('r8', 'rdi').bytes(0x49, 0x29, 0xe8); // sub r8, rbp: how far it moves
-  a.move('rsi', 'rbp').bytes(0xf3, 0xa4); // rep movsb
-  a.bytes(0x49, 0x29, 0xee, 0x49, 0x01, 0xde); // sub r14, rbp; add r14, rbx: the new end of the vector
-  a.move('rdi', 'rbx');
-  a.label('words').load('rax', 'rdi', 0).bytes(0x48, 0x39, 0xe8).jump('b', 'kept'); // cmp rax, rbp
-  a.bytes(0x4c, 0x39, 0xe8).jump('ae', 'kept').bytes(0x4c, 0x01, 0x07); // cmp rax, r13; add [rdi], r8
-  a.label('kept').bytes(0x48, 0x83, 0xc7, 8, 0x4c, 0x39, 0xf7).jump('b', 'words'); // add rdi, 8; cmp rdi, r14
+  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  a.findVector('recordedEnvironment');
+  a.eachEntry('recordedVector', () => {
+    a.when(AT.execfn, () => a.load('r13', 'rbx', 8));
+    a.when(AT.sysinfoEhdr, () => a.small('rdx', AT.ignore).store('rbx', 0, 'rdx'));
+  });
+  a.move('r14', 'rbx');
+  // The name of the program is the last string; behind it are eight bytes (fs/exec.c, bprm_mm_init).
+  a.label('name').load('rax', 'r13', 0).operateWith('add', 'r13', 1).operateWith('and', 'rax', 0xff).jump('nz', 'name');
+  a.operateWith('add', 'r13', 8 + PAGE_BYTES - 1).operateWith('and', 'r13', -PAGE_BYTES);
+  a.call(SYS.mmap, { rdi: 0, rsi: STACK_BYTES, rdx: PROT_READ | PROT_WRITE, r10: anonymous, r8: -1, r9: 0 });
+  // rbp to r13 is copied to rdi; it moves by r8. r14 is the end of what has pointers.
+  a.move('rdi', 'rax').operateWith('add', 'rdi', STACK_BYTES).move('rcx', 'r13').operate('sub', 'rcx', 'rbp');
+  a.operate('sub', 'rdi', 'rcx').move('r8', 'rdi').operate('sub', 'r8', 'rbp').move('rbx', 'rdi').move('rsi', 'rbp');
+  a.bytes(0xf3, 0xa4); // rep movsb
+  a.operate('add', 'r14', 'r8').move('rdi', 'rbx');
+  a.label('words').load('rax', 'rdi', 0);
+  a.operate('cmp', 'rax', 'rbp').jump('b', 'next').operate('cmp', 'rax', 'r13').jump('ae', 'next');
+  a.addToMemory('rdi', 0, 'r8');
+  a.label('next').operateWith('add', 'rdi', 8).operate('cmp', 'rdi', 'r14').jump('b', 'words');
   a.move('rbp', 'rbx');
 }
 
 /** Descriptors that the runtime opens get numbers from FIRST_FD on. */
 function occupyDescriptors(a: LauncherAssembler): void {
   a.label('occupy')
-    .bytes(0x31, 0xff)
-    .call(NR.dup)
-    .bytes(0x3d, ...int32(FIRST_FD - 1))
+    .call(SYS.dup, { rdi: 0 })
+    .operateWith('cmp', 'rax', FIRST_FD - 1)
     .jump('b', 'occupy');
 }
 
-function useImage(a: LauncherAssembler, needs: readonly CpuNeeds[]): void {
-  const toPlain = (condition: 'z' | 'nz' | 's') => a.farJump(condition, 'plain');
-  a.load('rcx', 'rbp', 0).bytes(0x48, 0x8d, 0x5c, 0xcd, 0x10); // lea rbx, [rbp + rcx * 8 + 16]: envp
-  a.immediate('rdx', Buffer.from(PLAIN_START.slice(0, 8)).readBigUInt64LE());
-  a.label('env').load('rax', 'rbx', 0).bytes(0x48, 0x85, 0xc0).jump('z', 'envEnd');
-  a.bytes(0x48, 0x39, 0x10); // cmp [rax], rdx
-  toPlain('z');
-  a.bytes(0x48, 0x83, 0xc3, 8).jump('always', 'env').label('envEnd');
-  for (const { leaf, subleaf, ebx, ecx, edx } of needs) {
-    a.set('eax', leaf).set('ecx', subleaf).bytes(0x0f, 0xa2); // cpuid
-    a.bytes(0xf7, 0xd3, 0xf7, 0xd1, 0xf7, 0xd2); // not ebx; not ecx; not edx
-    a.bytes(0x81, 0xe3, ...int32(ebx), 0x81, 0xe1, ...int32(ecx), 0x81, 0xe2, ...int32(edx)); // and
-    a.bytes(0x09, 0xcb, 0x09, 0xd3); // or ebx, ecx; or ebx, edx
-    toPlain('nz');
-  }
-  /** Gives the descriptor in eax a number that nobody else may have. */
-  const moveTo = (fd: number) => {
-    a.bytes(0x85, 0xc0);
-    toPlain('s');
-    a.bytes(0x89, 0xc7, 0x89, 0xc3)
-      .set('esi', F_DUPFD_CLOEXEC)
-      .set('edx', fd)
-      .call(NR.fcntl)
-      .bytes(0x3d, ...int32(fd));
-    toPlain('nz');
-    a.bytes(0x89, 0xdf).call(NR.close); // mov edi, ebx
-  };
-  a.set('edi', CLOEXEC).call(NR.epollCreate1);
-  moveTo(FIRST_FD);
-  a.bytes(0x31, 0xff)
-    .set('esi', CLOEXEC | NONBLOCK)
-    .call(NR.eventfd2);
-  moveTo(FIRST_FD + 1);
-  a.set('edi', -100)
-    .immediate('rsi', CODE_AT + NAME_AT)
-    .set('edx', CLOEXEC)
-    .bytes(0x45, 0x31, 0xd2)
-    .call(NR.openat);
-  moveTo(FILE_FD);
-  a.immediate('rbx', STACK_WORD).store('rbx', 0, 'rbp');
-  a.immediate('r15', PROGRAM_AT)
-    .immediate('rax', CODE_AT + AGENT_AT)
-    .bytes(0xff, 0xe0); // jmp rax
+/** PLAIN_START is in the environment. */
+function leaveIfPlain(a: LauncherAssembler): void {
+  const name = new DataView(new TextEncoder().encode(PLAIN_START).buffer);
+  assert(name.byteLength === 16, 'the name is compared as two words');
+  a.findEnvironment().immediate('rdx', name.getBigUint64(0, true)).immediate('rcx', name.getBigUint64(8, true));
+  a.label('variable').load('rax', 'rbx', 0).test('rax').jump('z', 'allRead');
+  a.operateWith('add', 'rbx', 8).compareMemory('rdx', 'rax', 0).jump('nz', 'variable');
+  a.compareMemory('rcx', 'rax', 8).jump('nz', 'variable').farJump('always', 'plain').label('allRead');
 }
 
-/** Maps the dynamic linker as the kernel would have done, corrects the auxiliary vector, and goes there. */
+/** The CPU is not able to do all that it must. */
+function leaveIfMissing(a: LauncherAssembler, { leaf, ebx, ecx, edx }: CpuNeeds): void {
+  a.small('rax', leaf).small('rcx', 0).bytes(0x0f, 0xa2); // cpuid
+  for (const [register, bits] of [
+    ['rbx', ebx],
+    ['rcx', ecx],
+    ['rdx', edx],
+  ] as const) {
+    a.operateWith('xor', register, -1).small('rsi', bits).operate('and', register, 'rsi');
+  }
+  a.operate('or', 'rbx', 'rcx').operate('or', 'rbx', 'rdx').farJump('nz', 'plain');
+}
+
+/** Opens the descriptors that the image has, and has the agent do the rest. */
+function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
+  /** Gives the descriptor in rax its number, unless somebody else has it. */
+  const moveTo = (fd: number) => {
+    a.test('rax').farJump('s', 'plain').move('rdi', 'rax').move('rbx', 'rax');
+    a.call(SYS.fcntl, { rsi: F_DUPFD_CLOEXEC, rdx: fd }).operateWith('cmp', 'rax', fd).farJump('nz', 'plain');
+    a.move('rdi', 'rbx').call(SYS.close);
+  };
+  a.call(SYS.epoll_create1, { rdi: EPOLL_CLOEXEC });
+  moveTo(FIRST_FD);
+  a.call(SYS.eventfd2, { rdi: 0, rsi: EFD_CLOEXEC | EFD_NONBLOCK });
+  moveTo(FIRST_FD + 1);
+  a.open(CODE_AT + PLACES.executable);
+  moveTo(FILE_FD);
+  a.small('rbx', STACK_WORD).store('rbx', 0, 'rbp');
+  a.load('rax', 'rbp', 0).operateWith('cmp', 'rax', 2).jump('b', 'chosen');
+  a.load('rax', 'rbp', 16).load32('rax', 'rax', 0);
+  for (const { command, at, value } of choices) {
+    const letters = new DataView(new TextEncoder().encode(command).buffer).getUint32(0, true);
+    a.when(letters, () => a.small('rbx', at).small('rcx', value).store('rbx', 0, 'rcx'));
+  }
+  a.label('chosen')
+    .small('r15', PROGRAM_AT)
+    .small('rax', CODE_AT + PLACES.agent)
+    .jumpTo('rax');
+}
+
+/** Fields of an ELF header and of a program header (elf(5)). */
+const EHDR = { entry: 24, headers: 64, headerCount: 56 } as const;
+const PHDR = { bytes: 56, type: 0, flags: 4, offset: 8, address: 16, fileBytes: 32, memoryBytes: 40 } as const;
+const PT_LOAD = 1;
+
+/** Maps the dynamic linker as the kernel would have done (fs/binfmt_elf.c, load_elf_interp), and goes there. */
 function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: OriginalStart): void {
   const HEAD_BYTES = 1024;
-  a.move('rsp', 'rbp');
-  a.set('edi', -100)
-    .immediate('rsi', CODE_AT + LINKER_AT)
-    .set('edx', CLOEXEC)
-    .bytes(0x45, 0x31, 0xd2)
-    .call(NR.openat);
-  a.bytes(0x85, 0xc0).farJump('s', 'fail').move('r13', 'rax');
-  a.bytes(0x48, 0x81, 0xec, ...int32(HEAD_BYTES))
-    .bytes(0x89, 0xc7)
-    .move('rsi', 'rsp')
-    .set('edx', HEAD_BYTES);
-  a.call(NR.read);
-  const eachHeader = (name: string, body: () => void) => {
-    a.bytes(0x44, 0x0f, 0xb7, 0x7c, 0x24, 56); // movzx r15d, word [rsp + 56]: e_phnum
-    a.bytes(0x48, 0x8d, 0x5c, 0x24, 64); // lea rbx, [rsp + 64]
-    a.label(name).bytes(0x83, 0x3b, 1).farJump('nz', `${name}Next`); // cmp dword [rbx], PT_LOAD
+  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+  const orFail = () => a.test('rax').farJump('s', 'fail');
+  /** Does `body` for each segment that is loaded; its program header is at rbx. */
+  const eachSegment = (name: string, body: () => void) => {
+    a.load('r15', 'rsp', EHDR.headerCount).operateWith('and', 'r15', 0xffff);
+    a.move('rbx', 'rsp').operateWith('add', 'rbx', EHDR.headers);
+    a.label(name).load32('rax', 'rbx', PHDR.type).operateWith('cmp', 'rax', PT_LOAD).farJump('nz', `${name}Next`);
     body();
-    a.label(`${name}Next`).bytes(0x48, 0x83, 0xc3, 56, 0x41, 0xff, 0xcf).farJump('nz', name); // add rbx, 56; dec r15d
+    a.label(`${name}Next`).operateWith('add', 'rbx', PHDR.bytes).operateWith('sub', 'r15', 1).farJump('nz', name);
   };
-  a.bytes(0x45, 0x31, 0xf6); // xor r14d, r14d
-  eachHeader('size', () => {
-    a.load('rax', 'rbx', 16).bytes(0x48, 0x03, 0x43, 40, 0x4c, 0x39, 0xf0, 0x4c, 0x0f, 0x47, 0xf0); // cmova r14, rax
+  a.move('rsp', 'rbp').open(CODE_AT + PLACES.linker);
+  orFail();
+  a.move('r13', 'rax').operateWith('sub', 'rsp', HEAD_BYTES);
+  a.move('rdi', 'rax').move('rsi', 'rsp').call(SYS.read, { rdx: HEAD_BYTES });
+  a.small('r14', 0);
+  eachSegment('measure', () => {
+    a.load('rax', 'rbx', PHDR.address).addMemory('rax', 'rbx', PHDR.memoryBytes);
+    a.operate('cmp', 'rax', 'r14').jump('b', 'smaller').move('r14', 'rax').label('smaller');
   });
-  a.bytes(0x31, 0xff)
-    .move('rsi', 'r14')
-    .bytes(0x31, 0xd2, 0x41, 0xba, ...int32(0x22)); // PROT_NONE
-  a.bytes(0x49, 0x83, 0xc8, 0xff, 0x45, 0x31, 0xc9).call(NR.mmap);
-  a.bytes(0x48, 0x85, 0xc0).farJump('s', 'fail').move('r12', 'rax');
-  eachHeader('map', () => {
-    a.load('rdi', 'rbx', 16)
-      .move('rsi', 'rdi')
-      .bytes(0x81, 0xe6, ...int32(4095), 0x48, 0x03, 0x73, 32); // + p_filesz
-    a.bytes(0x48, 0x81, 0xe7, ...int32(-4096), 0x4c, 0x01, 0xe7); // and rdi, −4096; add rdi, r12
-    a.load('r9', 'rbx', 8)
-      .bytes(0x49, 0x81, 0xe1, ...int32(-4096))
-      .move('r8', 'r13')
-      .bytes(0x41, 0xba, ...int32(0x12));
-    a.load32('rcx', 'rbx', 4).bytes(0x89, 0xca, 0x83, 0xe2, 2); // edx = flags & PF_W: PROT_WRITE
-    a.bytes(0x89, 0xc8, 0x83, 0xe0, 1, 0xc1, 0xe0, 2, 0x09, 0xc2); // PF_X 1: PROT_EXEC 4
-    a.bytes(0xc1, 0xe9, 2, 0x83, 0xe1, 1, 0x09, 0xca).call(NR.mmap); // PF_R 4: PROT_READ 1
-    a.bytes(0x48, 0x85, 0xc0).farJump('s', 'fail');
-    a.load('rdi', 'rbx', 16).load('rcx', 'rbx', 32).compareMemory('rcx', 'rbx', 40).farJump('z', 'mapNext');
-    a.bytes(0x48, 0x01, 0xcf, 0x4c, 0x01, 0xe7); // add rdi, rcx; add rdi, r12
-    a.move('rcx', 'rdi').bytes(0x48, 0xf7, 0xd9, 0x81, 0xe1, ...int32(4095), 0x31, 0xc0, 0xf3, 0xaa); // rep stosb
-    a.load('rsi', 'rbx', 16).bytes(0x48, 0x03, 0x73, 40, 0x4c, 0x01, 0xe6, 0x48, 0x29, 0xfe); // rsi = end − rdi
-    a.bytes(0x48, 0x85, 0xf6).farJump('le', 'mapNext');
-    a.bytes(0x41, 0xba, ...int32(0x32), 0x49, 0x83, 0xc8, 0xff, 0x45, 0x31, 0xc9).call(NR.mmap);
-    a.bytes(0x48, 0x85, 0xc0).farJump('s', 'fail');
+  a.move('rsi', 'r14').call(SYS.mmap, { rdi: 0, rdx: PROT_NONE, r10: anonymous, r8: -1, r9: 0 });
+  orFail();
+  a.move('r12', 'rax');
+  eachSegment('map', () => {
+    a.load('rsi', 'rbx', PHDR.address)
+      .move('rdi', 'rsi')
+      .operateWith('and', 'rsi', PAGE_BYTES - 1);
+    a.addMemory('rsi', 'rbx', PHDR.fileBytes).operateWith('and', 'rdi', -PAGE_BYTES).operate('add', 'rdi', 'r12');
+    a.load('r9', 'rbx', PHDR.offset).operateWith('and', 'r9', -PAGE_BYTES).move('r8', 'r13');
+    // PF_X 1, PF_W 2, PF_R 4 are PROT_EXEC 4, PROT_WRITE 2, PROT_READ 1.
+    a.load32('rax', 'rbx', PHDR.flags).move('rdx', 'rax').operateWith('and', 'rdx', 2).move('rcx', 'rax');
+    a.operateWith('and', 'rcx', 1).shiftLeft('rcx', 2).operate('or', 'rdx', 'rcx');
+    a.shiftRight('rax', 2).operateWith('and', 'rax', 1).operate('or', 'rdx', 'rax');
+    a.call(SYS.mmap, { r10: MAP_PRIVATE | MAP_FIXED });
+    orFail();
+    // Memory behind the file's content: the rest of the page is zeroed, pages that follow are anonymous.
+    a.load('rcx', 'rbx', PHDR.fileBytes).compareMemory('rcx', 'rbx', PHDR.memoryBytes).farJump('z', 'mapNext');
+    a.load('rdi', 'rbx', PHDR.address).operate('add', 'rdi', 'rcx').operate('add', 'rdi', 'r12');
+    a.move('rcx', 'rdi')
+      .negate('rcx')
+      .operateWith('and', 'rcx', PAGE_BYTES - 1)
+      .small('rax', 0);
+    a.bytes(0xf3, 0xaa); // rep stosb
+    a.load('rsi', 'rbx', PHDR.address).addMemory('rsi', 'rbx', PHDR.memoryBytes).operate('add', 'rsi', 'r12');
+    a.operate('sub', 'rsi', 'rdi').farJump('le', 'mapNext');
+    a.call(SYS.mmap, { r10: anonymous | MAP_FIXED, r8: -1, r9: 0 });
+    orFail();
   });
-  a.bytes(0x44, 0x89, 0xef).call(NR.close); // mov edi, r13d
-  a.bytes(0x4c, 0x8b, 0x74, 0x24, 24, 0x4d, 0x01, 0xe6); // mov r14, [rsp + 24]: e_entry; add r14, r12
-  a.findVector('plainEnv');
-  a.label('patch').load('rax', 'rbx', 0);
-  const patch = (type: number, value: number | undefined) => {
-    a.bytes(0x48, 0x83, 0xf8, type).jump('nz', `not${type}`);
-    if (value === undefined) a.store('rbx', 8, 'r12');
-    else a.immediate('rcx', value).store('rbx', 8, 'rcx');
-    a.label(`not${type}`);
-  };
-  patch(AT.phdr, headers);
-  patch(AT.phnum, headerCount);
-  patch(AT.base, undefined);
-  patch(AT.entry, entry);
-  a.bytes(0x48, 0x83, 0xc3, 16, 0x48, 0x85, 0xc0).farJump('nz', 'patch');
-  a.move('rsp', 'rbp').bytes(0x31, 0xd2, 0x41, 0xff, 0xe6); // xor edx, edx; jmp r14
-  a.label('fail')
-    .set('edi', 2)
-    .immediate('rsi', CODE_AT + MESSAGE_AT)
-    .set('edx', MESSAGE.length)
-    .call(NR.write);
-  a.set('edi', 127).call(NR.exitGroup);
+  a.move('rdi', 'r13').call(SYS.close).load('r14', 'rsp', EHDR.entry).operate('add', 'r14', 'r12');
+  a.findVector('environment').eachEntry('vector', () => {
+    const put = (type: number, value: number) => a.when(type, () => a.small('rcx', value).store('rbx', 8, 'rcx'));
+    put(AT.phdr, headers);
+    put(AT.phnum, headerCount);
+    put(AT.entry, entry);
+    a.when(AT.base, () => a.store('rbx', 8, 'r12'));
+  });
+  a.move('rsp', 'rbp').small('rdx', 0).jumpTo('r14');
+  a.label('fail').call(SYS.write, { rdi: 2, rsi: CODE_AT + PLACES.noLinker, rdx: NO_LINKER.length });
+  a.call(SYS.exit_group, { rdi: FAILED });
 }
 
-const MESSAGE = `criu: cannot start: ${INTERPRETER} cannot be loaded\n`;
-export const MAP_FAILED = `criu: cannot start: no memory for its start image; ${PLAIN_START}=1 in the environment does without\n`;
+/** As a shell says that a program cannot be started. */
+const FAILED = 127;
+const NO_LINKER = `criu: cannot start: ${LINKER} cannot be loaded\n`;
+const NO_MEMORY = `criu: cannot start: no memory for its start image; ${PLAIN_START}=1 in the environment does without\n`;
 
 /** Says that it is too late for another start: the runtime's memory is overwritten. */
 function assembleGivingUp(): Uint8Array {
   const a = new LauncherAssembler();
-  a.set('edi', 2)
-    .immediate('rsi', CODE_AT + FAILED_AT)
-    .set('edx', MAP_FAILED.length)
-    .call(NR.write);
-  return a.set('edi', 127).call(NR.exitGroup).assemble();
+  a.call(SYS.write, { rdi: 2, rsi: CODE_AT + PLACES.noMemory, rdx: NO_MEMORY.length });
+  return a.call(SYS.exit_group, { rdi: FAILED }).assemble();
 }
 
-/** mov eax, the code that gives up; jmp rax */
-const giveUp = (a: Assembler) => a.bytes(0xb8, ...int32(CODE_AT + GIVE_UP_AT), 0xff, 0xe0);
+/** What an op that fails does. */
+const giveUp = (a: Assembler) => a.small('rax', CODE_AT + PLACES.givingUp).jumpTo('rax');
 
-const AGENT_AT = 0x800;
-const NAME_AT = 0xc00;
-const LINKER_AT = 0xc40;
-const MESSAGE_AT = 0xc80;
-const FAILED_AT = 0xd00;
-const GIVE_UP_AT = 0xe00;
-const CODE_BYTES = 0x1000;
-const RESUME_OFFSET = 0xe80;
+/** The parts of the page at CODE_AT, in this order. */
+const PLACES = {
+  launcher: 0,
+  agent: 0x800,
+  executable: 0xa00,
+  linker: 0xa20,
+  noLinker: 0xa40,
+  noMemory: 0xb00,
+  givingUp: 0xc00,
+  resume: 0xe00,
+} as const;
+
 /** Where the program leaves the agent to. */
-export const RESUME_AT = CODE_AT + RESUME_OFFSET;
+export const RESUME_AT = CODE_AT + PLACES.resume;
 
 /** All of the page at CODE_AT. */
 export function launcherPage(plan: LauncherPlan): Uint8Array {
-  const page = new Uint8Array(CODE_BYTES);
-  const put = (at: number, end: number, bytes: Uint8Array) => {
-    if (at + bytes.length > end) throw new Error(`the launcher's part at ${at} is too long: ${bytes.length} bytes`);
-    page.set(bytes, at);
-  };
   const text = (value: string) => new TextEncoder().encode(`${value}\0`);
-  put(0, AGENT_AT, assembleLauncher(plan));
-  put(AGENT_AT, NAME_AT, assembleAgent(giveUp));
-  put(NAME_AT, LINKER_AT, text('/proc/self/exe'));
-  put(LINKER_AT, MESSAGE_AT, text(INTERPRETER));
-  put(MESSAGE_AT, FAILED_AT, text(MESSAGE));
-  put(FAILED_AT, GIVE_UP_AT, text(MAP_FAILED));
-  put(GIVE_UP_AT, RESUME_OFFSET, assembleGivingUp());
-  put(RESUME_OFFSET, CODE_BYTES, plan.resume);
+  const parts: Record<keyof typeof PLACES, Uint8Array> = {
+    launcher: assembleLauncher(plan),
+    agent: assembleAgent(giveUp),
+    executable: text('/proc/self/exe'),
+    linker: text(LINKER),
+    noLinker: text(NO_LINKER),
+    noMemory: text(NO_MEMORY),
+    givingUp: assembleGivingUp(),
+    resume: plan.resume,
+  };
+  const page = new Uint8Array(PAGE_BYTES);
+  const names = Object.keys(PLACES) as (keyof typeof PLACES)[];
+  names.forEach((name, i) => {
+    const next = names[i + 1];
+    const room = (next === undefined ? PAGE_BYTES : PLACES[next]) - PLACES[name];
+    assert(parts[name].length <= room, `the part ${name} has room for ${parts[name].length} bytes`);
+    page.set(parts[name], PLACES[name]);
+  });
   return page;
 }

@@ -1,11 +1,28 @@
 /** Gives an executable its start image: takes it of a process that has warmed up, and writes it behind the executable. */
-import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { errorText } from '../../src/base/errors.ts';
+import { SIGKILL } from '../../src/linux/abi/signal.ts';
+import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
-import { capture, planStart, resumeFrom } from './capture.ts';
+import { spawnIdle } from '../../src/tracee/stub.ts';
+import { type Capture, capture } from './capture.ts';
+import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
+import { commonRanges, findWrittenPages, type Range } from './hot-pages.ts';
+import { type Command, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -20,7 +37,7 @@ export async function addStartImage(executable: string): Promise<void> {
   const original = new Uint8Array(readFileSync(executable));
   const folder = mkdtempSync(join(tmpdir(), 'criu-start-image-'));
   const recorder = join(folder, 'criu');
-  await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }, NOTHING));
+  await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }));
   chmodSync(recorder, 0o755);
   const child = Bun.spawn([recorder, MAKE_IMAGE, folder], {
     stdin: 'ignore',
@@ -32,18 +49,58 @@ export async function addStartImage(executable: string): Promise<void> {
     const description = await readLine(child.stdout);
     while (!/^State:\tT/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await Bun.sleep(1);
     const taken = capture(child.pid, recorder, JSON.parse(description) as SelfDescription);
-    const plan = { mode: 'image' as const, needs: [], resume: resumeFrom(taken.registers) };
-    const { length } = withLauncher(original, plan, planStart(taken, recorder, 0));
-    const file = withLauncher(original, plan, planStart(taken, recorder, length));
-    rmSync(executable);
-    const fd = openSync(executable, 'wx', 0o755);
-    writeSync(fd, file);
-    for (const run of taken.runs) writeSync(fd, taken.read(run));
-    closeSync(fd);
+    writeExecutable(executable, original, taken, {});
+    writeExecutable(executable, original, taken, findHotPages(executable, taken, folder));
   } finally {
     child.kill('SIGKILL');
     await child.exited;
     rmSync(folder, { recursive: true });
+  }
+}
+
+/** By command, what it writes. */
+type HotPages = Partial<Record<Command, readonly Range[]>>;
+
+function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: HotPages): void {
+  const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
+  // How long it is does not depend on where the content will be.
+  const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
+  const file = withLauncher(original, plan, planStart(taken, length, hot));
+  // Not into the file that is there: somebody may be executing it.
+  rmSync(path);
+  const fd = openSync(path, 'wx', 0o755);
+  writeSync(fd, file);
+  writeSync(fd, taken.content);
+  closeSync(fd);
+}
+
+/** Dumps and restores a process, and looks which pages that takes. Where this can't be done, none are known. */
+function findHotPages(executable: string, taken: Capture, folder: string): HotPages {
+  const images = join(folder, 'images');
+  mkdirSync(images);
+  const anywhere = ['-D', images, '-o', 'log'];
+  const find = (...words: string[]) => findWrittenPages([executable, ...words, ...anywhere], taken.runs);
+  let target = 0;
+  try {
+    target = spawnIdle();
+    const pid = String(target);
+    const dumps = [find('dump', '-R', '-t', pid), find('dump', '-t', pid)];
+    tryWait(target);
+    return { dump: commonRanges(dumps), restore: commonRanges([find('restore', '-d')]) };
+  } catch (error) {
+    console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
+    return {};
+  } finally {
+    // After the restore it is no child of ours, so its number may be that of somebody else.
+    if (target > 0 && isStub(target)) kill(target, SIGKILL);
+  }
+}
+
+function isStub(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`).startsWith('/memfd:criu-stub');
+  } catch {
+    return false;
   }
 }
 

@@ -1,12 +1,14 @@
 /** The program that a run-at-once restore starts for itself (pages/filler.ts): no command, no options. */
 
+import { invocation } from '../../base/invocation.ts';
 import { runEndTree, runFiller } from '../../pages/filler.ts';
 import { END_TREE } from '../../pages/guard.ts';
 import { describeFailure } from '../outcome.ts';
 import { createLogSink } from '../startup.ts';
 
-/** `words` follow the name of the program. Returns the exit status. */
-export function run([first = '', second = '']: readonly string[]): number {
+/** Its words are a restore's (pages/filler-link.ts). Returns the exit status. */
+export function run(): number {
+  const [, , first = '', second = ''] = invocation().words;
   const sink = createLogSink();
   sink.open(2);
   try {

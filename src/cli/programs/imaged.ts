@@ -1,16 +1,25 @@
 /** The program that a start image is taken of: all that criu is, in one piece. */
-import { invocation, setInvocation } from '../../base/invocation.ts';
+import { setInvocation } from '../../base/invocation.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { markStart } from '../../linux/clock.ts';
 import { syscall } from '../../linux/kernel.ts';
 import { describeSelf, stopForImage, waitForThreads } from '../../start/start-image.ts';
 import { warmUp } from '../../start/warm-up.ts';
-import { run as dump } from '../commands/dump.ts';
-import { run as restore } from '../commands/restore.ts';
-import { versionText } from '../commands/version.ts';
-import { runOnly } from '../run-criu.ts';
+import { type Programs, runProgram } from '../run-program.ts';
+import { run as runCrit } from './crit.ts';
+import { run as runDump } from './dump.ts';
 import { run as runFiller } from './filler.ts';
 import { run as runOther } from './others.ts';
+import { run as runRestore } from './restore.ts';
+import { run as runVersion } from './version.ts';
+
+const PROGRAMS: Programs = {
+  crit: () => ({ run: runCrit }),
+  dump: () => ({ run: runDump }),
+  filler: () => ({ run: runFiller }),
+  others: () => ({ run: runOther }),
+  restore: () => ({ run: runRestore }),
+  version: () => ({ run: runVersion }),
+};
 
 /** Makes itself ready and stops; then it is each run of criu. `folder`: see warmUp. Returns the exit status. */
 export async function run(folder: string): Promise<number> {
@@ -21,21 +30,6 @@ export async function run(folder: string): Promise<number> {
   syscall(SYS.write, 1, text, text.length);
   const called = stopForImage();
   if (called === undefined) return 1;
-  markStart();
   setInvocation(called);
-  return await runCriu();
-}
-
-async function runCriu(): Promise<number> {
-  const { words } = invocation();
-  const [, first] = words;
-  if (words.length === 2 && (first === '--version' || first === '-V')) {
-    console.log(versionText());
-    return 0;
-  }
-  if (first === 'fill-memory') return runFiller(words.slice(2));
-  let status: number | undefined;
-  if (words.includes('dump')) status = await runOnly('dump', { run: dump });
-  else if (words.includes('restore')) status = await runOnly('restore', { run: restore });
-  return status ?? (await runOther());
+  return await runProgram(PROGRAMS);
 }

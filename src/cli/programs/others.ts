@@ -50,13 +50,13 @@ async function loadCommand(command: CommandName): Promise<CommandModule> {
 
 async function showVersion(): Promise<number> {
   const { versionText } = await import('../commands/version.ts');
-  sink.logger.message(versionText());
+  sink().logger.message(versionText());
   return 0;
 }
 
 async function showHelp(topic: CommandName | undefined): Promise<number> {
   const { commandHelp, generalHelp } = await import('../commands/help.ts');
-  sink.logger.message(topic === undefined ? generalHelp() : commandHelp(topic));
+  sink().logger.message(topic === undefined ? generalHelp() : commandHelp(topic));
   return 0;
 }
 
@@ -64,9 +64,9 @@ async function showHelp(topic: CommandName | undefined): Promise<number> {
 async function reportMistake(error: unknown): Promise<number> {
   if (error instanceof CriuError && 'showUsage' in error && error.showUsage === true) {
     const { shortUsage } = await import('../commands/help.ts');
-    sink.logger.message(shortUsage());
+    sink().logger.message(shortUsage());
   }
   openFallback();
-  sink.logger.error(describeFailure(error));
+  sink().logger.error(describeFailure(error));
   return error instanceof CriuError ? error.exitCode : 1;
 }

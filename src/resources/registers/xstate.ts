@@ -6,6 +6,7 @@
  * extension field, see EXTENDED_STATE.
  */
 import { assert } from '../../base/errors.ts';
+import { perRun } from '../../base/per-run.ts';
 import type { UserX86FpregsEntry, UserX86XsaveEntry } from '../../image/gen/core-x86.ts';
 import { cpuid } from '../../linux/cpuid.ts';
 
@@ -32,23 +33,21 @@ interface Component {
   readonly bytes: number;
 }
 
-const known = new Map<number, Component>();
+const known = perRun(() => new Map<number, Component>());
 
 /** Where a component lies in the standard format (CPUID leaf 0xD, sub-leaf = bit). */
 function component(bit: number): Component {
-  let place = known.get(bit);
+  let place = known().get(bit);
   if (place === undefined) {
     const { eax, ebx } = bit === YMM ? { eax: 256, ebx: AVX_OFFSET } : cpuid(0xd, bit);
     place = { offset: ebx, bytes: eax };
-    known.set(bit, place);
+    known().set(bit, place);
   }
   return place;
 }
 
 /** Room for an XSAVE area with all that the processor has (Intel SDM volume 2, CPUID leaf 0xD: ecx). */
-export function xstateBytesMax(): number {
-  return Math.max(cpuid(0xd).ecx, LEGACY_BYTES);
-}
+export const xstateBytesMax = perRun(() => Math.max(cpuid(0xd).ecx, LEGACY_BYTES));
 
 /** The image's view of an XSAVE area as PTRACE_GETREGSET gives it, and the raw bytes of components it has no field for. */
 export function describeXstate(area: Uint8Array): { entry: UserX86FpregsEntry; extended: Map<number, Uint8Array> } {

@@ -40,7 +40,7 @@ export interface Stopped {
  */
 export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
   const count = threads.length;
-  return probing.use(count, (table, columns) =>
+  return probingTable().use(count, (table, columns) =>
     readingFiles.use(count, (files, fileColumns) => new ThreadProbe(table, columns, files, fileColumns).read(threads)),
   );
 }
@@ -149,10 +149,10 @@ const cgroupPath = ({ pid, tid }: Stopped) => `/proc/${pid}/task/${tid}/cgroup`;
 
 type ThreadColumns = ReturnType<typeof planColumns>;
 
-function planColumns(row: Program) {
+function planColumns(row: Program, xstateBytes: number) {
   const [tid, pid] = [row.words(0), row.words(0)];
   const thread = row.wordAt(tid);
-  const [registers, mask, xstate] = [row.reserve(USER_REGS_BYTES), row.reserve(8), row.reserve(xstateBytesMax())];
+  const [registers, mask, xstate] = [row.reserve(USER_REGS_BYTES), row.reserve(8), row.reserve(xstateBytes)];
   const xstateIov = row.words(0, 0);
   const gotRegisters = row.call(SYS.ptrace, PTRACE_GETREGS, thread, 0, registers);
   const gotMask = row.call(SYS.ptrace, PTRACE_GETSIGMASK, thread, 8, mask);
@@ -181,7 +181,17 @@ function planFiles(row: Program) {
   return { status: new FileColumn(row, STATUS_BYTES), cgroup: new FileColumn(row, CGROUP_BYTES) };
 }
 
-const probing = new KeptTable(planColumns);
+/** Kept for processors with so much state: a start image may be of another one. */
+let probing: { readonly xstateBytes: number; readonly table: KeptTable<ThreadColumns> } | undefined;
+
+function probingTable(): KeptTable<ThreadColumns> {
+  const xstateBytes = xstateBytesMax();
+  if (probing?.xstateBytes !== xstateBytes) {
+    probing = { xstateBytes, table: new KeptTable((row) => planColumns(row, xstateBytes)) };
+  }
+  return probing.table;
+}
+
 const readingFiles = new KeptTable(planFiles);
 
 function unreadable(path: string, result: number): CriuError {

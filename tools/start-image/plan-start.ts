@@ -1,0 +1,98 @@
+/** The program by which the launcher's agent makes the process of an image again. */
+import { resumeCode } from '../../src/agent/agent-code.ts';
+import { Program } from '../../src/agent/program.ts';
+import { assert } from '../../src/base/errors.ts';
+import { EPOLL_CTL_ADD } from '../../src/linux/abi/event.ts';
+import { MADV_POPULATE_WRITE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from '../../src/linux/abi/mman.ts';
+import { ARCH_SET_FS } from '../../src/linux/abi/prctl.ts';
+import { USER_REGS } from '../../src/linux/abi/ptrace.ts';
+import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import { FIRST_FD } from '../../src/start/layout.ts';
+import type { Capture } from './capture.ts';
+import type { Range } from './hot-pages.ts';
+import { FILE_FD, RESUME_AT } from './launcher.ts';
+
+const SIGSET_BYTES = 8;
+
+/** What the launcher's agent executes, one after the other. */
+export interface StartPrograms {
+  readonly memory: Program;
+  /** By command, what comes next when the command line begins with it. */
+  readonly hotPages: Partial<Record<Command, Program>>;
+  readonly rest: Program;
+}
+
+/** Commands that have much to write. */
+export const COMMANDS = ['dump', 'restore'] as const;
+export type Command = (typeof COMMANDS)[number];
+
+/** `fileOffset`: where the content of the image begins in the executable; `hot`: pages that a command will write. */
+export function planStart(
+  capture: Capture,
+  fileOffset: number,
+  hot: Partial<Record<Command, readonly Range[]>>,
+): StartPrograms {
+  const [memory, rest] = [new Program(), new Program()];
+  planMemory(memory, capture, fileOffset);
+  planThread(rest, capture);
+  planEpoll(rest, capture.fdinfo);
+  rest.leave(RESUME_AT);
+  const hotPages: StartPrograms['hotPages'] = {};
+  for (const command of COMMANDS) {
+    const ranges = hot[command];
+    if (ranges === undefined) continue;
+    const program = new Program();
+    for (const { address, bytes } of ranges) program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
+    hotPages[command] = program;
+  }
+  return { memory, hotPages, rest };
+}
+
+function planMemory(p: Program, { areas, runs }: Capture, fileOffset: number): void {
+  const whole = new Set(runs.map(({ address, bytes }) => `${address} ${bytes}`));
+  const anonymous = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
+  for (const { start, end, prot } of areas) {
+    if (whole.has(`${start} ${end - start}`)) continue;
+    p.must('reserve', SYS.mmap, start, end - start, prot, anonymous, -1, 0);
+  }
+  let at = fileOffset;
+  for (const { address, bytes, prot } of runs) {
+    p.must('map', SYS.mmap, address, bytes, prot, MAP_PRIVATE | MAP_FIXED, FILE_FD, at);
+    at += bytes;
+  }
+  p.call(SYS.close, FILE_FD);
+}
+
+/** What belongs to the thread, and actions for signals. */
+function planThread(p: Program, { registers, rseq, self }: Capture): void {
+  const fs = (registers[USER_REGS.fs_base * 2] ?? 0) + (registers[USER_REGS.fs_base * 2 + 1] ?? 0) * 2 ** 32;
+  p.must('thread-local storage', SYS.arch_prctl, ARCH_SET_FS, fs);
+  const tidAddress = Number(self.tidAddress);
+  p.store32(tidAddress, p.must('its id', SYS.set_tid_address, tidAddress));
+  p.call(SYS.set_robust_list, ...self.robustList.map(BigInt));
+  p.call(SYS.rseq, rseq.address, rseq.bytes, 0, rseq.signature);
+  p.call(SYS.sigaltstack, p.words(...self.altStack.map(BigInt)), 0);
+  for (const [signal, ...action] of self.actions) {
+    const words = p.words(...action.map(BigInt));
+    p.must('an action', SYS.rt_sigaction, Number(signal), words, 0, SIGSET_BYTES);
+  }
+}
+
+/** The runtime waits for its eventfd. */
+function planEpoll(p: Program, fdinfo: string): void {
+  const targets = [...fdinfo.matchAll(/^tfd:\s*(\d+) events:\s*([0-9a-f]+) data:\s*([0-9a-f]+)/gm)];
+  const [[, fd, events = '', data = ''] = []] = targets;
+  assert(targets.length === 1 && Number(fd) === FIRST_FD + 1, 'epoll has one target, the eventfd');
+  const event = new DataView(new ArrayBuffer(12));
+  event.setUint32(0, Number.parseInt(events, 16), true);
+  event.setBigUint64(4, BigInt(`0x${data}`), true);
+  p.must('epoll', SYS.epoll_ctl, FIRST_FD, EPOLL_CTL_ADD, FIRST_FD + 1, p.data(new Uint8Array(event.buffer)));
+}
+
+/** Code with which the process goes on after the system call in which it stopped; that returns 1. */
+export function resumeFrom(registers: Uint32Array): Uint8Array {
+  const back = new Uint32Array(registers);
+  back[USER_REGS.rax * 2] = 1;
+  back[USER_REGS.rax * 2 + 1] = 0;
+  return resumeCode(back, {});
+}

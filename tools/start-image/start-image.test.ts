@@ -1,0 +1,157 @@
+import { describe, expect, test } from 'bun:test';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KIND, OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
+import { Program } from '../../src/agent/program.ts';
+import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
+import { readCpuNeeds } from './cpu-needs.ts';
+import { readExecutable } from './elf.ts';
+import { withLauncher } from './executable.ts';
+import { commonRanges } from './hot-pages.ts';
+import { launcherPage, PROGRAM_AT } from './launcher.ts';
+
+const PAGE = 4096;
+const NOTHING = new Uint8Array(0);
+const START = { entry: 0x1a4_0d00, headers: 0x20_0040, headerCount: 9 };
+const objdump = Bun.which('objdump');
+
+/** Instructions of the launcher as objdump decodes them, up to its last one. */
+function disassemble(mode: 'record' | 'image'): string[] {
+  const folder = mkdtempSync(join(tmpdir(), 'criu-launcher-'));
+  try {
+    const file = join(folder, 'code');
+    const needs = mode === 'image' ? readCpuNeeds() : [];
+    writeFileSync(file, launcherPage({ ...START, mode, needs, choices: [], resume: NOTHING }).subarray(0, 0x800));
+    const args = ['-D', '-b', 'binary', '-m', 'i386:x86-64', '-M', 'intel', '--no-show-raw-insn', file];
+    const lines = Bun.spawnSync([objdump ?? 'objdump', ...args])
+      .stdout.toString()
+      .split('\n');
+    const all = lines.flatMap((line) => /^\s*[0-9a-f]+:\s+(.*)$/.exec(line)?.[1]?.replace(/\s+/g, ' ').trim() ?? []);
+    return all.slice(0, all.lastIndexOf('syscall') + 1);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+describe.skipIf(objdump === null)('the launcher, decoded by objdump (skipped where binutils are missing)', () => {
+  test('has only instructions that exist, and goes to the linker with the stack as the kernel made it', () => {
+    for (const mode of ['record', 'image'] as const) {
+      const lines = disassemble(mode);
+      expect(lines.filter((line) => line.includes('(bad)'))).toEqual([]);
+      expect(lines[0]).toBe('mov rbp,rsp');
+      const at = lines.indexOf('jmp r14');
+      expect(lines.slice(at - 2, at)).toEqual(['mov rsp,rbp', 'mov edx,0x0']);
+    }
+  });
+
+  test('asks the CPU only when there is an image', () => {
+    expect(disassemble('record').filter((line) => line === 'cpuid')).toHaveLength(0);
+    expect(disassemble('image').filter((line) => line === 'cpuid')).toHaveLength(readCpuNeeds().length);
+  });
+
+  test('tells the linker the entry and the program headers that the executable had', () => {
+    const lines = disassemble('image');
+    expect(lines).toContain(`mov ecx,0x${START.entry.toString(16)}`);
+    expect(lines).toContain(`mov ecx,0x${START.headers.toString(16)}`);
+  });
+});
+
+test('what the CPU must have is not more than it has, and has AVX2 where it has that', () => {
+  const flags = readFileSync('/proc/cpuinfo', 'latin1');
+  const [, seven] = readCpuNeeds();
+  expect(((seven?.ebx ?? 0) & (1 << 5)) !== 0).toBe(/^flags.*\bavx2\b/m.test(flags));
+});
+
+describe('an executable with a launcher', () => {
+  const original = elfFile();
+
+  test('starts at the launcher, has its segments in front, no linker, and its old content', () => {
+    const file = withLauncher(original, { mode: 'record', needs: [], resume: NOTHING });
+    const view = new DataView(file.buffer);
+    expect(Number(view.getBigUint64(24, true))).toBe(CODE_AT);
+    expect(segmentsOf(file)).toEqual([
+      { type: 1, address: CODE_AT, bytes: PAGE },
+      { type: 1, address: DATA_AT, bytes: PAGE },
+      { type: 1, address: 0x20_0000, bytes: 0x300 },
+    ]);
+    expect(file.subarray(64, original.length)).toEqual(original.subarray(64));
+    expect(file.length % PAGE).toBe(0);
+  });
+
+  test('has its programs one behind the other: memory leads to the rest, and by a command to what it needs first', () => {
+    const [memory, restore, rest] = [new Program(), new Program(), new Program()];
+    memory.call(SYS.getpid);
+    restore.call(SYS.getppid);
+    rest.call(SYS.getuid);
+    const plan = { mode: 'image', needs: [], resume: NOTHING } as const;
+    const file = withLauncher(original, plan, { memory, hotPages: { restore }, rest });
+    const view = new DataView(file.buffer, 2 * PAGE + PROGRAM_AT - DATA_AT);
+    const op = (index: number) => {
+      const at = index * OP_BYTES;
+      return { kind: view.getUint8(at + 1), nr: view.getUint32(at + 4, true), first: view.getUint32(at + 8, true) };
+    };
+    const address = (index: number) => PROGRAM_AT + index * OP_BYTES;
+    expect([0, 1, 2, 3, 4].map(op)).toEqual([
+      { kind: KIND.syscall, nr: SYS.getpid, first: 0 },
+      { kind: KIND.jump, nr: 0, first: address(2) },
+      { kind: KIND.syscall, nr: SYS.getuid, first: 0 },
+      { kind: KIND.syscall, nr: SYS.getppid, first: 0 },
+      { kind: KIND.jump, nr: 0, first: address(2) },
+    ]);
+    const code = Buffer.from(file.subarray(PAGE, 2 * PAGE));
+    // mov ebx, the jump's argument; mov ecx, the program for the command
+    const words = Uint8Array.of(0xbb, 0, 0, 0, 0, 0xb9, 0, 0, 0, 0);
+    new DataView(words.buffer).setUint32(1, address(1) + OP_ARGS, true);
+    new DataView(words.buffer).setUint32(6, address(3), true);
+    expect(code.indexOf(words)).toBeGreaterThan(0);
+  });
+
+  test('is refused when it is no program at fixed addresses', () => {
+    const relocatable = elfFile();
+    relocatable[16] = 3;
+    expect(() => readExecutable(new DataView(relocatable.buffer))).toThrow('not relocatable');
+  });
+});
+
+test('pages that all programs write become ranges', () => {
+  const [a, b] = [new Set([0x5000, 0x1000, 0x2000, 0x9000]), new Set([0x2000, 0x1000, 0x9000, 0xa000])];
+  expect(commonRanges([a, b])).toEqual([
+    { address: 0x1000, bytes: 0x2000 },
+    { address: 0x9000, bytes: 0x1000 },
+  ]);
+  expect(commonRanges([])).toEqual([]);
+});
+
+/** A header, PT_PHDR, PT_INTERP and one segment. */
+function elfFile(): Uint8Array {
+  const file = new Uint8Array(0x300);
+  const view = new DataView(file.buffer);
+  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  view.setUint16(16, 2, true);
+  view.setBigUint64(24, 0x20_0200n, true);
+  view.setBigUint64(32, 64n, true);
+  view.setUint16(54, 56, true);
+  view.setUint16(56, 3, true);
+  const header = (index: number, type: number, address: number, bytes: number) => {
+    const at = 64 + index * 56;
+    view.setUint32(at, type, true);
+    view.setBigUint64(at + 16, BigInt(address), true);
+    view.setBigUint64(at + 40, BigInt(bytes), true);
+  };
+  header(0, 6, 0x20_0040, 168);
+  header(1, 3, 0x20_0100, 28);
+  header(2, 1, 0x20_0000, 0x300);
+  return file;
+}
+
+function segmentsOf(file: Uint8Array) {
+  const view = new DataView(file.buffer, file.byteOffset);
+  const start = Number(view.getBigUint64(32, true));
+  return Array.from({ length: view.getUint16(56, true) }, (_, i) => {
+    const at = start + i * 56;
+    const [address, bytes] = [view.getBigUint64(at + 16, true), view.getBigUint64(at + 40, true)];
+    return { type: view.getUint32(at, true), address: Number(address), bytes: Number(bytes) };
+  });
+}
