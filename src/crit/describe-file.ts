@@ -28,8 +28,28 @@ export interface FileText {
 }
 
 export function describeFile(file: FileEntry, folder: ImageFolder): FileText {
-  const { reg, pipe, fifo, usk, isk, efd, epfd, sgfd, tfd, ify, ffy, tty, memfd, nsf, pidfd, tunf, bpf, nlsk, psk } =
-    file;
+  const {
+    reg,
+    pipe,
+    fifo,
+    usk,
+    isk,
+    efd,
+    epfd,
+    sgfd,
+    tfd,
+    ify,
+    ffy,
+    tty,
+    memfd,
+    nsf,
+    pidfd,
+    tunf,
+    bpf,
+    nlsk,
+    psk,
+    io_uring_ext,
+  } = file;
   if (reg !== undefined) {
     const kind = (reg.flags & O_DIRECTORY) !== 0 ? 'directory' : (reg.flags & O_PATH) !== 0 ? 'path' : 'file';
     const position = reg.pos > 0 && reg.pos < 2 ** 63 ? [`position ${reg.pos}`] : [];
@@ -70,6 +90,8 @@ export function describeFile(file: FileEntry, folder: ImageFolder): FileText {
   if (pidfd !== undefined)
     return simple('other', 'pidfd', pidfd.nspid < 0 ? 'a task that is gone' : `task ${pidfd.nspid}`, '');
   if (tunf !== undefined) return simple('other', 'tun', tunf.netdev ?? '', '');
+  if (io_uring_ext !== undefined)
+    return simple('other', 'io_uring', '', plural(io_uring_ext.sq_entries, 'entry', 'entries'));
   if (bpf !== undefined) return simple('other', 'BPF map', bpf.map_name, plural(bpf.max_entries, 'entry', 'entries'));
   return simple('other', typeName(file.type), '', '');
 }

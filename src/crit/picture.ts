@@ -222,7 +222,7 @@ function nameMapping(vma: VmaEntry, folder: ImageFolder): { group: MappingGroup;
   const has = (bits: number) => (vma.status & bits) !== 0;
   if (has(VMA_AREA_SYSVIPC)) return { group: 'shared', name: `[System V segment ${vma.shmid}]` };
   if (has(VMA_AREA_AIORING)) return { group: 'special', name: '[aio]' };
-  if (has(VMA_AREA_SOCKET)) return { group: 'special', name: '[packet ring]' };
+  if (has(VMA_AREA_SOCKET)) return { group: 'special', name: '[ring]' };
   if (has(VMA_ANON_SHARED)) return { group: 'shared', name: `[shared memory ${vma.shmid}]` };
   if (has(VMA_FILE_PRIVATE | VMA_FILE_SHARED)) {
     const file = folder.openFiles.get(vma.shmid);

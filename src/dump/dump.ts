@@ -26,7 +26,7 @@ import { assignSharedIds, DUMPER_IDS } from '../resources/fd/fd-table/shared-ids
 import type { DumpFilesOptions } from '../resources/fd/file-kind.ts';
 import { memfdInodes } from '../resources/fd/memfd/memfd-inodes.ts';
 import { tellNamespaces } from '../resources/fd/namespace-file/namespace-file.ts';
-import { assignRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { assignRings } from '../resources/fd/ring-mappings.ts';
 import { InterruptedCalls } from '../resources/interrupted-call/interrupted-calls.ts';
 import { WatchedRings } from '../resources/mm/dump-aio.ts';
 import type { DumpRun } from '../resources/mm/dump-pages.ts';

@@ -77,6 +77,7 @@ const FIELD_OF_TYPE: Readonly<Record<number, keyof FileEntry>> = {
   [FdTypes.MEMFD]: 'memfd',
   [FdTypes.BPFMAP]: 'bpf',
   [FdTypes.PIDFD]: 'pidfd',
+  [FdTypes.IO_URING_EXT]: 'io_uring_ext',
 };
 
 /** Each entry of files.img must hold what its type says, and by the same id. */

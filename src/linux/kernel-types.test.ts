@@ -34,6 +34,7 @@ describe('types of the kernel', () => {
     expect(types.offset('outer.b')).toBe(4);
     expect(types.offset('outer.deep')).toBe(8);
     expect([types.has('outer.c'), types.has('outer.other')]).toEqual([true, false]);
+    expect(types.members('outer')).toEqual(['a', 'b', 'c', 'deep']);
     expect(types.size('outer')).toBe(12);
     // The next member of the structure itself counts.
     expect([types.end('outer.a'), types.end('outer.b'), types.end('outer.deep')]).toEqual([4, 12, 12]);

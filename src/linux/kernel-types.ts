@@ -87,6 +87,31 @@ export class KernelTypes {
     return this.#offset(path) !== undefined;
   }
 
+  /** The names of all members of a structure, in order, those of anonymous structures too. Throws CriuError. */
+  members(struct: string): string[] {
+    return this.#names(this.#struct(struct), 0);
+  }
+
+  #names(struct: number, depth: number): string[] {
+    const words = this.#words;
+    const names: string[] = [];
+    for (let i = 0; i < this.#memberOffsets(struct).length; i++) {
+      const at = struct + TYPE_WORDS + i * MEMBER_WORDS;
+      const name = words[at] ?? 0;
+      const inner = name === 0 ? this.#anonymous(words[at + 1] ?? 0, depth) : undefined;
+      if (inner !== undefined) names.push(...this.#names(inner, depth + 1));
+      else names.push(this.#strings.toString('latin1', name, this.#strings.indexOf(0, name)));
+    }
+    return names;
+  }
+
+  /** Where an anonymous structure or union begins, by the number of its type. */
+  #anonymous(id: number, depth: number): number | undefined {
+    const at = depth < DEPTH_MAX ? this.#typeOf(id) : undefined;
+    const kind = at === undefined ? 0 : kindOf(this.#words[at + 1] ?? 0);
+    return kind === KIND_STRUCT || kind === KIND_UNION ? at : undefined;
+  }
+
   #offset(path: MemberPath): number | undefined {
     if (!this.#offsets.has(path)) this.#offsets.set(path, this.#search(path));
     return this.#offsets.get(path);
@@ -145,11 +170,10 @@ export class KernelTypes {
       if (this.#isName(words[first + i * MEMBER_WORDS] ?? 0, wanted)) return offsets[i];
     }
     // Where types are by their number takes long to find out, so what has a name comes first.
-    for (let i = 0; i < offsets.length && depth < DEPTH_MAX; i++) {
+    for (let i = 0; i < offsets.length; i++) {
       const at = first + i * MEMBER_WORDS;
-      const inner = words[at] === 0 ? this.#typeOf(words[at + 1] ?? 0) : undefined;
-      const kind = inner === undefined ? 0 : kindOf(words[inner + 1] ?? 0);
-      if (inner === undefined || (kind !== KIND_STRUCT && kind !== KIND_UNION)) continue;
+      const inner = words[at] === 0 ? this.#anonymous(words[at + 1] ?? 0, depth) : undefined;
+      if (inner === undefined) continue;
       const found = this.#find(inner, wanted, depth + 1);
       if (found !== undefined) return (offsets[i] ?? 0) + found;
     }

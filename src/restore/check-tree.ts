@@ -8,7 +8,7 @@ import { SIGKILL } from '../linux/abi/signal.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { parseStat } from '../proc/stat.ts';
 import { parseStatus, type Status } from '../proc/status.ts';
-import { checkRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { checkRings } from '../resources/fd/ring-mappings.ts';
 import { whichExist } from '../tracee/many-threads.ts';
 import type { RestoreMember, RestoreTree } from './restore-tree.ts';
 

@@ -15,7 +15,8 @@ import type { Program } from '../agent/program.ts';
 import { assert } from '../base/errors.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { planFilesystem } from '../resources/fd/filesystem.ts';
-import { planRings } from '../resources/fd/packet-socket/ring-mappings.ts';
+import { planRingContents } from '../resources/fd/io-uring/restore-ring.ts';
+import { planRings } from '../resources/fd/ring-mappings.ts';
 import { planPolls } from '../resources/mm/aio-polls.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
@@ -40,8 +41,9 @@ export function planFinal(
   context: RestoreContext,
 ): FinalProgram {
   const { files, taskNow, tree } = context;
+  planRingContents(program, task, tree);
   files.addOps('finish', task.pid, program);
-  planRings(program, task);
+  planRings(program, task, tree);
   planPolls(program, task.mm.aios);
   const exe = files.openForMapping(program, task.pid, task.mm.exe_file_id, 0);
   planMmMap(program, task.mm, exe);

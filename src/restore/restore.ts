@@ -25,6 +25,7 @@ import { parseStatus } from '../proc/status.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
+import { ringProgramBytes } from '../resources/fd/io-uring/restore-ring.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { VDSO_ROOM, vdsoPieces } from '../resources/mm/restore-vdso.ts';
@@ -201,9 +202,11 @@ export function findHome(
 
 /** An upper bound of what the programs of a task take, in bytes. */
 function homeSize(tree: RestoreTree, files: FilesPlan): number {
-  const sizes = tree.tasks.map(
-    ({ pid, mm, threads }) => 0x20000 + mm.vmas.length * 1024 + files.programBytes(pid) + threads.length * 8192,
-  );
+  const sizes = tree.tasks.map((task) => {
+    const { pid, mm, threads } = task;
+    const kept = 0x20000 + mm.vmas.length * 1024 + threads.length * 8192;
+    return kept + files.programBytes(pid) + ringProgramBytes(task, tree);
+  });
   return (Math.max(...sizes) + tree.tasks.length * 1024 + 4095) & ~4095;
 }
 

@@ -169,7 +169,7 @@ function toMapping(header: RegExpExecArray, flagsLine: string): Mapping {
   const [, start = '', end = '', protection = '', offset = '', device = '', inode = '', name = ''] = header;
   // Shared anonymous memory is a file without a name; restored from a memfd it has one more prefix.
   const known = name.replace(/^\/memfd:(\/dev\/zero|\/anon_hugepage) /, '$1 ');
-  const place = name.endsWith(' (deleted)') ? '' : `${device} ${inode} `;
+  const place = name.endsWith(' (deleted)') || name.startsWith('anon_inode:') ? '' : `${device} ${inode} `;
   const flags = flagsLine.slice(8).trim().split(' ');
   const lasting = flags.filter((flag) => !volatileVmFlags.has(flag)).join(' ');
   const kind = `${protection} ${place}${known} [${lasting}]`;

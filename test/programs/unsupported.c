@@ -1,10 +1,11 @@
 /*
- * What no checkpoint can hold: the parent has an io_uring, a child has a userfaultfd. Their descriptor numbers are 41
+ * What no checkpoint can hold: the parent has an io_uring that tells an eventfd, a child has a userfaultfd. Their descriptor numbers are 41
  * and 42, so that a message that names them can be recognised.
  */
 #include "selftest.h"
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
+#include <sys/eventfd.h>
 
 static void move_to(int fd, int number) {
   MUST(dup2(fd, number));
@@ -29,6 +30,9 @@ int main(int argc, char **argv) {
   memset(&params, 0, sizeof params);
   int ring = (int)syscall(SYS_io_uring_setup, 8, &params);
   if (ring < 0) st_skip("io_uring_setup: %s", strerror(errno));
+  int told = MUST(eventfd(0, 0));
+  MUST(syscall(SYS_io_uring_register, ring, IORING_REGISTER_EVENTFD, &told, 1));
+  close(told);
   move_to(ring, 41);
   while (st_next()) {
     CHECK_EQ(counter, 0);

@@ -7,6 +7,7 @@ import { EventpollFileEntry } from './eventpoll.ts';
 import { ExtFileEntry } from './ext-file.ts';
 import { FifoEntry } from './fifo.ts';
 import { FanotifyFileEntry, InotifyFileEntry } from './fsnotify.ts';
+import { IoUringEntry } from './io-uring.ts';
 import { MemfdFileEntry } from './memfd.ts';
 import { NsFileEntry } from './ns.ts';
 import { PacketSockEntry } from './packet-sock.ts';
@@ -43,6 +44,7 @@ export const FdTypes = {
   MEMFD: 18,
   BPFMAP: 19,
   PIDFD: 20,
+  IO_URING_EXT: 20000,
   CTL_TTY: 65534,
   AUTOFS_PIPE: 65535,
 } as const;
@@ -89,6 +91,7 @@ export interface FileEntry {
   memfd?: MemfdFileEntry | undefined;
   bpf?: BpfmapFileEntry | undefined;
   pidfd?: PidfdEntry | undefined;
+  io_uring_ext?: IoUringEntry | undefined;
 }
 export const FileEntry: MessageType<FileEntry> = {
   name: 'file_entry',
@@ -115,5 +118,6 @@ export const FileEntry: MessageType<FileEntry> = {
     [20, 'memfd', MemfdFileEntry, 'optional'],
     [21, 'bpf', BpfmapFileEntry, 'optional'],
     [22, 'pidfd', PidfdEntry, 'optional'],
+    [20000, 'io_uring_ext', IoUringEntry, 'optional'],
   ],
 };

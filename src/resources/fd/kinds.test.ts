@@ -55,6 +55,7 @@ const SAMPLES: [string, OpenFile, FdTypes][] = [
   ['a signalfd', openFile('anon_inode:[signalfd]', 'sigmask:\t0000000000000200\n'), FdTypes.SIGNALFD],
   ['a timerfd', openFile('anon_inode:[timerfd]', ''), FdTypes.TIMERFD],
   ['/dev/net/tun', openFile('/dev/net/tun', '', { mode: S_IFCHR | 0o666, rdev: 0xac8 }), FdTypes.TUNF],
+  ['an io_uring', openFile('anon_inode:[io_uring]', ''), FdTypes.IO_URING_EXT],
   ['a BPF map', openFile('anon_inode:bpf-map', ''), FdTypes.BPFMAP],
 ];
 

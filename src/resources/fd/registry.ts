@@ -8,6 +8,7 @@ import { fifo } from './fifo/fifo.ts';
 import type { FileKind, OpenFile } from './file-kind.ts';
 import { inetSocket } from './inet-socket/inet-socket.ts';
 import { inotify } from './inotify/inotify.ts';
+import { ioUring } from './io-uring/io-uring.ts';
 import { memfd } from './memfd/memfd.ts';
 import { namespaceFile } from './namespace-file/namespace-file.ts';
 import { netlinkSocket } from './netlink-socket/netlink-socket.ts';
@@ -42,6 +43,7 @@ export const FILE_KINDS: readonly FileKind[] = [
   tun,
   netlinkSocket,
   packetSocket,
+  ioUring,
 ];
 
 /** The kind of an open file; undefined when there is none yet. */

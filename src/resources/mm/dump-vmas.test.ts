@@ -138,17 +138,14 @@ describe('kinds of mappings', () => {
 
 test('what cannot be dumped says why', () => {
   const { problems } = describeVmas(
-    parseSmaps(smaps('rw-s 0 00:0e 5     anon_inode:[io_uring]', 'rd wr')),
+    parseSmaps(smaps('rw-s 0 00:0e 5     anon_inode:[perf_event]', 'rd wr')),
     "task 7 'x'",
   );
   expect(problems).toEqual([
     {
-      object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[io_uring]",
+      object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[perf_event]",
       action: 'cannot be dumped',
-      why: 'the kernel does not tell what an io_uring ring has been asked for',
-      remedy:
-        'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl ' +
-        'kernel.io_uring_disabled=2 before it starts',
+      why: 'anon_inode:[perf_event] is not supported',
     },
   ]);
 });

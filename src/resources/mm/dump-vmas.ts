@@ -25,7 +25,6 @@ import {
 import { O_RDONLY, O_RDWR } from '../../linux/abi/fcntl.ts';
 import * as MM from '../../linux/abi/mman.ts';
 import type { SmapsEntry } from '../../proc/smaps.ts';
-import { IO_URING } from '../fd/fd-table/unknown-kind.ts';
 import type { Range } from './address-space.ts';
 import { isPlain } from './plain-vma.ts';
 
@@ -142,10 +141,8 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
   if (path.startsWith('[shadow_stack]') || vmFlags.has('ss')) {
     return { why: 'shadow stacks are not supported', remedy: 'run it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off' };
   }
-  if (path.startsWith('anon_inode:[io_uring]')) {
-    const { unsupported, remedy } = IO_URING;
-    return { why: unsupported, ...(remedy === undefined ? {} : { remedy }) };
-  }
+  // What speaks against a ring, its descriptor says.
+  if (isIoUring(path)) return undefined;
   if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
   if (!isSocket(path) && (vmFlags.has('pf') || vmFlags.has('io'))) return { why: 'it is memory of a device' };
   // Memory that can only be executed gets a key from the kernel (arch/x86/mm/pkeys.c), and will get one again.
@@ -159,6 +156,9 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
 }
 
 const isSocket = (path: string) => path.startsWith('socket:[');
+export const isIoUring = (path: string) => path.startsWith('anon_inode:[io_uring]');
+/** Memory that the kernel shares with a program by a descriptor: see ring-mappings.ts. */
+const isRing = (path: string) => isSocket(path) || isIoUring(path);
 const isKernelProvided = (path: string) => path === '[vdso]' || path === '[vsyscall]' || path.startsWith('[vvar');
 
 function describe(seen: SmapsEntry): DescribedVma {
@@ -187,7 +187,7 @@ function describe(seen: SmapsEntry): DescribedVma {
   if (name !== undefined) entry.name_ext = name;
   if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
     entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
-  const needsFile = !kind.isAnonymous && path !== AIO_RING && path !== '' && !isSocket(path);
+  const needsFile = !kind.isAnonymous && path !== AIO_RING && path !== '' && !isRing(path);
   return { seen, entry, needsFile, isPlain: isPlain(entry) };
 }
 
@@ -221,7 +221,7 @@ function kindOf({ path, isShared, inode }: SmapsEntry): { status: number; isAnon
   if (path.startsWith('[vvar'))
     return { status: VMA_AREA_REGULAR | VMA_ANON_PRIVATE | VMA_AREA_VVAR, isAnonymous: true };
   if (path === AIO_RING) return { status: VMA_AREA_AIORING, isAnonymous: false };
-  if (isSocket(path)) return { status: VMA_AREA_REGULAR | VMA_AREA_SOCKET, isAnonymous: false };
+  if (isRing(path)) return { status: VMA_AREA_REGULAR | VMA_AREA_SOCKET, isAnonymous: false };
   if (isShared && path.startsWith('/SYSV'))
     return { status: VMA_AREA_REGULAR | VMA_AREA_SYSVIPC | VMA_ANON_SHARED, isAnonymous: true };
   if (inode === 0 || (!isShared && path === ANON_HUGEPAGE)) {

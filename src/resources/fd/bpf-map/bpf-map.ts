@@ -23,6 +23,7 @@ import {
 } from '../../../linux/abi/bpf.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { O_ACCMODE, O_RDONLY, O_WRONLY } from '../../../linux/abi/fcntl.ts';
+import { possibleCpus } from '../../../linux/cpus.ts';
 import {
   type MapContent,
   tryCreateMap,
@@ -32,7 +33,7 @@ import {
   tryOpenMap,
   tryReadMap,
 } from '../../../linux/syscalls/bpf.ts';
-import { close, readFile } from '../../../linux/syscalls/fs.ts';
+import { close } from '../../../linux/syscalls/fs.ts';
 import type { BpfMapInfo } from '../../../proc/fdinfo-types.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
@@ -136,11 +137,6 @@ function addContent(id: number, { count, keys, values }: MapContent, dump: KindD
 /** What a value takes in a batch: of maps with one for each CPU it is a multiple of 8 for each that there may be. */
 function storedBytes(type: number, valueBytes: number): number {
   return IS_PER_CPU.get(type) === true ? Math.ceil(valueBytes / 8) * 8 * possibleCpus() : valueBytes;
-}
-
-/** "0-3" or "0,2-5": the numbers go up to the last one. */
-function possibleCpus(): number {
-  return Number(/(\d+)\s*$/.exec(readFile('/sys/devices/system/cpu/possible'))?.[1] ?? 0) + 1;
 }
 
 function findProblems(bpf: BpfmapFileEntry, context: RestoreContext): CriuErrorFields[] {

@@ -5,11 +5,9 @@ import { refuseUnknown } from './unknown-kind.ts';
 const say = (link: string, st_mode = 0o600) => refuseUnknown({ link, localFd: -1, stat: { st_mode } as Stat });
 
 test('what is known has a reason and a remedy', () => {
-  expect(say('anon_inode:[io_uring]')).toEqual({
-    unsupported: 'the kernel does not tell what an io_uring ring has been asked for',
-    remedy:
-      'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl ' +
-      'kernel.io_uring_disabled=2 before it starts',
+  expect(say('anon_inode:[userfaultfd]')).toEqual({
+    unsupported: 'another part of the program serves page faults through it (userfaultfd)',
+    remedy: 'end what uses it before the dump',
   });
   expect(say('anon_inode:kvm-vm').remedy).toBe(say('/dev/kvm', 0o20600).remedy);
 });

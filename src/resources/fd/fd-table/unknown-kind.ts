@@ -6,24 +6,12 @@ import { S_IFCHR, S_IFMT, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
 import type { OpenFile, Unsupported } from '../file-kind.ts';
 import { refuseSocket } from './unknown-socket.ts';
 
-/**
- * Not even a ring that does nothing: requests that workers have and timeouts are in no list, nor are registered eventfds,
- * restrictions and buffer rings (io_uring/fdinfo.c), so nobody can know that it does nothing.
- */
-export const IO_URING: Unsupported = {
-  unsupported: 'the kernel does not tell what an io_uring ring has been asked for',
-  remedy:
-    'disable io_uring in the program (Node.js and libuv: UV_USE_IO_URING=0), or set sysctl kernel.io_uring_disabled=2 ' +
-    'before it starts',
-};
-
 const VIRTUAL_MACHINE: Unsupported = {
   unsupported: 'the state of a virtual machine is in the kernel',
   remedy: 'save it with the means of its monitor (QEMU: savevm or migrate)',
 };
 
 const ANON_INODES: Readonly<Record<string, Unsupported>> = {
-  '[io_uring]': IO_URING,
   '[userfaultfd]': {
     unsupported: 'another part of the program serves page faults through it (userfaultfd)',
     remedy: 'end what uses it before the dump',

@@ -9,8 +9,8 @@ import type { RestoreTask } from '../../../restore/restore-tree.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { FileKind, RestoreContext, RestoreHome } from '../file-kind.ts';
 import { netlinkSocket } from '../netlink-socket/netlink-socket.ts';
+import { checkRings } from '../ring-mappings.ts';
 import { packetSocket } from './packet-socket.ts';
-import { checkRings } from './ring-mappings.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 const opts = {

@@ -1,0 +1,140 @@
+import { describe, expect, test } from 'bun:test';
+import fc from 'fast-check';
+import { Program } from '../../../agent/program.ts';
+import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import type { IoUringEntry } from '../../../image/gen/io-uring.ts';
+import * as URING from '../../../linux/abi/io-uring.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
+import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
+import type { RestoreHome } from '../file-kind.ts';
+import { ioUring } from './io-uring.ts';
+import { findGaps } from './only-gap.ts';
+import { planRingContents, ringProblem } from './restore-ring.ts';
+
+const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+
+/** A ring of 8 and 16 entries, after some requests. */
+function ring(head: number, tail: number, more: Partial<IoUringEntry> = {}): IoUringEntry {
+  const rings = new Uint8Array(4096);
+  const words = new Uint32Array(rings.buffer);
+  words[URING.RINGS_SQ_HEAD / 4] = head;
+  words[URING.RINGS_CQ_TAIL / 4] = tail;
+  words[URING.RINGS_SQ_MASK / 4] = 7;
+  words[URING.RINGS_CQ_MASK / 4] = 15;
+  const entry = { id: 7, flags: 2, fown, setup_flags: 0, sq_entries: 8, cq_entries: 16, sq_head: head, cq_tail: tail };
+  return { ...entry, rings, sqes: new Uint8Array(4096), ...more };
+}
+
+describe('rings', () => {
+  test('that can be made again', () => {
+    expect(ringProblem(ring(21, 21))).toBeUndefined();
+    expect(ringProblem(ring(21, 5))).toBeUndefined();
+  });
+
+  test.each([
+    [ring(0, 0, { setup_flags: URING.IORING_SETUP_SQPOLL }), 'it is made with flags 0x2'],
+    [ring(0, 0, { sq_entries: 7 }), 'queues of 7 and 16 entries cannot be'],
+    [ring(0, 0, { cq_entries: 4 }), 'queues of 8 and 4 entries cannot be'],
+    [
+      ring(0, 0, { sqes: new Uint8Array(8192) }),
+      'its memory has 4096 and 8192 bytes, which is not what its queues take',
+    ],
+    [ring(21, 21, { sq_head: 22 }), 'its memory says something else than the kernel'],
+    [
+      {
+        ...ring(0, 0),
+        rings: Uint8Array.from(ring(0, 0).rings, (byte, at) => (at === URING.RINGS_SQ_FLAGS ? 1 : byte)),
+      },
+      'the kernel asks the program to call it (flags of the queue)',
+    ],
+    [ring(5, 21), 'it has taken 5 requests and completed 21'],
+    [ring(262145, 262145), 'it has taken 262145 requests, and 262144 at most can be counted again'],
+  ])('that cannot (%#)', (entry, why) => {
+    expect(ringProblem(entry)).toBe(why);
+    expect(ioUring.check?.({ type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: entry }, {} as never)).toEqual([
+      { object: 'io_uring (file 7)', action: 'cannot be restored', why },
+    ]);
+  });
+
+  test('their memory is that of their queues', () => {
+    fc.assert(
+      fc.property(fc.nat(), fc.nat(), fc.nat(0xffff), fc.nat(70_000), (head, tail, sq_entries, cq_entries) => {
+        const problem = ringProblem(ring(head, tail, { sq_entries, cq_entries }));
+        expect(problem === undefined).toBe(
+          sq_entries === 8 &&
+            cq_entries === 16 &&
+            tail <= head &&
+            Math.ceil(tail / 8) + Math.ceil((head - tail) / 8) <= 32768,
+        );
+      }),
+    );
+  });
+});
+
+test('a ring is made as it was', () => {
+  const table = new FdTablePlan(3);
+  const home = { table, made: () => {} } as unknown as RestoreHome;
+  const setup_flags = URING.IORING_SETUP_CQSIZE | URING.IORING_SETUP_SINGLE_ISSUER;
+  ioUring.create([{ type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: ring(0, 0, { setup_flags }) }], home);
+  const [step, ...others] = table.take().toSteps();
+  const params = step?.args[1] as { bytes: Uint8Array };
+  expect([step?.nr, step?.args[0], others]).toEqual([SYS.io_uring_setup, 8, []]);
+  expect([...new Uint32Array(params.bytes.slice().buffer).subarray(0, 3)]).toEqual([0, 16, setup_flags]);
+});
+
+test('the first task that has a ring, or the one it belongs to, brings its counters where they were', () => {
+  const enters = (entry: IoUringEntry, pid: number) => {
+    const program = new Program();
+    const tasks = [5, 6].map(
+      (each) =>
+        ({
+          pid: each,
+          fds: [3, 4].map((fd) => ({ id: 7, fd, type: FdTypes.IO_URING_EXT })),
+        }) as unknown as RestoreTask,
+    );
+    const files = new Map([[7, { type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: entry }]]);
+    const task = tasks.find((each) => each.pid === pid) as RestoreTask;
+    planRingContents(program, task, { tasks, files } as unknown as RestoreTree);
+    const block = new DataView(program.assemble(0x10000).buffer);
+    const counts: number[] = [];
+    for (let at = 0; at < program.opBytes; at += 64) {
+      // struct op: flags, number, arguments (agent-code.ts).
+      if (block.getUint32(at + 4, true) === SYS.io_uring_enter) counts.push(block.getUint32(at + 16, true));
+    }
+    return counts;
+  };
+  expect(enters(ring(21, 21), 5)).toEqual([8, 8, 5]);
+  expect(enters(ring(21, 21), 6)).toEqual([]);
+  expect(enters(ring(21, 21, { submitter: 6 }), 6)).toEqual([8, 8, 5]);
+  expect(enters(ring(21, 9), 5)).toEqual([8, 1, 8, 4]);
+  expect(enters(ring(0, 0), 5)).toEqual([]);
+});
+
+test('gaps are what is free between mappings', () => {
+  const space = { start: 10, end: 100 };
+  expect(findGaps([], space)).toEqual([space]);
+  expect(
+    findGaps(
+      [
+        { start: 10, end: 20 },
+        { start: 20, end: 30 },
+        { start: 40, end: 120 },
+      ],
+      space,
+    ),
+  ).toEqual([{ start: 30, end: 40 }]);
+  expect(
+    findGaps(
+      [
+        { start: 0, end: 5 },
+        { start: 200, end: 300 },
+      ],
+      space,
+    ),
+  ).toEqual([space]);
+  expect(findGaps([{ start: 50, end: 60 }], space)).toEqual([
+    { start: 10, end: 50 },
+    { start: 60, end: 100 },
+  ]);
+});
