@@ -208,7 +208,8 @@ export class Freezer {
     return { root: rootTask, members: ordered, tasks };
   }
 
-  #describeTask({ pid, stat, stopSignal, deadTwins }: Seized, threads: readonly FrozenThread[]): FrozenTask {
+  #describeTask({ pid, stat, stopSignal, deadTwins }: Seized, seized: readonly FrozenThread[]): FrozenTask {
+    const threads = seized.filter((thread) => !isWorker(thread));
     const [leader] = threads;
     if (leader === undefined || leader.tid !== pid || stat === undefined) {
       throw new CriuError({
@@ -225,6 +226,18 @@ export class Freezer {
     return { kind: 'task', pid, ppid, pgid, sid, threads, leader, stat, pidfd, stopSignal, deadTwins, label };
   }
 }
+
+/**
+ * Threads of the kernel in a task, which do requests of io_uring. They are stopped too, but there is nothing to be dumped:
+ * the kernel makes others when it has something for them to do (io_uring/io-wq.c).
+ */
+function isWorker({ tid, status }: FrozenThread): boolean {
+  // Any thread may call itself so, but asking each would take long.
+  return status.name.startsWith('iou-') && ((tryStat(tid)?.flags ?? 0) & PF_IO_WORKER) !== 0;
+}
+
+/** include/linux/sched.h. */
+const PF_IO_WORKER = 0x10;
 
 /** stat and children are mostly shorter. */
 const procFiles = new SmallFiles(1024);

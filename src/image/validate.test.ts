@@ -127,6 +127,19 @@ test('threads must be unique and have their state', () => {
   ]);
 });
 
+test('signals in queues are whole', () => {
+  const queue = { signals: [{ siginfo: new Uint8Array(128) }, { siginfo: new Uint8Array(2) }] };
+  const core = {
+    ...CORE,
+    ...(CORE.tc === undefined ? {} : { tc: { ...CORE.tc, signals_s: queue } }),
+    ...(CORE.thread_core === undefined ? {} : { thread_core: { ...CORE.thread_core, signals_p: queue } }),
+  };
+  expect(problemsOfTask({ threads: [{ tid: 7, core }] })).toEqual([
+    'core-7.img: tc.signals_s: a siginfo has 2 bytes instead of 128',
+    'core-7.img: thread_core.signals_p: a siginfo has 2 bytes instead of 128',
+  ]);
+});
+
 test.each<[string, VmaEntry[], string[]]>([
   ['touching mappings', [vma(0x1000, 0x2000), vma(0x2000, 0x3000)], []],
   ['the vsyscall page', [vma(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, VMA_AREA_VSYSCALL)], []],

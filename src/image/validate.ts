@@ -7,6 +7,7 @@ import type { CoreEntry } from './gen/core.ts';
 import { type FdinfoEntry, FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { FsEntry } from './gen/fs.ts';
 import type { MmEntry } from './gen/mm.ts';
+import type { SignalQueueEntry } from './gen/siginfo.ts';
 import type { Pagemap } from './image-kinds.ts';
 import { type OpenFiles, typeOf } from './open-files.ts';
 import { findPagemapProblems, findVmaProblems } from './validate-memory.ts';
@@ -14,6 +15,8 @@ import { VMA_EXT_PLUGIN, VMA_FILE_PRIVATE, VMA_FILE_SHARED } from './vma-status.
 
 /** The only flag of a descriptor. */
 const FD_CLOEXEC = 1;
+/** Of a siginfo_t. */
+const SIGINFO_BYTES = 128;
 
 /** The images of one living task. */
 export interface TaskImages {
@@ -161,9 +164,19 @@ function findThreadProblems(tasks: readonly TaskImages[]): CriuErrorFields[] {
       seen.add(tid);
       if (index === 0 && core.tc === undefined) problems.push({ object, action: 'the field tc is missing' });
       if (core.thread_core === undefined) problems.push({ object, action: 'the field thread_core is missing' });
+      problems.push(
+        ...findSignalProblems(`${object}: tc.signals_s`, core.tc?.signals_s),
+        ...findSignalProblems(`${object}: thread_core.signals_p`, core.thread_core?.signals_p),
+      );
     }
   }
   return problems;
+}
+
+function findSignalProblems(object: string, queue: SignalQueueEntry | undefined): CriuErrorFields[] {
+  const wrong = queue?.signals.find(({ siginfo }) => siginfo.length !== SIGINFO_BYTES);
+  if (wrong === undefined) return [];
+  return [{ object, action: `a siginfo has ${wrong.siginfo.length} bytes instead of ${SIGINFO_BYTES}` }];
 }
 
 function missingFile(id: number): string {

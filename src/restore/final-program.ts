@@ -40,10 +40,10 @@ export function planFinal(
   { task, writable, parkedVdso }: BuiltTask,
   context: RestoreContext,
 ): FinalProgram {
-  const { files, taskNow, tree } = context;
+  const { files, taskNow, tree, home } = context;
   planRingContents(program, task, tree);
   files.addOps('finish', task.pid, program);
-  planRings(program, task, tree);
+  planRings(program, task, tree, [...parkedVdso, { start: home.address, end: home.address + home.bytes }]);
   planPolls(program, task.mm.aios);
   const exe = files.openForMapping(program, task.pid, task.mm.exe_file_id, 0);
   planMmMap(program, task.mm, exe);

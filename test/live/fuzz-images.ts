@@ -47,6 +47,9 @@ const PROGRAMS: readonly (readonly [program: string, args: readonly string[], du
   ['mem-shared', [], []],
   ['mem-sysv', [], []],
   ['mem-cow', [], []],
+  ['packet-sockets', [], []],
+  ['bpf-maps', [], []],
+  ['io-uring', ['0', '8'], []],
   ['network-namespace', ['more'], ['--tcp-established']],
 ];
 

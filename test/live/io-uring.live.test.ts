@@ -15,9 +15,14 @@ liveTest('an io_uring of one thread, with large entries', 'io-uring', {
   args: [String(COOP_TASKRUN | SQE128 | CQE32 | SINGLE_ISSUER | DEFER_TASKRUN), '8192'],
 });
 
+// The kernel makes its threads again when it needs them.
+liveTest('an io_uring for which threads of the kernel have worked', 'io-uring', {
+  args: ['0', '8', 'workers'],
+  ignore: [/\/status\/Threads$/, /\/task\/\d+\/exists$/],
+});
+
 const REFUSALS = [
   ['busy', '1 of its requests are under way'],
-  ['workers', 'threads of the kernel have worked for it, and wait for more'],
   ['overflow', 'completions did not fit into its queue'],
   ['many', 'it has taken 264000 requests, and 262144 at most can be counted again'],
   ['buffers', 'buffers are registered'],

@@ -10,8 +10,9 @@ import { VMA_AREA_SOCKET } from '../../image/vma-status.ts';
 import { IORING_OFF_CQ_RING, IORING_OFF_SQ_RING, IORING_OFF_SQES } from '../../linux/abi/io-uring.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
+import type { Range } from '../mm/address-space.ts';
 import { type DescribedVma, isIoUring } from '../mm/dump-vmas.ts';
-import { mmapFlags } from '../mm/restore-vmas.ts';
+import { isSpecial, mmapFlags } from '../mm/restore-vmas.ts';
 import type { KindDump } from './file-kind.ts';
 import { rings } from './io-uring/io-uring.ts';
 import { planIntoOnlyGap } from './io-uring/only-gap.ts';
@@ -58,8 +59,13 @@ export function checkRings({ special, fds, label }: RestoreTask): CriuErrorField
   });
 }
 
-/** Plans mapping the rings of a task whose descriptors are complete. */
-export function planRings(program: Program, { pid, special, fds }: RestoreTask, { files }: RestoreTree): void {
+/** Plans mapping the rings of a task whose descriptors are complete. `others`: what is mapped besides its own memory. */
+export function planRings(
+  program: Program,
+  { special, fds, mm }: RestoreTask,
+  { files }: RestoreTree,
+  others: readonly Range[],
+): void {
   const placed: { readonly vma: VmaEntry; readonly fd: number }[] = [];
   for (const vma of special) {
     if (!isRing(vma)) continue;
@@ -69,5 +75,7 @@ export function planRings(program: Program, { pid, special, fds }: RestoreTask, 
     if (files.get(vma.shmid)?.io_uring_ext !== undefined) placed.push({ vma, fd });
     else program.must(because, SYS.mmap, vma.start, vma.end - vma.start, vma.prot, mmapFlags(vma), fd, vma.pgoff);
   }
-  if (placed.length > 0) planIntoOnlyGap(program, pid, placed);
+  if (placed.length === 0) return;
+  const own = mm.vmas.filter((vma) => !isSpecial(vma) && !placed.some(({ vma: ring }) => ring === vma));
+  planIntoOnlyGap(program, [...own, ...others], placed);
 }

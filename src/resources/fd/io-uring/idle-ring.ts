@@ -17,7 +17,6 @@ import { syscall } from '../../../linux/kernel.ts';
 import type { KernelObjects } from '../../../linux/kernel-objects.ts';
 import type { MemberPath } from '../../../linux/kernel-types.ts';
 import { close, readProc } from '../../../linux/syscalls/fs.ts';
-import { parseStat } from '../../../proc/stat.ts';
 
 /** What a ring without requests is made again from. */
 export interface IdleRing {
@@ -204,16 +203,14 @@ function findUsers(objects: KernelObjects, ring: bigint, tasks: readonly FrozenT
   const { types } = objects;
   const problems: string[] = [];
   const nodeOffset = BigInt(types.offset('io_tctx_node.ctx_node'));
-  const threads = new Map(tasks.flatMap((task) => task.threads.map(({ tid }) => [tid, task] as const)));
+  const threads = new Set(tasks.flatMap((task) => task.threads.map(({ tid }) => tid)));
   for (const entry of objects.list(objects.member(ring, 'io_ring_ctx.tctx_list'))) {
     const user = objects.word(entry - nodeOffset, 'io_tctx_node.task');
     const tid = objects.pidNumber(objects.word(user, 'task_struct.thread_pid'));
-    const task = threads.get(tid);
-    if (task === undefined) {
+    if (!threads.has(tid)) {
       problems.push(`thread ${tid} outside of the tree has used it`);
       continue;
     }
-    if (hasWorkers(task)) problems.push('threads of the kernel have worked for it, and wait for more');
     const own = objects.word(user, 'task_struct.io_uring');
     const registered = objects.member(own, 'io_uring_task.registered_rings');
     const bytes = types.end('io_uring_task.registered_rings') - types.offset('io_uring_task.registered_rings');
@@ -224,11 +221,6 @@ function findUsers(objects: KernelObjects, ring: bigint, tasks: readonly FrozenT
   }
   return problems;
 }
-
-const PF_USER_WORKER = 0x4000;
-
-const hasWorkers = ({ pid, threads }: FrozenTask) =>
-  threads.some(({ tid }) => (parseStat(readProc(`/proc/${pid}/task/${tid}/stat`)).flags & PF_USER_WORKER) !== 0);
 
 /** Whether workers of a task (struct io_uring_task) may run where those of a new ring may. */
 function haveSameCpus(objects: KernelObjects, user: bigint): boolean {

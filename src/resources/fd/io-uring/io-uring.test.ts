@@ -1,15 +1,17 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
+import { OP_ARGS, OP_BYTES, OP_NR } from '../../../agent/agent-code.ts';
 import { Program } from '../../../agent/program.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { IoUringEntry } from '../../../image/gen/io-uring.ts';
+import type { VmaEntry } from '../../../image/gen/vma.ts';
 import * as URING from '../../../linux/abi/io-uring.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreHome } from '../file-kind.ts';
 import { ioUring } from './io-uring.ts';
-import { findGaps } from './only-gap.ts';
+import { findGaps, planIntoOnlyGap } from './only-gap.ts';
 import { planRingContents, ringProblem } from './restore-ring.ts';
 
 const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
@@ -24,6 +26,15 @@ function ring(head: number, tail: number, more: Partial<IoUringEntry> = {}): IoU
   words[URING.RINGS_CQ_MASK / 4] = 15;
   const entry = { id: 7, flags: 2, fown, setup_flags: 0, sq_entries: 8, cq_entries: 16, sq_head: head, cq_tail: tail };
   return { ...entry, rings, sqes: new Uint8Array(4096), ...more };
+}
+
+/** System calls of a program, as it is laid out. */
+function callsIn(program: Program): { nr: number; args: number[] }[] {
+  const block = new DataView(program.assemble(0x10000).buffer);
+  return Array.from({ length: program.length }, (_, op) => ({
+    nr: block.getUint32(op * OP_BYTES + OP_NR, true),
+    args: [0, 1, 2, 3].map((i) => Number(block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * i, true))),
+  }));
 }
 
 describe('rings', () => {
@@ -96,13 +107,7 @@ test('the first task that has a ring, or the one it belongs to, brings its count
     const files = new Map([[7, { type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: entry }]]);
     const task = tasks.find((each) => each.pid === pid) as RestoreTask;
     planRingContents(program, task, { tasks, files } as unknown as RestoreTree);
-    const block = new DataView(program.assemble(0x10000).buffer);
-    const counts: number[] = [];
-    for (let at = 0; at < program.opBytes; at += 64) {
-      // struct op: flags, number, arguments (agent-code.ts).
-      if (block.getUint32(at + 4, true) === SYS.io_uring_enter) counts.push(block.getUint32(at + 16, true));
-    }
-    return counts;
+    return callsIn(program).flatMap(({ nr, args }) => (nr === SYS.io_uring_enter ? [args[1]] : []));
   };
   expect(enters(ring(21, 21), 5)).toEqual([8, 8, 5]);
   expect(enters(ring(21, 21), 6)).toEqual([]);
@@ -138,3 +143,35 @@ test('gaps are what is free between mappings', () => {
     { start: 60, end: 100 },
   ]);
 });
+
+test('when a ring is mapped, its place is the only one that is free, and all other is free again afterwards', () => {
+  const occupied = [
+    { start: 0x7000, end: 0x9000 },
+    { start: 0x4000, end: 0x5000 },
+    { start: 0x20000, end: 0x7fff_ffff_f000 },
+  ];
+  const at = [0x10000, 0x2000];
+  const mappings = at.map((start) => ({ vma: { start, end: start + 0x1000, prot: 3, pgoff: 0 } as VmaEntry, fd: 3 }));
+  const program = new Program();
+  planIntoOnlyGap(program, occupied, mappings);
+  const pages = new Set(occupied.flatMap(pagesOf));
+  const before = new Set(pages);
+  for (const { nr, args } of callsIn(program)) {
+    const [start = 0, bytes = 0] = args;
+    if (nr === SYS.madvise) continue;
+    if (nr === SYS.munmap) for (const page of pagesOf({ start, end: start + bytes })) pages.delete(page);
+    else if (start !== 0) for (const page of pagesOf({ start, end: start + bytes })) pages.add(page);
+    else {
+      const free = pagesOf({ start: 0x1000, end: 0x20000 }).filter((page) => !pages.has(page));
+      expect(free).toEqual([at.shift() ?? 0]);
+      for (const page of free) pages.add(page);
+    }
+  }
+  expect(at).toEqual([]);
+  expect([...pages].sort()).toEqual([...before, 0x10000, 0x2000].sort());
+});
+
+/** As far as anything is free. */
+function pagesOf({ start, end }: { start: number; end: number }): number[] {
+  return Array.from({ length: (Math.min(end, 0x20000) - start) / 4096 }, (_, i) => start + i * 4096);
+}

@@ -4,6 +4,8 @@
  *
  * Refused: all others, with what speaks against them; and rings that have completed more requests than can be made again
  * in a moment, for the kernel's own counters can only be brought where they were by as many requests.
+ *
+ * Lost: that the ring's memory counts for the limit of its user (RLIMIT_MEMLOCK), for criu makes it, which has no limit.
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';

@@ -15,14 +15,14 @@ import {
   PROT_NONE,
 } from '../../../linux/abi/mman.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { readProc } from '../../../linux/syscalls/fs.ts';
-import { parseMaps } from '../../../proc/maps.ts';
-import type { Range } from '../../mm/address-space.ts';
+import { type Range, TASK_SIZE } from '../../mm/address-space.ts';
 
-/** TASK_SIZE of 64-bit programs, and the least that mmap(2) gives without vm.mmap_min_addr. */
-const SPACE: Range = { start: 0x1000, end: 0x7fff_ffff_f000 };
+/** The least that mmap(2) gives without vm.mmap_min_addr, and the most. */
+const SPACE: Range = { start: 0x1000, end: TASK_SIZE };
 /** Nobody looks for more in it: below the highest vm.mmap_min_addr that anybody sets. */
 const LOW_END = 0x1_0000;
+
+const byStart = (one: Range, other: Range) => one.start - other.start;
 
 /** What is free of `space` between ranges that ascend. Pure. */
 export function findGaps(ranges: readonly Range[], space: Range): Range[] {
@@ -36,13 +36,13 @@ export function findGaps(ranges: readonly Range[], space: Range): Range[] {
   return [...gaps, { start: from, end: space.end }];
 }
 
-/** Plans mapping rings in a stopped task. What the program maps before must be gone when it comes to this. */
+/** Plans mapping rings in a task in which nothing else is mapped than what `occupied` says. */
 export function planIntoOnlyGap(
   program: Program,
-  pid: number,
+  occupied: readonly Range[],
   mappings: readonly { readonly vma: VmaEntry; readonly fd: number }[],
 ): void {
-  const filled = findGaps(parseMaps(readProc(`/proc/${pid}/maps`)), SPACE);
+  const filled = findGaps(occupied.toSorted(byStart), SPACE);
   for (const gap of filled) planFill(program, gap);
   for (const { vma, fd } of mappings) {
     const { start, end, prot, pgoff } = vma;
@@ -50,7 +50,7 @@ export function planIntoOnlyGap(
     program.must(`map a ring at ${start.toString(16)}`, SYS.mmap, 0, end - start, prot, MAP_SHARED, fd, pgoff);
     program.expect('find a ring where it was', 0, SYS.madvise, start, end - start, MADV_NORMAL);
   }
-  const taken = mappings.map(({ vma }) => vma).sort((one, other) => one.start - other.start);
+  const taken = mappings.map(({ vma }) => vma).sort(byStart);
   for (const gap of filled) {
     for (const { start, end } of findGaps(
       taken.filter((vma) => vma.start >= gap.start && vma.end <= gap.end),
