@@ -28,9 +28,11 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * Options of the runtime that an image is taken with, and that hold in each process from it: no thread that makes memory
- * ready in advance (it would have to be made again at each start).
+ * ready in advance (it would have to be made again at each start). And nothing is left to the dynamic linker: it saves as much
+ * of the registers as the processor had on which it started (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more
+ * of them it would write behind the end of its room.
  */
-const RUNTIME_OPTIONS = { BUN_JSC_useWarmUpMarkedBlocks: '0', BUN_JSC_useFTLJIT: '0' };
+const RUNTIME_OPTIONS = { BUN_JSC_useWarmUpMarkedBlocks: '0', BUN_JSC_useFTLJIT: '0', LD_BIND_NOW: '1' };
 
 /** `executable` is replaced by one with an image. Throws when none can be taken. */
 export async function addStartImage(executable: string): Promise<void> {
