@@ -240,7 +240,7 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
     const script = join(folder, 'script');
     const commands = [
       'cd /proc/$$; { for fd in fd/*; do echo "$fd $(readlink $fd)"; done',
-      'grep -E "^Sig[BIC]" status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
+      'grep -E "^Sig[BI]" /proc/self/status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
     ];
     writeFileSync(script, `#!/bin/bash\n${commands.join('\n')}\n`, { mode: 0o755 });
     const { pid } = startSleeper();
