@@ -101,6 +101,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['CRIU_CONFIG_FILE', 'One more configuration file, read after the default ones.'],
   ['CRIU_DEPRECATED', 'When set, the same as --deprecated.'],
   ['CRIU_LIBS_DIR', 'The same as --libdir, which wins.'],
+  ['CRIU_PLAIN_START', 'When set, criu does not start from the image of its own memory; some milliseconds slower.'],
   ['HOME', 'Where .criu/default.conf is looked for.'],
 ];
 

@@ -78,7 +78,7 @@ export function checkFile(path: string, text: string): Offence[] {
   if (path.endsWith('.ts') && !/^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z-]+)*\.ts$/.test(name)) {
     offences.push({ path, line: 1, what: 'the name is not in kebab-case' });
   }
-  if (isSource && !isTest) offences.push(...checkImports(path, text));
+  if (isSource && !isTest) offences.push(...checkImports(path, text), ...checkRuns(path, lines));
   return offences;
 }
 
@@ -100,6 +100,48 @@ function checkLine(path: string, line: string, isTest: boolean): string[] {
     found.push('only src/cli ends the process or writes to the terminal');
   }
   return found;
+}
+
+/** What the runtime has from its start, which may have been on another machine: see src/start. */
+const OF_THE_RUNTIME =
+  /(?<![\w/.-])(process\.(?!arch\b)\w+|performance\.\w+|console\.\w+|Math\.random|crypto\.\w+|Bun\.(nanoseconds|env|argv|main|std\w+|random\w+))/;
+/** Where it is used all the same. */
+const USES_RUNTIME: Readonly<Record<string, RegExp>> = {
+  'src/base/invocation.ts': /^process\.(argv0?|env)$/,
+  'src/cli/main.ts': /^process\.exit(Code)?$/,
+  'src/cli/programs/version.ts': /^console\.log$/,
+};
+/** What can change, at the top level of a module. Weak maps are left out: an object of a run does not outlive it. */
+const LASTS = /^(export )?(let |const \w+[^=]*= new (Map|Set)\b[^(]*\(\);)/;
+
+/** Memory of criu outlives a run when the next one starts from an image of it (src/base/per-run.ts). */
+function checkRuns(path: string, lines: readonly string[]): Offence[] {
+  const offences: Offence[] = [];
+  let isTemplate = false;
+  lines.forEach((line, index) => {
+    const offend = (what: string) => offences.push({ path, line: index + 1, what });
+    const isComment = /^\s*(\/?\*|\/\/)/.test(line);
+    const [, used] = (isComment ? null : OF_THE_RUNTIME.exec(line)) ?? [];
+    if (used !== undefined && USES_RUNTIME[path]?.test(used) !== true) {
+      offend(
+        `${used} is of the process that a start image was taken of: see base/invocation.ts, linux/clock.ts, random.ts`,
+      );
+    }
+    if (!isTemplate && LASTS.test(line) && !/\beach run\b/.test(commentAbove(lines, index))) {
+      offend(
+        'this outlives a run: make it perRun or once (base/per-run.ts), or say above it why it is right in each run',
+      );
+    }
+    if ((line.split('`').length - 1) % 2 === 1) isTemplate = !isTemplate;
+  });
+  return offences;
+}
+
+/** The comment that ends in the line before. */
+function commentAbove(lines: readonly string[], index: number): string {
+  let first = index;
+  while (first > 0 && /^(\/\*\*| \*|\/\/)/.test(lines[first - 1] ?? '')) first--;
+  return lines.slice(first, index).join('\n');
 }
 
 /** `import … from './x.ts'`, `export … from`, and `import('./x.ts')`. */

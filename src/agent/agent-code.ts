@@ -7,7 +7,9 @@
  * No stack is used, so the child of a clone op goes on with no stack of its own, and the stack pointer of a task that
  * the agent visits is never touched. FPU state is never touched either.
  */
+
 import { setWord } from '../base/bytes.ts';
+import { once } from '../base/per-run.ts';
 import { USER_REGS } from '../linux/abi/ptrace.ts';
 import { ABI_32 } from './abi.ts';
 import { AGENT, RESUMES, type Resume } from './gen/machine-code.ts';
@@ -46,13 +48,8 @@ export const KIND = {
   syscall32: 7,
 } as const;
 
-let code: Uint8Array | undefined;
-
 /** The agent's machine code. Its entry is its first byte; r15 must hold the address of the first op. */
-export function agentCode(): Uint8Array {
-  code ??= new Uint8Array(AGENT);
-  return code;
-}
+export const agentCode = once(() => new Uint8Array(AGENT));
 
 /** Room for one `resumeCode`, in bytes. */
 export const RESUME_BYTES = 256;

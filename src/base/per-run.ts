@@ -17,6 +17,15 @@ export function perRun<T>(make: () => T, end?: (value: T) => void): () => T {
   };
 }
 
+/** The same for what depends on nothing but the code of criu, so that it is the same in each run. */
+export function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
 /** The run is over, and all that it found out is forgotten. */
 export function forgetRun(): void {
   for (const forget of forgetters) forget();

@@ -60,13 +60,22 @@ export function commandLineWords(): readonly string[] {
 
 /** The variables that set options. */
 export function readEnvironment(): Environment {
-  const { variable } = invocation();
   return {
     HOME: variable('HOME'),
     CRIU_CONFIG_FILE: variable('CRIU_CONFIG_FILE'),
     CRIU_DEPRECATED: variable('CRIU_DEPRECATED'),
     CRIU_LIBS_DIR: variable('CRIU_LIBS_DIR'),
   };
+}
+
+/** Byte for byte, as `commandLineWords`. */
+function variable(name: string): string | undefined {
+  const value = invocation().variable(name);
+  if (value?.includes(LOST) !== true) return value;
+  const all = tryReadFile('/proc/self/environ');
+  if (typeof all === 'number') throw new CriuError({ action: `cannot read /proc/self/environ: ${errnoName(-all)}` });
+  const found = all.split('\0').find((text) => text.startsWith(`${name}=`));
+  return found?.slice(name.length + 1);
 }
 
 /** A file's content as a byte string; undefined when it does not exist. Throws CriuError when it cannot be read. */

@@ -21,7 +21,7 @@ const UNKNOWN_KEY = 'unknown_fields';
 
 type Message = Record<string, unknown> & { [UNKNOWN_FIELDS]?: Uint8Array };
 
-/** Fields by their numbers, as they stand in an image. */
+/** Fields by their numbers, as they stand in an image: the same in each run. */
 const sortedFields = new Map<MessageType<unknown>, readonly FieldSpec[]>();
 
 function fieldsOf(type: MessageType<unknown>): readonly FieldSpec[] {

@@ -39,6 +39,7 @@ export function encodeTo<T>(type: MessageType<T>, value: T, writer: WireWriter, 
 
 /** Messages that are part of many others, and their encoding when it is known. */
 const kept = new WeakMap<object, Uint8Array | undefined>();
+/** Once it is true it stays so in each run: then `kept` is asked. */
 let hasKept = false;
 
 /** From now on a message is encoded once, wherever it is written to. It may not change any more. */
@@ -76,6 +77,7 @@ interface Compiled {
   readonly isMaskPartial: boolean;
 }
 
+/** The same in each run. */
 const compiledTypes = new Map<MessageType<unknown>, Compiled>();
 
 /** One plain loop: dump and restore compile hundreds of fields, each of them once, and the time is start-up time. */

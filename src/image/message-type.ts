@@ -64,6 +64,7 @@ export interface MessageType<T> {
 /** Under this key a decoded message keeps the fields its description does not know, as they were in the image. */
 export const UNKNOWN_FIELDS: unique symbol = Symbol('unknown fields');
 
+/** The same in each run. */
 const specs = new Map<MessageType<unknown>, ReadonlyMap<number, FieldSpec>>();
 
 /** The fields of a type by number. */

@@ -182,6 +182,7 @@ const string: Scalar = {
 const PRINTABLE = /^[ -\u00ff]*$/;
 /** After so many texts an expression, which has to be compiled, is faster than a loop. */
 const MANY = 256;
+/** Over each run; it only chooses the faster way. */
 let looked = 0;
 
 /** Texts are strings of C in CRIU: what comes behind a zero byte would be lost there. */

@@ -1,4 +1,5 @@
 /** The CPUID instruction (Intel SDM volume 2, CPUID). In a virtual machine each call costs an exit: ask for what is used. */
+import { once } from '../base/per-run.ts';
 import { addressOf, callable, placeCode } from './kernel.ts';
 
 /** C function(leaf, subleaf, out): stores eax, ebx, ecx, edx at out. */
@@ -16,7 +17,7 @@ const CODE = [
   0xc3, // ret
 ]; // biome-ignore format: one instruction a line
 
-let thunk: ReturnType<typeof callable> | undefined;
+const thunk = once(() => callable(placeCode(CODE)));
 
 export interface Cpuid {
   readonly eax: number;
@@ -27,9 +28,8 @@ export interface Cpuid {
 
 /** One leaf of CPUID on the CPU we run on. */
 export function cpuid(leaf: number, subleaf = 0): Cpuid {
-  thunk ??= callable(placeCode(CODE));
   const out = new Uint32Array(4);
-  thunk(leaf, subleaf, addressOf(out), 0, 0, 0, 0);
+  thunk()(leaf, subleaf, addressOf(out), 0, 0, 0, 0);
   const [eax = 0, ebx = 0, ecx = 0, edx = 0] = out;
   return { eax, ebx, ecx, edx };
 }

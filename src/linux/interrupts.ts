@@ -3,6 +3,7 @@
  * so the handler is machine code that notes the signal in a word, in whatever thread it arrives; blocking system calls
  * return EINTR, and the operation looks at the word at its resting points. Who waits for long polls an eventfd too.
  */
+import { once } from '../base/per-run.ts';
 import { ERRNO } from './abi/errno.ts';
 import { SA_RESTORER, signalName } from './abi/signal.ts';
 import { SYS } from './abi/syscall-numbers.ts';
@@ -35,25 +36,23 @@ const HANDLER = [
 /** mov eax, 15 (rt_sigreturn); syscall */
 const RESTORER = [0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05];
 
-let code: { readonly handler: bigint; readonly restorer: bigint } | undefined;
-
-function placeHandler() {
+const code = once(() => {
   const handler = new Uint8Array(HANDLER);
   new DataView(handler.buffer).setBigUint64(2, BigInt(addressOf(block)), true);
   return { handler: BigInt(placeCode(handler)), restorer: BigInt(placeCode(RESTORER)) };
-}
+});
 
 /**
  * From now on the signals are noted. With `wakeFd`, an eventfd, whoever polls it is woken, whichever thread a signal comes
  * to, and also when it comes just before. Throws SyscallError.
  */
 export function noteSignals(signals: readonly number[], wakeFd = -1): void {
-  code ??= placeHandler();
+  const { handler, restorer } = code();
   noted.fill(0);
   block[WAKE_FD] = wakeFd;
   block[ONE] = 1;
   // struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h).
-  const action = BigUint64Array.of(code.handler, BigInt(SA_RESTORER), code.restorer, 0n);
+  const action = BigUint64Array.of(handler, BigInt(SA_RESTORER), restorer, 0n);
   for (const signal of signals) {
     const old = new BigUint64Array(4);
     setAction(signal, action, old);
@@ -61,7 +60,7 @@ export function noteSignals(signals: readonly number[], wakeFd = -1): void {
   }
 }
 
-/** What the signals did before they were noted. */
+/** What the signals did before they were noted; each run takes its own out. */
 const before = new Map<number, BigUint64Array>();
 
 /** The signals have the effect again that they had before. */

@@ -31,6 +31,7 @@ const THUNK = [
   0xc3, // ret
 ]; // biome-ignore format: one instruction a line
 
+/** In the memory of each run. */
 let executablePage: { address: number; bytes: Uint8Array; used: number } | undefined;
 
 /** Puts position-independent code into executable memory of our own; returns its address. */
@@ -59,6 +60,7 @@ export function callable(address: number): RawCall {
   return CFunction({ ptr: address as Pointer, args, returns: WORD }) as unknown as RawCall;
 }
 
+/** The same in each run, and called too often for `once`. */
 let rawCall: RawCall | undefined;
 
 function word(arg: Arg | undefined): Word {

@@ -3,8 +3,9 @@
  * once more, started anew, since the runtime cannot be forked; a raw child that executes the agent starts it
  * (tracee/clone-agent.ts). It is started early, so that it is ready when the tasks are.
  */
-import { Program } from '../agent/program.ts';
+import { type Place, Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
+import { invocation, PLAIN_START } from '../base/invocation.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MFD_CLOEXEC } from '../linux/abi/mman.ts';
 import { CLONE_VM } from '../linux/abi/sched.ts';
@@ -98,12 +99,24 @@ function spawnProgram(socket: number, logFd: number): OwnProgram {
 
 const EXEC_FAILED = 127;
 
-/** Adds the execve of criu as the filler, with these arguments after its word, and no environment. */
+/** Adds the execve of criu as the filler, with these arguments after its word; of the environment it gets how to start. */
 export function addExec(program: Program, args: readonly string[]): void {
   const words = ['criu', FILL_COMMAND, ...args];
-  const argv = program.words(...words.map(() => 0), 0);
-  words.forEach((word, i) => {
-    program.store64(program.at(argv, 8 * i), program.string(word));
+  const isPlain = invocation().variable(PLAIN_START) !== undefined;
+  const environment = isPlain ? [`${PLAIN_START}=1`] : [];
+  program.call(
+    SYS.execve,
+    program.string('/proc/self/exe'),
+    addStrings(program, words),
+    addStrings(program, environment),
+  );
+}
+
+/** Addresses of strings, and the zero that ends them. */
+function addStrings(program: Program, strings: readonly string[]): Place {
+  const list = program.words(...strings.map(() => 0), 0);
+  strings.forEach((text, i) => {
+    program.store64(program.at(list, 8 * i), program.string(text));
   });
-  program.call(SYS.execve, program.string('/proc/self/exe'), argv, program.words(0));
+  return list;
 }

@@ -10,5 +10,4 @@ export const STACK_WORD = DATA_AT;
 export const FIRST_FD = 190;
 /** The word of the command line with which an image is taken. */
 export const MAKE_IMAGE = 'make-start-image';
-/** With this variable in the environment criu starts without its image. */
-export const PLAIN_START = 'CRIU_PLAIN_START';
+export { PLAIN_START } from '../base/invocation.ts';

@@ -4,8 +4,10 @@
  * The agent needs no stack and no thread-local storage, so the child may share our whole memory (CLONE_VM) and still do
  * no harm: it starts stubs (CLONE_VFORK, then execveat) and copies memory on another core (a thread that ends by exit).
  */
+
 import { agentCode, OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
+import { once } from '../base/per-run.ts';
 import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM } from '../linux/abi/sched.ts';
 import { SIG_SETMASK } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -50,7 +52,7 @@ export function cloneArgs({ flags, exitSignal, setTid = 0, setTidCount = 0, chil
 
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 
-let entry: { thunk: ReturnType<typeof callable>; agent: number } | undefined;
+const entry = once(() => ({ thunk: callable(placeCode(THUNK)), agent: placeCode(agentCode()) }));
 
 /** A program laid out in our own memory; it must be kept as long as a child may execute it. */
 export class OwnProgram {
@@ -94,12 +96,11 @@ export class OwnProgram {
 
   /** Starts a child that executes the program, with all signals blocked. Returns its tid, or −errno. */
   clone(args: CloneArgs): number {
-    entry ??= { thunk: callable(placeCode(THUNK)), agent: placeCode(agentCode()) };
     const words = new BigUint64Array(cloneArgs(args));
     const old = new BigUint64Array(1);
     // No handler of ours may run in the child.
     syscall(SYS.rt_sigprocmask, SIG_SETMASK, BigUint64Array.of(ALL_SIGNALS), old, 8);
-    const { thunk, agent } = entry;
+    const { thunk, agent } = entry();
     const result = thunk(addressOf(words), CLONE_ARGS_BYTES, this.address, agent, 0, 0, 0);
     syscall(SYS.rt_sigprocmask, SIG_SETMASK, old, 0, 8);
     return Number(result);

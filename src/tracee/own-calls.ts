@@ -2,8 +2,10 @@
  * Many system calls of our own for the price of one call from TypeScript: a program that the calling thread itself hands
  * to the agent and takes back when it has ended. It can be run again, with other words in its data.
  */
+
 import { agentCode, OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import type { Place, Program, Result } from '../agent/program.ts';
+import { once } from '../base/per-run.ts';
 import { addressOf, callable, placeCode } from '../linux/kernel.ts';
 
 /** C function(program counter, agent): keeps what the agent uses and jumps to it. The agent needs no stack. */
@@ -21,21 +23,20 @@ const RETURN = [
   0xc3, // ret
 ]; // biome-ignore format: one instruction a line
 
-let entry: { enter: ReturnType<typeof callable>; agent: number; back: number } | undefined;
-
-function entryOf() {
-  entry ??= { enter: callable(placeCode(ENTER)), agent: placeCode(agentCode()), back: placeCode(RETURN) };
-  return entry;
-}
+const entry = once(() => ({
+  enter: callable(placeCode(ENTER)),
+  agent: placeCode(agentCode()),
+  back: placeCode(RETURN),
+}));
 
 /** Where a program that our own thread executes leaves the agent to. */
 export function wayOut(): number {
-  return entryOf().back;
+  return entry().back;
 }
 
 /** Executes a program at an address of our own memory; it must not stop, and end by leaving to `wayOut`. */
 export function execute(address: number): void {
-  const { enter, agent } = entryOf();
+  const { enter, agent } = entry();
   enter(address, agent, 0, 0, 0, 0, 0);
 }
 

@@ -40,10 +40,12 @@ export async function addStartImage(executable: string): Promise<void> {
   await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }));
   chmodSync(recorder, 0o755);
   const child = Bun.spawn([recorder, MAKE_IMAGE, folder], {
+    cwd: '/',
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'inherit',
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...RUNTIME_OPTIONS, ...process.env },
+    // Nothing of ours: what is in the memory of this process is in the file that people get.
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...RUNTIME_OPTIONS },
   });
   try {
     const description = await readLine(child.stdout);

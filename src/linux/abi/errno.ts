@@ -2,6 +2,7 @@
  * Error numbers of Linux on x86-64, and the kernel-internal ones that a tracer sees in rax of a task it stopped
  * inside a system call (include/linux/errno.h). EWOULDBLOCK is EAGAIN, EDEADLOCK is EDEADLK, ENOTSUP is EOPNOTSUPP.
  */
+import { once } from '../../base/per-run.ts';
 
 /** Error numbers by name. */
 export const ERRNO = {
@@ -291,13 +292,13 @@ const INTERNAL_NAMES: Readonly<Record<number, string>> = {
   516: 'ERESTART_RESTARTBLOCK',
 };
 
-let names: string[] | undefined;
+const names = once(() => {
+  const all: string[] = [];
+  for (const [name, value] of Object.entries(ERRNO)) all[value] = name;
+  return all;
+});
 
 /** Name of a positive error number for logs, or `errno 9999` when it is unknown. */
 export function errnoName(errno: number): string {
-  if (names === undefined) {
-    names = [];
-    for (const [name, value] of Object.entries(ERRNO)) names[value] = name;
-  }
-  return names[errno] ?? INTERNAL_NAMES[errno] ?? `errno ${errno}`;
+  return names()[errno] ?? INTERNAL_NAMES[errno] ?? `errno ${errno}`;
 }

@@ -2,6 +2,7 @@
  * Numbers of the system calls of x86-64, all that Linux 6.19 knows, with the names of man 2.
  * Values: arch/x86/entry/syscalls/syscall_64.tbl.
  */
+import { once } from '../../base/per-run.ts';
 
 /** System call numbers by name. */
 export const SYS = {
@@ -394,13 +395,13 @@ export const SYS = {
 /** Name of a system call that this table knows. */
 export type SyscallName = keyof typeof SYS;
 
-let names: string[] | undefined;
+const names = once(() => {
+  const all: string[] = [];
+  for (const [name, value] of Object.entries(SYS)) all[value] = name;
+  return all;
+});
 
 /** Name of a system call for logs, or `syscall 9999` when the number is unknown. */
 export function syscallName(number: number): string {
-  if (names === undefined) {
-    names = [];
-    for (const [name, value] of Object.entries(SYS)) names[value] = name;
-  }
-  return names[number] ?? `syscall ${number}`;
+  return names()[number] ?? `syscall ${number}`;
 }

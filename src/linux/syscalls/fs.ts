@@ -20,6 +20,7 @@ export function close(fd: number): void {
   syscall(SYS.close, fd);
 }
 
+/** Room, which may have grown; each run overwrites it. */
 let buffer = new Uint8Array(256 * 1024);
 /** Sysctls answer ENOMEM to a read of 4 MiB or more (fs/proc/proc_sysctl.c proc_sys_call_handler()). */
 const READ_BYTES_MAX = 1 << 20;

@@ -28,6 +28,7 @@ const AT = { name: 0, nameLength: 1, vector: 2, vectorCount: 3, control: 4, cont
 const header = new BigUint64Array(new ArrayBuffer(MSGHDR_BYTES));
 const halves = new Uint32Array(header.buffer);
 const vector = new BigUint64Array(new ArrayBuffer(16));
+/** Where `vector` points to, in each run. */
 let target: Uint8Array | undefined;
 
 /** The next message. Descriptors that are in flight in it are installed in our own table. */

@@ -65,6 +65,7 @@ const bitOf = (code: VmFlag): bigint => 1n << BigInt(Object.keys(BITS).find((bit
 const wordOf = (codes: readonly VmFlag[]): bigint => codes.reduce((word, code) => word | bitOf(code), 0n);
 
 const HIGH = 2 ** 32;
+/** The same in each run. */
 const sets = new Map<number, ReadonlySet<VmFlag> | undefined>();
 
 /** The codes of the bits of a word in two halves; equal sets are one object. Undefined when only smaps tells. */

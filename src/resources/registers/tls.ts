@@ -2,8 +2,10 @@
  * The three entries of a thread in the table of segments (man 2 set_thread_area): where its fs and gs selectors lead in
  * 32-bit code. The C library keeps the address of its thread-local data there.
  */
+
 import { times } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
+import { once } from '../../base/per-run.ts';
 import { keepEncoded } from '../../image/codec.ts';
 import type { UserDescT } from '../../image/gen/core-x86.ts';
 import { GDT_ENTRY_TLS_ENTRIES, GDT_ENTRY_TLS_MIN, USER_DESC, USER_DESC_BYTES } from '../../linux/abi/ldt.ts';
@@ -26,13 +28,8 @@ export function readTls(tid: number, registers: Registers): UserDescT[] {
 
 const NUMBERS = times(GDT_ENTRY_TLS_ENTRIES, (i) => GDT_ENTRY_TLS_MIN + i);
 
-let empty: UserDescT[] | undefined;
-
 /** What nearly all threads have. */
-function emptyEntries(): UserDescT[] {
-  empty ??= NUMBERS.map((entry_number) => keepEncoded({ ...EMPTY, entry_number }));
-  return empty;
-}
+const emptyEntries = once(() => NUMBERS.map((entry_number) => keepEncoded({ ...EMPTY, entry_number })));
 
 const EMPTY: Omit<UserDescT, 'entry_number'> = {
   base_addr: 0,

@@ -95,7 +95,10 @@ export function planSigactions(program: Program, entries: readonly SaEntry[]): v
   program.append(ops, ops.references.map(placeOf));
 }
 
-/** The actions of the task before, and the ops for them, which refer to actions: most tasks of a tree have the same. */
+/**
+ * The actions of the task before, and the ops for them, which refer to actions: most tasks of a tree have the
+ * same. The entries of each run are objects of its own.
+ */
 let last: { readonly entries: readonly SaEntry[]; readonly ops: Ops<Uint8Array> } | undefined;
 
 /** Entries that are the same in several tasks are one object. */

@@ -31,9 +31,11 @@
  * (restore/thread-parts.ts); struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
  * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
+
 import type { Abi } from '../../agent/abi.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
+import { once } from '../../base/per-run.ts';
 import { type TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SeccompEntry } from '../../image/gen/seccomp.ts';
 import { planSelinuxLabel } from '../creds/lsm.ts';
@@ -128,14 +130,15 @@ export function planCommonState(
 
 /** Whether two threads have all in common but for what `planOwnState` plans; they may have it without this being seen. */
 export function haveMuchInCommon(a: ThreadCoreEntry, b: ThreadCoreEntry): boolean {
-  commonFields ??= ThreadCoreEntry.fields()
-    .map(([, name]) => name as keyof ThreadCoreEntry)
-    .filter((name) => !OWN_FIELDS.some((own) => own === name));
-  for (const name of commonFields) if (a[name] !== b[name]) return false;
+  for (const name of commonFields()) if (a[name] !== b[name]) return false;
   return true;
 }
 
-let commonFields: readonly (keyof ThreadCoreEntry)[] | undefined;
+const commonFields = once(() =>
+  ThreadCoreEntry.fields()
+    .map(([, name]) => name as keyof ThreadCoreEntry)
+    .filter((name) => !OWN_FIELDS.some((own) => own === name)),
+);
 
 /** Piece 3: see the head of this file. `filters` is the content of seccomp.img. */
 export function planConfinement(

@@ -181,7 +181,7 @@ function planFiles(row: Program) {
   return { status: new FileColumn(row, STATUS_BYTES), cgroup: new FileColumn(row, CGROUP_BYTES) };
 }
 
-/** Kept for processors with so much state: a start image may be of another one. */
+/** The same in each run on processors with so much state; a start image may be of another one. */
 let probing: { readonly xstateBytes: number; readonly table: KeptTable<ThreadColumns> } | undefined;
 
 function probingTable(): KeptTable<ThreadColumns> {

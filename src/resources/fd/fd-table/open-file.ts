@@ -188,6 +188,7 @@ interface CommonLines {
 const COMMON = /^pos:\t\d+(\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\n)/;
 const POSITION_AT = 'pos:\t'.length;
 
+/** What the text says, in each run. */
 let common: CommonLines = { text: '\n\n', flags: 0, isCloexec: false, mntId: -1 };
 
 /** Parses what all texts of fdinfo begin with: most need no more than this. */

@@ -1,4 +1,5 @@
 /** Reading the build id of a file that is open in our own process. */
+import { once } from '../../../base/per-run.ts';
 import { O_ACCMODE, O_PATH, O_RDONLY, O_WRONLY } from '../../../linux/abi/fcntl.ts';
 import { close, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { tryPread } from '../../../linux/syscalls/names.ts';
@@ -9,7 +10,7 @@ import { BUILD_ID_HEAD_BYTES, readBuildId } from './build-id.ts';
 const ELF_BYTES_MIN = 5;
 const NOTHING = new Uint8Array(0);
 
-let buffer: Uint8Array | undefined;
+const buffer = once(() => new Uint8Array(BUILD_ID_HEAD_BYTES));
 
 /** The build id, or nothing when there is none or the file cannot be read. */
 export function readLocalBuildId(file: OpenFile): number[] {
@@ -19,8 +20,7 @@ export function readLocalBuildId(file: OpenFile): number[] {
   const isReadable = file.fd >= 0 && (file.flags & O_PATH) === 0 && (file.flags & O_ACCMODE) !== O_WRONLY;
   const fd = isReadable ? file.localFd : tryOpen(`/proc/self/fd/${file.localFd}`, O_RDONLY);
   if (fd < 0) return [];
-  buffer ??= new Uint8Array(BUILD_ID_HEAD_BYTES);
-  const bytes = buffer;
+  const bytes = buffer();
   const id = readBuildId(size, (count) => {
     const got = tryPread(fd, bytes.subarray(0, count), 0);
     return got <= 0 ? NOTHING : bytes.subarray(0, got);

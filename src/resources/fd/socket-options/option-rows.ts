@@ -218,6 +218,7 @@ const PACKET: readonly ShortRow[] = [
 
 const SOL_UDPLITE = 136;
 
+/** The same in each run. */
 const known = new Map<string, readonly OptionRow[]>();
 
 /** All that a kind of socket can have, in the order in which they are to be set. Made once for each kind. */

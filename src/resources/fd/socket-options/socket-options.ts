@@ -298,7 +298,7 @@ export function checkSocketOptions(
 }
 
 const NO_PROBLEMS: CriuErrorFields[] = [];
-/** The options of the last socket without damage: mostly those of the next one too. */
+/** The options of the last socket without damage: mostly those of the next one too. Those of each run are its own objects. */
 let sound: SkOptsEntry | undefined;
 
 function findDamage(opts: SkOptsEntry): string | undefined {
