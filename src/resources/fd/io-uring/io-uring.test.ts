@@ -68,6 +68,19 @@ describe('rings', () => {
     ]);
   });
 
+  test('that belong to a task which does not have them', () => {
+    const check = (submitter: number) => {
+      const tasks = [5, 6].map((pid) => ({ pid, fds: pid === 5 ? [{ id: 7, fd: 3 }] : [] }));
+      const entry = { type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: ring(0, 0, { submitter }) };
+      return ioUring.check?.(entry, { tree: { tasks } } as never).map(({ why }) => why);
+    };
+    expect([check(5), check(6), check(7)]).toEqual([
+      [],
+      ['it belongs to task 6, which does not have it'],
+      ['it belongs to task 7, which does not have it'],
+    ]);
+  });
+
   test('their memory is that of their queues', () => {
     fc.assert(
       fc.property(fc.nat(), fc.nat(), fc.nat(0xffff), fc.nat(70_000), (head, tail, sq_entries, cq_entries) => {
