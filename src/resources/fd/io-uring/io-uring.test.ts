@@ -10,6 +10,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreHome } from '../file-kind.ts';
+import { findUnknown } from './idle-ring.ts';
 import { ioUring } from './io-uring.ts';
 import { findGaps, planIntoOnlyGap } from './only-gap.ts';
 import { planRingContents, ringProblem } from './restore-ring.ts';
@@ -94,6 +95,15 @@ describe('rings', () => {
       }),
     );
   });
+});
+
+test('members that a later kernel has are not known', () => {
+  const members: Record<string, string[]> = {
+    io_ring_ctx: ['flags', 'io_bl_xa', 'file_table', 'restricted', 'defer_list', 'more'],
+    io_uring_task: ['io_wq', 'task_list', 'other'],
+    task_struct: ['pid', 'io_uring', 'io_uring_restrict'],
+  };
+  expect(findUnknown({ members: (struct) => members[struct] ?? [] })).toEqual(['more', 'other', 'io_uring_restrict']);
 });
 
 test('a ring is made as it was', () => {
