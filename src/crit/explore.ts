@@ -125,7 +125,10 @@ class Explorer {
     const has = (bits: number) => (vma.status & bits) !== 0;
     if (has(VMA_AREA_SYSVIPC)) return ` ips[${this.sharedId(vma.shmid)}]`;
     if (has(VMA_ANON_SHARED)) return ` shmem[${this.sharedId(vma.shmid)}]`;
-    if (has(VMA_AREA_SOCKET)) return ` packet[${this.sharedId(vma.shmid)}]`;
+    if (has(VMA_AREA_SOCKET)) {
+      const kind = this.files.get(vma.shmid)?.io_uring_ext === undefined ? 'packet' : 'io_uring';
+      return ` ${kind}[${this.sharedId(vma.shmid)}]`;
+    }
     if (has(VMA_FILE_PRIVATE | VMA_FILE_SHARED)) {
       const offset = vma.pgoff === 0 ? '' : ` + 0x${hex(vma.pgoff)}`;
       return ` ${this.regularFile(vma.shmid)}${offset}${has(VMA_FILE_SHARED) ? ' (s)' : ''}`;

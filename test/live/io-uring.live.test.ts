@@ -2,6 +2,7 @@
 import { expect } from 'bun:test';
 import { checkRound, dump, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
+import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 const SQPOLL = 1 << 1;
 const COOP_TASKRUN = 1 << 8;
@@ -43,6 +44,18 @@ liveCase('an io_uring that is not idle, or has more than its memory, is refused'
     expect(result.log).toContain(`only an io_uring ring that does nothing can be made again: ${why};`);
     await checkRound(specimen, 1);
   }
+});
+
+liveCase('where criu may not look, an io_uring is refused', async () => {
+  const specimen = await startProgram('io-uring');
+  const { exitCode, log } = dumpWithoutBpf(specimen, makeImagesDir(specimen, 'images'));
+  expect(exitCode).toBe(1);
+  expect(log).toContain(
+    'criu cannot see whether the io_uring ring is idle: that needs Linux 6.16, CAP_BPF, CAP_PERFMON',
+  );
+  // What is mapped is the same finding.
+  expect(log).not.toContain('mapping');
+  await checkRound(specimen, 1);
 });
 
 liveCase('an io_uring whose queue a thread of the kernel polls is refused', async () => {

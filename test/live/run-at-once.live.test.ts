@@ -36,6 +36,7 @@ const programs: [program: string, args: string[]][] = [
   ['threads', []],
   ['interrupted', []],
   ['aio-ring', []],
+  ['io-uring', []],
 ];
 for (const [program, args] of programs) {
   liveTest(`run at once: ${program}`, program, { args, restoreArgs, afterRestore });

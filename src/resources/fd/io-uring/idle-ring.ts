@@ -15,7 +15,7 @@ import { CLOCK_MONOTONIC } from '../../../linux/abi/time.ts';
 import { possibleCpus } from '../../../linux/cpus.ts';
 import { syscall } from '../../../linux/kernel.ts';
 import type { KernelObjects } from '../../../linux/kernel-objects.ts';
-import type { MemberPath } from '../../../linux/kernel-types.ts';
+import type { KernelTypes, MemberPath } from '../../../linux/kernel-types.ts';
 import { close, readProc } from '../../../linux/syscalls/fs.ts';
 
 /** What a ring without requests is made again from. */
@@ -104,20 +104,8 @@ const OTHERS =
   'napi_prefer_busy_poll napi_track_mode napi_ht mmap_lock sq_region ring_region';
 
 /** The same of struct io_uring_task, what a thread has that uses rings. */
-const KNOWN_OF_TASK = new Set([
-  'cached_refs',
-  'last',
-  'task',
-  'io_wq',
-  'registered_rings',
-  'xa',
-  'wait',
-  'in_cancel',
-  'inflight_tracked',
-  'inflight',
-  'task_list',
-  'task_work',
-]);
+const OF_TASK =
+  'cached_refs last task io_wq registered_rings xa wait in_cancel inflight_tracked inflight task_list task_work';
 
 /** Reads the ring behind a descriptor of ours. Throws CriuError when the kernel has it otherwise than is known. */
 export function inspectRing(objects: KernelObjects, localFd: number, tasks: readonly FrozenTask[]): IdleRing {
@@ -147,15 +135,21 @@ function bit(objects: KernelObjects, ring: bigint, member: string): boolean {
   return ((word >> ((offset % 1) * 8)) & 1) !== 0;
 }
 
+/** Members of the kernel's structures that may be anything. */
+export function findUnknown(types: Pick<KernelTypes, 'members'>): string[] {
+  const known = new Set([...WORDS, ...COUNTS, ...BITS, ...LISTS].map(([member]) => member).concat(OTHERS.split(' ')));
+  const ofTask = new Set(OF_TASK.split(' '));
+  return [
+    ...types.members('io_ring_ctx').filter((name) => !known.has(name)),
+    ...types.members('io_uring_task').filter((name) => !ofTask.has(name)),
+    ...types.members('task_struct').filter((name) => name.startsWith('io_uring_')),
+  ];
+}
+
 function findUses(objects: KernelObjects, ring: bigint): string[] {
   const { types } = objects;
   const problems: string[] = [];
-  const known = new Set([...WORDS, ...COUNTS, ...BITS, ...LISTS].map(([member]) => member).concat(OTHERS.split(' ')));
-  const unknown = [
-    ...types.members('io_ring_ctx').filter((name) => !known.has(name)),
-    ...types.members('io_uring_task').filter((name) => !KNOWN_OF_TASK.has(name)),
-    ...types.members('task_struct').filter((name) => name.startsWith('io_uring_')),
-  ];
+  const unknown = findUnknown(types);
   if (unknown.length > 0) problems.push(`this kernel keeps more of a ring than criu knows (${unknown.join(', ')})`);
   const has = (member: string) => types.has(`io_ring_ctx.${member}`);
   const address = (member: string, inner: readonly MemberPath[]) =>

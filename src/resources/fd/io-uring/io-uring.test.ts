@@ -10,6 +10,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreHome } from '../file-kind.ts';
+import { findUnknown } from './idle-ring.ts';
 import { ioUring } from './io-uring.ts';
 import { findGaps, planIntoOnlyGap } from './only-gap.ts';
 import { planRingContents, ringProblem } from './restore-ring.ts';
@@ -68,6 +69,19 @@ describe('rings', () => {
     ]);
   });
 
+  test('that belong to a task which does not have them', () => {
+    const check = (submitter: number) => {
+      const tasks = [5, 6].map((pid) => ({ pid, fds: pid === 5 ? [{ id: 7, fd: 3 }] : [] }));
+      const entry = { type: FdTypes.IO_URING_EXT, id: 7, io_uring_ext: ring(0, 0, { submitter }) };
+      return ioUring.check?.(entry, { tree: { tasks } } as never).map(({ why }) => why);
+    };
+    expect([check(5), check(6), check(7)]).toEqual([
+      [],
+      ['it belongs to task 6, which does not have it'],
+      ['it belongs to task 7, which does not have it'],
+    ]);
+  });
+
   test('their memory is that of their queues', () => {
     fc.assert(
       fc.property(fc.nat(), fc.nat(), fc.nat(0xffff), fc.nat(70_000), (head, tail, sq_entries, cq_entries) => {
@@ -81,6 +95,15 @@ describe('rings', () => {
       }),
     );
   });
+});
+
+test('members that a later kernel has are not known', () => {
+  const members: Record<string, string[]> = {
+    io_ring_ctx: ['flags', 'io_bl_xa', 'file_table', 'restricted', 'defer_list', 'more'],
+    io_uring_task: ['io_wq', 'task_list', 'other'],
+    task_struct: ['pid', 'io_uring', 'io_uring_restrict'],
+  };
+  expect(findUnknown({ members: (struct) => members[struct] ?? [] })).toEqual(['more', 'other', 'io_uring_restrict']);
 });
 
 test('a ring is made as it was', () => {

@@ -15,6 +15,7 @@ import { MAP_SHARED, PROT_READ } from '../../../linux/abi/mman.ts';
 import { memoryAt } from '../../../linux/kernel.ts';
 import { KernelObjects } from '../../../linux/kernel-objects.ts';
 import { mmap, munmap } from '../../../linux/syscalls/mm.ts';
+import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { DumpResult, FileKind, KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { type IdleRing, inspectRing } from './idle-ring.ts';
 import { PAGE_BYTES, planNewRing, ringProblem, testRing } from './restore-ring.ts';
@@ -34,7 +35,7 @@ export const ioUring: FileKind = {
     return dumpRing(file, id, dump);
   },
 
-  check: ({ io_uring_ext: ring }) => (ring === undefined ? [] : checkRing(ring)),
+  check: ({ io_uring_ext: ring }, { tree }) => (ring === undefined ? [] : checkRing(ring, tree)),
 
   prepare: ({ tree }) => {
     for (const { io_uring_ext: ring } of tree.files.values()) if (ring !== undefined) testRing(ring);
@@ -109,6 +110,13 @@ function skippedProblem({ sqHead, cqTail, hasSkipped }: IdleRing): string | unde
   return `it has taken ${sqHead} requests and completed ${cqTail}`;
 }
 
+function submitterProblem({ id, submitter }: IoUringEntry, { tasks }: RestoreTree): string | undefined {
+  if (submitter === undefined) return undefined;
+  const owner = tasks.find(({ pid }) => pid === submitter);
+  if (owner?.fds.some((other) => other.id === id)) return undefined;
+  return `it belongs to task ${submitter}, which does not have it`;
+}
+
 function copyRegion(fd: number, offset: number, pages: number): Uint8Array {
   const bytes = pages * PAGE_BYTES;
   const address = mmap(0, bytes, PROT_READ, MAP_SHARED, fd, offset);
@@ -119,7 +127,7 @@ function copyRegion(fd: number, offset: number, pages: number): Uint8Array {
   }
 }
 
-function checkRing(ring: IoUringEntry): CriuErrorFields[] {
-  const why = ringProblem(ring);
+function checkRing(ring: IoUringEntry, tree: RestoreTree): CriuErrorFields[] {
+  const why = ringProblem(ring) ?? submitterProblem(ring, tree);
   return why === undefined ? [] : [{ object: `io_uring (file ${ring.id})`, action: 'cannot be restored', why }];
 }
