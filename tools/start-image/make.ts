@@ -81,6 +81,7 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
   rmSync(path);
   const fd = openSync(path, 'wx', 0o755);
   writeSync(fd, file);
+  // In one piece, zeros included: pages of a file with holes lie in small pieces in memory, and a dump takes 3 ms longer.
   writeSync(fd, taken.content);
   closeSync(fd);
 }
