@@ -9,6 +9,8 @@ export interface Invocation {
   readonly words: readonly string[];
   /** The value of a variable of the environment, a byte string. */
   variable(name: string): string | undefined;
+  /** Code of criu has been run before: in the process that the start image is of. */
+  readonly isWarm: boolean;
   /** All variables as text, for programs that are started. */
   environment(): Record<string, string | undefined>;
 }
@@ -35,6 +37,7 @@ function ofRuntime(): Invocation {
   for (let index = 2; index < process.argv.length; index++) words.push(toByteString(process.argv[index] ?? ''));
   return {
     words,
+    isWarm: false,
     variable(name) {
       const text = process.env[name];
       return text === undefined ? undefined : toByteString(text);
@@ -47,6 +50,7 @@ function ofRuntime(): Invocation {
 export function invocationOf(words: readonly string[], environment: readonly string[]): Invocation {
   return {
     words,
+    isWarm: true,
     variable(name) {
       const prefix = `${name}=`;
       for (const text of environment) if (text.startsWith(prefix)) return text.slice(prefix.length);

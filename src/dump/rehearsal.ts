@@ -7,7 +7,7 @@ import { type Logger, LogSink } from '../base/log.ts';
 import { ImageDir } from '../image/image-dir.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
-import { spawnIdle } from '../tracee/stub.ts';
+import { spawnIdle } from '../tracee/idle.ts';
 import { type DumpOptions, dumpTree } from './dump.ts';
 import { EarlyMappings } from './early-mappings.ts';
 import { Freezer } from './freeze.ts';

@@ -83,8 +83,8 @@ export function stopForImage(): Invocation | undefined {
 /** What the runtime does when it starts, for its own sake and for what it starts. */
 function settleIn(): void {
   openStandardStreams();
-  // Inherited descriptors are ours alone.
-  check('close_range', syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC));
+  // Inherited descriptors are ours alone. Kernels before 5.11 can't do it; they are for crit only.
+  syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
   raiseDescriptorLimit();
   // With it the collector's thread stops the others; a caller may have blocked it.
   check('rt_sigprocmask', syscall(SYS.rt_sigprocmask, SIG_UNBLOCK, signalBit(SIGPWR), 0, SIGSET_BYTES));

@@ -40,14 +40,19 @@ export interface CloneArgs {
   readonly setTidCount?: number;
   /** Address of the word that is cleared, and woken as a futex, when the child ends (CLONE_CHILD_CLEARTID). */
   readonly childTid?: number;
+  /** The lowest address of its stack, and its length; the caller's stack unless stated. */
+  readonly stack?: number;
+  readonly stackBytes?: number;
 }
 
 /** What a thread shares with the others of its task (nptl does the same). */
 export const THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
 /** struct clone_args as words. */
-export function cloneArgs({ flags, exitSignal, setTid = 0, setTidCount = 0, childTid = 0 }: CloneArgs): bigint[] {
-  return [flags, 0, childTid, 0, exitSignal, 0, 0, 0, setTid, setTidCount, 0].map((word) => BigInt(word));
+export function cloneArgs(args: CloneArgs): bigint[] {
+  const { flags, exitSignal, setTid = 0, setTidCount = 0, childTid = 0, stack = 0, stackBytes = 0 } = args;
+  const words = [flags, 0, childTid, 0, exitSignal, stack, stackBytes, 0, setTid, setTidCount, 0];
+  return words.map((word) => BigInt(word));
 }
 
 const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;

@@ -41,13 +41,13 @@ export function stubFile(program: Program, abi: Abi): Uint8Array {
   const { header, segment } = layout;
   const code = agentCode();
   const start = entryCode(abi);
-  const codeOffset = header.bytes + 2 * segment.bytes;
+  const codeOffset = codeOffsetOf(abi);
   const agentStart = codeOffset + start.length;
-  const programStart = (agentStart + code.length + OP_BYTES - 1) & ~(OP_BYTES - 1);
+  const programStart = stubProgramAddress(abi) - ELF_ADDRESS;
   const startView = new DataView(start.buffer);
   startView.setInt32(start.length - 4, programStart - agentStart, true);
   if (abi.bits === 32) startView.setUint32(1, ELF_ADDRESS + codeOffset + FAR_JUMP.length, true);
-  const block = program.assemble(ELF_ADDRESS + programStart);
+  const block = program.assemble(stubProgramAddress(abi));
   const size = programStart + block.length;
   const file = new Uint8Array(size);
   const view = new DataView(file.buffer);
@@ -78,6 +78,17 @@ export function stubFile(program: Program, abi: Abi): Uint8Array {
   addSegment(0, PT_LOAD, PF_RWX, ELF_ADDRESS, size);
   addSegment(1, PT_GNU_STACK, PF_RW, 0, 0);
   return file;
+}
+
+function codeOffsetOf({ bits }: Abi): number {
+  const { header, segment } = LAYOUTS[bits];
+  return header.bytes + 2 * segment.bytes;
+}
+
+/** Where a process that executes the file has the program. */
+export function stubProgramAddress(abi: Abi): number {
+  const end = codeOffsetOf(abi) + entryCode(abi).length + agentCode().length;
+  return ELF_ADDRESS + ((end + OP_BYTES - 1) & ~(OP_BYTES - 1));
 }
 
 /** jmp far 0x33:address. */

@@ -12,7 +12,7 @@ import { bytesOf } from '../base/bytes.ts';
 import { assert, CriuError } from '../base/errors.ts';
 import { CAP_SYS_ADMIN, CAP_SYS_TIME } from '../linux/abi/capability.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
-import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_RDWR, O_WRONLY } from '../linux/abi/fcntl.ts';
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_WRONLY } from '../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
@@ -23,10 +23,9 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
-import { PR_SET_PDEATHSIG } from '../linux/abi/prctl.ts';
 import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
-import { CLONE_CLEAR_SIGHAND, CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
-import { SIG_SETMASK, SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
+import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
+import { SIGCHLD } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
@@ -131,7 +130,8 @@ function setOptions(pid: number): void {
   check('ptrace', ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL), `SETOPTIONS, ${pid}`);
 }
 
-function makeMemfd(file: Uint8Array): number {
+/** A file for execveat(2), close-on-exec. Throws SyscallError. */
+export function makeMemfd(file: Uint8Array): number {
   const name = cString('criu-stub');
   let fd = syscall(SYS.memfd_create, name, MFD_CLOEXEC | MFD_EXEC);
   if (fd === -ERRNO.EINVAL) fd = syscall(SYS.memfd_create, name, MFD_CLOEXEC); // before Linux 6.3
@@ -179,42 +179,10 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
 }
 
 /** Of execveat(2), for the stub's file. */
-function stubArguments(p: Program, memfd: ProgramArg): ProgramArg[] {
+export function stubArguments(p: Program, memfd: ProgramArg): ProgramArg[] {
   const argv = p.words(0, 0);
   p.store64(argv, p.string('criu-stub'));
   return [memfd, p.string(''), argv, p.words(0), AT_EMPTY_PATH];
-}
-
-/**
- * Starts a process, a session of its own, that has a file and a pipe and sleeps until it is killed. It dies with us.
- * It is what it is when this returns: the child does all before it executes the stub, until which we wait. Returns its pid.
- * Throws SyscallError.
- */
-export function spawnIdle(): number {
-  const idle = new Program();
-  const again = idle.label();
-  idle.place(again);
-  idle.call(SYS.pause);
-  idle.jump(again);
-  const memfd = makeMemfd(stubFile(idle, ABI_64));
-  const p = new Program();
-  p.call(SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
-  p.call(SYS.setsid);
-  // The file is 0 (EINVAL: it is already), and goes when it is executed.
-  p.call(SYS.dup3, memfd, 0, O_CLOEXEC);
-  p.call(SYS.close_range, 1, 0xffff_ffff, 0);
-  p.call(SYS.openat, AT_FDCWD, p.string('/dev/null'), O_RDWR);
-  p.call(SYS.pipe2, p.reserve(8), 0);
-  // As in most programs: with all signals blocked the agent would be stepped. There are no handlers of ours any more.
-  p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(0), 0, 8);
-  p.call(SYS.execveat, ...stubArguments(p, 0));
-  p.call(SYS.exit, EXEC_FAILED);
-  const own = new OwnProgram(p);
-  try {
-    return check('clone3', own.clone({ flags: (CLONE_VM | CLONE_VFORK) + CLONE_CLEAR_SIGHAND, exitSignal: SIGCHLD }));
-  } finally {
-    syscall(SYS.close, memfd);
-  }
 }
 
 /**
@@ -229,7 +197,8 @@ function raiseForClocks(p: Program): void {
   p.call(SYS.capset, p.data(new Uint8Array(capabilityHeader().buffer)), p.data(new Uint8Array(data.buffer)));
 }
 
-const EXEC_FAILED = 127;
+/** Exit status. */
+export const EXEC_FAILED = 127;
 
 /** The error for a pid that somebody else has. */
 export function pidTaken(pid: number): CriuError {

@@ -54,7 +54,7 @@ export function spawnCriu(run: CriuRun): Bun.Subprocess<'ignore', Bun.BunFile, B
   const binary = binaryFor(run);
   if (!existsSync(binary)) throw new Error(`there is no ${binary}: build it (npm run build) or set CRIU_BIN`);
   const output = Bun.file(outputPath(run));
-  return Bun.spawn([binary, ...run.args], { stdin: 'ignore', stdout: output, stderr: output });
+  return Bun.spawn([binary, ...run.args], { env: process.env, stdin: 'ignore', stdout: output, stderr: output });
 }
 
 /** Runs criu to its end; kills it (and says so in the result) when it takes too long. */

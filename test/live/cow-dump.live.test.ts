@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseImage } from '../../src/image/image-file.ts';
 import { PAGE_BYTES, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../src/image/pagemap.ts';
 import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
+import { PLAIN_START } from '../../src/start/layout.ts';
 import { threadCount } from '../../src/tracee/parallel.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {
@@ -105,7 +106,9 @@ liveCase('nothing of the agent is in the memory that comes from a twin', async (
 
 liveCase('the part for which a program stands still is rehearsed before', async () => {
   const specimen = await startProgram('static-counter');
-  const { imagesDir, log } = await dumpRunning(specimen, 'images-1');
+  // A start image has been rehearsed when it was made.
+  process.env[PLAIN_START] = '1';
+  const { imagesDir, log } = await dumpRunning(specimen, 'images-1').finally(() => delete process.env[PLAIN_START]);
   const [, rehearsedWith] = /dump: rehearsed with process (\d+)/.exec(log) ?? [];
   await expectGone([Number(rehearsedWith)], 'after the dump');
   expect(log.indexOf('rehearsed with')).toBeLessThan(log.indexOf('froze task'));

@@ -123,6 +123,17 @@ for (const number of [FIRST_FD, FIRST_FD + 1, FIRST_FD + 2]) {
   sameTest(`descriptor ${number} is taken`, `exec ${number}</dev/null; $CRIU check`);
 }
 
+startCase('a plain start keeps nothing that was opened for the image', [], async () => {
+  for (const number of [FIRST_FD, FIRST_FD + 1, FIRST_FD + 2]) {
+    const pids = [];
+    for (const start of STARTS) pids.push((await startService(start, `exec ${number}</dev/null; exec`)).pid);
+    const [image = [], plain = []] = pids.map(descriptorsOf);
+    expect(image).toEqual(plain);
+    expect(image).toContain(number);
+    await cleanUp();
+  }
+});
+
 startCase('crit by the name of a link or a copy', [], async () => {
   const folder = makeFolder('start');
   symlinkSync(criuBinary, join(folder, 'crit'));
@@ -140,6 +151,14 @@ startCase('too little address space is said by the launcher', [], async () => {
     status: 127,
     stdout: '',
     stderr: `criu: cannot start: no memory for its start image; ${PLAIN_START}=1 in the environment does without\n`,
+  });
+});
+
+startCase('the launcher says that there is no /proc', ['unshare'], async () => {
+  expect(runScript("unshare -m sh -c 'umount -l /proc && exec $CRIU check'", 'image')).toEqual({
+    status: 127,
+    stdout: '',
+    stderr: 'criu: cannot start: /proc is not mounted\n',
   });
 });
 
@@ -240,7 +259,7 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
     const script = join(folder, 'script');
     const commands = [
       'cd /proc/$$; { for fd in fd/*; do echo "$fd $(readlink $fd)"; done',
-      'grep -E "^Sig[BIC]" status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
+      'grep -E "^Sig[BI]" /proc/self/status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
     ];
     writeFileSync(script, `#!/bin/bash\n${commands.join('\n')}\n`, { mode: 0o755 });
     const { pid } = startSleeper();

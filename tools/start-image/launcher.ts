@@ -6,6 +6,7 @@
  * vector (fs/binfmt_elf.c, create_elf_tables). rbp keeps that address. Encodings: Intel SDM volume 2.
  */
 import { assert } from '../../src/base/errors.ts';
+import { ERRNO } from '../../src/linux/abi/errno.ts';
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC } from '../../src/linux/abi/event.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
 import {
@@ -116,6 +117,7 @@ export function assembleLauncher(plan: LauncherPlan): Uint8Array {
     leaveIfPlain(a);
     for (const needs of plan.needs) leaveIfMissing(a, needs);
     useImage(a, plan.choices);
+    closeDescriptors(a);
   }
   a.label('plain');
   startPlainly(a, plan);
@@ -185,15 +187,18 @@ function leaveIfMissing(a: LauncherAssembler, { leaf, ebx, ecx, edx }: CpuNeeds)
 function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
   /** Gives the descriptor in rax its number, unless somebody else has it. */
   const moveTo = (fd: number) => {
-    a.test('rax').farJump('s', 'plain').move('rdi', 'rax').move('rbx', 'rax');
-    a.call(SYS.fcntl, { rsi: F_DUPFD_CLOEXEC, rdx: fd }).operateWith('cmp', 'rax', fd).farJump('nz', 'plain');
+    a.test('rax').farJump('s', `without${fd}`).move('rdi', 'rax').move('rbx', 'rax');
+    a.call(SYS.fcntl, { rsi: F_DUPFD_CLOEXEC, rdx: fd }).operateWith('cmp', 'rax', fd).farJump('nz', `no${fd}`);
     a.move('rdi', 'rbx').call(SYS.close);
   };
   a.call(SYS.epoll_create1, { rdi: EPOLL_CLOEXEC });
   moveTo(FIRST_FD);
   a.call(SYS.eventfd2, { rdi: 0, rsi: EFD_CLOEXEC | EFD_NONBLOCK });
   moveTo(FIRST_FD + 1);
-  a.open(CODE_AT + PLACES.executable);
+  // The runtime would end with a crash where /proc is missing.
+  a.open(CODE_AT + PLACES.executable)
+    .operateWith('cmp', 'rax', -ERRNO.ENOENT)
+    .farJump('z', 'noProc');
   moveTo(FILE_FD);
   a.small('rbx', STACK_WORD).store('rbx', 0, 'rbp');
   a.load('rax', 'rbp', 0).operateWith('cmp', 'rax', 2).jump('b', 'chosen');
@@ -206,6 +211,18 @@ function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
     .small('r15', PROGRAM_AT)
     .small('rax', CODE_AT + PLACES.agent)
     .jumpTo('rax');
+}
+
+/** A plain start after all, without the descriptors that have been opened for the image. */
+function closeDescriptors(a: LauncherAssembler): void {
+  const fds = [FILE_FD, FIRST_FD + 1, FIRST_FD];
+  for (const fd of fds) {
+    // In rax is one with another number, or an error; in rbx what it is a duplicate of.
+    a.label(`no${fd}`).move('rdi', 'rax').call(SYS.close).move('rdi', 'rbx').call(SYS.close);
+    a.label(`without${fd}`);
+    for (let opened = FIRST_FD; opened < fd; opened++) a.call(SYS.close, { rdi: opened });
+    a.farJump('always', 'plain');
+  }
 }
 
 /** Fields of an ELF header and of a program header (elf(5)). */
@@ -272,13 +289,18 @@ function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: Ori
     a.when(AT.base, () => a.store('rbx', 8, 'r12'));
   });
   a.move('rsp', 'rbp').small('rdx', 0).jumpTo('r14');
-  a.label('fail').call(SYS.write, { rdi: 2, rsi: CODE_AT + PLACES.noLinker, rdx: NO_LINKER.length });
-  a.call(SYS.exit_group, { rdi: FAILED });
+  const failWith = (place: number, text: string) =>
+    a.call(SYS.write, { rdi: 2, rsi: CODE_AT + place, rdx: text.length }).call(SYS.exit_group, { rdi: FAILED });
+  a.label('fail');
+  failWith(PLACES.noLinker, NO_LINKER);
+  a.label('noProc');
+  failWith(PLACES.noProc, NO_PROC);
 }
 
 /** As a shell says that a program cannot be started. */
 const FAILED = 127;
 const NO_LINKER = `criu: cannot start: ${LINKER} cannot be loaded\n`;
+const NO_PROC = 'criu: cannot start: /proc is not mounted\n';
 const NO_MEMORY = `criu: cannot start: no memory for its start image; ${PLAIN_START}=1 in the environment does without\n`;
 
 /** Says that it is too late for another start: the runtime's memory is overwritten. */
@@ -299,6 +321,7 @@ const PLACES = {
   linker: 0xa20,
   noLinker: 0xa40,
   noMemory: 0xb00,
+  noProc: 0xb80,
   givingUp: 0xc00,
   resume: 0xe00,
 } as const;
@@ -316,6 +339,7 @@ export function launcherPage(plan: LauncherPlan): Uint8Array {
     linker: text(LINKER),
     noLinker: text(NO_LINKER),
     noMemory: text(NO_MEMORY),
+    noProc: text(NO_PROC),
     givingUp: assembleGivingUp(),
     resume: plan.resume,
   };

@@ -17,7 +17,7 @@ import { SIGKILL } from '../../src/linux/abi/signal.ts';
 import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
-import { spawnIdle } from '../../src/tracee/stub.ts';
+import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
@@ -28,9 +28,18 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * Options of the runtime that an image is taken with, and that hold in each process from it: no thread that makes memory
- * ready in advance (it would have to be made again at each start).
+ * ready in advance (it would have to be made again at each start); no compiler but the first one, whose code for the second
+ * writes down what it sees, which touches pages; and no garbage collection before so many bytes, for it touches all memory.
+ *
+ * And nothing is left to the dynamic linker: it saves as much of the registers as the processor had on which it started
+ * (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more of them it would write behind the end of its room.
  */
-const RUNTIME_OPTIONS = { BUN_JSC_useWarmUpMarkedBlocks: '0', BUN_JSC_useFTLJIT: '0' };
+const RUNTIME_OPTIONS = {
+  BUN_JSC_useWarmUpMarkedBlocks: '0',
+  BUN_JSC_useDFGJIT: '0',
+  BUN_JSC_largeHeapSize: String(128 << 20),
+  LD_BIND_NOW: '1',
+};
 
 /** `executable` is replaced by one with an image. Throws when none can be taken. */
 export async function addStartImage(executable: string): Promise<void> {
@@ -72,6 +81,7 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
   rmSync(path);
   const fd = openSync(path, 'wx', 0o755);
   writeSync(fd, file);
+  // In one piece, zeros included: pages of a file with holes lie in small pieces in memory, and a dump takes 3 ms longer.
   writeSync(fd, taken.content);
   closeSync(fd);
 }

@@ -1,6 +1,7 @@
 /** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
 import { CriuError, errorText } from '../../base/errors.ts';
+import { invocation } from '../../base/invocation.ts';
 import type { Logger } from '../../base/log.ts';
 import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
 import { EarlyMappings, findBigTasks } from '../../dump/early-mappings.ts';
@@ -46,7 +47,7 @@ export function run(context: CommandContext): number {
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
   const plan = { ...dumpOptions(context, cgroup), runId };
-  if (twins !== undefined) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
+  if (twins !== undefined && !invocation().isWarm) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
   try {

@@ -8,7 +8,7 @@ import { type Programs, runProgram } from '../run-program.ts';
 import { run as runCrit } from './crit.ts';
 import { run as runDump } from './dump.ts';
 import { run as runFiller } from './filler.ts';
-import { run as runOther } from './others.ts';
+import { loadAll, run as runOther } from './others.ts';
 import { run as runRestore } from './restore.ts';
 import { run as runVersion } from './version.ts';
 
@@ -23,6 +23,7 @@ const PROGRAMS: Programs = {
 
 /** Makes itself ready and stops; then it is each run of criu. `folder`: see warmUp. Returns the exit status. */
 export async function run(folder: string): Promise<number> {
+  await loadAll();
   await warmUp(folder);
   waitForThreads();
   const description = describeSelf();

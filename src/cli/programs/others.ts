@@ -23,29 +23,28 @@ export async function run(): Promise<number> {
 }
 
 /** A command is loaded only when it is run. */
+const COMMANDS: Partial<Record<CommandName, () => Promise<CommandModule>>> = {
+  dump: () => import('../commands/dump.ts'),
+  restore: () => import('../commands/restore.ts'),
+  check: () => import('../commands/check.ts'),
+  cpuinfo: () => import('../commands/cpuinfo.ts'),
+  exec: () => import('../commands/exec.ts'),
+  crit: () => import('../commands/crit.ts'),
+  show: () => import('../commands/show.ts'),
+  service: () => import('../commands/service.ts'),
+  swrk: () => import('../commands/swrk.ts'),
+};
+const loadHelp = () => import('../commands/help.ts');
+
 async function loadCommand(command: CommandName): Promise<CommandModule> {
-  switch (command) {
-    case 'dump':
-      return await import('../commands/dump.ts');
-    case 'restore':
-      return await import('../commands/restore.ts');
-    case 'check':
-      return await import('../commands/check.ts');
-    case 'cpuinfo':
-      return await import('../commands/cpuinfo.ts');
-    case 'exec':
-      return await import('../commands/exec.ts');
-    case 'crit':
-      return await import('../commands/crit.ts');
-    case 'show':
-      return await import('../commands/show.ts');
-    case 'service':
-      return await import('../commands/service.ts');
-    case 'swrk':
-      return await import('../commands/swrk.ts');
-    default:
-      throw new AssertionError(`the parser lets pass only commands that exist, not ${command}`);
-  }
+  const load = COMMANDS[command];
+  if (load === undefined) throw new AssertionError(`the parser lets pass only commands that exist, not ${command}`);
+  return await load();
+}
+
+/** For a start image: all that would be loaded later. */
+export async function loadAll(): Promise<void> {
+  for (const load of [...Object.values(COMMANDS), loadHelp]) await load();
 }
 
 async function showVersion(): Promise<number> {
@@ -55,7 +54,7 @@ async function showVersion(): Promise<number> {
 }
 
 async function showHelp(topic: CommandName | undefined): Promise<number> {
-  const { commandHelp, generalHelp } = await import('../commands/help.ts');
+  const { commandHelp, generalHelp } = await loadHelp();
   sink().logger.message(topic === undefined ? generalHelp() : commandHelp(topic));
   return 0;
 }
@@ -63,7 +62,7 @@ async function showHelp(topic: CommandName | undefined): Promise<number> {
 /** A wrong command line: to stderr, and the usage to stdout where CRIU shows it too. */
 async function reportMistake(error: unknown): Promise<number> {
   if (error instanceof CriuError && 'showUsage' in error && error.showUsage === true) {
-    const { shortUsage } = await import('../commands/help.ts');
+    const { shortUsage } = await loadHelp();
     sink().logger.message(shortUsage());
   }
   openFallback();

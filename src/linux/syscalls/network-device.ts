@@ -5,6 +5,7 @@ import { cString, syscall } from '../kernel.ts';
 import { close } from './fs.ts';
 
 const SIOCGIFNAME = 0x8910;
+const SIOCSIFFLAGS = 0x8914;
 const SIOCGIFADDR = 0x8915;
 const SIOCGIFINDEX = 0x8933;
 const IFREQ_BYTES = 40;
@@ -38,6 +39,13 @@ export function tryDeviceName(index: number): string | undefined {
   new DataView(ifreq.buffer).setInt32(IFNAMSIZ, index, true);
   if (ask(AF_UNIX, SIOCGIFNAME, ifreq) < 0) return undefined;
   return String.fromCharCode(...ifreq.subarray(0, ifreq.indexOf(0)));
+}
+
+/** Sets flags of a device (IFF_UP and the like), and clears all others that can be set; 0 or −errno. */
+export function trySetDeviceFlags(name: string, flags: number): number {
+  const ifreq = named(name);
+  new DataView(ifreq.buffer).setUint16(IFNAMSIZ, flags, true);
+  return ask(AF_INET, SIOCSIFFLAGS, ifreq);
 }
 
 /** The first IPv4 address of a device; undefined when it has none. */

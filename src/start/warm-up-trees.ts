@@ -1,0 +1,184 @@
+/** The process trees that criu dumps and restores to warm up: of each kind of object that there may be many of, many. */
+import type { Program } from '../agent/program.ts';
+import { bytesOf } from '../base/bytes.ts';
+import { EPOLL_CTL_ADD } from '../linux/abi/event.ts';
+import { AT_FDCWD, O_CREAT, O_RDWR } from '../linux/abi/fcntl.ts';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED_NOREPLACE,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from '../linux/abi/mman.ts';
+import { RSEQ, RSEQ_SIG } from '../linux/abi/rseq.ts';
+import { AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../linux/abi/socket.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { addChild, addThread, FIRST_IDLE_FD } from '../tracee/idle.ts';
+
+export interface WarmUpTree {
+  readonly name: string;
+  /** How often it is dumped and restored. */
+  readonly rounds: number;
+  /** What its root does before it sleeps; `folder` is for files. */
+  readonly prepare?: (program: Program, folder: string) => void;
+  /** Options that both dump and restore need. */
+  readonly options?: readonly string[];
+  readonly restoreOptions?: readonly string[];
+}
+
+const TCP_OPTIONS = ['--tcp-established', '--network-lock', 'nftables'];
+
+export const TREES: readonly WarmUpTree[] = [
+  { name: 'many files', rounds: 6, prepare: (p, folder) => addFiles(p, folder, 1200) },
+  { name: 'many pipes', rounds: 6, prepare: (p) => addPipes(p, 1000) },
+  { name: 'many pairs of sockets', rounds: 6, prepare: (p) => addUnixPairs(p, 1000) },
+  { name: 'TCP connections', rounds: 6, prepare: (p) => addConnections(p, 100), options: TCP_OPTIONS },
+  { name: 'many mappings', rounds: 6, prepare: (p) => addMappings(p, 3000) },
+  { name: '1000 threads', rounds: 3, prepare: (p) => addThreads(p, 1000) },
+  { name: '100 threads', rounds: 10, prepare: (p) => addThreads(p, 100) },
+  { name: '100 tasks', rounds: 3, prepare: (p) => addChildren(p, 99) },
+  {
+    name: 'tasks that share memory',
+    rounds: 3,
+    prepare: (p) => {
+      addMemory(p, 16 << 20);
+      addChildren(p, 20);
+    },
+  },
+  { name: 'sparse memory', rounds: 5, prepare: (p) => addSparseMemory(p, 2000) },
+  { name: 'much memory', rounds: 8, prepare: (p) => addMemory(p, 24 << 20) },
+  {
+    name: 'memory that comes later',
+    rounds: 5,
+    prepare: (p) => addMemory(p, 4 << 20),
+    restoreOptions: ['--run-at-once'],
+  },
+  { name: 'one of each', rounds: 20, prepare: addOneOfEach },
+];
+
+/** What each of them has too. */
+export const SMALL: WarmUpTree = { name: 'a small process', rounds: 10 };
+
+const PAGE = 4096;
+/** Far away from all that the process and the agent have. */
+const AREA = 0x10_0000_0000;
+const AREA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+const READ_WRITE = PROT_READ | PROT_WRITE;
+
+/** Anonymous memory at AREA. */
+function addArea(p: Program, bytes: number): void {
+  p.must('map memory', SYS.mmap, AREA, bytes, READ_WRITE, AREA_FLAGS, -1, 0);
+}
+
+function addMemory(p: Program, bytes: number): void {
+  addArea(p, bytes);
+  p.must('fill memory', SYS.getrandom, AREA, bytes, 0);
+}
+
+function addSparseMemory(p: Program, pages: number): void {
+  const STEP = 512 * PAGE;
+  addArea(p, pages * STEP);
+  for (let i = 0; i < pages; i++) p.store64(AREA + i * STEP, i + 1);
+}
+
+/** Neighbours differ in their protection. */
+function addMappings(p: Program, count: number): void {
+  addArea(p, count * PAGE);
+  for (let i = 0; i < count; i += 2) p.store64(AREA + i * PAGE, i + 1);
+  for (let i = 1; i < count; i += 2) p.must('protect memory', SYS.mprotect, AREA + i * PAGE, PAGE, PROT_READ);
+}
+
+/** Each with a position of its own; every hundredth has the same name. */
+function addFiles(p: Program, folder: string, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const path = p.string(`${folder}/file-${i % 100}`);
+    const fd = p.must('open a file', SYS.openat, AT_FDCWD, path, O_RDWR | O_CREAT, 0o600);
+    p.call(SYS.lseek, fd, i, 0);
+  }
+}
+
+function addPipes(p: Program, count: number): void {
+  const bytes = p.data(new Uint8Array(PAGE).fill(1));
+  for (let i = 0; i < count; i++) {
+    p.must('make a pipe', SYS.pipe2, p.scratch, 0);
+    p.must('write to a pipe', SYS.write, FIRST_IDLE_FD + 2 * i + 1, bytes, PAGE);
+  }
+}
+
+function addUnixPairs(p: Program, count: number): void {
+  for (let i = 0; i < count; i++) {
+    p.must('make sockets', SYS.socketpair, AF_UNIX, SOCK_STREAM, 0, p.scratch);
+    addMessage(p, FIRST_IDLE_FD + 2 * i + 1, i);
+  }
+}
+
+function addMessage(p: Program, fd: number, i: number): void {
+  const text = bytesOf(`message ${i}`);
+  p.must('send', SYS.sendto, fd, p.data(text), text.length, 0, 0, 0);
+}
+
+const SOCKADDR_IN_BYTES = 16;
+/** A port of 127.0.0.1 that the kernel chooses. */
+const LOOPBACK = Uint8Array.of(AF_INET, 0, 0, 0, 127, 0, 0, 1, ...new Uint8Array(8));
+
+/** Connections over the loopback device, and who listens for them. */
+function addConnections(p: Program, count: number): void {
+  const address = p.data(LOOPBACK);
+  const bytes = p.words(SOCKADDR_IN_BYTES);
+  const listener = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM, 0);
+  p.must('bind it', SYS.bind, listener, address, SOCKADDR_IN_BYTES);
+  p.must('listen', SYS.listen, listener, count);
+  p.must('ask for the port', SYS.getsockname, listener, address, bytes);
+  for (let i = 0; i < count; i++) {
+    const near = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM, 0);
+    p.must('connect', SYS.connect, near, address, SOCKADDR_IN_BYTES);
+    p.must('accept', SYS.accept4, listener, 0, 0, 0);
+    addMessage(p, FIRST_IDLE_FD + 1 + 2 * i, i);
+  }
+}
+
+/** As the C library makes them: each with a stack, struct rseq and a list of futexes. */
+function addThreads(p: Program, count: number): void {
+  const ROOM = 4 * PAGE;
+  addArea(p, count * ROOM);
+  for (let i = 0; i < count; i++) {
+    const stack = AREA + i * ROOM;
+    addThread(p, { stack, stackBytes: ROOM - PAGE }, () => {
+      const own = stack + ROOM - PAGE;
+      p.must('register struct rseq', SYS.rseq, own, RSEQ.bytes, 0, RSEQ_SIG);
+      p.must('register robust futexes', SYS.set_robust_list, own + 2 * RSEQ.bytes, 24);
+    });
+  }
+}
+
+function addChildren(p: Program, count: number): void {
+  for (let i = 0; i < count; i++) addChild(p);
+}
+
+/** A descriptor or mapping of most kinds that a program has. */
+function addOneOfEach(p: Program, folder: string): void {
+  const file = p.must('open a file', SYS.openat, AT_FDCWD, p.string(`${folder}/file`), O_RDWR | O_CREAT, 0o600);
+  p.must('size it', SYS.ftruncate, file, 4 * PAGE);
+  p.must('map it', SYS.mmap, AREA, PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0);
+  p.must('map it', SYS.mmap, AREA + 2 * PAGE, PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+  const shared = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+  p.must('map shared memory', SYS.mmap, AREA + 4 * PAGE, 4 * PAGE, READ_WRITE, shared, -1, 0);
+  p.store64(AREA + 5 * PAGE, 1);
+  p.store64(AREA, 1);
+  p.must('make an eventfd', SYS.eventfd2, 1, 0);
+  const CLOCK_MONOTONIC = 1;
+  p.must('make a timerfd', SYS.timerfd_create, CLOCK_MONOTONIC, 0);
+  p.must('make a signalfd', SYS.signalfd4, -1, p.words(0), 8, 0);
+  p.must('make an inotify', SYS.inotify_init1, 0);
+  const epoll = p.must('make an epoll', SYS.epoll_create1, 0);
+  const pipe = FIRST_IDLE_FD - 2;
+  p.must('watch a pipe', SYS.epoll_ctl, epoll, EPOLL_CTL_ADD, pipe, p.words(1, 0));
+  p.must('make a UNIX socket', SYS.socket, AF_UNIX, SOCK_DGRAM, 0);
+  p.must('make a UDP socket', SYS.socket, AF_INET, SOCK_DGRAM, 0);
+  const tcp = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM, 0);
+  p.must('bind it', SYS.bind, tcp, p.data(LOOPBACK), SOCKADDR_IN_BYTES);
+  p.must('listen', SYS.listen, tcp, 1);
+  addChild(p);
+}
