@@ -227,15 +227,18 @@ test('a file has its own number inside, and a FIFO the number of a name', () => 
   const [, file] = regularFile(1);
   const wrong = { ...file, reg: { ...file.reg, id: 7 } } as FileEntry;
   const fifo: FileEntry = { type: 3, id: 2, fifo: { id: 2, pipe_id: 5, regf_id: 2 } };
+  const nameless: FileEntry = { type: 3, id: 3, fifo: { id: 3, pipe_id: 5 } };
   const files = new Map([
     [1, wrong],
     [2, fifo],
+    [3, nameless],
   ]);
   expect(
     findImageProblems({ tasks: [], files }, { hasParent: false, pagesBytes: () => 0 }).map(composeMessage),
   ).toEqual([
     'files.img: file 1: reg.id is 7',
     'files.img: file 2: its name is said to be file 2, which is not a regular file in files.img',
+    'files.img: file 3: the field fifo.regf_id is missing',
   ]);
 });
 

@@ -100,9 +100,11 @@ function findContentProblem(file: FileEntry, files: OpenFiles): string | undefin
   const content = file[field];
   if (typeof content !== 'object') return `it is of type ${typeText(file.type)}, but the field ${field} is missing`;
   if (content.id !== file.id) return `${field}.id is ${content.id}`;
+  if (file.fifo === undefined) return undefined;
   // The name of a FIFO is an entry of its own.
-  const nameId = file.fifo?.regf_id;
-  if (nameId === undefined || files.get(nameId)?.reg !== undefined) return undefined;
+  const nameId = file.fifo.regf_id;
+  if (nameId === undefined) return 'the field fifo.regf_id is missing';
+  if (files.get(nameId)?.reg !== undefined) return undefined;
   return `its name is said to be file ${nameId}, which is not a regular file in files.img`;
 }
 
