@@ -6,7 +6,7 @@ import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { ERRNO, errnoName } from '../linux/abi/errno.ts';
-import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/abi/fcntl.ts';
+import { O_CLOEXEC, O_NONBLOCK } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import {
   UFFD_FEATURE_EVENT_FORK,
@@ -17,13 +17,13 @@ import {
   UFFDIO_REGISTER_MODE_MISSING,
 } from '../linux/abi/userfaultfd.ts';
 import { check } from '../linux/kernel.ts';
-import { close, fstat, open } from '../linux/syscalls/fs.ts';
+import { close, fstat } from '../linux/syscalls/fs.ts';
 import { pidfd_open, tryPidfdGetfd } from '../linux/syscalls/process.ts';
 import { tryUffdApi, tryUffdRegister, tryUserfaultfd } from '../linux/syscalls/userfaultfd.ts';
 import type { FillFile, FillTask } from '../pages/fill-order.ts';
 import type { Filler } from '../pages/filler-link.ts';
 import { chooseLater, type LaterMemory, pagesWantedAtOnce } from '../pages/later.ts';
-import { checkLength } from '../resources/mm/fill-memory.ts';
+import { checkLength, openPages } from '../resources/mm/fill-memory.ts';
 import type { PageRun } from '../resources/mm/pages-image.ts';
 import type { Births } from './births.ts';
 import type { BuiltTask } from './builder.ts';
@@ -124,7 +124,7 @@ export class LaterPages {
   #file(path: string) {
     let file = this.#files.get(path);
     if (file === undefined) {
-      const fd = open(path, O_RDONLY | O_CLOEXEC);
+      const fd = openPages(path);
       file = { path, fd, bytes: fstat(fd).st_size };
       this.#files.set(path, file);
     }

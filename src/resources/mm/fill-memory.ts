@@ -1,9 +1,10 @@
 /** Finds the pages of the images that go into the memory of tasks that are being built; remote-copy.ts copies them. */
 import { CriuError } from '../../base/errors.ts';
-import { O_RDONLY } from '../../linux/abi/fcntl.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
+import { O_CLOEXEC, O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ } from '../../linux/abi/mman.ts';
 import { memoryAt } from '../../linux/kernel.ts';
-import { close, fstat, open } from '../../linux/syscalls/fs.ts';
+import { close, fstat, tryOpen } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import type { FileRange } from './call-plan.ts';
 import type { PageRun } from './pages-image.ts';
@@ -15,10 +16,10 @@ export class MappedFile {
   readonly bytes: number;
   readonly path: string;
 
-  /** Throws SyscallError naming the path. */
+  /** Throws CriuError when it can't be opened, and SyscallError. */
   constructor(path: string) {
     this.path = path;
-    const fd = open(path, O_RDONLY);
+    const fd = openPages(path);
     try {
       this.bytes = fstat(fd).st_size;
       this.address = this.bytes === 0 ? 0 : mmap(0, this.bytes, PROT_READ, MAP_SHARED, fd, 0);
@@ -61,6 +62,17 @@ export class MappedFiles {
     for (const file of this.#files.values()) file[Symbol.dispose]();
     this.#files.clear();
   }
+}
+
+/** A descriptor, closed by execve(2). Throws CriuError: a damaged pagemap may name a pages image that is not there. */
+export function openPages(path: string): number {
+  const fd = tryOpen(path, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) return fd;
+  throw new CriuError({
+    object: path,
+    action: `cannot be opened: ${errnoName(-fd)}`,
+    why: 'the memory content is not there',
+  });
 }
 
 /** Throws CriuError when a file has less than that. */
