@@ -210,11 +210,25 @@ function takeTree(
     images.write('seccomp', undefined, [filters.entry]);
     images.write('timens', isOwnTime ? 0 : (timeNs ?? 0), [clocks]);
     writePstree(tree, images);
+    images.removeOlder(NOT_IN_EACH_DUMP);
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
+
+/** Images that a dump has only when there is something to say. */
+const NOT_IN_EACH_DUMP = [
+  'pipes-data',
+  'fifo-data',
+  'sk-queues',
+  'bpfmap-data',
+  'filelocks',
+  'remap-fpath',
+  'memfd',
+  'tty-info',
+  'tty-data',
+] as const;
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {

@@ -27,6 +27,16 @@ function newDir(): ImageDir {
 }
 
 describe('an image directory', () => {
+  test('loses images of an older dump which this one does not have', () => {
+    const older = newDir();
+    older.write('filelocks', undefined, []);
+    older.write('tty-data', undefined, []);
+    const dir = ImageDir.open(older.path);
+    dir.write('tty-data', undefined, []);
+    dir.removeOlder(['filelocks', 'tty-data', 'sk-queues']);
+    expect(dir.names()).toEqual(['tty-data.img']);
+  });
+
   test('gives back what was written, readable by the owner only', () => {
     const dir = newDir();
     dir.write('pstree', undefined, [TASK, TASK]);

@@ -247,6 +247,14 @@ export class ImageDir {
     this.created.add(name);
   }
 
+  /** Removes those of these images which are of an older dump: this one has none, and a restore would take what is there. */
+  removeOlder(kinds: readonly ImageKindName[]): void {
+    for (const kind of kinds) {
+      const name = imageFileName(kind);
+      if (!this.isInMemory && !this.created.has(name)) syscall(SYS.unlink, cString(this.rawPath(name)));
+    }
+  }
+
   /** Removes every file written through this object: a failed dump must not look like a good one. */
   discard(): void {
     if (this.createdParent !== undefined) {

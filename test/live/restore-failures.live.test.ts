@@ -240,3 +240,14 @@ liveCase('a restored program can be restored again from the same images', async 
     writeFileSync(checkpoint.specimen.status, 'not yet');
   }
 });
+
+liveCase('images of an older dump in the same folder are no part of the new one', async () => {
+  const older = await makeCheckpoint('pipes');
+  expect(existsSync(join(older.imagesDir, 'pipes-data.img'))).toBe(true);
+  const specimen = await startProgram('static-counter');
+  expectSuccess(await dump(specimen, older.imagesDir));
+  expect(existsSync(join(older.imagesDir, 'pipes-data.img'))).toBe(false);
+  await expectGone([specimen.pid], 'after the dump');
+  expectSuccess(await restore(specimen, older.imagesDir));
+  await checkRound(specimen, 1);
+});
