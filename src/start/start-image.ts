@@ -5,10 +5,12 @@
 import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
+import { AT_EXECFN } from '../linux/abi/auxvec.ts';
 import { CLOSE_RANGE_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
+import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
-import { SIG_UNBLOCK, SIGPWR, SIGSTOP } from '../linux/abi/signal.ts';
+import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, check, cString, memoryAt, readAddress, syscall } from '../linux/kernel.ts';
 import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
@@ -28,8 +30,6 @@ export interface SelfDescription {
 }
 
 const SIGNALS = 64;
-const SIGSET_BYTES = 8;
-const PR_GET_TID_ADDRESS = 40;
 
 /** Throws SyscallError. */
 export function describeSelf(): SelfDescription {
@@ -118,8 +118,6 @@ function endHeap(): void {
   const end = syscall(SYS.brk, 0);
   syscall(SYS.mmap, end, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
-
-const AT_EXECFN = 31;
 
 /**
  * Arguments and environment, as the kernel lays them out: argc, argv, envp, the auxiliary vector (fs/binfmt_elf.c,

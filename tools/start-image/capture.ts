@@ -1,5 +1,6 @@
 /** Takes registers and memory of a process that has stopped itself for its image. */
 import { assert } from '../../src/base/errors.ts';
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';
 import { PM_FILE_BIT, PM_PRESENT_BIT, PM_SWAP_BIT } from '../../src/linux/abi/pagemap.ts';
 import { PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_RSEQ_CONFIGURATION } from '../../src/linux/abi/ptrace.ts';
@@ -11,8 +12,6 @@ import { CODE_AT, DATA_AT, FIRST_FD } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { readRegisters } from '../../src/tracee/registers.ts';
 import { interrupt, seize, waitForTrap } from '../../src/tracee/stop.ts';
-
-export const PAGE_BYTES = 4096;
 
 /** Memory whose content is in the image. */
 export interface Run {

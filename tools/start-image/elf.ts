@@ -1,5 +1,6 @@
 /** The executable's ELF header and program headers (elf(5)), as far as a start image changes them. */
 import { assert } from '../../src/base/errors.ts';
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 
 const HEADER = { entry: 24, phoff: 32, phentsize: 54, phnum: 56 } as const;
 const ENTRY_BYTES = 56;
@@ -13,8 +14,10 @@ export interface Segment {
   readonly bytes: number;
 }
 
+/** What the executable's own header says. */
 export interface ExecutableHeader {
   readonly entry: number;
+  /** Address of the program headers, which stay where they are. */
   readonly headers: number;
   readonly headerCount: number;
 }
@@ -56,7 +59,7 @@ export function programHeadersWith(file: DataView, segments: readonly Segment[])
       [24, address],
       [32, bytes],
       [40, bytes],
-      [48, 4096],
+      [48, PAGE_BYTES],
     ] as const) {
       view.setBigUint64(at + place, BigInt(value), true);
     }

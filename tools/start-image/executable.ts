@@ -2,8 +2,8 @@
 
 import { OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import type { Program } from '../../src/agent/program.ts';
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
-import { PAGE_BYTES } from './capture.ts';
 import { PF, programHeadersWith, readExecutable, redirect } from './elf.ts';
 import { type Choice, type LauncherPlan, launcherPage, PROGRAM_AT } from './launcher.ts';
 import { COMMANDS, type StartPrograms } from './plan-start.ts';
@@ -42,14 +42,14 @@ function launcherData(programs?: StartPrograms): { data: Uint8Array; choices: re
   let at = PROGRAM_AT;
   const place = (program: Program, next?: number) => {
     if (next !== undefined) program.jump(next);
-    const block = { address: at, bytes: program.assemble(at), end: at + program.opBytes };
+    const block = { address: at, bytes: program.assemble(at) };
     at += program.byteLength;
     return block;
   };
   // The last op of `memory` is a jump, which the launcher changes.
   const restAt = PROGRAM_AT + memory.byteLength + OP_BYTES;
   const blocks = [place(memory, restAt), place(rest)];
-  const nextAt = (blocks[0]?.end ?? 0) - OP_BYTES + OP_ARGS;
+  const nextAt = PROGRAM_AT + memory.opBytes - OP_BYTES + OP_ARGS;
   const choices: Choice[] = [];
   for (const command of COMMANDS) {
     const program = hotPages[command];

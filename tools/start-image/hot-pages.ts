@@ -2,6 +2,7 @@
  * Which pages every process that starts from an image writes: a page of the image that is written costs a fault and a copy, and
  * half of that when the launcher asks for many at once.
  */
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';
 import { PTRACE_CONT, PTRACE_EVENT_EXIT, PTRACE_O_TRACEEXIT } from '../../src/linux/abi/ptrace.ts';
 import { SIGCONT } from '../../src/linux/abi/signal.ts';
@@ -9,7 +10,7 @@ import { check } from '../../src/linux/kernel.ts';
 import { close, open } from '../../src/linux/syscalls/fs.ts';
 import { kill, ptrace } from '../../src/linux/syscalls/process.ts';
 import { classify, seize, waitForJobStop, waitForStatus } from '../../src/tracee/stop.ts';
-import { isOwnPage, PAGE_BYTES, readPagemap } from './capture.ts';
+import { isOwnPage, readPagemap } from './capture.ts';
 
 /** Memory by address and size. */
 export interface Range {

@@ -6,6 +6,17 @@
  * vector (fs/binfmt_elf.c, create_elf_tables). rbp keeps that address. Encodings: Intel SDM volume 2.
  */
 import { assert } from '../../src/base/errors.ts';
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
+import {
+  AT_BASE,
+  AT_ENTRY,
+  AT_EXECFN,
+  AT_IGNORE,
+  AT_NULL,
+  AT_PHDR,
+  AT_PHNUM,
+  AT_SYSINFO_EHDR,
+} from '../../src/linux/abi/auxvec.ts';
 import { ERRNO } from '../../src/linux/abi/errno.ts';
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC } from '../../src/linux/abi/event.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
@@ -23,6 +34,7 @@ import { CODE_AT, DATA_AT, FIRST_FD, PLAIN_START, STACK_WORD } from '../../src/s
 import { Assembler, type Register } from '../assembler.ts';
 import { assembleAgent } from '../generate-agent.ts';
 import type { CpuNeeds } from './cpu-needs.ts';
+import type { ExecutableHeader } from './elf.ts';
 
 /** Programs for the agent, the first one makes the process again. */
 export const PROGRAM_AT = DATA_AT + 0x1000;
@@ -30,20 +42,9 @@ export const PROGRAM_AT = DATA_AT + 0x1000;
 /** The executable, while its pages are mapped. */
 export const FILE_FD = FIRST_FD + 2;
 
-/** Types of entries of the auxiliary vector (linux/auxvec.h). */
-const AT = { null: 0, ignore: 1, phdr: 3, phnum: 5, base: 7, entry: 9, execfn: 31, sysinfoEhdr: 33 } as const;
 /** Of the stack that a process gets for its image. */
 const STACK_BYTES = 16 * 1024 * 1024;
-const PAGE_BYTES = 4096;
 const LINKER = '/lib64/ld-linux-x86-64.so.2';
-
-/** What the executable's own header said before it was changed. */
-export interface OriginalStart {
-  readonly entry: number;
-  /** Address of the program headers, which stay where they are. */
-  readonly headers: number;
-  readonly headerCount: number;
-}
 
 /** A word that gets a value when the command line begins with a command. */
 export interface Choice {
@@ -52,7 +53,7 @@ export interface Choice {
   readonly value: number;
 }
 
-export interface LauncherPlan extends OriginalStart {
+export interface LauncherPlan extends ExecutableHeader {
   /**
    * record: a process from which a start image is taken. Its stack is where the kernel puts no stack, and it has no vdso,
    * which differs from kernel to kernel. image: there is one.
@@ -94,7 +95,7 @@ class LauncherAssembler extends Assembler {
   eachEntry(name: string, body: () => void): this {
     this.label(name).load('rax', 'rbx', 0);
     body();
-    return this.operateWith('add', 'rbx', 16).operateWith('cmp', 'rax', AT.null).farJump('nz', name);
+    return this.operateWith('add', 'rbx', 16).operateWith('cmp', 'rax', AT_NULL).farJump('nz', name);
   }
 
   /** Does `body` if rax is `value`. */
@@ -132,8 +133,8 @@ function moveStack(a: LauncherAssembler): void {
   const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   a.findVector('recordedEnvironment');
   a.eachEntry('recordedVector', () => {
-    a.when(AT.execfn, () => a.load('r13', 'rbx', 8));
-    a.when(AT.sysinfoEhdr, () => a.small('rdx', AT.ignore).store('rbx', 0, 'rdx'));
+    a.when(AT_EXECFN, () => a.load('r13', 'rbx', 8));
+    a.when(AT_SYSINFO_EHDR, () => a.small('rdx', AT_IGNORE).store('rbx', 0, 'rdx'));
   });
   a.move('r14', 'rbx');
   // The name of the program is the last string; behind it are eight bytes (fs/exec.c, bprm_mm_init).
@@ -231,7 +232,7 @@ const PHDR = { bytes: 56, type: 0, flags: 4, offset: 8, address: 16, fileBytes: 
 const PT_LOAD = 1;
 
 /** Maps the dynamic linker as the kernel would have done (fs/binfmt_elf.c, load_elf_interp), and goes there. */
-function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: OriginalStart): void {
+function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: ExecutableHeader): void {
   const HEAD_BYTES = 1024;
   const anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   const orFail = () => a.test('rax').farJump('s', 'fail');
@@ -283,10 +284,10 @@ function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: Ori
   a.move('rdi', 'r13').call(SYS.close).load('r14', 'rsp', EHDR.entry).operate('add', 'r14', 'r12');
   a.findVector('environment').eachEntry('vector', () => {
     const put = (type: number, value: number) => a.when(type, () => a.small('rcx', value).store('rbx', 8, 'rcx'));
-    put(AT.phdr, headers);
-    put(AT.phnum, headerCount);
-    put(AT.entry, entry);
-    a.when(AT.base, () => a.store('rbx', 8, 'r12'));
+    put(AT_PHDR, headers);
+    put(AT_PHNUM, headerCount);
+    put(AT_ENTRY, entry);
+    a.when(AT_BASE, () => a.store('rbx', 8, 'r12'));
   });
   a.move('rsp', 'rbp').small('rdx', 0).jumpTo('r14');
   const failWith = (place: number, text: string) =>

@@ -6,13 +6,12 @@ import { EPOLL_CTL_ADD } from '../../src/linux/abi/event.ts';
 import { MADV_POPULATE_WRITE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from '../../src/linux/abi/mman.ts';
 import { ARCH_SET_FS } from '../../src/linux/abi/prctl.ts';
 import { USER_REGS } from '../../src/linux/abi/ptrace.ts';
+import { SIGSET_BYTES } from '../../src/linux/abi/signal.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { FIRST_FD } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
 import type { Range } from './hot-pages.ts';
 import { FILE_FD, RESUME_AT } from './launcher.ts';
-
-const SIGSET_BYTES = 8;
 
 /** What the launcher's agent executes, one after the other. */
 export interface StartPrograms {
