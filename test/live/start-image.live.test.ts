@@ -263,7 +263,8 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
     ];
     writeFileSync(script, `#!/bin/bash\n${commands.join('\n')}\n`, { mode: 0o755 });
     const { pid } = startSleeper();
-    const before = "exec 12</etc/passwd; export BYTES=$'\\xff\\xfe'; exec env --ignore-signal=TERM,HUP --block-signal=USR1";
+    const before =
+      "exec 12</etc/passwd; export BYTES=$'\\xff\\xfe'; exec env --ignore-signal=TERM,HUP --block-signal=USR1";
     const { status } = runScript(
       `${before} $CRIU dump -R -t ${pid} -D ${folder} -o dump.log --action-script ${script}`,
       start,
