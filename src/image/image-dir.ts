@@ -308,7 +308,7 @@ const MEANINGS: { readonly [K in ImageKindName]?: string } = {
 };
 
 /** A list image that is being written. */
-export class ImageFileWriter<K extends ListKindName> {
+class ImageFileWriter<K extends ListKindName> {
   private readonly writer: ImageWriter<K>;
   private readonly fd: number;
   private readonly path: string;

@@ -109,7 +109,7 @@ class LauncherAssembler extends Assembler {
 }
 
 /** The code that is put at CODE_AT; its entry is its first byte. */
-export function assembleLauncher(plan: LauncherPlan): Uint8Array {
+function assembleLauncher(plan: LauncherPlan): Uint8Array {
   const a = new LauncherAssembler();
   a.move('rbp', 'rsp');
   if (plan.mode === 'record') {

@@ -9,7 +9,7 @@ const BUILD_ID_BYTES_MAX = 512;
 /** How much of a file is looked at: build ids stand near the beginning. */
 export const BUILD_ID_HEAD_BYTES = 1024 * 1024;
 /** Mostly this much is enough. */
-export const BUILD_ID_FIRST_BYTES = 4096;
+const BUILD_ID_FIRST_BYTES = 4096;
 
 /**
  * The build id as the image has it: 32-bit words in the file's own byte order, filled up with zeros. None when the file
