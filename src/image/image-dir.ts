@@ -293,7 +293,7 @@ export class ImageDir {
 /** What `write` builds images in, one after the other. */
 const scratch = new WireWriter(4096);
 
-/** What is lost when the image of this kind is not there; only kinds that a restore cannot do without. */
+/** What it means that the image of this kind is not there; only kinds that somebody cannot do without. */
 const MEANINGS: { readonly [K in ImageKindName]?: string } = {
   inventory: 'this is not a directory of images, or the dump did not finish',
   pstree: 'the process tree is not known',
@@ -305,6 +305,7 @@ const MEANINGS: { readonly [K in ImageKindName]?: string } = {
   fdinfo: 'the file descriptors of this task are not known',
   files: 'the open files are not known',
   'ghost-file': 'the content of a deleted file is not there',
+  cpuinfo: '"criu cpuinfo dump" makes it, on the machine of the dump',
 };
 
 /** A list image that is being written. */

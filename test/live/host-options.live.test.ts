@@ -23,13 +23,14 @@ async function makeCheckpoint() {
   return { specimen, images };
 }
 
-liveCase('--root does not change a tree without a mount namespace, and says so', async () => {
+liveCase('--root and --log-pid do not change the restore of a tree without a mount namespace, and say so', async () => {
   const { specimen, images } = await makeCheckpoint();
-  const restored = await restore(specimen, images, ['--root', '/tmp']);
+  const restored = await restore(specimen, images, ['--root', '/tmp', '--log-pid']);
   expectSuccess(restored);
   expect(restored.log).toContain(
     '--root /tmp has no effect: these images have no mount namespace, so the tree gets the root that criu has',
   );
+  expect(restored.log).toContain('--log-pid has no effect: a single process restores all tasks, and writes one log');
   await checkRound(specimen, 1);
 });
 

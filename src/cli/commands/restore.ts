@@ -43,8 +43,8 @@ function restore(context: CommandContext): number {
   // It takes as long to start as the tree takes to be read.
   using filler = options.runAtOnce ? Filler.start(context.logFd, options.logLevel) : undefined;
   const images = ImageDir.open(imagesDir);
-  warnOfRoot(options.root, log);
   const tree = loadTree(images);
+  warnOfNoEffect(options, log);
   refuseBorrowedRights(tree, context.client?.borrowedCapabilities ?? 0n);
   const profile = options.lsmProfile === undefined ? undefined : parseLsmProfile(options.lsmProfile);
   chooseLabels(tree, profile, readLsmModule());
@@ -178,12 +178,17 @@ function refuseBorrowedRights(tree: RestoreTree, borrowed: bigint): void {
   );
 }
 
-/** --root moves a tree with its mount namespace; a tree of the host has the root that criu has. CRIU says nothing. */
-function warnOfRoot(root: string | undefined, log: Logger): void {
-  if (root === undefined || root === '/') return;
-  log.warn(
-    `--root ${root} has no effect: these images have no mount namespace, so the tree gets the root that criu has`,
-  );
+/**
+ * Options that change nothing here, of which CRIU says nothing either. --root moves a tree with its mount namespace; a tree of
+ * the host has the root that criu has.
+ */
+function warnOfNoEffect({ root, logPid }: CriuOptions, log: Logger): void {
+  if (root !== undefined && root !== '/') {
+    log.warn(
+      `--root ${root} has no effect: these images have no mount namespace, so the tree gets the root that criu has`,
+    );
+  }
+  if (logPid) log.warn('--log-pid has no effect: a single process restores all tasks, and writes one log');
 }
 
 /** Refuses a CPU that lacks what the images need, as far as --cpu-cap says; by default the FPU state only. */

@@ -60,7 +60,7 @@ export const FILE_OPTIONS = [
     commands: ['dump'],
     rpc: null,
     capability: 'built',
-    help: 'Find the holes of deleted files with fiemap (on when not given).',
+    help: 'Has no effect: holes of deleted files are found by lseek(2), which takes no longer.',
   },
   {
     long: 'file-locks',
@@ -132,7 +132,9 @@ export const FILE_OPTIONS = [
     commands: ['restore'],
     rpc: 'root',
     capability: 'built',
-    help: 'The new root folder of the restored tree; it must be a mount point.',
+    help:
+      'The new root folder of a tree that has a mount namespace; it must be a mount point. Other trees, so far all that can ' +
+      'be restored, get the root of criu, and a warning tells of it.',
   },
 
   {

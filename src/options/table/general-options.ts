@@ -264,7 +264,7 @@ export const GENERAL_OPTIONS = [
     commands: ['restore'],
     rpc: null,
     capability: 'built',
-    help: 'Write a log for every restored task, FILE.PID.',
+    help: 'Has no effect: a single process restores all tasks, and writes one log.',
   },
   {
     long: 'display-stats',
