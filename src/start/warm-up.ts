@@ -15,6 +15,7 @@ import { trySetDeviceFlags } from '../linux/syscalls/network-device.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { NetworkVisit } from '../resources/netns/network-visit.ts';
 import { spawnIdle } from '../tracee/idle.ts';
+import { warmUpFiller } from './warm-up-filler.ts';
 import { SMALL, TREES, type WarmUpTree } from './warm-up-trees.ts';
 
 /** Code is compiled as early as the runtime ever does. */
@@ -36,6 +37,7 @@ async function warmUpWithAll(folder: string): Promise<void> {
   using _visit = enterNetwork();
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
   for (const [index, tree] of TREES.entries()) await tryTree(tree, `${folder}/${index}`);
+  tryFiller(folder);
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
   await tryTree(SMALL, `${folder}/last`);
@@ -50,6 +52,14 @@ async function tryTree(tree: WarmUpTree, folder: string): Promise<boolean> {
   } catch (error) {
     sayLeftOut(tree.name, error);
     return false;
+  }
+}
+
+function tryFiller(folder: string): void {
+  try {
+    warmUpFiller(folder);
+  } catch (error) {
+    sayLeftOut('memory that comes later', error);
   }
 }
 
