@@ -119,7 +119,7 @@ export function addExec(program: Program, args: readonly string[]): void {
 }
 
 /** Addresses of strings, and the zero that ends them. */
-function addStrings(program: Program, strings: readonly string[]): Place {
+export function addStrings(program: Program, strings: readonly string[]): Place {
   const list = program.words(...strings.map(() => 0), 0);
   strings.forEach((text, i) => {
     program.store64(program.at(list, 8 * i), program.string(text));
