@@ -55,12 +55,7 @@ export class Filler {
 
   /** Says what is to be done. The descriptors must stay open until it is ready. Throws CriuError when it is gone. */
   give(order: Omit<FillOrder, 'logLevel'>): void {
-    const bytes = encodeOrder({ ...order, logLevel: this.#logLevel });
-    const memfd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-fill-order'), MFD_CLOEXEC));
-    this.#memfd = memfd;
-    check('write', syscall(SYS.write, memfd, bytes, bytes.length), 'memfd');
-    const number = Int32Array.of(memfd);
-    if (trySend(this.#socket, new Uint8Array(number.buffer)) < 0) throw gone();
+    this.#memfd = sendOrder(this.#socket, { ...order, logLevel: this.#logLevel });
   }
 
   /** Waits until it serves page faults, and the tasks can't be without it. Throws CriuError when it is gone. */
@@ -72,6 +67,17 @@ export class Filler {
     close(this.#socket);
     if (this.#memfd !== undefined) close(this.#memfd);
   }
+}
+
+/** Returns a memfd that must stay open until there is an answer. Throws CriuError when nobody is at the other end. */
+export function sendOrder(socket: number, order: FillOrder): number {
+  const bytes = encodeOrder(order);
+  const memfd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-fill-order'), MFD_CLOEXEC));
+  check('write', syscall(SYS.write, memfd, bytes, bytes.length), 'memfd');
+  const number = Int32Array.of(memfd);
+  if (trySend(socket, new Uint8Array(number.buffer)) >= 0) return memfd;
+  close(memfd);
+  throw gone();
 }
 
 const gone = () =>

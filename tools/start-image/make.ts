@@ -29,7 +29,8 @@ const NOTHING = new Uint8Array(0);
 /**
  * Options of the runtime that an image is taken with, and that hold in each process from it: no thread that makes memory
  * ready in advance (it would have to be made again at each start); no compiler but the first one, whose code for the second
- * writes down what it sees, which touches pages; and no garbage collection before so many bytes, for it touches all memory.
+ * writes down what it sees, which touches pages; no garbage collection before so many bytes, for it touches all memory; and
+ * code that has not run for a while stays, which the collection at the end of the warm-up would throw away.
  *
  * And nothing is left to the dynamic linker: it saves as much of the registers as the processor had on which it started
  * (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more of them it would write behind the end of its room.
@@ -37,6 +38,7 @@ const NOTHING = new Uint8Array(0);
 const RUNTIME_OPTIONS = {
   BUN_JSC_useWarmUpMarkedBlocks: '0',
   BUN_JSC_useDFGJIT: '0',
+  BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_largeHeapSize: String(128 << 20),
   LD_BIND_NOW: '1',
 };

@@ -215,7 +215,7 @@ export class NetworkLock {
 
   /** Ends it, unless it was made to last. */
   release(): void {
-    if (this.#isLasting) this.#socket.leave();
+    if (this.#isLasting || this.#socket.tryCommit([NFT.deleteTable(this.#table)]) === 0) this.#socket.leave();
     else this.#socket.close();
   }
 }
