@@ -58,10 +58,25 @@ describe.skipIf(objdump === null)('the launcher, decoded by objdump (skipped whe
   });
 });
 
-test('what the CPU must have is not more than it has, and has AVX2 where it has that', () => {
-  const flags = readFileSync('/proc/cpuinfo', 'latin1');
-  const [, seven] = readCpuNeeds();
-  expect(((seven?.ebx ?? 0) & (1 << 5)) !== 0).toBe(/^flags.*\bavx2\b/m.test(flags));
+test('what the CPU must have is what the kernel tells of it', () => {
+  const flags = /^flags\s*: (.*)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1]?.split(' ') ?? [];
+  const needs = readCpuNeeds();
+  const isNeeded = (leaf: number, register: 'ebx' | 'ecx' | 'edx', bit: number) =>
+    ((needs.find((of) => of.leaf === leaf)?.[register] ?? 0) & (1 << bit)) !== 0;
+  for (const [name, leaf, register, bit] of [
+    ['avx', 1, 'ecx', 28],
+    ['f16c', 1, 'ecx', 29],
+    ['avx2', 7, 'ebx', 5],
+    ['rtm', 7, 'ebx', 11],
+    ['avx512vl', 7, 'ebx', 31],
+    ['gfni', 7, 'ecx', 8],
+    ['avx512_fp16', 7, 'edx', 23],
+    ['fma4', 0x8000_0001, 'ecx', 16],
+  ] as const) {
+    expect([name, isNeeded(leaf, register, bit)]).toEqual([name, flags.includes(name)]);
+  }
+  // A virtual machine has no VMX in it usually, and Intel's has DTES64, which AMD's lacks.
+  expect([isNeeded(1, 'ecx', 5), isNeeded(1, 'ecx', 2), isNeeded(1, 'ecx', 31)]).toEqual([false, false, false]);
 });
 
 describe('an executable with a launcher', () => {
