@@ -125,7 +125,7 @@ const SECURITY = [
   'Restoring images means running what is in them, with the identities that are in them. Restore only images that ' +
     'nobody else could have changed.',
   'The executable holds a JavaScript runtime. It takes no orders from the folder it is started in, but like other ' +
-    'runtimes it obeys some variables of its environment (BUN_OPTIONS, for one). Do not give it the set-user-ID bit or ' +
+    'runtimes it obeys some variables of its environment (BUN_OPTIONS, for one) when it starts without its image, as CRIU_PLAIN_START makes it. Do not give it the set-user-ID bit or ' +
     'file capabilities; start it through a program that cleans the environment, as sudo does.',
 ];
 
@@ -177,7 +177,7 @@ function actionScriptLines(): string[] {
   const text =
     'Every program given with --action-script runs at each of the points (hooks) below, in the order given, without ' +
     'arguments. CRTOOLS_SCRIPT_ACTION names the hook, CRTOOLS_IMAGE_DIR the images folder, and CRTOOLS_INIT_PID the ' +
-    'pid of the root task once there is one. Output goes to the log. A script that fails makes the operation fail.';
+    'pid of the root task once there is one. A plain name is looked for in the PATH. Output goes to the log. A script that fails makes the operation fail.';
   return [...paragraph(text), ...tagged(HOOKS)];
 }
 

@@ -10,4 +10,3 @@ export const STACK_WORD = DATA_AT;
 export const FIRST_FD = 190;
 /** The word of the command line with which an image is taken. */
 export const MAKE_IMAGE = 'make-start-image';
-export { PLAIN_START } from '../base/invocation.ts';

@@ -5,10 +5,10 @@
 import { expect } from 'bun:test';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { PLAIN_START } from '../../src/base/invocation.ts';
 import { parseImage } from '../../src/image/image-file.ts';
 import { PAGE_BYTES, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../src/image/pagemap.ts';
 import { VMA_AREA_VDSO } from '../../src/image/vma-status.ts';
-import { PLAIN_START } from '../../src/start/layout.ts';
 import { threadCount } from '../../src/tracee/parallel.ts';
 import { CgroupFolder } from '../harness/cgroup-folder.ts';
 import {

@@ -14,8 +14,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { PLAIN_START } from '../../src/base/invocation.ts';
 import { CriuReqType } from '../../src/image/gen/rpc.ts';
-import { CODE_AT, FIRST_FD, PLAIN_START } from '../../src/start/layout.ts';
+import { CODE_AT, FIRST_FD } from '../../src/start/layout.ts';
 import { criuBinary, isInterop, isOriginal } from '../harness/criu-command.ts';
 import { cleanUp, makeFolder, trackProcess } from '../harness/harness.ts';
 import { readLinkMap } from '../harness/link-map.ts';

@@ -6,6 +6,7 @@
  * vector (fs/binfmt_elf.c, create_elf_tables). rbp keeps that address. Encodings: Intel SDM volume 2.
  */
 import { assert } from '../../src/base/errors.ts';
+import { PLAIN_START } from '../../src/base/invocation.ts';
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import {
   AT_BASE,
@@ -31,7 +32,7 @@ import {
   PROT_WRITE,
 } from '../../src/linux/abi/mman.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
-import { CODE_AT, DATA_AT, FIRST_FD, PLAIN_START, STACK_WORD } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT, FIRST_FD, STACK_WORD } from '../../src/start/layout.ts';
 import { Assembler, type Register } from '../assembler.ts';
 import { assembleAgent } from '../generate-agent.ts';
 import type { CpuNeeds } from './cpu-needs.ts';
