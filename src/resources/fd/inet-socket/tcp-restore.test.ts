@@ -140,7 +140,13 @@ describe('the end of a stream', () => {
   test('comes in the order in which it came', () => {
     expect(endOf(INET.TCP_LAST_ACK)).toEqual([windowWithFin, ...packet]);
     expect(lateOf(INET.TCP_LAST_ACK)).toEqual([...data, 'shutdown']);
-    expect(endOf(INET.TCP_CLOSING)).toEqual([windowWithFin, ...sent, ...packet]);
+    const held = ['tcp 29=0,0,0,1,-1', 'tcp 19=-1', 'send uuu', 'shutdown', 'tcp 19=1', ...packet];
+    expect(endOf(INET.TCP_CLOSING)).toEqual(held);
+    const late = planned(
+      (table, context) => finishConnection(table, 3, { ...entry, state: INET.TCP_CLOSING }, 'it', context),
+      {},
+    );
+    expect(late).toEqual(['tcp 29=0,4,0,0,0', 'tcp 19=0', 'socket 2=1', 'tcp 3=0', 'socket 32=8']);
     expect(endOf(INET.TCP_CLOSE)).toEqual([windowWithFin, ...packet, ...sent, ...packet]);
   });
 

@@ -65,14 +65,12 @@ function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefin
   return byInode.get(entry.ino);
 }
 
-function readStream({ ino, state }: InetSkEntry, { images }: RestoreContext, alike?: AlikeImages): Stream | undefined {
+function readStream({ ino }: InetSkEntry, { images }: RestoreContext, alike?: AlikeImages): Stream | undefined {
   const [element] = images.tryRead('tcp-stream', ino, alike) ?? [];
   if (element === undefined) return undefined;
   const { message, payload } = element;
   const { inq_len, outq_len, unsq_len = 0 } = message;
-  // Our end of the stream was sent, so that all before it was.
-  const unsent = state === INET.TCP_CLOSING ? 0 : unsq_len;
-  const sentEnd = inq_len + Math.max(outq_len - unsent, 0);
+  const sentEnd = inq_len + Math.max(outq_len - unsq_len, 0);
   return {
     message,
     received: payload.subarray(0, inq_len),
@@ -156,8 +154,8 @@ export function planConnection(
     tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
     planSend(table, fd, sent, what);
   }
-  planWindow(table, fd, entry.state, message, what);
-  planEnds(table, fd, entry, message, what);
+  planWindow(table, fd, isHeldBack(entry) ? { ...message, snd_wnd: 0 } : message, finsReceived(entry.state), what);
+  planEnds(table, fd, entry, stream, what);
   // Before anybody can send to it: an answer says how much may come, which cannot be taken back.
   if (received.length > 0) room(SOCKET.SO_RCVBUFFORCE, rcvbuf);
 }
@@ -177,25 +175,29 @@ function firstNumbers(state: number, { inq_seq, inq_len, outq_seq, outq_len }: T
   };
 }
 
-/** struct tcp_repair_window. A FIN that was received takes a place in the window, and comes after it is set. */
-function planWindow(table: FdTablePlan, fd: number, state: number, message: TcpStreamEntry, what: string): void {
+/** struct tcp_repair_window. A FIN that was received takes a place in the window, and may come after it is set (`fin`). */
+function planWindow(table: FdTablePlan, fd: number, message: TcpStreamEntry, fin: number, what: string): void {
   const { snd_wl1 = 0, snd_wnd, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
   if (snd_wnd === undefined) return;
-  const fin = finsReceived(state);
   const bytes = bytesOfWords(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, bytes, ['set the window of', what]);
 }
 
 /**
- * Plans the ends of the streams, in the order in which they came. What was received is a packet made by hand. Our own, if
- * the other side may not know it yet, is sent when the network is unlocked; but CLOSING is reached only when ours came
- * first.
+ * CLOSING is reached only when our own end of the stream came first, after all data. It may not have been sent yet, and the
+ * kernel takes unsent data only outside of repair mode: so there is no room for it until the network is unlocked.
  */
-function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, message: TcpStreamEntry, what: string): void {
+const isHeldBack = ({ state }: InetSkEntry) => state === INET.TCP_CLOSING;
+
+/**
+ * Plans the ends of the streams, in the order in which they came. What was received is a packet made by hand. Our own, if
+ * the other side may not know it yet, is sent when the network is unlocked.
+ */
+function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, { message, unsent }: Stream, what: string): void {
   const { state } = entry;
   const sequence = message.inq_seq - finsReceived(state);
   const sent = message.outq_seq - finsSent(state);
-  const window = message.rcv_wnd ?? 0;
+  const window = isHeldBack(entry) ? 0 : (message.rcv_wnd ?? 0);
   const shutDown = () => {
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, ['set queue of', what]);
     table.doExpecting(['shut down', what], 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
@@ -205,7 +207,14 @@ function planEnds(table: FdTablePlan, fd: number, entry: InetSkEntry, message: T
     planPacket(table, entry, { sequence, acknowledged: sent - message.outq_len, flags: RST | ACK, window }, what);
     return;
   }
-  if (state === INET.TCP_FIN_WAIT2 || state === INET.TCP_CLOSING) shutDown();
+  if (state === INET.TCP_FIN_WAIT2) shutDown();
+  if (isHeldBack(entry)) {
+    const repair = (value: number) => planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, value, ['close', what]);
+    repair(INET.TCP_REPAIR_OFF_NO_WP);
+    planSend(table, fd, unsent, what);
+    table.doExpecting(['shut down', what], 0, SYS.shutdown, fd, SOCKET.SHUT_WR);
+    repair(1);
+  }
   if (finsReceived(state) > 0) {
     const acknowledged = sent - message.outq_len;
     planPacket(table, entry, { sequence, acknowledged, flags: FIN | ACK, window }, what);
@@ -270,6 +279,8 @@ export function finishConnection(
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
   const set = (option: number, value: number) =>
     planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set options of', what]);
+  const isHeld = stream !== undefined && isHeldBack(entry);
+  if (isHeld) planWindow(table, fd, stream.message, 0, what);
   if (stream !== undefined) {
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, ['end repair mode of', what]);
   }
@@ -281,7 +292,12 @@ export function finishConnection(
     return;
   }
   if (state === INET.TCP_SYN_SENT) planSyn(table, fd, entry, what);
-  planSend(table, fd, stream.unsent, what);
+  if (isHeld) {
+    // Pulling the cork sends all that there is room for; when it was in, it has nothing to hold back any more.
+    for (const cork of tcp_opts?.cork === true ? [0, 1] : [0]) {
+      planIntOption(table, fd, INET.SOL_TCP, INET.TCP_CORK, cork, ['send the end of', what]);
+    }
+  } else planSend(table, fd, stream.unsent, what);
   set(SOCKET.SO_SNDBUFFORCE, opts.so_sndbuf >>> 1);
   planBufferLock(table, fd, opts, what);
   if (state === INET.TCP_FIN_WAIT1 || state === INET.TCP_LAST_ACK) {
