@@ -78,6 +78,7 @@ interface DumpedTask extends Omit<TaskPages, 'runs'>, MappedTask {
   /** Its own memory before the stop, when that was much. */
   readonly bytes: number | undefined;
   readonly hasAio: boolean;
+  readonly topTable: bigint | undefined;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
   readonly cwd: number;
