@@ -291,6 +291,12 @@ function lookAt(
     return { task, ids, ...seen, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
+  ahead.tryStartMany(
+    looked.flatMap((one) => {
+      const { task, mappings } = one;
+      return later.includes(one) ? [] : [{ pid: task.pid, residentPages: task.stat.rss, mappings }];
+    }),
+  );
   files.collect(tree, filesIds);
   for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({
