@@ -81,6 +81,7 @@ export class MappingsLook {
     if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return { ...last, topTable };
     if (taken !== undefined) return { ...taken, topTable };
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
+    this.#ahead.tryContinue(task.pid, mappings);
     const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
     return { raw, topTable, mappings, ...described };

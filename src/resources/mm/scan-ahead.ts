@@ -8,7 +8,7 @@ import { AT_FDCWD, O_CLOEXEC, O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { PAGEMAP_SCAN } from '../../linux/abi/pagemap.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../../linux/kernel.ts';
-import { readFile, tryReadProc } from '../../linux/syscalls/fs.ts';
+import { readRecords, tryReadProc } from '../../linux/syscalls/fs.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import {
@@ -29,6 +29,7 @@ const GROUPS_MAX = 16;
 /** Of a tree: each has a thread and memory. More are not looked at, which takes time as well. */
 const TASKS_MAX = 4;
 const TRIED_MAX = 16;
+const STOP = -1;
 /** What is found in a group. When there is more, the rest is scanned afterwards. */
 const REGIONS = 16_384;
 /** The same of each of many tasks. */
@@ -47,6 +48,8 @@ export interface BigTask {
 export class ScansAhead {
   readonly #scans = new Map<number, ScanAhead>();
   readonly #threads: Running[] = [];
+  /** Tasks that wait for their mappings to be known. */
+  readonly #waiting = new Set<number>();
   #tried = 0;
 
   /** Begins to scan a stopped task, when that pays. */
@@ -55,40 +58,48 @@ export class ScansAhead {
     const statm = tryReadProc(`/proc/${pid}/statm`);
     const [, resident = 0] = typeof statm === 'string' ? statm.split(' ').map(Number) : [];
     if (resident < RESIDENT_PAGES_MIN || threadCount() < 2) return;
-    this.#tryBegin(() => {
-      const groups = bigGroups(parseMaps(readFile(`/proc/${pid}/maps`)));
-      this.#start(groups.length > 0 ? [new ScanAhead(pid, groups, REGIONS)] : []);
-    });
+    this.#waiting.add(pid);
+    const path = `/proc/${pid}/maps`;
+    try {
+      readRecords(path, (text, isLast) => {
+        // To read many mappings twice takes longer than the scan.
+        if (isLast) this.tryContinue(pid, parseMaps(text, path));
+        return STOP;
+      });
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+    }
+  }
+
+  /** To be told when its mappings are known: now it begins, unless it has begun or does not pay. */
+  tryContinue(pid: number, mappings: readonly ScannedMapping[]): void {
+    if (!this.#waiting.delete(pid)) return;
+    this.#tryScan([new ScanAhead(pid, mappings, REGIONS)]);
   }
 
   /** Begins to scan the others of a tree, when they are many, one after the other. */
   tryStartMany(tasks: readonly BigTask[]): void {
     const left = tasks.filter(({ pid, residentPages }) => residentPages >= RESIDENT_PAGES_MIN && !this.#scans.has(pid));
     if (left.length < MANY_MIN || threadCount() < 2) return;
-    this.#tryBegin(() => {
-      const scans = left.map(({ pid, mappings }) => new ScanAhead(pid, bigGroups(mappings), REGIONS_OF_MANY));
-      this.#start(scans.filter(({ hasParts }) => hasParts));
-    });
+    this.#tryScan(left.map(({ pid, mappings }) => new ScanAhead(pid, mappings, REGIONS_OF_MANY)));
   }
 
-  #tryBegin(begin: () => void): void {
+  /** By one thread, those that pay. */
+  #tryScan(tasks: readonly ScanAhead[]): void {
+    const scans = tasks.filter(({ isWorthIt }) => isWorthIt);
+    if (scans.length === 0) return;
     try {
-      begin();
+      const thread = new Running((program) => {
+        for (const scan of scans) scan.add(program);
+      });
+      this.#threads.push(thread);
+      for (const scan of scans) {
+        scan.thread = thread;
+        this.#scans.set(scan.pid, scan);
+      }
     } catch (error) {
       // No more threads, say. Whatever matters is told by the scan itself.
       if (!(error instanceof SyscallError)) throw error;
-    }
-  }
-
-  #start(scans: readonly ScanAhead[]): void {
-    if (scans.length === 0) return;
-    const thread = new Running((program) => {
-      for (const scan of scans) scan.add(program);
-    });
-    this.#threads.push(thread);
-    for (const scan of scans) {
-      scan.thread = thread;
-      this.#scans.set(scan.pid, scan);
     }
   }
 
@@ -103,12 +114,6 @@ export class ScansAhead {
   }
 }
 
-/** The groups of a task for which it pays; none when they are too many. */
-function bigGroups(mappings: readonly ScannedMapping[]): MappingGroup[] {
-  const big = groupMappings(mappings).filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
-  return big.length <= GROUPS_MAX ? big : [];
-}
-
 /** What a thread finds in a task. */
 class ScanAhead {
   readonly pid: number;
@@ -117,14 +122,15 @@ class ScanAhead {
   readonly #groups: readonly MappingGroup[];
   readonly #parts: ScannedPart[] = [];
 
-  constructor(pid: number, groups: readonly MappingGroup[], room: number) {
+  /** `room`: for so many regions in each group. */
+  constructor(pid: number, mappings: readonly ScannedMapping[], room: number) {
     this.pid = pid;
     this.#room = room;
-    this.#groups = groups;
+    this.#groups = groupMappings(mappings).filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
   }
 
-  get hasParts(): boolean {
-    return this.#groups.length > 0;
+  get isWorthIt(): boolean {
+    return this.#groups.length > 0 && this.#groups.length <= GROUPS_MAX;
   }
 
   add(program: Program): void {
