@@ -13,6 +13,7 @@ import type { Base } from './memory-dump.ts';
 interface FoundTask {
   readonly task: FrozenTask;
   readonly runs: readonly DumpRun[] | undefined;
+  readonly topTable: bigint | undefined;
 }
 
 /** Pages that tasks share, or else a part of those of a big task, and where they are to go; undefined: there are none. */
@@ -44,4 +45,5 @@ function withRest(base: Base): Base {
   return { ...base, base: [...parts.before, ...parts.after], rest: { from: parts.before.length, images } };
 }
 
-const runsOf = (dumped: readonly FoundTask[]) => dumped.map(({ task, runs = [] }) => ({ pid: task.pid, runs }));
+const runsOf = (dumped: readonly FoundTask[]) =>
+  dumped.map(({ task, runs = [], topTable }) => ({ pid: task.pid, runs, topTable }));

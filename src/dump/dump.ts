@@ -76,6 +76,7 @@ interface DumpedTask extends Omit<TaskPages, 'runs'>, MappedTask {
   /** Its own memory before the stop, when that was much. */
   readonly bytes: number | undefined;
   readonly hasAio: boolean;
+  readonly topTable: bigint | undefined;
   readonly auxv: ReturnType<typeof readAuxv>;
   readonly exe: number;
   readonly cwd: number;
@@ -266,6 +267,12 @@ function lookAt(
     return { task, ids, ...seen, bytes, hasAio, auxv: readAuxv(task.pid), exe };
   });
   const later = looked.filter((one) => one.bytes !== undefined && !one.hasAio && canAskTwin(one, looked));
+  ahead.tryStartMany(
+    looked.flatMap((one) => {
+      const { task, mappings } = one;
+      return later.includes(one) ? [] : [{ pid: task.pid, residentPages: task.stat.rss, mappings }];
+    }),
+  );
   files.collect(tree, filesIds);
   for (const { task, special } of looked) problems.push(...assignRings(task, special, files));
   return looked.map((one, i) => ({

@@ -4,6 +4,7 @@
  * read-mappings.ts. Where the kernel does not allow that, nothing is read early.
  */
 import { CriuError, SyscallError } from '../base/errors.ts';
+import { pageTables } from '../linux/page-tables.ts';
 import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
@@ -38,6 +39,7 @@ export class EarlyMappings {
     this.room = readRoom(bytes);
     // In the stop the others are read in the same way, for which something has to be loaded.
     if (isLargeTree) areBitsKnown();
+    if (isLargeTree && bytes.size > 0) pageTables();
   }
 
   #read(pid: number): void {
@@ -69,7 +71,7 @@ export class EarlyMappings {
     const now = early && tryReadRaw(pid);
     if (early === undefined || now === undefined || !isSameRaw(early.raw, now)) return undefined;
     this.#taken++;
-    return early;
+    return { ...early, raw: now };
   }
 }
 

@@ -15,10 +15,12 @@ import type { FrozenTask } from './frozen-tree.ts';
 /** The mappings of a task, and how they are described in the images. */
 export interface SeenMappings extends DescribedVmas {
   readonly mappings: readonly SmapsEntry[];
+  /** Where the page tables are, if they could be seen. */
+  readonly topTable: bigint | undefined;
 }
 
 /** What the kernel says of the mappings of a task, and what came out. */
-interface Seen extends SeenMappings {
+interface Seen extends Omit<SeenMappings, 'topTable'> {
   readonly raw: RawMappings | undefined;
 }
 
@@ -56,9 +58,9 @@ export class MappingsLook {
     const before = this.#problems.length + this.#files.problems.length;
     const last = this.#last;
     const seen = this.#read(task);
-    const { mappings } = seen;
+    const { mappings, topTable } = seen;
     this.#problems.push(...findMixedCode(task, mappings));
-    if (last?.mappings === mappings) return { mappings, ...copyOf(last) };
+    if (last?.mappings === mappings) return { mappings, topTable, ...copyOf(last) };
     const { vmas, special } = seen;
     for (const vma of special) {
       const file = vma.needsFile ? this.#files.registerMapping(task, vma.seen) : undefined;
@@ -66,22 +68,23 @@ export class MappingsLook {
     }
     // Problems are told of each task.
     const isSound = this.#problems.length + this.#files.problems.length === before;
-    this.#last = isSound && seen.raw !== undefined ? { ...seen, vmas: [...vmas] } : undefined;
-    return { mappings, vmas, special };
+    this.#last = isSound && seen.raw !== undefined ? { raw: seen.raw, mappings, vmas: [...vmas], special } : undefined;
+    return { mappings, topTable, vmas, special };
   }
 
-  #read(task: FrozenTask): Seen {
+  #read(task: FrozenTask): Seen & Pick<SeenMappings, 'topTable'> {
     const taken = this.#early?.tryTake(task);
     if (taken === undefined) this.#ahead.tryStart(task.pid);
     const raw = taken?.raw ?? (this.#isQuick ? tryReadRaw(task.pid) : undefined);
+    const topTable = raw?.topTable;
     const last = this.#last;
-    if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return last;
-    if (taken !== undefined) return taken;
+    if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return { ...last, topTable };
+    if (taken !== undefined) return { ...taken, topTable };
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
     this.#ahead.tryContinue(task.pid, mappings);
     const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
-    return { raw, mappings, ...described };
+    return { raw, topTable, mappings, ...described };
   }
 }
 

@@ -30,6 +30,25 @@ test('instructions, and jumps to the end', () => {
   ]);
 });
 
+test('a body that is repeated, and jumps to its end', () => {
+  const program = new BpfProgram();
+  program.endIfZero(6);
+  program.repeat(7, 64, () => {
+    program.endUnless(1, 128);
+    program.move(2, 3);
+  });
+  expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)).toEqual([
+    '1506050000000000',
+    'b707000000000000',
+    '5501010080000000',
+    'bf32000000000000',
+    '0707000001000000',
+    'a507fcff40000000',
+    'b700000000000000',
+    '9500000000000000',
+  ]);
+});
+
 test('numbers of other sizes, and arithmetic', () => {
   const program = new BpfProgram();
   program.load(1, 9, 4, 2);
@@ -40,6 +59,8 @@ test('numbers of other sizes, and arithmetic', () => {
   program.shiftRight(1, 6);
   program.or(7, 0);
   program.and(0, -8);
+  program.multiply(8, 1);
+  program.xor(1, 1);
   program.zeroIfAbove(0, 4096);
   program.zeroIfSame(3, 1, 7);
   expect(Buffer.from(program.finish()).toString('hex').match(/.{16}/g)?.slice(0, -2)).toEqual([
@@ -51,6 +72,8 @@ test('numbers of other sizes, and arithmetic', () => {
     '7701000006000000',
     '4f07000000000000',
     '57000000f8ffffff',
+    '2f18000000000000',
+    'a701000001000000',
     'b500010000100000',
     'b700000000000000',
     '5501010007000000',

@@ -11,10 +11,10 @@ const FP = 10;
 const LOAD = { 2: 0x69, 4: 0x61, 8: 0x79 } as const;
 const STORE = { 4: 0x63, 8: 0x7b } as const;
 
-/** A program under construction. All jumps lead to its end. */
+/** A program under construction. All jumps lead to its end, or to that of the part in which they are. */
 export class BpfProgram {
   readonly #instructions: Uint8Array[] = [];
-  readonly #jumps: number[] = [];
+  #jumps: number[] = [];
 
   /** dst = *(u64 *)(src + offset), or a smaller number of so many bytes. */
   load(dst: number, src: number, offset: number, bytes: 2 | 4 | 8 = 8): void {
@@ -55,6 +55,14 @@ export class BpfProgram {
 
   or(dst: number, src: number): void {
     this.#add(0x4f, dst, src, 0, 0);
+  }
+
+  multiply(dst: number, src: number): void {
+    this.#add(0x2f, dst, src, 0, 0);
+  }
+
+  xor(dst: number, value: number): void {
+    this.#add(0xa7, dst, 0, 0, value);
   }
 
   and(dst: number, value: number): void {
@@ -121,13 +129,35 @@ export class BpfProgram {
     this.#jump(0x15, register, 0, 0);
   }
 
+  /** Jumps in what `body` adds lead to its end. */
+  part(body: () => void): void {
+    const outside = this.#jumps;
+    this.#jumps = [];
+    body();
+    this.#landHere();
+    this.#jumps = outside;
+  }
+
+  /** Such a part that is done so many times; the register counts from 0 on. */
+  repeat(register: number, times: number, body: () => void): void {
+    this.set(register, 0);
+    const first = this.#instructions.length;
+    this.part(body);
+    this.add(register, 1);
+    this.#add(0xa5, register, 0, first - this.#instructions.length - 1, times);
+  }
+
   /** Adds "return 0", where all jumps lead, and gives the code. */
   finish(): Uint8Array {
-    const end = this.#instructions.length;
-    for (const jump of this.#jumps) view(this.#instructions[jump]).setInt16(2, end - jump - 1, true);
+    this.#landHere();
     this.set(0, 0);
     this.#add(0x95, 0, 0, 0, 0);
     return Buffer.concat(this.#instructions);
+  }
+
+  #landHere(): void {
+    const here = this.#instructions.length;
+    for (const jump of this.#jumps) view(this.#instructions[jump]).setInt16(2, here - jump - 1, true);
   }
 
   #jump(code: number, register: number, other: number, value: number): void {

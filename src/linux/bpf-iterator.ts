@@ -17,7 +17,7 @@ import { tryLoadIteratorProgram, tryOpenIterator, tryRunProgram } from './syscal
 import { close } from './syscalls/fs.ts';
 
 /** Members of struct bpf_iter_meta, to which the first word of every iterator's context points. */
-export const META = { pointer: 0, seq: 0 } as const;
+export const META = { pointer: 0, seq: 0, number: 16 } as const;
 
 /** What one read gives at most (kernel/bpf/bpf_iter.c bpf_seq_read()). */
 const READ_BYTES = 1 << 15;

@@ -46,17 +46,20 @@ liveTest('transparent huge pages keep their content', 'mem-thp');
 liveTest('stacks that grow down still grow', 'mem-growsdown');
 liveTest('copy-on-write pages stay shared by parent and children', 'mem-cow');
 liveTest('many copy-on-write pages stay shared by parent and children', 'mem-cow', { args: ['64'] });
-liveCase('many copy-on-write pages are spread over two files', async () => {
-  if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
-  const specimen = await startProgram('mem-cow', { args: ['64'] });
-  const imagesDir = makeImagesDir(specimen, 'images');
-  expectSuccess(await dump(specimen, imagesDir));
-  for (const name of ['base', 'base/base']) {
-    const { size } = statSync(join(imagesDir, name, 'pages-1.img'));
-    expect(size).toBeGreaterThan(31 << 20);
-    expect(size).toBeLessThan(33 << 20);
-  }
-});
+liveTest('huge copy-on-write pages stay shared by parent and children', 'mem-cow', { args: ['64', 'huge'] });
+for (const args of [['64'], ['64', 'huge']]) {
+  liveCase(`many ${args.length > 1 ? 'huge ' : ''}copy-on-write pages are spread over two files`, async () => {
+    if (threadCount() < 2) throw new SkippedByProgram('there is one processor only');
+    const specimen = await startProgram('mem-cow', { args });
+    const imagesDir = makeImagesDir(specimen, 'images');
+    expectSuccess(await dump(specimen, imagesDir));
+    for (const name of ['base', 'base/base']) {
+      const { size } = statSync(join(imagesDir, name, 'pages-1.img'));
+      expect(size).toBeGreaterThan(31 << 20);
+      expect(size).toBeLessThan(33 << 20);
+    }
+  });
+}
 liveCase('copy-on-write pages are written once', async () => {
   const specimen = await startProgram('mem-cow');
   const imagesDir = makeImagesDir(specimen, 'images');

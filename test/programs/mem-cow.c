@@ -1,7 +1,7 @@
 /*
  * Parent and child have the same private pages, copied only when one writes (copy-on-write). After a restore they
  * must still share them, else a tree of forked workers needs many times its memory. Each process looks at its own Pss.
- * With an argument there are so many MiB of them instead of 8.
+ * With an argument there are so many MiB of them instead of 8; with a second one they are huge pages, if there are any.
  */
 #include "selftest.h"
 
@@ -36,7 +36,7 @@ int main(int argc, char **argv) {
   st_init(argc, argv);
   if (argc > 2) bytes = strtoul(argv[2], NULL, 10) << 20;
   uint8_t *memory = MUST_MAP(mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  MUST(madvise(memory, bytes, MADV_NOHUGEPAGE));
+  madvise(memory, bytes, argc > 3 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   st_fill(memory, bytes, 1);
   for (int i = 0; i < CHILDREN; i++) {
     char name[16];

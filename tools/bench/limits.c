@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -22,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -122,6 +124,22 @@ static double fork_once(void)
 	end = now_ms();
 	waitpid(child, NULL, 0);
 	return end - begin;
+}
+
+/* PAGEMAP_SCAN of what has pages of its own; see pagemap.rst. Older headers do not have it. */
+static void scan_pages(pid_t pid, void *start, size_t bytes)
+{
+	static uint64_t regions[3 * 16384];
+	uint64_t argument[12] = {sizeof argument, 0, (uint64_t)start, (uint64_t)start + bytes, 0, (uint64_t)regions, 16384};
+	char path[64];
+	int fd;
+
+	argument[10] = 1 << 3 | 1 << 4; /* category_anyof_mask: PAGE_IS_PRESENT, PAGE_IS_SWAPPED */
+	snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0) die(path);
+	if (ioctl(fd, 0xc0606610, argument) < 0) die("PAGEMAP_SCAN");
+	close(fd);
 }
 
 struct part {
@@ -418,10 +436,34 @@ static double stop_threads(void)
 
 #define TASKS 100
 
-/* From a process that shares 32 MiB with all of them. */
-static double fork_tasks(void)
+/* What is done to them: each takes its time. */
+struct tree_times {
+	double fork, stop, end;
+};
+
+/* Seizes and stops all, reads their registers, and looks for their pages. */
+static double stop_tasks(const pid_t *tasks)
 {
-	double time = 0;
+	struct user_regs_struct registers;
+	double begin = now_ms();
+	int i;
+
+	for (i = 0; i < TASKS; i++) {
+		ptrace(PTRACE_SEIZE, tasks[i], 0, 0);
+		ptrace(PTRACE_INTERRUPT, tasks[i], 0, 0);
+	}
+	for (i = 0; i < TASKS; i++) {
+		waitpid(tasks[i], NULL, __WALL);
+		ptrace(PTRACE_GETREGS, tasks[i], 0, &registers);
+		scan_pages(tasks[i], gibibyte, 32 * MIB);
+	}
+	return now_ms() - begin;
+}
+
+/* With a process that shares 32 MiB with all of them. */
+static struct tree_times with_tasks(void)
+{
+	struct tree_times times = {0, 0, 0};
 	int ready[2];
 	pid_t child;
 
@@ -433,24 +475,85 @@ static double fork_tasks(void)
 		int i;
 
 		munmap(gibibyte + 32 * MIB, GIB - 32 * MIB);
-		time = now_ms();
+		times.fork = now_ms();
 		for (i = 0; i < TASKS; i++) {
 			tasks[i] = fork();
 			if (tasks[i] == 0) sleep_for_ever(NULL);
+			if (tasks[i] < 0) die("fork");
 		}
-		time = now_ms() - time;
-		for (i = 0; i < TASKS; i++) {
-			if (tasks[i] <= 0) continue;
-			kill(tasks[i], SIGKILL);
-			waitpid(tasks[i], NULL, 0);
-		}
-		_exit(write(ready[1], &time, sizeof time) != sizeof time);
+		times.fork = now_ms() - times.fork;
+		times.stop = stop_tasks(tasks);
+		times.end = now_ms();
+		for (i = 0; i < TASKS; i++) kill(tasks[i], SIGKILL);
+		for (i = 0; i < TASKS; i++) waitpid(tasks[i], NULL, __WALL);
+		times.end = now_ms() - times.end;
+		_exit(write(ready[1], &times, sizeof times) != sizeof times);
 	}
-	if (read(ready[0], &time, sizeof time) != sizeof time) die("the tasks");
-	close(ready[0]), close(ready[1]);
+	close(ready[1]);
+	if (read(ready[0], &times, sizeof times) != sizeof times) die("the tasks");
+	close(ready[0]);
 	waitpid(child, NULL, 0);
-	return time;
+	return times;
 }
+
+static double fork_tasks(void) { return with_tasks().fork; }
+static double freeze_tasks(void) { return with_tasks().stop; }
+static double end_tasks(void) { return with_tasks().end; }
+
+/* ---- 16 GiB of which each 512th page is there ---- */
+
+#define SPARSE (16 * GIB)
+#define STEP (512 * PAGE)
+
+static char *sparse;
+
+static void *write_sparse(void *argument)
+{
+	struct part *part = argument;
+	struct iovec pages[64];
+	char buffer[64 * PAGE];
+	struct iovec local = {buffer, sizeof buffer};
+	size_t at = part->start, done = 0;
+	int i;
+
+	for (; at < part->end; done += sizeof buffer) {
+		for (i = 0; i < 64; i++, at += STEP) pages[i] = (struct iovec){sparse + at, PAGE};
+		if (process_vm_readv(getpid(), &local, 1, pages, 64, 0) != sizeof buffer) die("process_vm_readv");
+		if (pwrite(part->fd, buffer, sizeof buffer, done) != sizeof buffer) die("pwrite");
+	}
+	return NULL;
+}
+
+/* With the memory; returns how long one of these takes: to find its pages, to copy them, to give it back. */
+static double with_sparse(int which)
+{
+	struct part parts[2] = {{scratch_file(0), 0, SPARSE / 2}, {scratch_file(1), SPARSE / 2, SPARSE}};
+	double begin, times[3];
+	pthread_t thread;
+	size_t at;
+
+	sparse = map(SPARSE);
+	madvise(sparse, SPARSE, MADV_NOHUGEPAGE);
+	for (at = 0; at < SPARSE; at += STEP) sparse[at] = 1;
+	touch_free(64 * MIB);
+	begin = now_ms();
+	scan_pages(getpid(), sparse, SPARSE);
+	times[0] = now_ms() - begin;
+	begin = now_ms();
+	if (pthread_create(&thread, NULL, write_sparse, &parts[1]) != 0) die("pthread_create");
+	write_sparse(&parts[0]);
+	pthread_join(thread, NULL);
+	times[1] = now_ms() - begin;
+	begin = now_ms();
+	munmap(sparse, SPARSE);
+	times[2] = now_ms() - begin;
+	close(parts[0].fd), close(parts[1].fd);
+	return times[which];
+}
+
+static double scan_sparse(void) { return with_sparse(0); }
+static double copy_sparse(void) { return with_sparse(1); }
+static double end_sparse(void) { return with_sparse(2); }
 
 int main(int argc, char **argv)
 {
@@ -470,9 +573,14 @@ int main(int argc, char **argv)
 	measure("memory-1g", "dump -R, freeze: fork", fork_once);
 	measure("memory-1g", "restore: read a file into new memory, two threads", read_image);
 	measure("procs-100-cow", "restore: fork 100 tasks that share 32 MiB", fork_tasks);
+	measure("procs-100-cow", "dump -R, freeze: stop them, registers, look for their pages", freeze_tasks);
+	measure("procs-100-cow", "dump: their end", end_tasks);
 	measure("threads-1000", "dump: stop, registers, FPU state, let go", stop_threads);
 	measure("threads-1000", "restore: make them", make_threads);
 	munmap(gibibyte, GIB);
+	measure("sparse-16g", "dump: look for the pages", scan_sparse);
+	measure("sparse-16g", "dump: copy them to two files, a thread each", copy_sparse);
+	measure("sparse-16g", "dump: give the memory back", end_sparse);
 	measure("vmas-10k", "dump: read smaps", smaps_of_mappings);
 	measure("vmas-10k", "dump: read maps", maps_of_mappings);
 	measure("vmas-10k", "dump -R, freeze: fork", fork_of_mappings);

@@ -46,6 +46,8 @@ export const BPF_MAP_TYPE_LPM_TRIE = 11;
 /* Flags of BPF_MAP_CREATE and open_flags. */
 export const BPF_F_RDONLY = 8;
 export const BPF_F_WRONLY = 16;
+/** In map_flags: user space may map the values (Linux 5.5). */
+export const BPF_F_MMAPABLE = 1024;
 
 export const BPF_OBJ_NAME_LEN = 16;
 

@@ -37,9 +37,9 @@ function bpf(command: number, fields: readonly Field[]): number {
   return syscall(SYS.bpf, command, attributes, ATTRIBUTE_BYTES);
 }
 
-/** An array of `maxEntries` values. */
-export function tryCreateArray(maxEntries: number, valueBytes: number): number {
-  const shape = { keyBytes: 4, valueBytes, maxEntries, flags: 0, name: '', ifindex: 0, extra: 0n };
+/** An array of `maxEntries` values. `flags`: BPF_F_MMAPABLE. */
+export function tryCreateArray(maxEntries: number, valueBytes: number, flags = 0): number {
+  const shape = { keyBytes: 4, valueBytes, maxEntries, flags, name: '', ifindex: 0, extra: 0n };
   return tryCreateMap({ type: BPF_MAP_TYPE_ARRAY, ...shape });
 }
 
@@ -49,7 +49,7 @@ export function tryLoadTracepointProgram(code: Uint8Array): number {
 
 /** A program that is executed once, for what only programs may ask; it gets `context`, and may write to it. 0 or −errno. */
 export function tryRunProgram(code: Uint8Array, context: Uint8Array): number {
-  const fd = load(BPF_PROG_TYPE_SYSCALL, code, [[44, BPF_F_SLEEPABLE]]);
+  const fd = tryLoadOwnProgram(code);
   if (fd < 0) return fd;
   const result = bpf(BPF_PROG_TEST_RUN, [
     [0, fd],
@@ -58,6 +58,16 @@ export function tryRunProgram(code: Uint8Array, context: Uint8Array): number {
   ]);
   close(fd);
   return result;
+}
+
+/** A program that is executed when we say so. */
+export function tryLoadOwnProgram(code: Uint8Array): number {
+  return load(BPF_PROG_TYPE_SYSCALL, code, [[44, BPF_F_SLEEPABLE]]);
+}
+
+/** Executes it. 0 or −errno. */
+export function tryExecuteProgram(fd: number): number {
+  return bpf(BPF_PROG_TEST_RUN, [[0, fd]]);
 }
 
 /** A program for an iterator, which the kernel has as a function (Documentation/bpf/bpf_iterators.rst). */

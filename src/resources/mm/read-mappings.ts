@@ -16,6 +16,8 @@ export interface RawMappings {
   readonly maps: string;
   /** See mapping-flags.ts. */
   readonly flags: Uint32Array;
+  /** Where the page tables are; they are not compared. */
+  readonly topTable: bigint;
 }
 
 /** Throws SyscallError or CriuError naming the file. */
@@ -46,8 +48,8 @@ const MAPS_BYTES_MIN = 64 * 1024;
 /** Undefined where it is not allowed, or maps is shorter than that. Throws SyscallError naming the file. */
 export function tryReadRaw(pid: number, mapsBytesMin = 0): RawMappings | undefined {
   const maps = readFile(`/proc/${pid}/maps`);
-  const flags = maps.length >= mapsBytesMin && areBitsKnown() ? tryReadMappingFlags(pid) : undefined;
-  return flags && { maps, flags };
+  const told = maps.length >= mapsBytesMin && areBitsKnown() ? tryReadMappingFlags(pid) : undefined;
+  return told && { maps, ...told };
 }
 
 export const isSameRaw = (one: RawMappings, other: RawMappings): boolean =>
@@ -61,7 +63,7 @@ export function understand(pid: number, raw: RawMappings): SmapsEntry[] {
 }
 
 /** Undefined when the two do not belong together, or something is only said by smaps. Throws CriuError. */
-export function tryParseRaw({ maps, flags }: RawMappings): SmapsEntry[] | undefined {
+export function tryParseRaw({ maps, flags }: Pick<RawMappings, 'maps' | 'flags'>): SmapsEntry[] | undefined {
   const scanner = new MapsScanner(maps, 'maps');
   const entries: SmapsEntry[] = [];
   // Of thousands of mappings most are like the one before, or the one before that.

@@ -1,14 +1,14 @@
 /**
  * Scans the pages of big tasks on another core, while their mappings are read: the kernel walks all of its page tables for
- * both (page-scan.ts, read-mappings.ts).
+ * both (page-scan.ts, read-mappings.ts). Those of a tree with many big tasks are scanned while its files are looked at.
  */
-import type { Result } from '../../agent/program.ts';
+import type { Program, Result } from '../../agent/program.ts';
 import { SyscallError } from '../../base/errors.ts';
-import { O_RDONLY } from '../../linux/abi/fcntl.ts';
+import { AT_FDCWD, O_CLOEXEC, O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { PAGEMAP_SCAN } from '../../linux/abi/pagemap.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../../linux/kernel.ts';
-import { close, open, readRecords, tryReadProc } from '../../linux/syscalls/fs.ts';
+import { readRecords, tryReadProc } from '../../linux/syscalls/fs.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import {
@@ -32,10 +32,22 @@ const TRIED_MAX = 16;
 const STOP = -1;
 /** What is found in a group. When there is more, the rest is scanned afterwards. */
 const REGIONS = 16_384;
+/** The same of each of many tasks. */
+const REGIONS_OF_MANY = 256;
+/** With fewer it does not pay to start one more thread. */
+const MANY_MIN = 8;
+
+/** A stopped task whose mappings have been read. */
+export interface BigTask {
+  readonly pid: number;
+  readonly residentPages: number;
+  readonly mappings: readonly ScannedMapping[];
+}
 
 /** To be disposed of when all scans are done. */
 export class ScansAhead {
   readonly #scans = new Map<number, ScanAhead>();
+  readonly #threads: Running[] = [];
   /** Tasks that wait for their mappings to be known. */
   readonly #waiting = new Set<number>();
   #tried = 0;
@@ -62,11 +74,29 @@ export class ScansAhead {
   /** To be told when its mappings are known: now it begins, unless it has begun or does not pay. */
   tryContinue(pid: number, mappings: readonly ScannedMapping[]): void {
     if (!this.#waiting.delete(pid)) return;
-    const groups = groupMappings(mappings);
-    const big = groups.filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
-    if (big.length === 0 || big.length > GROUPS_MAX) return;
+    this.#tryScan([new ScanAhead(pid, mappings, REGIONS)]);
+  }
+
+  /** Begins to scan the others of a tree, when they are many, one after the other. */
+  tryStartMany(tasks: readonly BigTask[]): void {
+    const left = tasks.filter(({ pid, residentPages }) => residentPages >= RESIDENT_PAGES_MIN && !this.#scans.has(pid));
+    if (left.length < MANY_MIN || threadCount() < 2) return;
+    this.#tryScan(left.map(({ pid, mappings }) => new ScanAhead(pid, mappings, REGIONS_OF_MANY)));
+  }
+
+  /** By one thread, those that pay. */
+  #tryScan(tasks: readonly ScanAhead[]): void {
+    const scans = tasks.filter(({ isWorthIt }) => isWorthIt);
+    if (scans.length === 0) return;
     try {
-      this.#scans.set(pid, new ScanAhead(pid, big));
+      const thread = new Running((program) => {
+        for (const scan of scans) scan.add(program);
+      });
+      this.#threads.push(thread);
+      for (const scan of scans) {
+        scan.thread = thread;
+        this.#scans.set(scan.pid, scan);
+      }
     } catch (error) {
       // No more threads, say. Whatever matters is told by the scan itself.
       if (!(error instanceof SyscallError)) throw error;
@@ -80,46 +110,49 @@ export class ScansAhead {
   }
 
   [Symbol.dispose](): void {
-    for (const scan of this.#scans.values()) scan[Symbol.dispose]();
+    for (const thread of this.#threads) thread.join();
   }
 }
 
+/** What a thread finds in a task. */
 class ScanAhead {
-  readonly #fd: number;
-  readonly #thread: Running;
-  readonly #parts: readonly ScannedPart[];
+  readonly pid: number;
+  thread: Running | undefined;
+  readonly #room: number;
+  readonly #groups: readonly MappingGroup[];
+  readonly #parts: ScannedPart[] = [];
 
-  constructor(pid: number, groups: readonly MappingGroup[]) {
-    this.#fd = open(`/proc/${pid}/pagemap`, O_RDONLY);
-    const parts: ScannedPart[] = [];
-    this.#parts = parts;
-    try {
-      this.#thread = new Running((program) => {
-        for (const group of groups) {
-          const regions = new Uint32Array(new ArrayBuffer(REGIONS * REGION_HALVES * 4));
-          const arg = scanArgument(group, addressOf(regions), REGIONS);
-          parts.push({ group, regions, arg, count: program.call(SYS.ioctl, this.#fd, PAGEMAP_SCAN, addressOf(arg)) });
-        }
-      });
-    } catch (error) {
-      close(this.#fd);
-      throw error;
+  /** `room`: for so many regions in each group. */
+  constructor(pid: number, mappings: readonly ScannedMapping[], room: number) {
+    this.pid = pid;
+    this.#room = room;
+    this.#groups = groupMappings(mappings).filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
+  }
+
+  get isWorthIt(): boolean {
+    return this.#groups.length > 0 && this.#groups.length <= GROUPS_MAX;
+  }
+
+  add(program: Program): void {
+    const path = program.string(`/proc/${this.pid}/pagemap`);
+    const fd = program.call(SYS.openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    for (const group of this.#groups) {
+      const regions = new Uint32Array(new ArrayBuffer(this.#room * REGION_HALVES * 4));
+      const arg = scanArgument(group, addressOf(regions), this.#room);
+      const count = program.call(SYS.ioctl, fd, PAGEMAP_SCAN, addressOf(arg));
+      this.#parts.push({ group, regions, arg, count });
     }
+    program.call(SYS.close, fd);
   }
 
   /** What has been found in this group of mappings, if it is one of those. */
   find({ start, end, hasFiles }: MappingGroup): FoundRegions | undefined {
     const part = this.#parts.find(({ group }) => group.start === start && group.end === end);
-    if (part === undefined || part.group.hasFiles !== hasFiles) return undefined;
-    this.#thread.join();
+    if (part === undefined || part.group.hasFiles !== hasFiles || this.thread === undefined) return undefined;
+    this.thread.join();
     const { regions, arg } = part;
-    const count = this.#thread.result(part.count);
-    return { regions, count, walkEnd: walkEnd(arg, count, REGIONS, end) };
-  }
-
-  [Symbol.dispose](): void {
-    this.#thread.join();
-    close(this.#fd);
+    const count = this.thread.result(part.count);
+    return { regions, count, walkEnd: walkEnd(arg, count, this.#room, end) };
   }
 }
 

@@ -1,18 +1,22 @@
 /**
  * Pages that tasks of a tree share copy-on-write: the same page frame at the same address in several of them
- * (/proc/PID/pagemap, Documentation/admin-guide/mm/pagemap.rst). They are written once, to a base that all tasks refer to.
+ * (read-frames.ts). They are written once, to a base that all tasks refer to.
  *
  * Not found, and so written by each task: pages at different addresses (mremap after fork), swapped pages, and of pages at
  * one address all but the ones that were seen first. Frame numbers need CAP_SYS_ADMIN; without it nothing is found.
  */
 import { PAGE_BYTES } from '../../image/pagemap.ts';
+import { expandHuge, HUGE_MARK, TABLE_HALVES, TABLE_SPAN } from '../../linux/page-tables.ts';
+import type { Range } from './address-space.ts';
 import type { DumpRun } from './dump-pages.ts';
-import { PIECE_PAGES, type Piece, readFrames } from './read-frames.ts';
+import { PIECE_BYTES, type Piece, readFrames } from './read-frames.ts';
 
 /** A task and its runs of pages, in order of address. */
 export interface TaskRuns {
   readonly pid: number;
   readonly runs: readonly DumpRun[];
+  /** Where its page tables are; see read-frames.ts. */
+  readonly topTable?: bigint | undefined;
 }
 
 export interface SharedPages {
@@ -25,46 +29,39 @@ export interface SharedPages {
 /** Less is not worth a folder of its own. */
 const SAVED_PAGES_MIN = 1024;
 
-/** Halves of a word of pagemap: present, and mapped once. The frame number is in bits 0 to 54. */
-const PRESENT_HIGH = 0x8000_0000;
-const EXCLUSIVE_HIGH = 0x0100_0000;
-const FRAME_HIGH = 0x007f_ffff;
-
-const CHUNK_PAGES = 512;
-const CHUNK_BYTES = CHUNK_PAGES * PAGE_BYTES;
+/** What has one page table. */
+const CHUNK_BYTES = TABLE_SPAN;
+const CHUNK_PAGES = CHUNK_BYTES / PAGE_BYTES;
 
 /** What is known of 2 MiB of addresses. */
 interface Chunk {
-  /** Frame number by page, 0 when there is none yet. */
+  /** Frame by page, 0 when there is none yet. */
   readonly frames: Float64Array;
   readonly sharers: Uint32Array;
   /** Index of the task that was seen first. */
   readonly owners: Uint32Array;
-  /** The first task that has the whole chunk. Forked tasks often have just the same, which is seen at one glance. */
-  first: FirstTask | undefined;
 }
 
-interface FirstTask {
+/** Pages of a task that have been looked at; of others too, when they have just the same, which forked tasks often have. */
+interface SeenPiece extends Range {
   readonly index: number;
   /** What was read of it. */
   readonly words: Uint32Array;
+  /** By page: 1 when it has the frame of the table. And how many do. */
   readonly candidates: Uint8Array;
-  /** How many candidates it has, and how many other tasks are the same. */
   readonly count: number;
+  /** How many other tasks are the same, and their marks. */
   same: number;
-  /** Their marks. */
   sameMarks: PageMarks | undefined;
 }
 
-/** Marks of 512 pages: 0, or these bits. */
-export interface PageMarks {
+/** Marks of a range of pages: 0, or these bits. */
+export interface PageMarks extends Range {
   readonly bits: Uint8Array;
   /** What all pages have; undefined when they differ. */
   readonly uniform: number | undefined;
 }
 
-/** Marks of the pages of a task, by chunk. */
-export type Marks = ReadonlyMap<number, PageMarks>;
 /** Others have it too. */
 const IN_BASE = 1;
 /** The base copies it from this task. */
@@ -73,23 +70,19 @@ const OWNED = 2;
 /** The shared pages of tasks; undefined when there are not enough of them. Throws SyscallError. */
 export function findSharedPages(tasks: readonly TaskRuns[]): SharedPages | undefined {
   const table = new SharingTable();
-  const added = tasks.map((task) => ({ ...task, candidates: new Map<number, Uint8Array>() }));
-  readFrames(findPieces(tasks), (piece, words) => {
-    table.add(piece, words, (added[piece.index] as (typeof added)[number]).candidates);
-  });
+  const seen = tasks.map((): SeenPiece[] => []);
+  readFrames(findPieces(tasks), (piece, words) => seen[piece.index]?.push(table.add(piece, words)));
   if (table.savedPages < SAVED_PAGES_MIN) return undefined;
-  const seen = added.map(({ pid, runs, candidates }, index) => ({ pid, runs, marks: table.finish(candidates, index) }));
-  const base = seen.flatMap(({ pid, runs, marks }) =>
-    markRuns(runs, marks, OWNED).flatMap((run) => (run.isInBase ? [{ ...run, pid }] : [])),
-  );
-  return {
-    base: base.sort((a, b) => a.start - b.start),
-    runs: new Map(seen.map(({ pid, runs, marks }) => [pid, markRuns(runs, marks, IN_BASE)])),
-  };
+  table.finish();
+  const base: SharedPages['base'][number][] = [];
+  const byPid = new Map<number, readonly DumpRun[]>();
+  tasks.forEach(({ pid, runs }, index) => {
+    const marks = (seen[index] ?? []).map((piece) => table.marksOf(piece, index));
+    for (const run of markRuns(runs, marks, OWNED)) if (run.isInBase) base.push({ ...run, pid });
+    byPid.set(pid, markRuns(runs, marks, IN_BASE));
+  });
+  return { base: base.sort((a, b) => a.start - b.start), runs: byPid };
 }
-
-/** Pages of a task that have the frame of the table, by chunk: 1, others 0. */
-type Candidates = Map<number, Uint8Array>;
 
 /** Numbers of the chunks in which more than one task has shareable pages: nowhere else is it worth to look. Pure. */
 export function findCommonChunks(tasks: readonly Pick<TaskRuns, 'runs'>[]): ReadonlySet<number> {
@@ -118,112 +111,139 @@ interface TaskPiece extends Piece {
 function findPieces(tasks: readonly TaskRuns[]): TaskPiece[] {
   const common = findCommonChunks(tasks);
   const pieces: TaskPiece[] = [];
-  for (const [index, { pid, runs }] of tasks.entries()) {
-    for (const run of runs) if (run.isShareable) addPieces(pieces, run, common, pid, index);
+  for (const [index, task] of tasks.entries()) {
+    for (const run of task.runs) if (run.isShareable) addPieces(pieces, run, common, task, index);
   }
   return pieces;
 }
 
-function addPieces(pieces: TaskPiece[], run: DumpRun, common: ReadonlySet<number>, pid: number, index: number): void {
+function addPieces(
+  pieces: TaskPiece[],
+  run: DumpRun,
+  common: ReadonlySet<number>,
+  { pid, topTable }: TaskRuns,
+  index: number,
+): void {
   let start = run.start;
   for (let [at, to] = [start, 0]; at < run.end; at = to) {
     const number = Math.floor(at / CHUNK_BYTES);
     to = Math.min(run.end, (number + 1) * CHUNK_BYTES);
     const isCommon = common.has(number);
-    if (isCommon && to < run.end && to + CHUNK_BYTES - start <= PIECE_PAGES * PAGE_BYTES) continue;
+    if (isCommon && to < run.end && to + CHUNK_BYTES - chunkStart(start) <= PIECE_BYTES) continue;
     const end = isCommon ? to : at;
-    if (start < end) pieces.push({ start, end, pid, index });
+    if (start < end) pieces.push({ start, end, pid, topTable, index });
     start = to;
   }
 }
 
+/** Pages of a range, `from` to before `to`, and their chunk, where `inChunk` is the first of them. */
+interface Part {
+  readonly chunk: Chunk;
+  readonly inChunk: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+const chunkStart = (address: number) => address - (address % CHUNK_BYTES);
+
 class SharingTable {
   readonly #chunks = new Map<number, Chunk>();
+  /** By address: the first of those that begin there. */
+  readonly #first = new Map<number, SeenPiece>();
   savedPages = 0;
 
-  /** Looks at a piece and the words of its pages. */
-  add({ start, end, index }: TaskPiece, words: Uint32Array, candidates: Candidates): void {
-    for (let [from, to] = [start, 0]; from < end; from = to) {
-      const number = Math.floor(from / CHUNK_BYTES);
-      to = Math.min(end, (number + 1) * CHUNK_BYTES);
-      const pages = (to - from) / PAGE_BYTES;
-      const at = ((from - start) / PAGE_BYTES) * 2;
-      const own = words.subarray(at, at + 2 * pages);
-      const chunk = this.#chunk(number);
-      if (pages === CHUNK_PAGES) candidates.set(number, this.#addWhole(chunk, own, index));
-      else {
-        const marks = candidates.get(number) ?? new Uint8Array(CHUNK_PAGES);
-        candidates.set(number, marks);
-        this.#compare(chunk, own, (from % CHUNK_BYTES) / PAGE_BYTES, index, marks);
-      }
-    }
-  }
-
-  /** When all tasks were added: which pages a task shares with others, and which it gives to the base. */
-  finish(candidates: Candidates, index: number): Marks {
-    const marks = new Map<number, PageMarks>();
-    for (const [number, own] of candidates) {
-      const chunk = this.#chunk(number);
-      const { first } = chunk;
-      if (first === undefined || first.candidates !== own || first.index === index) {
-        marks.set(number, finishChunk(chunk, own, index));
-        continue;
-      }
-      first.sameMarks ??= finishChunk(chunk, own, index);
-      marks.set(number, first.sameMarks);
-    }
-    return marks;
-  }
-
-  /** A chunk that lies in one run. Returns the candidates. */
-  #addWhole(chunk: Chunk, words: Uint32Array, index: number): Uint8Array {
-    const { first } = chunk;
-    if (first !== undefined && Buffer.compare(bytesOf(first.words), bytesOf(words)) === 0) {
+  /** Looks at some pages of a task and their frames. */
+  add({ start, end, index }: TaskPiece, words: Uint32Array): SeenPiece {
+    const first = this.#first.get(start);
+    if (first !== undefined && first.end === end && Buffer.compare(bytesOf(first.words), bytesOf(words)) === 0) {
       first.same++;
       this.savedPages += first.count;
-      return first.candidates;
+      return first;
     }
-    const candidates = new Uint8Array(CHUNK_PAGES);
-    const count = this.#compare(chunk, words, 0, index, candidates);
-    chunk.first ??= { index, words: words.slice(), candidates, count, same: 0, sameMarks: undefined };
-    return candidates;
+    const candidates = new Uint8Array((end - start) / PAGE_BYTES);
+    let count = 0;
+    for (const part of this.#partsOf(start, end)) {
+      const frames = allFrames(words.subarray(2 * part.from, 2 * part.to));
+      count += this.#compare(part, frames, index, candidates);
+    }
+    const piece = { start, end, index, words: words.slice(), candidates, count, same: 0, sameMarks: undefined };
+    if (first === undefined) this.#first.set(start, piece);
+    return piece;
   }
 
-  /** Compares page by page, from page `from` of the chunk on; returns how many have the frame of the table. */
-  #compare(
-    { frames, sharers, owners }: Chunk,
-    words: Uint32Array,
-    from: number,
-    index: number,
-    marks: Uint8Array,
-  ): number {
+  /** To be called when all tasks were added. */
+  finish(): void {
+    for (const { start, end, candidates, same } of this.#first.values()) {
+      if (same === 0) continue;
+      for (const { chunk, inChunk, from, to } of this.#partsOf(start, end)) {
+        const { sharers } = chunk;
+        for (let page = from, i = inChunk; page < to; page++, i++) {
+          if (candidates[page] !== 0) sharers[i] = (sharers[i] ?? 0) + same;
+        }
+      }
+    }
+  }
+
+  /** Which pages a task shares with others, and which it gives to the base. */
+  marksOf(piece: SeenPiece, index: number): PageMarks {
+    if (piece.index === index) return this.#mark(piece, OWNED);
+    piece.sameMarks ??= this.#mark(piece, 0);
+    return piece.sameMarks;
+  }
+
+  #mark({ start, end, candidates, index }: SeenPiece, owned: number): PageMarks {
+    const bits = new Uint8Array(candidates.length);
+    for (const { chunk, inChunk, from, to } of this.#partsOf(start, end)) {
+      const { sharers, owners } = chunk;
+      for (let page = from, i = inChunk; page < to; page++, i++) {
+        if (candidates[page] === 0 || (sharers[i] ?? 0) < 2) continue;
+        bits[page] = IN_BASE | (owners[i] === index ? owned : 0);
+      }
+    }
+    const [uniform] = bits;
+    return { start, end, bits, uniform: bits.every((mark) => mark === uniform) ? uniform : undefined };
+  }
+
+  /** Compares pages one by one; returns how many have the frame of the table. */
+  #compare({ chunk, inChunk, from, to }: Part, words: Uint32Array, index: number, candidates: Uint8Array): number {
+    const { frames, sharers, owners } = chunk;
     let count = 0;
-    for (let i = 0, page = from; i < words.length; i += 2, page++) {
-      const high = words[i + 1] ?? 0;
-      if ((high & PRESENT_HIGH) === 0 || (high & EXCLUSIVE_HIGH) !== 0) continue;
-      const frame = (high & FRAME_HIGH) * 0x1_0000_0000 + (words[i] ?? 0);
+    for (let page = from, i = inChunk, at = 0; page < to; page++, i++, at += 2) {
+      const frame = (words[at + 1] ?? 0) * 0x1_0000_0000 + (words[at] ?? 0);
       if (frame === 0) continue;
-      if (frames[page] === 0) {
-        frames[page] = frame;
-        owners[page] = index;
-      } else if (frames[page] !== frame) continue;
-      const sharing = (sharers[page] ?? 0) + 1;
-      sharers[page] = sharing;
+      if (frames[i] === 0) {
+        frames[i] = frame;
+        owners[i] = index;
+      } else if (frames[i] !== frame) continue;
+      const sharing = (sharers[i] ?? 0) + 1;
+      sharers[i] = sharing;
       if (sharing > 1) this.savedPages++;
-      marks[page] = 1;
+      candidates[page] = 1;
       count++;
     }
     return count;
   }
 
-  #chunk(number: number): Chunk {
+  /** A range, chunk by chunk. */
+  #partsOf(start: number, end: number): Part[] {
+    const parts: Part[] = [];
+    for (let at = start; at < end; ) {
+      const next = Math.min(end, chunkStart(at) + CHUNK_BYTES);
+      const inChunk = (at % CHUNK_BYTES) / PAGE_BYTES;
+      parts.push({ chunk: this.#chunk(at), inChunk, from: (at - start) / PAGE_BYTES, to: (next - start) / PAGE_BYTES });
+      at = next;
+    }
+    return parts;
+  }
+
+  #chunk(address: number): Chunk {
+    const number = Math.floor(address / CHUNK_BYTES);
     let chunk = this.#chunks.get(number);
     if (chunk === undefined) {
       chunk = {
         frames: new Float64Array(CHUNK_PAGES),
         sharers: new Uint32Array(CHUNK_PAGES),
         owners: new Uint32Array(CHUNK_PAGES),
-        first: undefined,
       };
       this.#chunks.set(number, chunk);
     }
@@ -233,39 +253,40 @@ class SharingTable {
 
 const bytesOf = (words: Uint32Array) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 
-function finishChunk({ sharers, owners, first }: Chunk, candidates: Uint8Array, index: number): PageMarks {
-  const bits = new Uint8Array(CHUNK_PAGES);
-  for (let page = 0; page < CHUNK_PAGES; page++) {
-    if (candidates[page] === 0) continue;
-    const same = first === undefined || first.candidates[page] === 0 ? 0 : first.same;
-    if ((sharers[page] ?? 0) + same > 1) bits[page] = IN_BASE | (owners[page] === index ? OWNED : 0);
-  }
-  const uniform = bits[0];
-  return { bits, uniform: bits.every((mark) => mark === uniform) ? uniform : undefined };
+/** Those of a chunk, or of its begin, also when it is a huge page. */
+function allFrames(words: Uint32Array): Uint32Array {
+  if (((words[1] ?? 0) & HUGE_MARK) === 0) return words;
+  const table = new Uint32Array(TABLE_HALVES);
+  table.set(words.subarray(0, 2));
+  expandHuge(table);
+  return table.subarray(0, words.length);
 }
 
-/** Cuts runs where pages with the mark begin and end; those have `isInBase`. Pure. */
-export function markRuns(runs: readonly DumpRun[], marks: Marks, mark: number): DumpRun[] {
+/** Cuts runs where pages with the mark begin and end; those have `isInBase`. Both in order of address. Pure. */
+export function markRuns(runs: readonly DumpRun[], marks: readonly PageMarks[], mark: number): DumpRun[] {
   const parts: DumpRun[] = [];
+  let next = 0;
   for (const run of runs) {
     if (!run.isShareable) {
       parts.push(run);
       continue;
     }
     let [start, isInBase] = [run.start, false];
-    for (let at = run.start; at < run.end; ) {
-      const chunk = marks.get(Math.floor(at / CHUNK_BYTES));
-      const end = Math.min(run.end, (Math.floor(at / CHUNK_BYTES) + 1) * CHUNK_BYTES);
-      const isUniform = chunk === undefined || chunk.uniform !== undefined;
-      const step = isUniform ? end - at : PAGE_BYTES;
-      for (; at < end; at += step) {
-        const next = ((chunk?.bits[(at % CHUNK_BYTES) / PAGE_BYTES] ?? 0) & mark) !== 0;
-        if (next === isInBase) continue;
-        if (at > start) parts.push({ ...run, start, end: at, isInBase });
-        [start, isInBase] = [at, next];
-      }
+    const turn = (at: number, isMarked: boolean) => {
+      if (isMarked === isInBase) return;
+      if (at > start) parts.push({ ...run, start, end: at, isInBase });
+      [start, isInBase] = [at, isMarked];
+    };
+    for (let piece = marks[next]; piece !== undefined && piece.start < run.end; piece = marks[++next]) {
+      // Nobody has looked at what is between pieces.
+      turn(piece.start, isMarkedAt(piece, 0, mark));
+      const pages = piece.uniform === undefined ? piece.bits.length : 1;
+      for (let page = 1; page < pages; page++) turn(piece.start + page * PAGE_BYTES, isMarkedAt(piece, page, mark));
+      if (marks[next + 1]?.start !== piece.end) turn(piece.end, false);
     }
-    parts.push({ ...run, start, end: run.end, isInBase });
+    if (start < run.end) parts.push({ ...run, start, end: run.end, isInBase });
   }
   return parts;
 }
+
+const isMarkedAt = ({ bits }: PageMarks, page: number, mark: number) => ((bits[page] ?? 0) & mark) !== 0;

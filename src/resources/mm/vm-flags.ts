@@ -137,7 +137,7 @@ function checkBits(): boolean {
   const seen = tryReadMappingFlags(getpid());
   for (const { address } of made) syscall(SYS.munmap, address, PAGE);
   const compared = ~wordOf(NOT_COMPARED);
-  return seen !== undefined && made.every(({ address, word }) => (wordAt(seen, address) & compared) === word);
+  return seen !== undefined && made.every(({ address, word }) => (wordAt(seen.flags, address) & compared) === word);
 }
 
 /** The word of the mapping that begins there. Nothing else has such flags, so that none has become one with it. */
