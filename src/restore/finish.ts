@@ -21,7 +21,7 @@ import { SIGTRAP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
 import { ptrace, ptraceRegset } from '../linux/syscalls/process.ts';
-import { registersFromImage } from '../resources/registers/registers.ts';
+import { putRegisters } from '../resources/registers/registers.ts';
 import { writeTls } from '../resources/registers/tls.ts';
 import { assembleXstate } from '../resources/registers/xstate.ts';
 import { CallTable, rowsFor } from '../tracee/call-table.ts';
@@ -53,8 +53,11 @@ export function writeThreadStates(threads: readonly { readonly tid: number; read
     row.call(SYS.ptrace, PTRACE_SETSIGMASK, row.wordAt(tid), SIGSET_BYTES, mask),
   ];
   const table = new CallTable(row, rowsFor(threads.length));
+  const words = new BigUint64Array(table.block.buffer, 0, table.block.length >> 3);
   let fpregs: UserX86FpregsEntry | undefined;
   let area: Uint8Array = new Uint8Array(0);
+  /** What each row has from the thread before. */
+  const areas: Uint8Array[] = [];
   const fill = (i: number, index: number) => {
     const { core, tid: number } = threads[index] as (typeof threads)[number];
     const info = core.thread_info;
@@ -65,9 +68,10 @@ export function writeThreadStates(threads: readonly { readonly tid: number; read
       area = assembleXstate(info.fpregs, extended, xstateBytes);
       fpregs = info.fpregs;
     }
-    table.block.set(area, table.at(i, xstate));
-    table.block.set(new Uint8Array(registersFromImage(info.gpregs).buffer), table.at(i, registers));
-    table.view.setBigUint64(table.at(i, mask), core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n, true);
+    if (areas[i] !== area) table.block.set(area, table.at(i, xstate));
+    areas[i] = area;
+    putRegisters(words, table.at(i, registers) / 8, info.gpregs);
+    words[table.at(i, mask) / 8] = core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n;
   };
   const take = (i: number, index: number) => {
     const { tid: number, core } = threads[index] as (typeof threads)[number];
