@@ -167,17 +167,21 @@ function findThreadProblems(tasks: readonly TaskImages[]): CriuErrorFields[] {
       if (index === 0 && core.tc === undefined) problems.push({ object, action: 'the field tc is missing' });
       if (core.thread_core === undefined) problems.push({ object, action: 'the field thread_core is missing' });
       problems.push(
-        ...findSignalProblems(`${object}: tc.signals_s`, core.tc?.signals_s),
-        ...findSignalProblems(`${object}: thread_core.signals_p`, core.thread_core?.signals_p),
+        ...findSignalProblems(object, 'tc.signals_s', core.tc?.signals_s),
+        ...findSignalProblems(object, 'thread_core.signals_p', core.thread_core?.signals_p),
       );
     }
   }
   return problems;
 }
 
-function findSignalProblems(object: string, queue: SignalQueueEntry | undefined): CriuErrorFields[] {
-  const wrong = queue?.signals.find(({ siginfo }) => siginfo.length !== SIGINFO_BYTES);
-  if (wrong === undefined) return [];
+const NO_PROBLEMS: readonly CriuErrorFields[] = [];
+
+function findSignalProblems(file: string, field: string, queue: SignalQueueEntry | undefined) {
+  if (queue === undefined || queue.signals.length === 0) return NO_PROBLEMS;
+  const wrong = queue.signals.find(({ siginfo }) => siginfo.length !== SIGINFO_BYTES);
+  if (wrong === undefined) return NO_PROBLEMS;
+  const object = `${file}: ${field}`;
   return [{ object, action: `a siginfo has ${wrong.siginfo.length} bytes instead of ${SIGINFO_BYTES}` }];
 }
 

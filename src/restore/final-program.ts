@@ -7,7 +7,8 @@
  * 3. cwd, root, umask          after everything that opens files by path
  * 4. protections, madvise, locks, the vdso's place
  * 5. early state of the task   see resources/task/restore-thread.ts
- * 6. threads                   clone3 with set_tid needs capabilities; each runs its own part of the program
+ * 6. threads                   clone3 with set_tid needs capabilities; they inherit what the leader has in common with
+ *                              them, and each runs its own part of the program
  * 7. threads with seccomp      are confined when they are traced, since a filter may forbid the rest
  * 8. late state of the task    when the threads are done
  */
@@ -21,7 +22,7 @@ import { planPolls } from '../resources/mm/aio-polls.ts';
 import { planMmMap } from '../resources/mm/restore-mm.ts';
 import { planPlaceVdso, type VdsoPiece } from '../resources/mm/restore-vdso.ts';
 import { planFinishMappings, planLockFuture } from '../resources/mm/restore-vmas.ts';
-import { planTaskEarly, planTaskLate, planThread } from '../resources/task/restore-thread.ts';
+import { planCommonState, planOwnState, planTaskEarly, planTaskLate } from '../resources/task/restore-thread.ts';
 import type { BuiltTask } from './builder.ts';
 import type { RestoreContext } from './context.ts';
 import type { RestoreTask, RestoreThread } from './restore-tree.ts';
@@ -54,8 +55,10 @@ export function planFinal(
   planLockFuture(program, task.mm.lock_future_ext);
   planTaskEarly(program, tcOf(task), taskNow, coreOf(leaderOf(task)).threadCore);
   const others = task.threads.slice(1);
+  const leader = { pid: task.pid, tid: task.pid, abi: task.abi, ...coreOf(leaderOf(task)), tc: tcOf(task) };
+  planCommonState(program, leader);
   const starts = planThreadStarts(program, others);
-  planOwnThread(program, task, leaderOf(task));
+  planOwnState(program, leader);
   if (others.length === 0) planLate(program, task, context);
   else program.stop();
   const threads = planThreadParts(program, task, starts, context);
@@ -75,10 +78,6 @@ export function planLate(program: Program, task: RestoreTask, context: RestoreCo
   });
   for (const warning of warnings) context.log.warn(`${task.label}: ${warning}`);
   program.stopBySignal(task.pid);
-}
-
-function planOwnThread(program: Program, task: RestoreTask, thread: RestoreThread): void {
-  planThread(program, { pid: task.pid, tid: thread.tid, abi: task.abi, ...coreOf(thread), tc: tcOf(task) });
 }
 
 function leaderOf({ threads: [leader] }: RestoreTask): RestoreThread {

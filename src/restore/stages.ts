@@ -28,7 +28,7 @@ import { resume, waitForJobStop } from '../tracee/stop.ts';
 import type { BuiltTask } from './builder.ts';
 import type { FileStage, RestoreContext } from './context.ts';
 import { type FinalProgram, planFinal, planLate } from './final-program.ts';
-import { findSyscall, unmapHome, writeThreadStates } from './finish.ts';
+import { findSyscall, lendFpu, unmapHome, writeThreadStates } from './finish.ts';
 import { planDeath } from './fork-ops.ts';
 import type { RestoreTask } from './restore-tree.ts';
 import { endHelper, finishIn, runIn, withLabel } from './run-in.ts';
@@ -49,6 +49,7 @@ export function runStages(context: RestoreContext, tasks: readonly BuiltTask[]):
     runAll(tasks, ({ task }, program) => context.files.addOps(stage, task.pid, program));
   }
   runZombies(context);
+  for (const { task } of tasks) if (task.threads.length > 1) lendFpu(task);
   const finals = new Map<BuiltTask, FinalProgram>();
   const addRest = separate.length > 0 ? undefined : startFiles(context, tasks);
   runAll(tasks, (built, program) => {
@@ -147,7 +148,7 @@ function runZombies(context: RestoreContext): void {
 export function letRun(context: RestoreContext, tasks: readonly FinishedTask[], leaveStopped: boolean): void {
   const lasts = tasks.map(complete);
   for (const step of together(lasts.map(({ steps }) => steps))) step();
-  writeThreadStates(tasks.flatMap(({ task }) => task.threads));
+  writeThreadStates(tasks.map(({ task }) => task));
   for (const { task } of tasks) setFromOutside(task, context.log);
   for (const { goOn } of lasts) goOn();
   context.cgroups.freeze();

@@ -7,7 +7,13 @@ import { CriuError } from '../base/errors.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../image/gen/core.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { hasSeccomp } from '../resources/seccomp/restore-seccomp.ts';
-import { haveMuchInCommon, planCommonState, planConfinement, planOwnState } from '../resources/task/restore-thread.ts';
+import {
+  haveMuchInCommon,
+  isInherited,
+  planCommonState,
+  planConfinement,
+  planOwnState,
+} from '../resources/task/restore-thread.ts';
 import { CLONE_ARGS_BYTES, cloneArgs, THREAD_FLAGS } from '../tracee/clone-agent.ts';
 import type { RestoreContext } from './context.ts';
 import type { RestoreTask, RestoreThread } from './restore-tree.ts';
@@ -48,6 +54,7 @@ export function planThreadParts(
 ): FinalThread[] {
   const { pid, abi } = task;
   const tc = tcOf(task);
+  const leader = coreOf({ tid: pid, core: task.core }).threadCore;
   let last: { threadCore: ThreadCoreEntry; from: number; to: number; isConfined: boolean } | undefined;
   return starts.map(({ thread, label }) => {
     const { tid } = thread;
@@ -58,7 +65,8 @@ export function planThreadParts(
     const from = program.length;
     const isAlike = last !== undefined && haveMuchInCommon(threadCore, last.threadCore);
     if (last !== undefined && isAlike) program.repeat(last.from, last.to);
-    else program.unchecked(() => planCommonState(program, { threadCore, tc }));
+    else if (!isInherited(leader, threadCore, tc))
+      program.unchecked(() => planCommonState(program, { threadCore, tc }));
     const to = program.length;
     // Not copied, for its data is written to; but there may be nothing to do.
     const isConfined = !isAlike || last?.isConfined === true;

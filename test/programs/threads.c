@@ -1,6 +1,7 @@
 /*
  * Many threads, each with properties of its own: tid, name, signal mask, thread-local storage, robust list, rseq area,
- * alternate stack, nice value, scheduling policy. The number of threads is the argument; with a second argument "extra"
+ * alternate stack, nice value, scheduling policy, rounding of the FPU. From the hundredth on every second one has name,
+ * nice value and policy of the first thread instead. The number of threads is the argument; with a second argument "extra"
  * also CPU affinity and timer slack.
  */
 #include "selftest.h"
@@ -19,11 +20,22 @@ static int main_done;
 
 static void *stack_of(int index) { return (void *)(0x10000000UL + (unsigned long)index * 65536); }
 
+static char main_name[16];
+static int main_nice, main_policy;
+
+static int is_like_main(int index) { return index >= 100 && index % 2; }
+
+static unsigned mxcsr_of(int index) {
+  return 0x1f80u | (index % 10 == 4 || index % 10 == 5 ? (unsigned)(index / 10 % 3 + 1) << 13 : 0);
+}
+
 static void set_up(int index) {
   char name[16];
+  unsigned mxcsr = mxcsr_of(index);
   tids[index] = (pid_t)syscall(SYS_gettid);
   snprintf(name, sizeof name, "thread-%d", index);
-  prctl(PR_SET_NAME, name);
+  if (!is_like_main(index)) prctl(PR_SET_NAME, name);
+  __asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGRTMIN + 1 + index % 20);
@@ -37,15 +49,15 @@ static void set_up(int index) {
     MUST(sigaltstack(&stack, NULL));
   }
   if (extra) prctl(PR_SET_TIMERSLACK, 60000 + index * 10);
-  MUST(setpriority(PRIO_PROCESS, (id_t)tids[index], index % 10));
+  if (!is_like_main(index)) MUST(setpriority(PRIO_PROCESS, (id_t)tids[index], index % 10));
   if (extra && index % 5 == 1) {
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
     CPU_SET(0, &cpus);
     MUST(sched_setaffinity(0, sizeof cpus, &cpus));
   }
-  if (index % 5 == 2) MUST(sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}));
-  if (index % 50 == 3 && sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &(struct sched_param){.sched_priority = 1 + index % 7}) != 0)
+  if (index % 5 == 2 && !is_like_main(index)) MUST(sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0}));
+  if (index % 50 == 3 && !is_like_main(index) && sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &(struct sched_param){.sched_priority = 1 + index % 7}) != 0)
     CHECK(errno == EPERM, "SCHED_RR: %s", strerror(errno));
 }
 
@@ -71,7 +83,10 @@ static void check(int index) {
   CHECK(tid == tids[index], "thread %d has tid %d, had %d", index, tid, tids[index]);
   prctl(PR_GET_NAME, name);
   snprintf(wanted, sizeof wanted, "thread-%d", index);
-  CHECK(strcmp(name, wanted) == 0, "thread %d is named %s", index, name);
+  CHECK(strcmp(name, is_like_main(index) ? main_name : wanted) == 0, "thread %d is named %s", index, name);
+  unsigned mxcsr;
+  __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+  CHECK((mxcsr & ~0x3fu) == mxcsr_of(index), "thread %d: mxcsr is %x", index, mxcsr);
   sigset_t mask;
   pthread_sigmask(SIG_SETMASK, NULL, &mask);
   CHECK(sigismember(&mask, SIGRTMIN + 1 + index % 20) == 1 && sigismember(&mask, SIGUSR1) == index % 2 &&
@@ -85,12 +100,13 @@ static void check(int index) {
   /* The kernel has no slack for real-time threads. */
   if (extra && index % 50 != 3) CHECK_EQ(prctl(PR_GET_TIMERSLACK), 60000 + index * 10);
   errno = 0;
-  CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)tid), index % 10);
+  CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)tid), is_like_main(index) ? main_nice : index % 10);
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   sched_getaffinity(0, sizeof cpus, &cpus);
   if (extra && index % 5 == 1) CHECK(CPU_COUNT(&cpus) == 1 && CPU_ISSET(0, &cpus), "thread %d: the affinity was lost", index);
-  if (index % 5 == 2) CHECK_EQ(sched_getscheduler(0), SCHED_BATCH);
+  if (is_like_main(index)) CHECK_EQ(sched_getscheduler(0), main_policy);
+  else if (index % 5 == 2) CHECK_EQ(sched_getscheduler(0), SCHED_BATCH);
   void *head = NULL;
   size_t bytes = 0;
   CHECK_EQ(syscall(SYS_get_robust_list, 0, &head, &bytes), 0);
@@ -98,12 +114,20 @@ static void check(int index) {
   check_rseq(index);
 }
 
+/* Nothing is left of what only this thread computed: most threads of a program have the same FPU state. */
+static void forget_vectors(void) {
+  if (__builtin_cpu_supports("avx")) __asm__ volatile("vzeroall");
+}
+
 static void *run(void *argument) {
   int index = (int)(intptr_t)argument, round = 0;
   set_up(index);
   checked[index] = -1;
   for (;;) {
-    while (round_now == round) usleep(20000);
+    while (round_now == round) {
+      forget_vectors();
+      usleep(20000);
+    }
     round = round_now;
     check(index);
     checked[index] = round;
@@ -124,6 +148,10 @@ int main(int argc, char **argv) {
   st_init(argc, argv);
   count = argc > 2 ? atoi(argv[2]) : 20;
   extra = argc > 3;
+  prctl(PR_GET_NAME, main_name);
+  MUST(setpriority(PRIO_PROCESS, 0, 3));
+  main_nice = getpriority(PRIO_PROCESS, 0);
+  main_policy = sched_getscheduler(0);
   if (count > MOST) return 1;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);

@@ -3,14 +3,7 @@ import { ABI_32, ABI_64, type Abi } from '../../agent/abi.ts';
 import { type UserX86RegsEntry, UserX86RegsMode } from '../../image/gen/core-x86.ts';
 import { ERESTARTSYS, ERRNO } from '../../linux/abi/errno.ts';
 import { USER_REGS } from '../../linux/abi/ptrace.ts';
-import {
-  abiOf,
-  isRestartBlockCall,
-  newRegisters,
-  type Registers,
-  restart,
-  setRegister,
-} from '../../tracee/registers.ts';
+import { abiOf, isRestartBlockCall, newRegisters, type Registers, restart } from '../../tracee/registers.ts';
 
 /** The image's names of the registers, in the kernel's order. */
 export const NAMES = [
@@ -25,11 +18,19 @@ export const abiOfImage = ({ mode }: Pick<UserX86RegsEntry, 'mode'>): Abi =>
 /** The kernel's register set from the image's. */
 export function registersFromImage(entry: UserX86RegsEntry): Registers {
   const registers = newRegisters();
-  for (let i = 0; i < NAMES.length; i++) registers[i] = entry[NAMES[i] as (typeof NAMES)[number]];
-  // The dump has dealt with an interrupted system call already; the kernel must not restart it a second time.
-  setRegister(registers, 'orig_rax', -1n);
+  putRegisters(registers, 0, entry);
   return registers;
 }
+
+/** The same into other words, from `at` on. */
+export function putRegisters(words: BigUint64Array, at: number, entry: UserX86RegsEntry): void {
+  for (let i = 0; i < NAMES.length; i++) words[at + i] = entry[NAMES[i] as (typeof NAMES)[number]];
+  // The dump has dealt with an interrupted system call already; the kernel must not restart it a second time.
+  words[at + USER_REGS.orig_rax] = NO_CALL;
+}
+
+/** −1 in orig_rax. */
+const NO_CALL = 0xffff_ffff_ffff_ffffn;
 
 /**
  * Makes the registers of a stopped thread, in words of 32 bits, what the image has. An interrupted system call is set up to

@@ -3,7 +3,7 @@ import { ABI_64 } from '../../agent/abi.ts';
 import { Program } from '../../agent/program.ts';
 import type { ThreadCoreEntry } from '../../image/gen/core.ts';
 import { SETTABLE_SIGNALS } from '../signals/sigactions.ts';
-import { planTaskLate, planThread } from './restore-thread.ts';
+import { isInherited, planCommonState, planOwnState, planTaskLate } from './restore-thread.ts';
 
 const off = { isec: 0, iusec: 0, vsec: 0, vusec: 0 };
 const root = {
@@ -43,7 +43,8 @@ const tc = {
 test('the order of the last program keeps every step possible', () => {
   const program = new Program();
   const creds = { status: undefined, securebits: 0 };
-  planThread(program, { pid: 5, tid: 5, abi: ABI_64, threadCore, clearTidAddr: 0n, tc });
+  planOwnState(program, { pid: 5, tid: 5, abi: ABI_64, threadCore, clearTidAddr: 0n, tc });
+  planCommonState(program, { threadCore, tc });
   const warnings = planTaskLate(program, {
     pid: 5,
     tc,
@@ -83,4 +84,17 @@ test('the order of the last program keeps every step possible', () => {
     'arm POSIX timer 0',
     'arm the real-time interval timer',
   ]);
+});
+
+test('threads inherit what is the same in them and their leader, unless the kernel resets it', () => {
+  const like = (leader: Partial<ThreadCoreEntry>, thread: Partial<ThreadCoreEntry>) =>
+    isInherited({ ...threadCore, ...leader }, { ...threadCore, ...thread }, tc);
+  expect(like({}, {})).toBe(true);
+  expect(like({}, { comm: 'x' })).toBe(true);
+  expect(like({ sched_policy: 1, sched_prio: 3 }, { sched_policy: 1, sched_prio: 3 })).toBe(true);
+  expect(like({}, { comm: 'y' })).toBe(false);
+  expect(like({}, { sched_nice: 6 })).toBe(false);
+  expect(like({}, { personality_ext: 0 })).toBe(false);
+  for (const sched_policy of [5, 6, 0x4000_0000]) expect(like({ sched_policy }, { sched_policy })).toBe(false);
+  expect(like({ timerslack_ext: 1n }, { timerslack_ext: 1n })).toBe(false);
 });

@@ -9,7 +9,8 @@
  *    - the SELinux label: a process with several threads can't change it;
  *    - System V semaphores: the threads share what is to be undone;
  *    - signal actions: ignoring a signal empties all its queues, so this is before any signal is queued.
- * 2. `planThread`, by each thread, also the leader. Nothing here takes a capability away.
+ * 2. `planOwnState` and `planCommonState`, by each thread, also the leader. Nothing here takes a capability away. The leader
+ *    plans what they have in common before it makes the others, who inherit it (`isInherited`).
  * 3. `planConfinement`, by each thread but the leader. A thread without seccomp may go straight on to this. One that
  *    `hasSeccomp` must be traced with PTRACE_O_SUSPEND_SECCOMP before.
  *    - the name first: a filter is expected after it;
@@ -27,7 +28,7 @@
  * From outside, by the controller: `writeProcAttributes`, and `writeSyscallDispatch` for each thread when no agent will
  * run in it any more.
  *
- * Inside `planThread`: what each thread has of its own comes first, for the rest is copied from thread to thread
+ * Inside piece 2: what each thread has of its own comes first, for the rest is copied from thread to thread
  * (restore/thread-parts.ts); struct rseq and the robust list lie in memory that exists already; scheduling needs CAP_SYS_NICE;
  * personality comes after all mappings exist (READ_IMPLIES_EXEC).
  */
@@ -38,6 +39,7 @@ import { CriuError } from '../../base/errors.ts';
 import { once } from '../../base/per-run.ts';
 import { type TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SeccompEntry } from '../../image/gen/seccomp.ts';
+import { SCHED_DEADLINE, SCHED_IDLE, SCHED_NORMAL, SCHED_RESET_ON_FORK } from '../../linux/abi/sched.ts';
 import { planSelinuxLabel } from '../creds/lsm.ts';
 import { type CredsNow, mayFilter, planCreds, planNoNewPrivs } from '../creds/restore-creds.ts';
 import { planRlimits, type RlimitsNow } from '../rlimits/rlimits.ts';
@@ -93,18 +95,11 @@ export interface ThreadPlan {
   readonly tc: Pick<TaskCoreEntry, 'comm' | 'personality'>;
 }
 
-/** Piece 2: see the head of this file. */
-export function planThread(program: Program, thread: ThreadPlan): void {
-  planOwnState(program, thread);
-  planCommonState(program, thread);
-}
-
 /** What of a core belongs to piece 2 and is another in each thread; or what is set elsewhere, from outside. */
 const OWN_FIELDS = [
   'futex_rla', 'futex_rla_len', 'rseq_entry', 'sas', 'signals_p',
   'blk_sigset', 'blk_sigset_extended', 'cg_set', 'interrupted_call_ext', 'syscall_dispatch_ext',
 ] as const; // biome-ignore format: a table
-type OwnField = (typeof OWN_FIELDS)[number];
 
 /** The first part of piece 2. */
 export function planOwnState(program: Program, thread: ThreadPlan): void {
@@ -116,10 +111,32 @@ export function planOwnState(program: Program, thread: ThreadPlan): void {
   planSignalQueue(program, threadCore.signals_p, { pid, tid, queue: 'thread' });
 }
 
+/** What of a core `planCommonState` sets. */
+const INHERITED_FIELDS = [
+  'comm', 'personality_ext', 'sched_nice', 'sched_policy', 'sched_prio', 'ioprio_ext', 'cpu_affinity_ext',
+  'sched_deadline_ext', 'timerslack_ext', 'tsc_ext', 'mce_kill_ext', 'cpuid_fault_ext', 'speculation_ext',
+] as const; // biome-ignore format: a table
+
+/**
+ * Whether a thread that `leader` makes has the common state of its core by birth, when the leader has its own (kernel/fork.c,
+ * copy_process). Not with SCHED_RESET_ON_FORK, and a timer slack becomes the default of the thread. A leader that is
+ * scheduled last of all should not make many threads.
+ */
+export function isInherited(leader: ThreadCoreEntry, thread: ThreadCoreEntry, { comm }: ThreadPlan['tc']): boolean {
+  const { sched_policy: policy = SCHED_NORMAL, timerslack_ext: slack } = leader;
+  if (slack !== undefined || policy === SCHED_IDLE || policy === SCHED_DEADLINE) return false;
+  if ((policy & SCHED_RESET_ON_FORK) !== 0 || (leader.comm ?? comm) !== (thread.comm ?? comm)) return false;
+  for (const name of INHERITED_FIELDS) if (name !== 'comm' && leader[name] !== thread[name]) return false;
+  return true;
+}
+
 /** The rest of it: the same ops for threads that have this in common. */
 export function planCommonState(
   program: Program,
-  { threadCore, tc }: { readonly threadCore: Omit<ThreadCoreEntry, OwnField>; readonly tc: ThreadPlan['tc'] },
+  {
+    threadCore,
+    tc,
+  }: { readonly threadCore: Pick<ThreadCoreEntry, (typeof INHERITED_FIELDS)[number]>; readonly tc: ThreadPlan['tc'] },
 ): void {
   planName(program, threadCore.comm ?? tc.comm);
   planSched(program, threadCore);

@@ -35,7 +35,7 @@ import {
   readThread,
 } from './dump-thread.ts';
 import { writeProcAttributes } from './proc-attributes.ts';
-import { planTaskEarly, planTaskLate, planThread } from './restore-thread.ts';
+import { planCommonState, planOwnState, planTaskEarly, planTaskLate } from './restore-thread.ts';
 import { writeSyscallDispatch } from './syscall-dispatch.ts';
 import { readThreads } from './thread-probe.ts';
 import { putU32 } from './words.ts';
@@ -103,7 +103,9 @@ function restoreStub(host: HostTask, { thread, task, filters }: State, kernel = 
   const { tc, mm } = task;
   const { threadCore, clearTidAddr } = thread;
   planTaskEarly(program, tc, now, threadCore);
-  planThread(program, { pid, tid: pid, abi: ABI_64, threadCore, clearTidAddr, tc });
+  const leader = { pid, tid: pid, abi: ABI_64, threadCore, clearTidAddr, tc };
+  planOwnState(program, leader);
+  planCommonState(program, leader);
   const { dumpable, isThpDisabled } = mm;
   planTaskLate(program, { pid, tc, threadCore, dumpable, isThpDisabled, filters: filters.entry, now });
   program.stopBySignal(pid);
