@@ -3,7 +3,7 @@
  * tasks are let go before their memory is copied: twins.ts.
  *
  * Until the last image is written the tree can go on as if nothing had happened, and does so when anything fails. The
- * inventory is written last: a folder without it is no image.
+ * inventory is written last, and that of an older dump in the folder is removed first: without it a folder is no checkpoint.
  */
 import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -144,6 +144,7 @@ function takeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  images.removeInventory();
   const semaphores = readHeldSemaphores(tree);
   for (const warning of [...semaphores.warnings, ...rings.warnings]) log.warn(warning);
   const cgroupImage = cgroups.describe();
@@ -198,25 +199,12 @@ function takeTree(
     images.write('seccomp', undefined, [filters.entry]);
     images.write('timens', isOwnTime ? 0 : (timeNs ?? 0), [clocks]);
     writePstree(tree, images);
-    images.removeOlder(NOT_IN_EACH_DUMP);
+    images.removeOlder();
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
-
-/** Images that a dump has only when there is something to say. */
-const NOT_IN_EACH_DUMP = [
-  'pipes-data',
-  'fifo-data',
-  'sk-queues',
-  'bpfmap-data',
-  'filelocks',
-  'remap-fpath',
-  'memfd',
-  'tty-info',
-  'tty-data',
-] as const;
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
