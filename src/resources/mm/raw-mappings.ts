@@ -180,9 +180,11 @@ function entryOf(kind: Kind, start: number, end: number): SmapsEntry {
 }
 
 /** The page that maps shows in all tasks of 64 bits, but which is no mapping of their own. */
-const vsyscall = perRun((): MapsEntry | undefined =>
-  parseMaps(readFile('/proc/self/maps')).find(({ path }) => path === '[vsyscall]'),
-);
+const vsyscall = perRun((): MapsEntry | undefined => {
+  const maps = readFile('/proc/self/maps');
+  const [last] = parseMaps(maps.slice(maps.lastIndexOf('\n', maps.length - 2) + 1));
+  return last?.path === '[vsyscall]' ? last : undefined;
+});
 
 /** False when it is not clear whether the task has it: one of 32 bits has nothing above that. */
 function tryAddVsyscall(entries: SmapsEntry[]): boolean {
