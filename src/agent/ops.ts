@@ -109,17 +109,22 @@ export class Ops<R extends object> {
   }
 
   /** Adds an op as it was added before, but for the first arguments; it has none that is not known yet. */
-  addAgain(like: number, args: readonly number[]): number {
+  addAgain(like: number, first: number, second?: number, third?: number): number {
     const op = this.length++;
     let at = op * OP_WORDS;
     if (at === this.words.length) this.#grow(this.length);
     const { words } = this;
     words.copyWithin(at, like * OP_WORDS, (like + 1) * OP_WORDS);
     at += OP_ARGS / 4;
-    for (let i = 0; i < args.length; i++, at += 2) {
-      const arg = args[i] as number;
-      words[at] = arg;
-      words[at + 1] = arg / WORD;
+    words[at] = first;
+    words[at + 1] = first / WORD;
+    if (second !== undefined) {
+      words[at + 2] = second;
+      words[at + 3] = second / WORD;
+    }
+    if (third !== undefined) {
+      words[at + 4] = third;
+      words[at + 5] = third / WORD;
     }
     this.because.push(this.because[like]);
     return op;

@@ -109,8 +109,8 @@ export class Program {
    * An op of before again, with other first arguments, none of them negative. For thousands of calls that differ in an
    * address; it must have only numbers.
    */
-  again(like: Result, ...args: number[]): Result {
-    return { kind: 'result', op: this.#ops.addAgain(like.op, args) };
+  again(like: Result, first: number, second?: number, third?: number): Result {
+    return { kind: 'result', op: this.#ops.addAgain(like.op, first, second, third) };
   }
 
   /** Ops of before once more, with the same data; they use the results of no ops. */

@@ -15,16 +15,16 @@ import {
 } from '../linux/abi/mman.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { tryReadMappingFlags } from '../linux/mapping-flags.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { kill } from '../linux/syscalls/process.ts';
+import { tryReadTaskMappings } from '../linux/task-mappings.ts';
 import type { HostTask } from '../tracee/host.ts';
 import { endStubs, newStub } from '../tracee/stub.test-support.ts';
 import { EarlyMappings, findBigTasks } from './early-mappings.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 
 // The kernel lets root look at flags of mappings, unless BPF is locked down.
-const test = anyTest.skipIf(tryReadMappingFlags(process.pid) === undefined);
+const test = anyTest.skipIf(tryReadTaskMappings(process.pid) === undefined);
 
 const BIG = 0x5000_0000;
 const BIG_BYTES = 9 << 20;

@@ -1,7 +1,7 @@
 /**
  * Mappings of big tasks are read and described before the stop, while the task runs. What is read so may be out of date when
  * it stands still; so in the freeze it is read again and compared, which takes much less than describing it: see
- * read-mappings.ts. Where the kernel does not allow that, nothing is read early.
+ * raw-mappings.ts. Where the kernel does not allow that, nothing is read early.
  */
 import { CriuError, SyscallError } from '../base/errors.ts';
 import { pageTables } from '../linux/page-tables.ts';
@@ -9,7 +9,7 @@ import { tryReadProc } from '../linux/syscalls/fs.ts';
 import { parseChildren } from '../proc/small.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
 import { type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/read-mappings.ts';
+import { isSameRaw, type RawMappings, tryParseRaw, tryReadRaw } from '../resources/mm/raw-mappings.ts';
 import { areBitsKnown } from '../resources/mm/vm-flags.ts';
 import type { FrozenTask } from './frozen-tree.ts';
 import { type KnownRoom, readRoom, TWIN_BYTES_MIN } from './twin-policy.ts';

@@ -6,7 +6,8 @@ import type { CriuErrorFields } from '../base/errors.ts';
 import type { SmapsEntry } from '../proc/smaps.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
 import { assignFile, type DescribedVma, type DescribedVmas, describeVmas } from '../resources/mm/dump-vmas.ts';
-import { isSameRaw, type RawMappings, readMappings, tryReadRaw, understand } from '../resources/mm/read-mappings.ts';
+import { isSameRaw, type RawMappings, tryReadRaw } from '../resources/mm/raw-mappings.ts';
+import { readMappings, understand } from '../resources/mm/read-mappings.ts';
 import type { ScansAhead } from '../resources/mm/scan-ahead.ts';
 import { findMixedCode } from '../resources/registers/mixed-code.ts';
 import type { EarlyMappings } from './early-mappings.ts';
@@ -22,6 +23,8 @@ export interface SeenMappings extends DescribedVmas {
 /** What the kernel says of the mappings of a task, and what came out. */
 interface Seen extends Omit<SeenMappings, 'topTable'> {
   readonly raw: RawMappings | undefined;
+  /** Where the heap begins is not in it. */
+  readonly heapStart: number;
 }
 
 /** What it costs to read a task and each of its pages by smaps instead, and to make ready for that, in ns. */
@@ -68,23 +71,26 @@ export class MappingsLook {
     }
     // Problems are told of each task.
     const isSound = this.#problems.length + this.#files.problems.length === before;
-    this.#last = isSound && seen.raw !== undefined ? { raw: seen.raw, mappings, vmas: [...vmas], special } : undefined;
+    const { raw, heapStart } = seen;
+    this.#last = isSound && raw !== undefined ? { raw, heapStart, mappings, vmas: [...vmas], special } : undefined;
     return { mappings, topTable, vmas, special };
   }
 
   #read(task: FrozenTask): Seen & Pick<SeenMappings, 'topTable'> {
     const taken = this.#early?.tryTake(task);
     if (taken === undefined) this.#ahead.tryStart(task.pid);
-    const raw = taken?.raw ?? (this.#isQuick ? tryReadRaw(task.pid) : undefined);
-    const topTable = raw?.topTable;
     const last = this.#last;
+    const heapStart = task.stat.startBrk;
+    const alike = last?.heapStart === heapStart ? last.raw : undefined;
+    const raw = taken?.raw ?? (this.#isQuick ? tryReadRaw(task.pid, alike) : undefined);
+    const topTable = raw?.topTable;
     if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return { ...last, topTable };
-    if (taken !== undefined) return { ...taken, topTable };
+    if (taken !== undefined) return { ...taken, heapStart, topTable };
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
     this.#ahead.tryContinue(task.pid, mappings);
     const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
-    return { raw, topTable, mappings, ...described };
+    return { raw, heapStart, topTable, mappings, ...described };
   }
 }
 

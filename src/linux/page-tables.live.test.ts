@@ -6,7 +6,7 @@ import { test as anyTest, expect } from 'bun:test';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE } from './abi/mman.ts';
 import { SYS } from './abi/syscall-numbers.ts';
 import { check, memoryAt, syscall } from './kernel.ts';
-import { tryReadMappingFlags } from './mapping-flags.ts';
+import { tryReadTaskMappings } from './task-mappings.ts';
 import { expandHuge, HUGE_MARK, pageTables, TABLE_HALVES, TABLE_SPAN, TABLES_MAX } from './page-tables.ts';
 import { close, open, pread } from './syscalls/fs.ts';
 import { mmap, munmap } from './syscalls/mm.ts';
@@ -29,7 +29,7 @@ function shown(pid: number, start: number, pages: number): bigint[] {
 
 function copied(pid: number, starts: readonly number[]): bigint[][] {
   const tables = pageTables();
-  const topTable = tryReadMappingFlags(pid)?.topTable ?? 0n;
+  const topTable = tryReadTaskMappings(pid)?.topTable ?? 0n;
   expect(topTable).not.toBe(0n);
   for (const [i, start] of starts.entries()) tables?.ask(i, topTable, start);
   tables?.run(starts.length);

@@ -13,7 +13,7 @@ import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from '.
 import { BpfProgram } from './bpf-assembler.ts';
 import { keepFrames } from './frame-words.ts';
 import { memoryAt } from './kernel.ts';
-import { tryReadMappingFlags } from './mapping-flags.ts';
+import { tryReadTaskMappings } from './task-mappings.ts';
 import { tryCreateArray, tryExecuteProgram, tryLoadOwnProgram } from './syscalls/bpf-program.ts';
 import { close, open, pread } from './syscalls/fs.ts';
 import { mmap, munmap } from './syscalls/mm.ts';
@@ -87,7 +87,7 @@ export class PageTables {
   }
 
   static tryOpen(): PageTables | undefined {
-    const topTable = tryReadMappingFlags(getpid())?.topTable;
+    const topTable = tryReadTaskMappings(getpid())?.topTable;
     if (topTable === undefined) return undefined;
     const map = tryCreateArray(1, VALUE_BYTES, BPF_F_MMAPABLE);
     if (map < 0) return undefined;
@@ -109,7 +109,7 @@ export class PageTables {
     close(this.#map);
   }
 
-  /** Table `index`, below TABLES_MAX, is to be that of an address. `topTable`: of the task, see mapping-flags.ts. */
+  /** Table `index`, below TABLES_MAX, is to be that of an address. `topTable`: of the task, see task-mappings.ts. */
   ask(index: number, topTable: bigint, address: number): void {
     const at = index * 2;
     this.#words[COLUMN.topTable / 8 + index] = topTable;

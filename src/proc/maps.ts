@@ -38,6 +38,13 @@ export interface MapsEntry {
 }
 
 const DELETED = ' (deleted)';
+
+/** A name as the kernel shows it, and what it says. */
+export function withoutMark(rawPath: string): Pick<MapsEntry, 'path' | 'rawPath' | 'isDeleted'> {
+  const isDeleted = rawPath.endsWith(DELETED);
+  return { path: isDeleted ? rawPath.slice(0, rawPath.length - DELETED.length) : rawPath, rawPath, isDeleted };
+}
+
 const BLANK = 32;
 const DASH = 45;
 const COLON = 58;
@@ -122,13 +129,6 @@ export class MapsScanner {
     this.scanRest(lineStart);
   }
 
-  /** The same, but the addresses are known from elsewhere. */
-  scanWithoutAddresses(): void {
-    const lineStart = this.position;
-    this.position = this.text.indexOf(' ', lineStart) + 1;
-    this.scanRest(lineStart);
-  }
-
   private scanRest(lineStart: number): void {
     const { text, position } = this;
     if (!text.startsWith(this.area.text, position)) {
@@ -164,11 +164,9 @@ export class MapsScanner {
     const device = this.scanDevice(lineStart);
     const inode = this.scanInode(lineStart);
     const rawPath = this.scanPath();
-    const isDeleted = rawPath.endsWith(DELETED);
-    const path = isDeleted ? rawPath.slice(0, rawPath.length - DELETED.length) : rawPath;
     // Without the newline at the end it would be the beginning of others.
     const text = this.position > this.text.length ? NOTHING : this.text.slice(first, this.position);
-    return { text, prot, isShared, offset, device, inode, path, rawPath, isDeleted };
+    return { text, prot, isShared, offset, device, inode, ...withoutMark(rawPath) };
   }
 
   /** The error for the line that starts at `lineStart`; its number is counted only now, where all of the file is there. */

@@ -18,7 +18,6 @@ import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
-import { parseMaps } from '../proc/maps.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
 import { type MemoryPlan, planMemory } from '../resources/mm/memory-plan.ts';
@@ -117,7 +116,7 @@ export class TreeBuilder {
   /** The task's host is a stub: nothing of its memory is there, and the vdso is where the kernel put it. */
   #beginInStub(task: RestoreTask, host: HostTask, program: Program): Begun {
     const { parking, home } = this.#context;
-    const vdso = vdsoPieces(parseMaps(readFile(`/proc/${host.pid}/maps`)));
+    const vdso = vdsoPieces(readFile(`/proc/${host.pid}/maps`));
     if (task.abi.bits === 32) this.#checkVdso32(host, vdso);
     const parkedVdso = planMoveVdso(program, vdso, parking.start);
     planUnmap(program, [{ start: parking.start, end: home.address + home.bytes }], task.abi);

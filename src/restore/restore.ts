@@ -19,7 +19,6 @@ import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import type { Filler } from '../pages/filler-link.ts';
 import { parseLimits } from '../proc/limits.ts';
-import { parseMaps } from '../proc/maps.ts';
 import { parseLoginuid } from '../proc/small.ts';
 import { parseStatus } from '../proc/status.ts';
 import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
@@ -85,7 +84,7 @@ export function restoreTree(
   segments.prepare();
   const { cgroups } = options;
   // The group is the same in every process of this kernel.
-  const ownVdso = vdsoPieces(parseMaps(readFile('/proc/self/maps')));
+  const ownVdso = vdsoPieces(readFile('/proc/self/maps'));
   const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
   const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
   if (ownCode !== undefined) checkVdso(tasks64, memoryAt(ownCode.start, ownCode.end - ownCode.start));

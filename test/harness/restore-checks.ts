@@ -12,7 +12,6 @@ import { ImageDir } from '../../src/image/image-dir.ts';
 import { memoryAt } from '../../src/linux/kernel.ts';
 import { getpid } from '../../src/linux/syscalls/process.ts';
 import { defaultOptions } from '../../src/options/criu-options.ts';
-import { parseMaps } from '../../src/proc/maps.ts';
 import { RestoredCgroups } from '../../src/resources/cgroup/restore-cgroups.ts';
 import { checkFpu } from '../../src/resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../src/resources/fd/fd-table/plan-files.ts';
@@ -31,7 +30,7 @@ import { findHome, readTaskNow } from '../../src/restore/restore.ts';
 
 const log = new LogSink(() => 0).logger;
 const taskNow = readTaskNow();
-const ownVdso = vdsoPieces(parseMaps(readFileSync('/proc/self/maps', 'latin1')));
+const ownVdso = vdsoPieces(readFileSync('/proc/self/maps', 'latin1'));
 
 const options = {
   ...defaultOptions(),

@@ -20,7 +20,7 @@ const MARGIN = 0x11_0000;
 
 /** A hole of `bytes` bytes below `limit` in all of the given ranges together. Throws CriuError when there is none. */
 export function findHole(ranges: Iterable<Range>, bytes: number, limit = TASK_SIZE): number {
-  const sorted = [...ranges].sort((a, b) => a.start - b.start);
+  const sorted = inOrder([...ranges]);
   for (const from of SEARCH_STARTS) {
     const hole = tryFindHole(sorted, bytes, from, limit);
     if (hole !== undefined) return hole;
@@ -29,6 +29,16 @@ export function findHole(ranges: Iterable<Range>, bytes: number, limit = TASK_SI
     action: `cannot find ${bytes} bytes of address space that no task uses`,
     why: 'the agent that rebuilds the tasks needs a place that is free in all of them',
   });
+}
+
+/** Mostly they are, and there may be thousands. */
+function inOrder(ranges: Range[]): Range[] {
+  let before = 0;
+  for (const { start } of ranges) {
+    if (start < before) return ranges.sort((a, b) => a.start - b.start);
+    before = start;
+  }
+  return ranges;
 }
 
 function tryFindHole(sorted: readonly Range[], bytes: number, from: number, limit: number): number | undefined {

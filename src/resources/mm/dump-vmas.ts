@@ -120,9 +120,10 @@ function isAlike(one: SmapsEntry, other: SmapsEntry | undefined): boolean {
 function describeAlike(seen: SmapsEntry, { entry, needsFile, isPlain }: DescribedVma): DescribedVma {
   const { pgoff, shmid, prot, flags, status, fd } = entry;
   const copy: VmaEntry = { start: seen.start, end: seen.end, pgoff, shmid, prot, flags, status, fd };
+  if (entry.lock_on_fault_ext !== undefined) copy.lock_on_fault_ext = entry.lock_on_fault_ext;
+  if (isPlain) return { seen, entry: copy, needsFile, isPlain };
   if (entry.madv !== undefined) copy.madv = entry.madv;
   if (entry.fdflags !== undefined) copy.fdflags = entry.fdflags;
-  if (entry.lock_on_fault_ext !== undefined) copy.lock_on_fault_ext = entry.lock_on_fault_ext;
   if (entry.sealed_ext !== undefined) copy.sealed_ext = entry.sealed_ext;
   if (entry.name_ext !== undefined) copy.name_ext = entry.name_ext;
   return { seen, entry: copy, needsFile, isPlain };

@@ -58,6 +58,8 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
   const own = new Cursor(child.runs);
   const theirs = new Cursor(parent?.runs ?? []);
   for (const vma of child.vmas) {
+    // Of thousands, many have no pages.
+    if (isNew && own.address >= vma.end) continue;
     if (!isPrivate(vma) || (vma.status & (VMA_AREA_VDSO | VMA_AREA_VVAR)) !== 0) continue;
     if (!isNew && inherited.has(vma)) {
       const theirVma = parents.byStart.get(vma.start);
@@ -68,11 +70,25 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
   return { inherited, fresh, writable, drop, write, overwrite, sharedPages };
 }
 
-/** The mappings that are made with mmap. */
-interface Ordinary {
+/** The mappings that are made with mmap, and what only a task with children or a parent needs of them. */
+class Ordinary {
   readonly vmas: readonly VmaEntry[];
-  readonly byStart: ReadonlyMap<number, VmaEntry>;
-  readonly all: ReadonlySet<VmaEntry>;
+  #byStart: ReadonlyMap<number, VmaEntry> | undefined;
+  #all: ReadonlySet<VmaEntry> | undefined;
+
+  constructor(list: readonly VmaEntry[]) {
+    this.vmas = ordinaryVmas(list);
+  }
+
+  get byStart(): ReadonlyMap<number, VmaEntry> {
+    this.#byStart ??= new Map(this.vmas.map((vma) => [vma.start, vma]));
+    return this.#byStart;
+  }
+
+  get all(): ReadonlySet<VmaEntry> {
+    this.#all ??= new Set(this.vmas);
+    return this.#all;
+  }
 }
 
 /** Forked tasks have the same list, for their images are the same. */
@@ -81,8 +97,7 @@ const known = new WeakMap<readonly VmaEntry[], Ordinary>();
 function ordinaryOf(list: readonly VmaEntry[]): Ordinary {
   let ordinary = known.get(list);
   if (ordinary === undefined) {
-    const vmas = ordinaryVmas(list);
-    ordinary = { vmas, byStart: new Map(vmas.map((vma) => [vma.start, vma])), all: new Set(vmas) };
+    ordinary = new Ordinary(list);
     known.set(list, ordinary);
   }
   return ordinary;
@@ -98,9 +113,12 @@ function inheritedOf(own: Ordinary, parents: Ordinary | undefined): ReadonlySet<
 class Cursor {
   readonly #runs: readonly PageRun[];
   #next = 0;
+  /** Of the next run. */
+  address: number;
 
   constructor(runs: readonly PageRun[]) {
     this.#runs = runs;
+    this.address = runs[0]?.address ?? Number.POSITIVE_INFINITY;
   }
 
   within(range: Range): PageRun[] {
@@ -125,6 +143,7 @@ class Cursor {
       if (runEnd > end) break;
       this.#next++;
     }
+    this.address = this.#runs[this.#next]?.address ?? Number.POSITIVE_INFINITY;
     return parts.length > before;
   }
 }

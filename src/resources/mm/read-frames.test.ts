@@ -10,7 +10,7 @@ import {
 } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, cString, memoryAt, syscall } from '../../linux/kernel.ts';
-import { tryReadMappingFlags } from '../../linux/mapping-flags.ts';
+import { tryReadTaskMappings } from '../../linux/task-mappings.ts';
 import { pageTables } from '../../linux/page-tables.ts';
 import { close } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
@@ -65,7 +65,7 @@ test('page tables and pagemap tell the same', () => {
   const start = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   try {
     mapShared(start, bytes);
-    const known = tryReadMappingFlags(getpid())?.topTable;
+    const known = tryReadTaskMappings(getpid())?.topTable;
     const [byPagemap, byTables] = [undefined, known].map((topTable) => {
       const frames: [page: number, frame: number][] = [];
       // Tables have some of what is before and behind as well.

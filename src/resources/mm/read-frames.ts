@@ -25,7 +25,7 @@ import type { Range } from './address-space.ts';
 /** Pages of a task. */
 export interface Piece extends Range {
   readonly pid: number;
-  /** Where its page tables are (linux/mapping-flags.ts), if that is known. */
+  /** Where its page tables are (linux/task-mappings.ts), if that is known. */
   readonly topTable: bigint | undefined;
 }
 

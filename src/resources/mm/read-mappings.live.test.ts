@@ -1,9 +1,13 @@
 /**
- * Goal: mappings that are read by maps and the kernel's own flags are the same as those that smaps shows.
+ * Goal: mappings that are read by records and questions are the same as those that smaps shows.
  * Method: a stub makes mappings of many kinds, and both ways are compared; and those of all tasks that stand still here.
  */
 import { afterEach, test as anyTest, expect } from 'bun:test';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Program } from '../../agent/program.ts';
+import { AT_FDCWD, O_RDWR } from '../../linux/abi/fcntl.ts';
 import {
   MADV_DONTDUMP,
   MADV_DONTFORK,
@@ -25,17 +29,22 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../../linux/abi/mman.ts';
+import { PR_SET_VMA, PR_SET_VMA_ANON_NAME } from '../../linux/abi/prctl.ts';
+import { SIGKILL } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { tryReadMappingFlags } from '../../linux/mapping-flags.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
+import { kill } from '../../linux/syscalls/process.ts';
+import { tryReadTaskMappings } from '../../linux/task-mappings.ts';
 import { parseSmaps, type SmapsEntry } from '../../proc/smaps.ts';
+import { parseStat } from '../../proc/stat.ts';
 import type { HostTask } from '../../tracee/host.ts';
 import { endStubs, newStub } from '../../tracee/stub.test-support.ts';
-import { readMappings, tryParseRaw, tryReadRaw } from './read-mappings.ts';
+import { isSameRaw, tryParseRaw, tryReadRaw } from './raw-mappings.ts';
+import { readMappings } from './read-mappings.ts';
 import { areBitsKnown } from './vm-flags.ts';
 
 // The kernel lets root look at flags of mappings, unless BPF is locked down.
-const test = anyTest.skipIf(tryReadMappingFlags(process.pid) === undefined);
+const test = anyTest.skipIf(tryReadTaskMappings(process.pid) === undefined);
 
 const PLACE = 0x5000_0000;
 const PAGE = 4096;
@@ -55,6 +64,11 @@ function map(program: Program, index: number, prot: number, flags: number): numb
   const address = PLACE + index * 2 * PAGE;
   program.call(SYS.mmap, address, PAGE, prot, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   return address;
+}
+
+function mapFile(program: Program, index: number, path: string, flags: number): void {
+  const fd = program.must('open a file', SYS.openat, AT_FDCWD, program.string(path), O_RDWR, 0);
+  program.must('map a file', SYS.mmap, PLACE + index * 2 * PAGE, PAGE, PROT_READ, flags | MAP_FIXED_NOREPLACE, fd, 0);
 }
 
 const bySmaps = (pid: number) => parseSmaps(readFile(`/proc/${pid}/smaps`));
@@ -120,15 +134,62 @@ test('what only smaps tells is left to it', () => {
   expect([...(sealed?.vmFlags ?? [])]).toContain('sl');
 });
 
-test('maps and flags of different moments are not taken for one', () => {
+test('heap, stack, files and names', () => {
+  const host = newStub();
+  const { startBrk } = parseStat(readFile(`/proc/${host.pid}/stat`));
+  const folder = mkdtempSync(join(tmpdir(), 'criu-mappings-'));
+  const path = join(folder, 'a (deleted) file');
+  writeFileSync(path, 'x');
+  run(host, (program) => {
+    program.must('grow the heap', SYS.brk, startBrk + 5 * PAGE);
+    program.must('divide the heap', SYS.mprotect, startBrk + 2 * PAGE, PAGE, PROT_READ);
+    const [named, shared] = [map(program, 0, RW, MAP_PRIVATE), map(program, 1, RW, MAP_SHARED)];
+    for (const start of [named, shared])
+      program.call(SYS.prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, PAGE, program.string('a name'));
+    for (const [i, flags] of [MAP_PRIVATE, MAP_SHARED].entries()) mapFile(program, 10 + i, path, flags);
+  });
+  const { pid } = Bun.spawn(['sleep', '100'], { onExit: () => {} });
+  try {
+    while (readFile(`/proc/${pid}/comm`) !== 'sleep\n') Bun.sleepSync(1);
+    for (const one of [host.pid, pid]) {
+      expect(quickly(one)).toBeDefined();
+      expect(comparable(quickly(one) ?? [])).toEqual(comparable(bySmaps(one)));
+    }
+    expect(quickly(host.pid)?.filter((entry) => entry.path === '[heap]').length).toBe(3);
+    const before = tryReadRaw(host.pid);
+    renameSync(path, `${path} as well`);
+    const renamed = tryReadRaw(host.pid);
+    if (before === undefined || renamed === undefined) throw new Error('mappings can be read');
+    expect(isSameRaw(before, renamed)).toBe(false);
+    rmSync(folder, { recursive: true });
+    expect(
+      quickly(host.pid)
+        ?.filter((entry) => entry.isDeleted && entry.path.startsWith(folder))
+        .map((entry) => entry.path),
+    ).toEqual(new Array(2).fill(`${path} as well`));
+  } finally {
+    kill(pid, SIGKILL);
+  }
+});
+
+test('what has changed is not the same', () => {
   const host = newStub();
   run(host, (program) => map(program, 0, RW, MAP_PRIVATE));
   const before = tryReadRaw(host.pid);
+  const again = tryReadRaw(host.pid);
   run(host, (program) => program.must('protect', SYS.mprotect, PLACE, PAGE, PROT_READ));
   const after = tryReadRaw(host.pid);
-  if (before === undefined || after === undefined) throw new Error('flags can be read');
-  expect(tryParseRaw({ maps: before.maps, flags: after.flags })).toBeUndefined();
-  run(host, (program) => program.must('unmap', SYS.munmap, PLACE, PAGE));
-  expect(tryParseRaw({ maps: after.maps, flags: tryReadRaw(host.pid)?.flags ?? after.flags })).toBeUndefined();
-  expect(tryParseRaw(after)).toBeDefined();
+  if (before === undefined || again === undefined || after === undefined) throw new Error('mappings can be read');
+  expect(isSameRaw(before, again)).toBe(true);
+  expect(isSameRaw(before, after)).toBe(false);
+});
+
+test('a task with the same mappings is not asked again', () => {
+  const host = newStub();
+  const raw = tryReadRaw(host.pid);
+  expect(tryReadRaw(host.pid, raw)).toBe(raw);
+  run(host, (program) => map(program, 0, RW, MAP_PRIVATE));
+  const other = tryReadRaw(host.pid, raw);
+  expect(other).not.toBe(raw);
+  expect(other).toEqual(tryReadRaw(host.pid));
 });

@@ -8,7 +8,7 @@ import type { VmaEntry } from '../../image/gen/vma.ts';
 import { VMA_AREA_VDSO, VMA_AREA_VVAR } from '../../image/vma-status.ts';
 import { MREMAP_FIXED, MREMAP_MAYMOVE } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import type { MapsEntry } from '../../proc/maps.ts';
+import { parseMaps } from '../../proc/maps.ts';
 import type { Range } from './address-space.ts';
 
 /** One piece of the group and where it is now. */
@@ -16,9 +16,10 @@ export interface VdsoPiece extends Range {
   readonly name: string;
 }
 
-/** The pieces in a task's maps, in order of address. */
-export function vdsoPieces(maps: readonly MapsEntry[]): VdsoPiece[] {
-  return maps
+/** The pieces in the text of a task's maps, in order of address. Of the hundreds of lines that we have ourselves, no other is parsed. */
+export function vdsoPieces(maps: string): VdsoPiece[] {
+  const lines = maps.split('\n').filter((line) => line.includes('[v'));
+  return parseMaps(lines.join('\n'))
     .filter(({ path }) => path === '[vdso]' || path.startsWith('[vvar'))
     .map(({ start, end, path }) => ({ start, end, name: path }));
 }

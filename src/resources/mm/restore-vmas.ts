@@ -152,19 +152,16 @@ class AnonymousMappings {
     let last = first;
     let end = vma.end;
     let prot = protNow(vma, this.#writable);
-    const prots = [prot];
     for (let next = this.#vmas[last + 1]; isDivisible && next !== undefined; next = this.#vmas[last + 1]) {
       const isOne = next.start === end && next.flags === vma.flags && next.status === vma.status;
       // Memory that can only be executed has a protection key (man 2 mprotect).
       if (!isOne || ((next.prot | vma.prot) & PROT_EXEC) !== 0) break;
-      const wanted = protNow(next, this.#writable);
-      prots.push(wanted);
-      prot &= wanted;
+      prot &= protNow(next, this.#writable);
       last++;
       end = next.end;
     }
     this.#addMap(vma.start, end - vma.start, prot, mmapFlags(vma) | MAP_ANONYMOUS);
-    if (last > first) this.#divide(first, prots, prot);
+    if (last > first) this.#divide(first, last, prot);
     return last;
   }
 
@@ -174,13 +171,14 @@ class AnonymousMappings {
     else this.#map = { flags, op: program.must(MAP, SYS.mmap, start, bytes, prot, flags, -1, 0) };
   }
 
-  #divide(first: number, prots: readonly number[], prot: number): void {
+  #divide(first: number, last: number, prot: number): void {
     const program = this.#program;
     // The last first, which takes the kernel a quarter less.
-    for (let i = prots.length - 1; i >= 0; i--) {
-      const wanted = prots[i] as number;
+    for (let i = last; i >= first; i--) {
+      const vma = this.#vmas[i] as VmaEntry;
+      const wanted = protNow(vma, this.#writable);
       if (wanted === prot) continue;
-      const { start, end } = this.#vmas[first + i] as VmaEntry;
+      const { start, end } = vma;
       if (this.#protect !== undefined) program.again(this.#protect, start, end - start, wanted);
       else this.#protect = program.must(PROTECT, SYS.mprotect, start, end - start, wanted);
     }

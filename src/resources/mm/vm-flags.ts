@@ -21,8 +21,8 @@ import {
 } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../linux/kernel.ts';
-import { RECORD_HALVES, tryReadMappingFlags } from '../../linux/mapping-flags.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
+import { MAPPING_RECORD, tryReadTaskMappings } from '../../linux/task-mappings.ts';
 import type { VmFlag } from '../../proc/smaps.ts';
 
 /**
@@ -134,18 +134,19 @@ function checkBits(): boolean {
     return { address, word: wordOf(all) };
   });
   const made = samples.filter(({ address }) => address > 0);
-  const seen = tryReadMappingFlags(getpid());
+  const seen = tryReadTaskMappings(getpid());
   for (const { address } of made) syscall(SYS.munmap, address, PAGE);
   const compared = ~wordOf(NOT_COMPARED);
-  return seen !== undefined && made.every(({ address, word }) => (wordAt(seen.flags, address) & compared) === word);
+  return seen !== undefined && made.every(({ address, word }) => (wordAt(seen.records, address) & compared) === word);
 }
 
 /** The word of the mapping that begins there. Nothing else has such flags, so that none has become one with it. */
 function wordAt(records: Uint32Array, address: number): bigint {
   const [low, high] = [address % HIGH, Math.floor(address / HIGH)];
-  for (let at = 0; at < records.length; at += RECORD_HALVES) {
+  for (let at = 0; at < records.length; at += MAPPING_RECORD.halves) {
     if (records[at] !== low || records[at + 1] !== high) continue;
-    return (BigInt(records[at + 5] ?? 0) << 32n) | BigInt(records[at + 4] ?? 0);
+    const flags = at + MAPPING_RECORD.flags;
+    return (BigInt(records[flags + 1] ?? 0) << 32n) | BigInt(records[flags] ?? 0);
   }
   return 0n;
 }
