@@ -24,7 +24,7 @@ const PROGRAMS: Programs = {
 /** Makes itself ready and stops; then it is each run of criu. `folder`: see warmUp. Returns the exit status. */
 export async function run(folder: string): Promise<number> {
   await loadAll();
-  await warmUp(folder);
+  await warmUp(folder, PROGRAMS);
   waitForThreads();
   const description = describeSelf();
   const text = new TextEncoder().encode(`${JSON.stringify(description)}\n`);
