@@ -3,7 +3,7 @@
  * once more, started anew, since the runtime cannot be forked; a raw child that executes the agent starts it
  * (tracee/clone-agent.ts). It is started early, so that it is ready when the tasks are.
  */
-import { type Place, Program } from '../agent/program.ts';
+import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import { invocation, PLAIN_START } from '../base/invocation.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
@@ -17,6 +17,7 @@ import { close, fcntl } from '../linux/syscalls/fs.ts';
 import { tryReceiveAgain, trySend, unixSocketPair } from '../linux/syscalls/messages.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
+import { addStrings } from '../tracee/start-program.ts';
 import { encodeOrder, type FillOrder } from './fill-order.ts';
 
 /** The word for the program of the filler; not a command for people. */
@@ -116,13 +117,4 @@ export function addExec(program: Program, args: readonly string[]): void {
     addStrings(program, words),
     addStrings(program, environment),
   );
-}
-
-/** Addresses of strings, and the zero that ends them. */
-export function addStrings(program: Program, strings: readonly string[]): Place {
-  const list = program.words(...strings.map(() => 0), 0);
-  strings.forEach((text, i) => {
-    program.store64(program.at(list, 8 * i), program.string(text));
-  });
-  return list;
 }

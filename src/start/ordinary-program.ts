@@ -6,8 +6,8 @@ import { CLONE_CLEAR_SIGHAND, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.t
 import { SIG_SETMASK, SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check } from '../linux/kernel.ts';
-import { addStrings } from '../pages/filler-link.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
+import { addStrings } from '../tracee/start-program.ts';
 import { EXEC_FAILED } from '../tracee/stub.ts';
 
 /** So long it may take until it sleeps. */

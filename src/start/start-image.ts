@@ -6,15 +6,15 @@ import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
 import { AT_EXECFN } from '../linux/abi/auxvec.ts';
-import { CLOSE_RANGE_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
+import { CLOSE_RANGE_CLOEXEC, F_DUPFD_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
 import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
 import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, check, cString, memoryAt, readAddress, syscall } from '../linux/kernel.ts';
-import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid } from '../linux/syscalls/process.ts';
+import { close, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
+import { descriptorLimit, getpid } from '../linux/syscalls/process.ts';
 import { FIRST_FD, STACK_WORD } from './layout.ts';
 
 /** What a process says of itself for an image, as far as it cannot be seen from outside. Numbers as text. */
@@ -96,6 +96,7 @@ function settleIn(): number {
   // Inherited descriptors are ours alone. Kernels before 5.11 can't do it; they are for crit only.
   syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
   raiseDescriptorLimit();
+  makeRoomForDescriptors();
   // With it the collector's thread stops the others; a caller may have blocked it.
   check('rt_sigprocmask', syscall(SYS.rt_sigprocmask, SIG_UNBLOCK, signalBit(SIGPWR), 0, SIGSET_BYTES));
   return endHeap();
@@ -119,6 +120,14 @@ function raiseDescriptorLimit(): void {
   limit[0] = hard;
   syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 }
+
+/** Later, when there are threads, the kernel lets all cores pass a quiet point before it takes a bigger table: 10 ms. */
+function makeRoomForDescriptors(): void {
+  const fd = syscall(SYS.fcntl, 0, F_DUPFD_CLOEXEC, Math.min(DESCRIPTORS, descriptorLimit()) - 1);
+  if (fd >= 0) close(fd);
+}
+
+const DESCRIPTORS = 4096;
 
 /**
  * The C library believes the end of its heap to be where it was in the image; the kernel has put it somewhere else. So it
