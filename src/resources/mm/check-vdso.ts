@@ -5,7 +5,7 @@ import { AT_SYSINFO_EHDR } from '../../linux/abi/auxvec.ts';
 import { memoryAt } from '../../linux/kernel.ts';
 import { readFile, tryReadFileBytes } from '../../linux/syscalls/fs.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
-import { auxvValue, parseAuxv } from '../../proc/auxv.ts';
+import { parseAuxv } from '../../proc/auxv.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import type { RestoreTask } from '../../restore/restore-tree.ts';
 import { tryReadMemory } from '../../tracee/memory.ts';
@@ -58,8 +58,9 @@ export function readOwnVdso(theirs: Uint8Array): Uint8Array | undefined {
 /** So many bytes from where our vdso was, if they can be read. */
 function readOwnMemory(bytes: number): Uint8Array | undefined {
   const auxv = tryReadFileBytes('/proc/self/auxv');
-  const address = typeof auxv === 'number' ? undefined : auxvValue(parseAuxv(auxv), AT_SYSINFO_EHDR);
-  return address === undefined ? undefined : tryReadMemory(getpid(), Number(address), bytes);
+  const pair =
+    typeof auxv === 'number' ? undefined : parseAuxv(auxv).find(([type]) => type === BigInt(AT_SYSINFO_EHDR));
+  return pair === undefined ? undefined : tryReadMemory(getpid(), Number(pair[1]), bytes);
 }
 
 /** Two pages or three: for so little the first use of Buffer would take longer. Both begin with a page. */
