@@ -32,5 +32,8 @@ export async function run(folder: string): Promise<number> {
   const called = stopForImage();
   if (called === undefined) return 1;
   setInvocation(called);
-  return await runProgram(PROGRAMS);
+  const status = await runProgram(PROGRAMS);
+  // The runtime's own end does nothing for us: nobody listens for it, and all that was to be written is written.
+  syscall(SYS.exit_group, status);
+  return status;
 }
