@@ -135,13 +135,13 @@ class Filling {
   announce(socket: number): void {
     this.#notice = new FillNotice(this.#pids);
     trySend(socket, new Uint8Array(1));
-    const [root] = this.#pids;
-    if (root !== undefined) this.guard.follow(root, this.#log);
   }
 
   fill(socket: number): void {
     const started = monotonicNs();
     this.#waitForRestore(socket);
+    const [root] = this.#pids;
+    if (root !== undefined) this.guard.follow(root, this.#log);
     let [bytes, faults, isEnded] = [0, 0, false];
     for (let turn = 0; this.#spaces.length > 0; turn++) {
       this.#serve();

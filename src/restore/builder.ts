@@ -4,7 +4,7 @@
  * The order for each task, and why:
  * 1. clear the address space, map what the images say     the agent and the parked vdso stay
  * 2. fill the memory                                      before the forks, so that children share it copy-on-write
- * 3. fork the children, and become a session or group leader in between: births.ts
+ * 3. fork the children, and become a session or group leader in between: births.ts; first, if none are forked before
  * The tasks of a generation do these at the same time: a program is only started, and its end awaited when all others of
  * the generation have theirs. A fork copies page tables, which is most of the time that a tree with much memory takes.
  * After all tasks exist the later stages run in all of them at once: see stages.ts.
@@ -132,7 +132,7 @@ export class TreeBuilder {
     const code = pieces.find(({ name }) => name === '[vdso]');
     if (code === undefined) return;
     const tasks = this.#context.tree.tasks.filter(({ abi }) => abi.bits === 32);
-    checkVdso(tasks, readMemory(pid, code.start, code.end - code.start));
+    checkVdso(tasks, () => readMemory(pid, code.start, code.end - code.start));
   }
 
   [Symbol.dispose](): void {
@@ -153,6 +153,8 @@ export class TreeBuilder {
       (own, theirs) => this.#equal(own, theirs),
     );
     this.#planMemory(program, task, plan, parent);
+    // Who has no children to fork before does it at once: each program of its own takes a tenth of a millisecond.
+    if (this.#context.births.get(task.pid)?.early.length === 0) this.#planLeading(program, task);
     program.stop();
     host.start(program);
     return { task, host, parkedVdso, plan };
@@ -230,18 +232,13 @@ export class TreeBuilder {
   #fork(built: BuiltTask): Forking | undefined {
     const { task, host } = built;
     const births = this.#context.births.get(task.pid);
-    const leadsSession = task.sid === task.pid;
-    const leadsGroup = task.pgid === task.pid;
     if (births === undefined) return undefined;
     const { early, late, sessions, groups } = births;
-    if (early.length + late.length + sessions.length + groups.length === 0 && !leadsGroup) return undefined;
+    if (early.length + late.length + sessions.length + groups.length === 0) return undefined;
     const program = new Program();
     const bear = (child: RestoreMember) => [child, planFork(program, task, child)] as const;
     const forked = early.map(bear);
-    if (leadsSession) {
-      program.must('become a session leader', SYS.setsid);
-      this.#context.files.terminals.addControl(program, task.pid);
-    } else if (leadsGroup) program.must('lead a process group', SYS.setpgid, 0, 0);
+    if (early.length > 0) this.#planLeading(program, task);
     forked.push(...late.map(bear));
     if (sessions.length > 0) program.must('adopt orphans', SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
     const helpers = [...sessions.map(({ pid }) => pid), ...groups];
@@ -249,6 +246,14 @@ export class TreeBuilder {
     program.stop();
     host.start(program);
     return { built, births, forked, helped };
+  }
+
+  /** A leader of a session or group becomes one. */
+  #planLeading(program: Program, { pid, sid, pgid }: RestoreTask): void {
+    if (sid === pid) {
+      program.must('become a session leader', SYS.setsid);
+      this.#context.files.terminals.addControl(program, pid);
+    } else if (pgid === pid) program.must('lead a process group', SYS.setpgid, 0, 0);
   }
 
   /** When they are there, each starts to make its address space. */

@@ -150,10 +150,10 @@ export class LaterPages {
       const program = new Program();
       program.must('close the userfaultfd', SYS.close, theirs);
       program.stop();
+      // The next program of the task waits for its end; meanwhile the filler is told.
       host.start(program);
       return uffd;
     });
-    for (const { host } of built) host.finish();
     return uffds;
   }
 }

@@ -14,7 +14,7 @@ import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { monotonicNs } from '../linux/clock.ts';
-import { memoryAt, syscall } from '../linux/kernel.ts';
+import { syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import type { Filler } from '../pages/filler-link.ts';
@@ -26,14 +26,14 @@ import type { RestoredCgroups } from '../resources/cgroup/restore-cgroups.ts';
 import { readLsmLabels, readLsmModule } from '../resources/creds/lsm.ts';
 import { ringProgramBytes } from '../resources/fd/io-uring/restore-ring.ts';
 import { findHole, type Range } from '../resources/mm/address-space.ts';
-import { checkVdso } from '../resources/mm/check-vdso.ts';
-import { VDSO_ROOM, vdsoPieces } from '../resources/mm/restore-vdso.ts';
+import { checkVdso, readOwnVdso } from '../resources/mm/check-vdso.ts';
+import { VDSO_ROOM } from '../resources/mm/restore-vdso.ts';
 import { SharedMemory } from '../resources/mm/shared-memory.ts';
 import { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import { supportsTimerIds } from '../resources/timers/posix-timers.ts';
 import type { HostTask } from '../tracee/host.ts';
-import { spawnStub } from '../tracee/stub.ts';
+import { StartedStub } from '../tracee/stub.ts';
 import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
 import { clockOffsets } from './clocks.ts';
@@ -83,11 +83,18 @@ export function restoreTree(
   using segments = new HostSegments(tree, images);
   segments.prepare();
   const { cgroups } = options;
-  // The group is the same in every process of this kernel.
-  const ownVdso = vdsoPieces(readFile('/proc/self/maps'));
-  const ownCode = ownVdso.find(({ name }) => name === '[vdso]');
+  // It is the same in every process of this kernel.
   const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
-  if (ownCode !== undefined) checkVdso(tasks64, memoryAt(ownCode.start, ownCode.end - ownCode.start));
+  checkVdso(tasks64, readOwnVdso);
+  const births = planBirths(tree);
+  const started = monotonicNs();
+  using stub = new StartedStub({
+    pid: tree.root.pid,
+    abi: tree.root.abi,
+    sibling: options.sibling,
+    home,
+    clockOffsets: offsets(images, tree),
+  });
   using later = options.filler === undefined ? undefined : new LaterPages(options.filler, log);
   const context: RestoreContext = {
     tree,
@@ -101,23 +108,16 @@ export function restoreTree(
     later,
     parking,
     home,
-    ...planBirths(tree),
+    ...births,
     groupHelpers: [],
     zombies: [],
     taskNow: readTaskNow(),
     filters: images.tryReadOne('seccomp'),
   };
   using builder = new TreeBuilder(context);
-  const started = monotonicNs();
   let root: HostTask | undefined;
   try {
-    root = spawnStub({
-      pid: tree.root.pid,
-      abi: tree.root.abi,
-      sibling: options.sibling,
-      home,
-      clockOffsets: offsets(images, tree),
-    });
+    root = stub.arrive();
     cgroups.enter(tree.root, runIn(root));
     options.rootExists();
     const tasks = builder.build(root);

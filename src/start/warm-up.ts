@@ -2,9 +2,7 @@
 import { CriuError, errorText } from '../base/errors.ts';
 import { invocationOf, setInvocation } from '../base/invocation.ts';
 import { forgetRun } from '../base/per-run.ts';
-import { run as dump } from '../cli/commands/dump.ts';
-import { run as restore } from '../cli/commands/restore.ts';
-import { runOnly } from '../cli/run-criu.ts';
+import { type Programs, runProgram } from '../cli/run-program.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { IFF_UP } from '../linux/abi/rtnetlink.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
@@ -30,29 +28,30 @@ const AFTERWARDS = 100;
  * `folder` is for images and files. What cannot be done here is left out: that code will be slow when it runs for the first
  * time. Never throws.
  */
-export async function warmUp(folder: string): Promise<void> {
+export async function warmUp(folder: string, programs: Programs): Promise<void> {
   // What a tree leaves behind becomes a child of ours.
   syscall(SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
-  if (await tryTree({ ...SMALL, rounds: 1 }, `${folder}/first`)) await warmUpWithAll(folder);
+  const isPossible = await tryTree({ ...SMALL, rounds: 1 }, `${folder}/first`, programs);
+  if (isPossible) await warmUpWithAll(folder, programs);
   setInvocation(undefined);
 }
 
-async function warmUpWithAll(folder: string): Promise<void> {
+async function warmUpWithAll(folder: string, programs: Programs): Promise<void> {
   using _visit = enterNetwork();
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
-  for (const [index, tree] of TREES.entries()) await tryTree(tree, `${folder}/${index}`);
+  for (const [index, tree] of TREES.entries()) await tryTree(tree, `${folder}/${index}`, programs);
   tryFiller(folder);
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
-  await tryTree(SMALL, `${folder}/last`);
+  await tryTree(SMALL, `${folder}/last`, programs);
   Bun.unsafe.setJITPolicy(AFTERWARDS);
 }
 
-async function tryTree(tree: WarmUpTree, folder: string): Promise<boolean> {
+async function tryTree(tree: WarmUpTree, folder: string, programs: Programs): Promise<boolean> {
   try {
     check('mkdir', syscall(SYS.mkdir, cString(folder), 0o700), folder);
-    for (let round = 0; round < tree.rounds; round++) await dumpAndRestore(tree, folder);
+    for (let round = 0; round < tree.rounds; round++) await dumpAndRestore(tree, folder, programs);
     return true;
   } catch (error) {
     sayLeftOut(tree.name, error);
@@ -85,17 +84,17 @@ function sayLeftOut(what: string, error: unknown): void {
   syscall(SYS.write, 2, new TextEncoder().encode(text), text.length);
 }
 
-async function dumpAndRestore(tree: WarmUpTree, folder: string): Promise<void> {
+async function dumpAndRestore(tree: WarmUpTree, folder: string, programs: Programs): Promise<void> {
   const { prepare, options = [], restoreOptions = [] } = tree;
   try {
     const pid =
       tree.program === undefined
         ? spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder))
         : spawnProgram(tree.program);
-    await runOnce('dump', ['-R', '-t', String(pid), '-D', folder, ...options]);
-    await runOnce('dump', ['-t', String(pid), '-D', folder, ...options]);
+    await runOnce(programs, 'dump', ['-R', '-t', String(pid), '-D', folder, ...options]);
+    await runOnce(programs, 'dump', ['-t', String(pid), '-D', folder, ...options]);
     endChildren();
-    await runOnce('restore', ['-d', '-D', folder, ...options, ...restoreOptions]);
+    await runOnce(programs, 'restore', ['-d', '-D', folder, ...options, ...restoreOptions]);
   } finally {
     endChildren();
   }
@@ -115,11 +114,9 @@ function endChildren(): void {
   }
 }
 
-const RUN = { dump, restore };
-
-async function runOnce(command: 'dump' | 'restore', words: string[]): Promise<void> {
+async function runOnce(programs: Programs, command: string, words: string[]): Promise<void> {
   setInvocation(invocationOf(['criu', command, '-v4', '-o', `${command}.log`, ...words], []));
-  const status = await runOnly(command, { run: RUN[command] });
+  const status = await runProgram(programs);
   forgetRun();
   if (status !== 0) throw new CriuError({ action: `${command} fails` });
 }

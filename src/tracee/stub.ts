@@ -25,12 +25,12 @@ import {
 } from '../linux/abi/mman.ts';
 import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
 import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
-import { SIGCHLD } from '../linux/abi/signal.ts';
+import { SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid, ptrace } from '../linux/syscalls/process.ts';
+import { getpid, kill, ptrace } from '../linux/syscalls/process.ts';
 import { OwnProgram } from './clone-agent.ts';
 import { HostTask } from './host.ts';
 import { readRegisters, register } from './registers.ts';
@@ -57,25 +57,57 @@ export interface StubOptions {
  * @throws CriuError when the pid is taken
  */
 export function spawnStub(options: StubOptions): HostTask {
-  const program = makeHome(options.home);
-  if (options.sibling) program.call(SYS.pause);
-  program.stop();
-  const memfd = makeMemfd(stubFile(program, options.abi ?? ABI_64));
-  try {
-    startProcess(memfd, options);
-  } finally {
-    syscall(SYS.close, memfd);
+  using stub = new StartedStub(options);
+  return stub.arrive();
+}
+
+/** A stub that starts, on another core where there is one; it has its pid at once. It is ended unless it arrives. */
+export class StartedStub {
+  readonly #options: StubOptions;
+  readonly #program: Program;
+  readonly #starter: Starter;
+  #isOurs = true;
+
+  /** Throws as `spawnStub` does. */
+  constructor(options: StubOptions) {
+    this.#options = options;
+    this.#program = makeHome(options.home);
+    if (options.sibling) this.#program.call(SYS.pause);
+    this.#program.stop();
+    const memfd = makeMemfd(stubFile(this.#program, options.abi ?? ABI_64));
+    try {
+      this.#starter = startProcess(memfd, options);
+    } finally {
+      // The child has a table of descriptors of its own.
+      syscall(SYS.close, memfd);
+    }
   }
-  const task = new HostTask(options.pid, options.home);
-  if (!options.sibling) {
-    assert(waitForStop(options.pid) !== 'gone', `the stub ${options.pid} stops after execveat`);
-    setOptions(options.pid);
-    task.continueInStub(program);
-  } else {
-    catchSibling(options.pid);
-    task.moveIn();
+
+  /** Waits until the agent is at home. From then on whoever has called this ends it. Throws CriuError, SyscallError. */
+  arrive(): HostTask {
+    const { pid, home, sibling } = this.#options;
+    const task = new HostTask(pid, home);
+    if (!sibling) {
+      const stop = waitForStop(pid);
+      this.#starter.check();
+      assert(stop !== 'gone', `the stub ${pid} stops after execveat`);
+      setOptions(pid);
+      task.continueInStub(this.#program);
+    } else {
+      this.#starter.check();
+      catchSibling(pid);
+      task.moveIn();
+    }
+    this.#isOurs = false;
+    return task;
   }
-  return task;
+
+  [Symbol.dispose](): void {
+    if (!this.#isOurs) return;
+    const { pid } = this.#options;
+    kill(pid, SIGKILL);
+    while (waitForStop(pid) !== 'gone');
+  }
 }
 
 /** The program that a stub has in its file, without its end. */
@@ -140,11 +172,18 @@ export function makeMemfd(file: Uint8Array): number {
   return fd;
 }
 
+/** What executes the stub in our memory; it must be kept until that is done. */
+interface Starter {
+  /** Throws SyscallError when it could not be executed. */
+  check(): void;
+}
+
 /**
- * The child shares our memory until it executes the stub. It enters its time namespace by execveat (fs/exec.c,
+ * The child shares our memory until it executes the stub. A sibling, which nobody traces yet, is executed when this returns.
+ * The child enters its time namespace by execveat (fs/exec.c,
  * exec_task_namespaces(), Linux 6.1): the offsets have to be written before anybody lives there.
  */
-function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets }: StubOptions): void {
+function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets }: StubOptions): Starter {
   const p = new Program();
   const ops: [what: string, result: Result][] = [];
   const add = (what: string, nr: number, ...args: ProgramArg[]) => {
@@ -167,7 +206,7 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
   const setTid = p.data(new Uint8Array(Int32Array.of(pid).buffer));
   const own = new OwnProgram(p);
   const result = own.clone({
-    flags: CLONE_VM | CLONE_VFORK | (sibling ? CLONE_PARENT : 0),
+    flags: CLONE_VM | (sibling ? CLONE_VFORK | CLONE_PARENT : 0),
     exitSignal: sibling ? 0 : SIGCHLD,
     setTid: own.addressOf(setTid),
     setTidCount: 1,
@@ -175,7 +214,11 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
   if (result === -ERRNO.EEXIST) throw pidTaken(pid);
   check('clone3', result, `set_tid ${pid}`);
   assert(result === pid, 'clone3 returns the pid that was asked for');
-  for (const [what, op] of ops) check(what, own.result(op));
+  return {
+    check() {
+      for (const [what, op] of ops) check(what, own.result(op));
+    },
+  };
 }
 
 /** Of execveat(2), for the stub's file. */

@@ -9,13 +9,12 @@ import { Program } from '../../src/agent/program.ts';
 import { LogSink } from '../../src/base/log.ts';
 import { planNetwork, plannedSystem } from '../../src/cli/commands/restore-network.ts';
 import { ImageDir } from '../../src/image/image-dir.ts';
-import { memoryAt } from '../../src/linux/kernel.ts';
 import { getpid } from '../../src/linux/syscalls/process.ts';
 import { defaultOptions } from '../../src/options/criu-options.ts';
 import { RestoredCgroups } from '../../src/resources/cgroup/restore-cgroups.ts';
 import { checkFpu } from '../../src/resources/cpuinfo/cpuinfo.ts';
 import { planFiles } from '../../src/resources/fd/fd-table/plan-files.ts';
-import { checkVdso } from '../../src/resources/mm/check-vdso.ts';
+import { checkVdso, readOwnVdso } from '../../src/resources/mm/check-vdso.ts';
 import { planMemory } from '../../src/resources/mm/memory-plan.ts';
 import { PagesIndex } from '../../src/resources/mm/pages-image.ts';
 import { planMoveVdso, vdsoPieces } from '../../src/resources/mm/restore-vdso.ts';
@@ -70,9 +69,8 @@ export function checkRestore(folder: string): void {
     images,
   );
   using segments = new HostSegments(tree, images);
-  const code = ownVdso.find(({ name }) => name === '[vdso]');
   const tasks64 = tree.tasks.filter(({ abi }) => abi === ABI_64);
-  if (code !== undefined) checkVdso(tasks64, memoryAt(code.start, code.end - code.start));
+  checkVdso(tasks64, readOwnVdso);
   const context: RestoreContext = {
     ...{ tree, images, log, onProgress: undefined, files, sharedMemory, segments, cgroups, parking, home },
     later: undefined,

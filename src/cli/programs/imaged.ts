@@ -24,7 +24,7 @@ const PROGRAMS: Programs = {
 /** Makes itself ready and stops; then it is each run of criu. `folder`: see warmUp. Returns the exit status. */
 export async function run(folder: string): Promise<number> {
   await loadAll();
-  await warmUp(folder);
+  await warmUp(folder, PROGRAMS);
   waitForThreads();
   const description = describeSelf();
   const text = new TextEncoder().encode(`${JSON.stringify(description)}\n`);
@@ -32,5 +32,8 @@ export async function run(folder: string): Promise<number> {
   const called = stopForImage();
   if (called === undefined) return 1;
   setInvocation(called);
-  return await runProgram(PROGRAMS);
+  const status = await runProgram(PROGRAMS);
+  // The runtime's own end does nothing for us: nobody listens for it, and all that was to be written is written.
+  syscall(SYS.exit_group, status);
+  return status;
 }
