@@ -28,7 +28,7 @@ import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
-import { tryCreatePair } from './plain-pair.ts';
+import { plainPairs } from './plain-pairs.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
 import type { Peer } from './socket-group.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
@@ -58,6 +58,7 @@ export const unixSocket: FileKind = {
     return usk.peer_cred_ext?.pid ?? 'first';
   },
 
+  pairs: plainPairs,
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
   needs(entry, context) {
@@ -76,7 +77,7 @@ export const unixSocket: FileKind = {
   create(entries, home) {
     const sockets: UnixSkEntry[] = [];
     for (const { usk } of entries) if (usk !== undefined) sockets.push(usk);
-    if (!tryCreatePair(sockets, home)) createSockets(sockets, home);
+    createSockets(sockets, home);
   },
 
   fown: (entry) => entry.usk?.fown,
