@@ -103,3 +103,24 @@ export function relocate(view: DataView, offset: number, address: number, places
     view.setUint32(at + 4, sum < TWO_32 ? high : high + 1, true);
   }
 }
+
+/** The same for `rows` copies of a program of `rowBytes`, one after the other in a block that is at `address`. */
+export function relocateRows(
+  block: Uint8Array,
+  places: readonly number[],
+  rowBytes: number,
+  rows: number,
+  address: number,
+): void {
+  const words = new Uint32Array(block.buffer, block.byteOffset, block.length >> 2);
+  for (let i = 0; i < places.length; i++) {
+    let at = (places[i] ?? 0) >> 2;
+    let value = address + (words[at] ?? 0);
+    for (let row = 0; row < rows; row++) {
+      words[at] = value;
+      words[at + 1] = value / TWO_32;
+      at += rowBytes >> 2;
+      value += rowBytes;
+    }
+  }
+}

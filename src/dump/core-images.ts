@@ -4,13 +4,13 @@
  */
 import { encode } from '../image/codec.ts';
 import { CoreEntry } from '../image/gen/core.ts';
-import { IMAGE_FLAGS, IMAGE_MODE, type ImageDir } from '../image/image-dir.ts';
+import type { ImageDir } from '../image/image-dir.ts';
 import { imageFileName } from '../image/image-kinds.ts';
 import { NumberPatches } from '../image/number-patches.ts';
 import { wrapEncoded } from '../image/serialize-image.ts';
 import { WireWriter } from '../image/wire-writer.ts';
+import { SmallImages } from '../resources/small-images.ts';
 import { OWN_NUMBERS } from '../resources/task/dump-thread.ts';
-import { SmallFiles } from '../tracee/small-files.ts';
 
 /** The core of a thread. */
 export interface DescribedCore {
@@ -37,20 +37,13 @@ interface Example {
 export const EXAMPLES_MAX = 4;
 
 export class CoreImages {
-  readonly #images: ImageDir;
-  readonly #files: SmallFiles | undefined;
+  readonly #files: SmallImages;
   readonly #writer = new WireWriter(IMAGE_BYTES);
   readonly #examples: Example[] = [];
 
   /** For `count` threads. */
   constructor(images: ImageDir, count: number) {
-    this.#images = images;
-    if (count < MANY || images.isInMemory) return;
-    const pathBytes = images.rawPath(imageFileName('core', TID_MAX)).length + 1;
-    const options = { count, pathBytes, bytes: IMAGE_BYTES, flags: IMAGE_FLAGS, mode: IMAGE_MODE };
-    // Once more, for the error.
-    const failed = (path: string, image: Uint8Array) => images.writeFile(path.slice(images.path.length + 1), image);
-    this.#files = new SmallFiles(options, failed);
+    this.#files = new SmallImages(images, { count, longestName: imageFileName('core', TID_MAX), bytes: IMAGE_BYTES });
   }
 
   /** `complete` adds what the description does not have. */
@@ -69,22 +62,18 @@ export class CoreImages {
   }
 
   #write(tid: number, image: Uint8Array): void {
-    const name = imageFileName('core', tid);
-    if (this.#files?.tryAdd(this.#images.rawPath(name), image) === true) this.#images.recordCreated(name);
-    else this.#images.writeFile(name, image);
+    this.#files.write(imageFileName('core', tid), image);
   }
 
   /** All of them are there afterwards. */
   finish(): void {
-    this.#files?.flush();
+    this.#files.finish();
   }
 
   [Symbol.dispose](): void {
-    this.#files?.[Symbol.dispose]();
+    this.#files[Symbol.dispose]();
   }
 }
 
-/** With fewer threads the table would take longer than it saves. */
-const MANY = 20;
 /** The highest number that a thread can have (include/linux/threads.h, PID_MAX_LIMIT). */
 const TID_MAX = 1 << 22;

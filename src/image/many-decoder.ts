@@ -66,11 +66,30 @@ class Compiler {
   }
 
   #compile(type: MessageType<unknown>): Decode {
-    const fields = [...type.fields()].sort((a, b) => a[0] - b[0]).map((spec, index) => describe(spec, index));
-    const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields));
+    const { fields, make } = makerOf(type);
     const nested = fields.map(({ message }) => (message === undefined ? undefined : this.cell(message)));
     return make(this.#bytes, this.#text, this.#reader, fields, nested) as Decode;
   }
+}
+
+/** What makes the decoder of a type for bytes: all that it makes are one code, which is compiled once. */
+interface Maker {
+  readonly fields: readonly Field[];
+  readonly make: (...values: unknown[]) => unknown;
+}
+
+/** The same in each run: in the start image they have been run, and compiled. */
+const makers = new Map<MessageType<unknown>, Maker>();
+
+function makerOf(type: MessageType<unknown>): Maker {
+  let maker = makers.get(type);
+  if (maker === undefined) {
+    const fields = [...type.fields()].sort((a, b) => a[0] - b[0]).map((spec, index) => describe(spec, index));
+    const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields)) as Maker['make'];
+    maker = { fields, make };
+    makers.set(type, maker);
+  }
+  return maker;
 }
 
 /** Gives the same object for the same bytes as one of the last times, until it has turned out that there are none. */

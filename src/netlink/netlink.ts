@@ -20,17 +20,21 @@ export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
-export const NLMSG_ERROR = 2;
+const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 /** The list changed while it was read. */
 const NLM_F_DUMP_INTR = 0x10;
 export const NLA_F_NESTED = 0x8000;
+/** Of the type of an attribute, without flags. */
+export const NLA_TYPE_MASK = 0x3fff;
+/** Length and type. */
+export const ATTRIBUTE_BYTES = 4;
 
 const HEADER_BYTES = 16;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 
-const aligned = (bytes: number) => (bytes + 3) & ~3;
+export const aligned = (bytes: number) => (bytes + 3) & ~3;
 
 /** One attribute: type and payload, padded to 4 bytes. */
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
@@ -125,7 +129,7 @@ export function attributeTypes(payload: Uint8Array, offset: number): number[] {
   for (let at = offset; at + 4 <= payload.length; ) {
     const length = view.getUint16(at, true);
     if (length < 4) break;
-    types.push(view.getUint16(at + 2, true) & 0x3fff);
+    types.push(view.getUint16(at + 2, true) & NLA_TYPE_MASK);
     at += aligned(length);
   }
   return types;
@@ -138,7 +142,7 @@ export function attributes(payload: Uint8Array, offset: number): Map<number, Uin
   for (let at = offset; at + 4 <= payload.length; ) {
     const length = view.getUint16(at, true);
     if (length < 4 || at + length > payload.length) break;
-    all.set(view.getUint16(at + 2, true) & 0x3fff, payload.slice(at + 4, at + length));
+    all.set(view.getUint16(at + 2, true) & NLA_TYPE_MASK, payload.slice(at + 4, at + length));
     at += aligned(length);
   }
   return all;
@@ -150,7 +154,7 @@ export function findAttribute(bytes: Uint8Array, wanted: number): Uint8Array | u
   for (let at = 0; at + 4 <= bytes.length; ) {
     const length = view.getUint16(at, true);
     if (length < 4 || at + length > bytes.length) return undefined;
-    if ((view.getUint16(at + 2, true) & 0x3fff) === wanted) return bytes.subarray(at + 4, at + length);
+    if ((view.getUint16(at + 2, true) & NLA_TYPE_MASK) === wanted) return bytes.subarray(at + 4, at + length);
     at += aligned(length);
   }
   return undefined;

@@ -6,15 +6,15 @@ import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
 import { AT_EXECFN } from '../linux/abi/auxvec.ts';
-import { CLOSE_RANGE_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
+import { CLOSE_RANGE_CLOEXEC, F_DUPFD_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
 import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
 import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, check, cString, memoryAt, readAddress, syscall } from '../linux/kernel.ts';
-import { tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid } from '../linux/syscalls/process.ts';
+import { close, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
+import { descriptorLimit, getpid } from '../linux/syscalls/process.ts';
 import { FIRST_FD, STACK_WORD } from './layout.ts';
 
 /** What a process says of itself for an image, as far as it cannot be seen from outside. Numbers as text. */
@@ -80,15 +80,26 @@ export function stopForImage(): Invocation | undefined {
   return readStack(readAddress(STACK_WORD));
 }
 
-/** What the runtime does when it starts, for its own sake and for what it starts. */
-function settleIn(): void {
+/** Does what each start does, so that this code has been run, too. */
+export function rehearseStart(): void {
+  const heapEnd = settleIn();
+  syscall(SYS.munmap, heapEnd, 1);
+  const name = cString('criu');
+  const text = addressOf(name);
+  const stack = BigUint64Array.of(1n, BigInt(text), 0n, 0n, BigInt(AT_EXECFN), BigInt(text + name.length));
+  readStack(addressOf(stack)).variable('HOME');
+}
+
+/** What the runtime does when it starts, for its own sake and for what it starts. Returns the end of the heap. */
+function settleIn(): number {
   openStandardStreams();
   // Inherited descriptors are ours alone. Kernels before 5.11 can't do it; they are for crit only.
   syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
   raiseDescriptorLimit();
+  makeRoomForDescriptors();
   // With it the collector's thread stops the others; a caller may have blocked it.
   check('rt_sigprocmask', syscall(SYS.rt_sigprocmask, SIG_UNBLOCK, signalBit(SIGPWR), 0, SIGSET_BYTES));
-  endHeap();
+  return endHeap();
 }
 
 const FD_MAX = 0xffff_ffff;
@@ -110,13 +121,22 @@ function raiseDescriptorLimit(): void {
   syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 }
 
+/** Later, when there are threads, the kernel lets all cores pass a quiet point before it takes a bigger table: 10 ms. */
+function makeRoomForDescriptors(): void {
+  const fd = syscall(SYS.fcntl, 0, F_DUPFD_CLOEXEC, Math.min(DESCRIPTORS, descriptorLimit()) - 1);
+  if (fd >= 0) close(fd);
+}
+
+const DESCRIPTORS = 4096;
+
 /**
  * The C library believes the end of its heap to be where it was in the image; the kernel has put it somewhere else. So it
  * must never grow: then the library maps memory instead. Where something is mapped already it can't grow either.
  */
-function endHeap(): void {
+function endHeap(): number {
   const end = syscall(SYS.brk, 0);
   syscall(SYS.mmap, end, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  return end;
 }
 
 /**

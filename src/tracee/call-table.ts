@@ -17,7 +17,7 @@
  */
 import { OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import { type Place, Program, type Result } from '../agent/program.ts';
-import { relocate, setWord } from '../base/bytes.ts';
+import { relocateRows, setWord } from '../base/bytes.ts';
 import { assert } from '../base/errors.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../linux/kernel.ts';
@@ -73,10 +73,8 @@ export class CallTable {
     // Doubles what is there until it is enough.
     const total = rows * rowBytes;
     for (let done = rowBytes; done < total; done *= 2) block.copyWithin(done, 0, Math.min(done, total - done));
-    for (let at = 0; at < total; at += rowBytes) {
-      relocate(view, at, this.#address + at, relocations);
-      setWord(view, at + this.#next, this.#address + at + rowBytes);
-    }
+    relocateRows(block, relocations, rowBytes, rows, this.#address);
+    for (let at = 0; at < total; at += rowBytes) setWord(view, at + this.#next, this.#address + at + rowBytes);
   }
 
   /** Executes the first `rows` rows; with another core half of them there: then none may have a call of ptrace. */

@@ -123,8 +123,10 @@ export interface KindDump {
   addEntry(entry: FileEntry): void;
   addRemap(remap: RemapFilePathEntry): void;
   addData<K extends DataImage>(image: K, element: ElementOf<K>): void;
-  /** Something else to be written to the image directory. */
+  /** Something else to be written to the image directory, while the tree stands still. */
   addImage(write: (images: ImageDir) => void): void;
+  /** The same for what has been read already: it is written when the tree may run. */
+  addLateImage(write: (images: ImageDir) => void): void;
   /** True for the first call with this key in the dump: for state that several descriptions share. */
   isFirst(key: string): boolean;
   /** Id of a description by its number in a task; for `complete` only, when all are known. */

@@ -95,7 +95,7 @@ function acceptMarked(): Uint8Array[] {
 }
 
 /** The messages that make a table which drops everything, for a namespace that the tree has for itself. Pure. */
-export function describeWholeTable(table: string, flags: number): Uint8Array[] {
+function describeWholeTable(table: string, flags: number): Uint8Array[] {
   return [
     NFT.newTable(table, flags),
     ...CHAINS.flatMap(([chain, hook]) => [
@@ -215,7 +215,7 @@ export class NetworkLock {
 
   /** Ends it, unless it was made to last. */
   release(): void {
-    if (this.#isLasting) this.#socket.leave();
+    if (this.#isLasting || this.#socket.tryCommit([NFT.deleteTable(this.#table)]) === 0) this.#socket.leave();
     else this.#socket.close();
   }
 }

@@ -16,19 +16,12 @@ import { close, tryLstat, tryOpen } from '../../../linux/syscalls/fs.ts';
 import { getpid } from '../../../linux/syscalls/process.ts';
 import type { MapsEntry } from '../../../proc/maps.ts';
 import type { VisitResult } from '../../../tracee/guest.ts';
-import type {
-  DataImage,
-  DescriptorOf,
-  DumpFilesOptions,
-  FileKind,
-  KindDump,
-  OpenFile,
-  Unsupported,
-} from '../file-kind.ts';
+import type { DataImage, DescriptorOf, DumpFilesOptions, FileKind, KindDump, OpenFile } from '../file-kind.ts';
 import { LockCollector } from '../file-lock/file-lock.ts';
 import { dumpMemfd } from '../memfd/memfd.ts';
 import { FILE_KINDS, findKind } from '../registry.ts';
 import { dumpRegularFile, regularFile } from '../regular-file/regular-file.ts';
+import { blocker } from './blocker.ts';
 import { CloexecQuestions } from './cloexec.ts';
 import { type DescriptorTable, DescriptorTables } from './descriptor-tables.ts';
 import { FileIds } from './file-ids.ts';
@@ -62,6 +55,7 @@ export class FilesDump implements KindDump {
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();
   readonly #images: ((images: ImageDir) => void)[] = [];
+  readonly #lateImages: ((images: ImageDir) => void)[] = [];
   readonly #seen = new Set<string>();
   readonly #states = new Map<string, unknown>();
   /** Descriptors of ours for files in flight, with their ids. */
@@ -173,6 +167,7 @@ export class FilesDump implements KindDump {
       const elements = this.#data.get(image);
       if (elements !== undefined) images.write(image, undefined, elements as never);
     }
+    for (const write of this.#lateImages) write(images);
   }
 
   /** Writes what is copied from files. The tree must still be frozen. */
@@ -216,6 +211,10 @@ export class FilesDump implements KindDump {
 
   addImage(write: (images: ImageDir) => void): void {
     this.#images.push(write);
+  }
+
+  addLateImage(write: (images: ImageDir) => void): void {
+    this.#lateImages.push(write);
   }
 
   isFirst(key: string): boolean {
@@ -378,9 +377,4 @@ export class FilesDump implements KindDump {
     if (type === S_IFCHR || type === S_IFBLK) return;
     this.#byPath.add(file, id);
   }
-}
-
-function blocker(file: OpenFile, { unsupported, remedy, action }: Unsupported): CriuErrorFields {
-  const fields = { object: file.object, action: action ?? 'cannot be dumped', why: unsupported };
-  return remedy === undefined ? fields : { ...fields, remedy };
 }

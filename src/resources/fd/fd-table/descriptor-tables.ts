@@ -8,8 +8,11 @@ import type { DescriptorFile } from './open-file.ts';
 import { ProbeTables } from './probe-tables.ts';
 import { QuickFiles } from './quick-files.ts';
 
-/** From so many descriptors of a table on, it pays to find out whose fdinfo need not be read. */
-const MANY = 64;
+/**
+ * From so many descriptors of a table on, it pays to find out whose fdinfo need not be read: /proc/locks makes the kernel
+ * wait until all cores have passed a quiet point, 10 ms (fs/locks.c locks_start(), percpu_down_write()).
+ */
+const MANY = 1500;
 
 export class DescriptorTables {
   #tables: ProbeTables | undefined;

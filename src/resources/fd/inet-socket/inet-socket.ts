@@ -11,7 +11,7 @@ import { AF_INET, AF_INET6 } from '../../../linux/abi/socket.ts';
 import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
-import { saveConnections } from './tcp-dump.ts';
+import { dumpHeldSockets } from './tcp-dump.ts';
 import { lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
 import { checkArrived } from './udp-arrived.ts';
 
@@ -20,12 +20,9 @@ export const inetSocket: FileKind = {
 
   recognise,
 
-  dump(file, id, dump) {
-    const isk = dumpInetSocket(file, id, dump);
-    return 'unsupported' in isk ? isk : { type: FdTypes.INETSK, id, isk };
-  },
+  dump: dumpInetSocket,
 
-  afterAll: saveConnections,
+  afterAll: dumpHeldSockets,
 
   prepare: lockNetwork,
 

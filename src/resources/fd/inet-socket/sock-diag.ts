@@ -1,11 +1,12 @@
 /**
  * What only sock_diag (man 7 sock_diag) tells of Internet sockets: which directions of a UDP socket are shut down,
- * whether a TCP socket signs its segments, and what is between it and the program. Asked once for each family and protocol, when the first such socket is seen.
+ * whether a TCP socket signs its segments, and what is between it and the program. Asked once for each family and protocol,
+ * when the first such socket is seen.
  */
 import { IPPROTO_TCP, TCP_TIME_WAIT } from '../../../linux/abi/inet.ts';
 import * as NL from '../../../netlink/netlink.ts';
 import { SOCK_DIAG_BY_FAMILY } from '../../../netlink/sock-diag.ts';
-import { type InetAddress, readWords } from './address.ts';
+import { type InetAddress, wordsOf } from './address.ts';
 
 /** What the kernel tells of a socket in a list of all. */
 export interface KnownSocket {
@@ -50,24 +51,53 @@ export function parseInetDiag({ type, payload }: NL.Answer): readonly [inode: nu
   if (type !== SOCK_DIAG_BY_FAMILY || payload.length < DIAG_BYTES) return undefined;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const family = view.getUint8(0);
-  const attributes = payload.subarray(DIAG_BYTES);
-  const ulp = NL.findAttribute(attributes, INET_DIAG_ULP_INFO);
   const socket: KnownSocket = {
     state: view.getUint8(1),
-    source: { port: view.getUint16(4), words: readWords(payload.subarray(8), family) },
-    destination: { port: view.getUint16(6), words: readWords(payload.subarray(24), family) },
+    source: addressAt(view, 4, 8, family),
+    destination: addressAt(view, 6, 24, family),
     rqueue: view.getUint32(56, true),
     wqueue: view.getUint32(60, true),
-    shutdown: NL.findAttribute(attributes, INET_DIAG_SHUTDOWN)?.[0] ?? 0,
-    hasKeys: NL.findAttribute(attributes, INET_DIAG_MD5SIG) !== undefined,
-    ulp: ulp === undefined ? '' : NL.textOf(NL.findAttribute(ulp, INET_ULP_INFO_NAME)),
+    ...parseAttributes(payload, view),
   };
   return [view.getUint32(68, true), socket];
+}
+
+function addressAt(view: DataView, portAt: number, at: number, family: number): InetAddress {
+  const words = [view.getUint32(at, true)];
+  for (let i = 1; i < wordsOf(family); i++) words.push(view.getUint32(at + 4 * i, true));
+  return { port: view.getUint16(portAt), words };
+}
+
+function parseAttributes(payload: Uint8Array, view: DataView): Pick<KnownSocket, 'shutdown' | 'hasKeys' | 'ulp'> {
+  let [shutdown, hasKeys, ulp] = [0, false, ''];
+  for (let at = DIAG_BYTES; at + NL.ATTRIBUTE_BYTES <= payload.length; ) {
+    const length = view.getUint16(at, true);
+    if (length < NL.ATTRIBUTE_BYTES || at + length > payload.length) break;
+    const start = at + NL.ATTRIBUTE_BYTES;
+    switch (view.getUint16(at + 2, true) & NL.NLA_TYPE_MASK) {
+      case INET_DIAG_SHUTDOWN:
+        shutdown = length > NL.ATTRIBUTE_BYTES ? (payload[start] ?? 0) : 0;
+        break;
+      case INET_DIAG_MD5SIG:
+        hasKeys = true;
+        break;
+      case INET_DIAG_ULP_INFO:
+        ulp = NL.textOf(NL.findAttribute(payload.subarray(start, at + length), INET_ULP_INFO_NAME));
+        break;
+    }
+    at += NL.aligned(length);
+  }
+  return { shutdown, hasKeys, ulp };
 }
 
 /** All sockets of a family and protocol in our network namespace, by inode; −errno when the kernel does not tell. */
 export function readDiag(family: number, protocol: number): ReadonlyMap<number, KnownSocket> | number {
   const answers = NL.list(NL.NETLINK_SOCK_DIAG, packRequest(family, protocol));
   if (typeof answers === 'number') return answers;
-  return new Map(answers.map(parseInetDiag).filter((found) => found !== undefined));
+  const sockets = new Map<number, KnownSocket>();
+  for (const answer of answers) {
+    const found = parseInetDiag(answer);
+    if (found !== undefined) sockets.set(found[0], found[1]);
+  }
+  return sockets;
 }

@@ -4,50 +4,137 @@
  * The network is locked for all of them at once, then they are read. That takes repair mode, in which the kernel gives out
  * numbers and queues, and once more when the tree has been killed, or left stopped: then closing a connection sends nothing.
  */
+import { Program } from '../../../agent/program.ts';
 import { SyscallError } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
+import type { TcpStreamEntry } from '../../../image/gen/tcp-stream.ts';
+import type { ImageDir } from '../../../image/image-dir.ts';
+import { imageFileName } from '../../../image/image-kinds.ts';
+import { serializeImage } from '../../../image/serialize-image.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
 import { F_DUPFD_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
 import { close, fcntl } from '../../../linux/syscalls/fs.ts';
-import type { KindDump, OpenFile } from '../file-kind.ts';
+import { OwnCalls } from '../../../tracee/own-calls.ts';
+import { SecondCore } from '../../../tracee/second-core.ts';
+import { SmallImages } from '../../small-images.ts';
+import { blocker } from '../fd-table/blocker.ts';
+import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { endsOf } from './address.ts';
+import { TCP_KINDS } from './endpoint.ts';
+import type { InetKind } from './inet-options.ts';
+import { forgottenPorts } from './inspect-tcp.ts';
+import { type InetOptions, InetReader } from './read-inet.ts';
+import type { KnownSocket } from './sock-diag.ts';
 import { describeStream } from './tcp-pairs.ts';
 import { type Receiving, readReceiving, readSending, type Sending } from './tcp-stream.ts';
 
-interface Connection {
-  readonly entry: InetSkEntry;
+/** A TCP socket that waits until all of them are known. */
+interface HeldSocket {
+  readonly file: OpenFile;
+  readonly kind: InetKind;
+  /** What the kernel's list of sockets has of it. */
+  readonly known: KnownSocket | undefined;
+  readonly isConnected: boolean;
+  /** Makes its entry with these options. */
+  complete(options: InetOptions): InetSkEntry | Unsupported;
+}
+
+interface Held extends HeldSocket {
   /** A duplicate of ours. */
   readonly fd: number;
-  readonly object: string;
 }
 
-const connectionsOf = (dump: KindDump): Connection[] => dump.state('TCP connections', () => []);
+interface Connection extends Held {
+  readonly entry: InetSkEntry;
+}
 
-/** Ports of the tree where connections wait that --skip-in-flight lets go: their other ends have nobody to wait for. */
-export const forgottenPorts = (dump: KindDump): Set<number> => dump.state('forgotten ports', () => new Set());
+const heldSockets = (dump: KindDump): Held[] => dump.state('TCP sockets', () => []);
 
-/** Keeps the connection until all are known. Throws SyscallError. */
-export function holdConnection(file: OpenFile, entry: InetSkEntry, dump: KindDump): void {
-  const fd = check('fcntl', fcntl(file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
-  dump.onRollback(() => close(fd));
-  dump.onHandOver(() => {
-    syscall(SYS.setsockopt, fd, INET.SOL_TCP, INET.TCP_REPAIR, Int32Array.of(1), 4);
-    close(fd);
+/** The duplicates of connections, which are closed when the tree goes on, or does not. */
+const kept = (dump: KindDump): number[] =>
+  dump.state('TCP connections', () => {
+    const fds: number[] = [];
+    dump.onRollback(() => {
+      for (const fd of fds) close(fd);
+    });
+    dump.onHandOver(() => closeSilently(fds));
+    return fds;
   });
-  connectionsOf(dump).push({ entry, fd, object: file.object });
+
+/** Closing a connection in repair mode says nothing to the other side. */
+function closeSilently(fds: readonly number[]): void {
+  const program = new Program();
+  const [on, bytes] = [program.int(1), 4];
+  for (const fd of fds) {
+    program.call(SYS.setsockopt, fd, INET.SOL_TCP, INET.TCP_REPAIR, on, bytes);
+    program.call(SYS.close, fd);
+  }
+  new OwnCalls(program).run();
 }
 
-/** When all are known: locks the network, reads them, and adds their images. */
-export function saveConnections(dump: KindDump): void {
-  const connections = connectionsOf(dump);
-  if (connections.length === 0) return;
+/** Throws SyscallError. */
+export function holdSocket(socket: HeldSocket, dump: KindDump): void {
+  const fd = check('fcntl', fcntl(socket.file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
+  if (socket.isConnected && dump.options.tcpClose !== true) kept(dump).push(fd);
+  else dump.closeAfterwards(fd);
+  heldSockets(dump).push({ ...socket, fd });
+}
+
+/** When all are known: completes their entries, locks the network, reads the connections, and adds their images. */
+export function dumpHeldSockets(dump: KindDump): void {
+  const connections = completeEntries(dump);
+  if (connections.length > 0) saveConnections(connections, dump);
+}
+
+/** Reads the options of all TCP sockets. Returns the connections that are kept. */
+function completeEntries(dump: KindDump): Connection[] {
+  const sockets = heldSockets(dump);
+  const connections: Connection[] = [];
+  using core = SecondCore.tryStart(sockets.length);
+  for (const kind of Object.values(TCP_KINDS)) {
+    const alike = sockets.filter((socket) => socket.kind.family === kind.family);
+    if (alike.length === 0) continue;
+    const fds = alike.map(({ fd }) => fd);
+    new InetReader(kind, fds.length, dump).readAll(
+      fds,
+      (index, options) => {
+        const socket = alike[index];
+        const entry = socket && tryComplete(socket, options, dump);
+        if (entry !== undefined && socket?.isConnected && dump.options.tcpClose !== true)
+          connections.push({ ...socket, entry });
+      },
+      core,
+    );
+  }
+  return connections;
+}
+
+function tryComplete(
+  { file, complete }: Held,
+  readOptions: () => InetOptions | Unsupported,
+  dump: KindDump,
+): InetSkEntry | undefined {
+  try {
+    const options = readOptions();
+    const entry = 'unsupported' in options ? options : complete(options);
+    if (!('unsupported' in entry)) return entry;
+    dump.addProblem(blocker(file, entry));
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    dump.addProblem({ object: file.object, action: 'cannot be inspected', cause: error });
+  }
+  return undefined;
+}
+
+function saveConnections(connections: readonly Connection[], dump: KindDump): void {
   const others = findOtherEnds(connections);
   lockNetwork(connections, (connection) => others.has(connection), dump);
   refuseUrgent(connections, dump);
   const streams = tryReadAll(connections, dump);
+  const described: DescribedStream[] = [];
   for (const connection of connections) {
     const stream = streams.get(connection);
     if (stream === undefined) continue;
@@ -56,8 +143,29 @@ export function saveConnections(dump: KindDump): void {
     const { message, payload } = describeStream(sent, received, other && streams.get(other)?.received);
     connection.entry.state = sent.numbers.state;
     if (sent.numbers.state === INET.TCP_CLOSE && hasError(connection.fd)) message.reset_ext = true;
-    dump.addImage((images) => images.write('tcp-stream', connection.entry.ino, [{ message, payload }]));
+    described.push({ ino: connection.entry.ino, message, payload });
   }
+  dump.addLateImage((images) => writeStreams(described, images));
+}
+
+interface DescribedStream {
+  readonly ino: number;
+  readonly message: TcpStreamEntry;
+  readonly payload: Uint8Array;
+}
+
+/** With what has been received and sent, most have less. */
+const IMAGE_BYTES = 1024;
+const INODE_MAX = 0xffff_ffff;
+
+function writeStreams(streams: readonly DescribedStream[], images: ImageDir): void {
+  const longestName = imageFileName('tcp-stream', INODE_MAX);
+  using files = new SmallImages(images, { count: streams.length, longestName, bytes: IMAGE_BYTES });
+  for (const { ino, message, payload } of streams) {
+    const name = imageFileName('tcp-stream', ino);
+    files.write(name, serializeImage('tcp-stream', [{ message, payload }], name));
+  }
+  files.finish();
 }
 
 /** The other ends of connections inside of the tree. */
@@ -90,11 +198,11 @@ function lockNetwork(
   const why = `packets cannot be held back (nf_tables: ${errnoName(-result)})`;
   const outside = connections.filter((one) => !isInside(one) && !forgottenPorts(dump).has(one.entry.dst_port));
   if (outside.length === 0) dump.warn(`TCP connections inside of the tree are dumped while ${why}`);
-  for (const { object, entry } of outside) {
+  for (const { file, entry } of outside) {
     const [from, to] = endsOf(entry);
     const remedy = 'if something else holds them back until the restore, use --network-lock skip';
     const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
-    dump.addProblem({ object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
+    dump.addProblem({ object: file.object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
   }
 }
 
@@ -104,10 +212,10 @@ const POLLPRI = 2;
 function refuseUrgent(connections: readonly Connection[], dump: KindDump): void {
   const pollfds = Int32Array.from(connections.flatMap(({ fd }) => [fd, POLLPRI]));
   if (syscall(SYS.poll, pollfds, connections.length, 0) <= 0) return;
-  for (const [i, { object }] of connections.entries()) {
+  for (const [i, { file }] of connections.entries()) {
     if ((((pollfds[2 * i + 1] ?? 0) >>> 16) & POLLPRI) === 0) continue;
     const why = 'an urgent byte (MSG_OOB) waits in it, which cannot be put back';
-    dump.addProblem({ object, action: 'cannot be dumped', why, remedy: 'dump when it has been received' });
+    dump.addProblem({ object: file.object, action: 'cannot be dumped', why, remedy: 'dump when it has been received' });
   }
 }
 
@@ -125,7 +233,12 @@ interface Stream {
 }
 
 function tryReadAll(connections: readonly Connection[], dump: KindDump): ReadonlyMap<Connection, Stream> {
-  const readable = connections.map(({ fd, entry }) => ({ fd, reuseAddress: entry.opts.reuseaddr === true }));
+  const readable = connections.map(({ fd, entry, known }) => {
+    // In other states the end of the stream is counted, and an empty queue must not be looked at.
+    const isKnown = known?.state === INET.TCP_ESTABLISHED;
+    const [sendBytes, receiveBytes] = isKnown ? [known.wqueue, known.rqueue] : [undefined, undefined];
+    return { fd, reuseAddress: entry.opts.reuseaddr === true, sendBytes, receiveBytes };
+  });
   try {
     // In this order: bytes that arrive in between are on both sides, and none is on neither.
     const sending = readSending(readable);
@@ -139,7 +252,7 @@ function tryReadAll(connections: readonly Connection[], dump: KindDump): Readonl
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const [first] = connections;
-    const object = connections.length === 1 && first !== undefined ? first.object : 'TCP connections of the tree';
+    const object = connections.length === 1 && first !== undefined ? first.file.object : 'TCP connections of the tree';
     dump.addProblem({ object, action: 'cannot be dumped: they cannot be read in repair mode', cause: error });
     return new Map();
   }

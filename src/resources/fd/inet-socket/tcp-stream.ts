@@ -24,6 +24,9 @@ export interface Readable {
   readonly fd: number;
   /** Leaving repair mode clears it. */
   readonly reuseAddress: boolean;
+  /** How long its queues probably are; they are asked for that where nobody knows. */
+  readonly sendBytes: number | undefined;
+  readonly receiveBytes: number | undefined;
 }
 
 /** A queue, and numbers of tcp_stream_entry about it. */
@@ -37,11 +40,11 @@ export type Receiving = Queue<Omit<TcpStreamEntry, 'outq_len' | 'outq_seq' | 'un
 
 /** What other sides have not acknowledged yet, sent or not, and the states. Throws SyscallError. */
 export const readSending = (connections: readonly Readable[]): Sending[] =>
-  readAll(connections, INET.SIOCOUTQ, (rows) => new SendingTable(rows));
+  readAll(connections, INET.SIOCOUTQ, ({ sendBytes }) => sendBytes, sendingTable(connections.length));
 
 /** What the program has not read yet, and all else that images have. Throws SyscallError. */
 export const readReceiving = (connections: readonly Readable[]): Receiving[] =>
-  readAll(connections, INET.SIOCINQ, (rows) => new ReceivingTable(rows));
+  readAll(connections, INET.SIOCINQ, ({ receiveBytes }) => receiveBytes, receivingTable(connections.length));
 
 /** So many connections, and so much of their queues, are read at once. */
 const ROWS_MAX = 256;
@@ -51,22 +54,24 @@ const TRIES = 50;
 function readAll<T>(
   connections: readonly Readable[],
   sizeOf: number,
-  makeTable: (rows: number) => RepairTable<T>,
+  likelySize: (readable: Readable) => number | undefined,
+  table: RepairTable<T>,
 ): T[] {
   const answers: T[] = [];
-  if (connections.length === 0) return answers;
-  const table = makeTable(Math.min(connections.length, ROWS_MAX));
+  let askedOnce = 0;
   for (let tries = 0, at = 0; at < connections.length; tries++) {
     const asked: Readable[] = [];
     const lengths: number[] = [];
-    for (let bytes = 0; at + asked.length < connections.length && asked.length < ROWS_MAX && bytes < ROOM_BYTES; ) {
+    for (let bytes = 0; at + asked.length < connections.length && asked.length < table.rows && bytes < ROOM_BYTES; ) {
       const readable = connections[at + asked.length];
       if (readable === undefined) break;
-      const length = readCount(readable.fd, sizeOf);
+      const likely = at + asked.length < askedOnce ? undefined : likelySize(readable);
+      const length = likely ?? readCount(readable.fd, sizeOf);
       bytes += length;
       asked.push(readable);
       lengths.push(length);
     }
+    askedOnce = Math.max(askedOnce, at + asked.length);
     table.run(asked, lengths);
     for (let row = 0; row < asked.length; row++) {
       const value = table.answer(row);
@@ -118,6 +123,7 @@ abstract class RepairTable<T> {
   /** All queues that were read in the last run, and where in it each begins. */
   #room = new Uint8Array(0);
   readonly #starts: number[] = [];
+  readonly rows: number;
 
   /** `queue` and `counts`: which queue is read, and the numbers that ioctl(2) tells about it. */
   constructor(rows: number, queue: number, counts: readonly [number, number]) {
@@ -154,6 +160,7 @@ abstract class RepairTable<T> {
     const told = { count, count2, sequence, got, again, info, timestamp, mss, window };
     const columns = { ...asked, ...told, begin, counted, counted2, selected, end, reuse };
     this.#columns = new Columns(program, rows, columns, 'exit');
+    this.rows = rows;
   }
 
   /** Reads connections whose queues have these lengths. Throws SyscallError. */
@@ -261,6 +268,20 @@ class ReceivingTable extends RepairTable<Receiving> {
     return { numbers, bytes };
   }
 }
+
+/** Tables are kept: to lay one out takes longer than to run it. For a few connections a short one will do. */
+function keptTable<T extends { readonly rows: number }>(make: (rows: number) => T): (count: number) => T {
+  let kept: T | undefined;
+  return (count) => {
+    if (kept === undefined || kept.rows < Math.min(count, ROWS_MAX))
+      kept = make(count > ROWS_FEW ? ROWS_MAX : ROWS_FEW);
+    return kept;
+  };
+}
+
+const ROWS_FEW = 8;
+const sendingTable = keptTable((rows) => new SendingTable(rows));
+const receivingTable = keptTable((rows) => new ReceivingTable(rows));
 
 /** struct tcp_info: what both sides agreed on. */
 function parseParameters([, , , , , opt_mask = 0, scales = 0]: Uint8Array, timestamp: number) {

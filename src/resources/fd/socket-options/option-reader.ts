@@ -7,7 +7,7 @@ import { close } from '../../../linux/syscalls/fs.ts';
 import { tryDeviceName } from '../../../linux/syscalls/network-device.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import { type OptionRow, optionRows, type SocketType } from './option-rows.ts';
-import { type OptionSpec, OptionValues } from './option-values.ts';
+import { type OptionSpec, OptionValues, type ValueSet } from './option-values.ts';
 
 /** Options of SOL_SOCKET that have fields in sk_opts_entry, with the size of their values; 0: only the length counts. */
 const IMAGE_OPTIONS: readonly (readonly [option: number, bytes: number])[] = [
@@ -41,52 +41,75 @@ const PEER = [
 /** An option of variable size is at most this long (net/ipv6/ipv6_sockglue.c: sticky options). */
 const VARIABLE_BYTES_MAX = 2048;
 
+/** What a reader asks for besides, and how many sockets it asks at once. */
+export interface ReaderLayout {
+  readonly more?: readonly OptionSpec[];
+  readonly rows?: number;
+}
+
+/** Programs, laid out once for each kind of socket: the one who has made the last reader of a kind may use its. */
+const laidOut = new Map<string, OptionValues>();
+
+function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[], layout: ReaderLayout): OptionValues {
+  const key = `${family} ${type} ${proto}`;
+  const wanted = layout.rows ?? 1;
+  let values = laidOut.get(key);
+  if (values === undefined || values.rows < wanted) {
+    const ofImage = family === SOCKET.AF_UNIX ? [...IMAGE_OPTIONS, ...PEER] : IMAGE_OPTIONS;
+    values = new OptionValues(
+      [
+        ...ofImage.map(([option, bytes]): OptionSpec => [SOCKET.SOL_SOCKET, option, bytes]),
+        ...rows.map(({ level, option, bytes }): OptionSpec => [level, option, bytes]),
+        ...(layout.more ?? []),
+      ],
+      wanted,
+    );
+    laidOut.set(key, values);
+  }
+  values.forget();
+  return values;
+}
+
 /** One for each kind of socket. */
 export class OptionReader {
-  readonly #values: OptionValues;
+  readonly values: OptionValues;
   readonly #rows: readonly OptionRow[];
   /** What a new socket has, or what no socket has when none can be made here. */
   readonly #defaults: Uint8Array;
 
-  constructor(type: SocketType) {
+  constructor(type: SocketType, layout: ReaderLayout = {}) {
     this.#rows = optionRows(type);
-    const ofImage = type.family === SOCKET.AF_UNIX ? [...IMAGE_OPTIONS, ...PEER] : IMAGE_OPTIONS;
-    this.#values = new OptionValues([
-      ...ofImage.map(([option, bytes]): OptionSpec => [SOCKET.SOL_SOCKET, option, bytes]),
-      ...this.#rows.map(({ level, option, bytes }): OptionSpec => [level, option, bytes]),
-    ]);
-    this.#defaults = this.#values.snapshot();
+    this.values = layOut(type, this.#rows, layout);
     const fd = syscall(SYS.socket, type.family, type.type | SOCKET.SOCK_CLOEXEC, type.proto);
-    if (fd < 0) return;
     this.read(fd);
-    close(fd);
-    this.#defaults = this.#values.snapshot();
+    this.#defaults = this.values.snapshot();
+    if (fd >= 0) close(fd);
   }
 
-  /** Asks for all options of a socket; returns whether they are the same as those of the one before. */
-  read(fd: number): boolean {
-    return this.#values.read(fd);
+  /** Asks for all options of a socket. */
+  read(fd: number): ValueSet {
+    return this.values.read(fd);
   }
 
   /** The result of reading an option of the image: the length of its value, or −errno. */
   tryLength(option: number): number {
-    return this.#values.tryLength(SOCKET.SOL_SOCKET, option);
+    return this.values.tryLength(SOCKET.SOL_SOCKET, option);
   }
 
   /** An option of the image that is an int. Throws SyscallError. */
   int(option: number): number {
-    return this.#values.int(SOCKET.SOL_SOCKET, option);
+    return this.values.int(SOCKET.SOL_SOCKET, option);
   }
 
   /** The value of an option of the image. Throws SyscallError. */
   bytes(option: number): DataView {
-    const value = this.#values.bytes(SOCKET.SOL_SOCKET, option);
+    const value = this.values.bytes(SOCKET.SOL_SOCKET, option);
     return new DataView(value.buffer, value.byteOffset, value.length);
   }
 
   /** The options without a field in the image that differ from those of a new socket. `fd` is the socket read last. */
   kept(fd: number): SkOptionExt[] {
-    const values = this.#values;
+    const values = this.values;
     if (values.isAsIn(this.#defaults)) return [];
     const options: SkOptionExt[] = [];
     for (const row of this.#rows) {

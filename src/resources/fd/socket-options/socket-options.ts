@@ -21,8 +21,9 @@ import type { KindDump, OpenFile, RestoreSystem, SocketBuffers, Unsupported } fr
 import { packFilter, unpackFilter } from './filter.ts';
 import { checkKeptOptions } from './kept-options.ts';
 import { type Group, readMemberships } from './multicast.ts';
-import { OptionReader } from './option-reader.ts';
-import type { SocketType } from './option-rows.ts';
+import { OptionReader, type ReaderLayout } from './option-reader.ts';
+import { findRow, type SocketType } from './option-rows.ts';
+import type { ValueSet } from './option-values.ts';
 import { planIntOption, planOption } from './plan-option.ts';
 
 /**
@@ -36,14 +37,7 @@ export function readSocketOptions(
   groups: readonly Group[] = [],
 ): SkOptsEntry | Unsupported {
   const known = knownOf(type, dump);
-  known.likeness = undefined;
-  const isSame = known.reader.read(fd);
-  if (!isSame) known.peer = undefined;
-  if (!isSame || known.entry === undefined) known.entry = keepEncoded(describeOptions(fd, type, known.reader));
-  if ('unsupported' in known.entry || groups.length === 0) return known.entry;
-  const memberships = readMemberships(fd, type.family, groups);
-  if ('unsupported' in memberships) return memberships;
-  return { ...known.entry, options_ext: [...known.entry.options_ext, ...memberships] };
+  return known.describe(fd, known.reader.read(fd), groups);
 }
 
 /** The same of a UNIX socket, which is not asked when it is like the one before. */
@@ -61,13 +55,42 @@ export function readUnixOptions(file: OpenFile, type: number, dump: KindDump): S
 
 const sameBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
-const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): Known =>
-  dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => ({
-    reader: new OptionReader(type),
-    likeness: undefined,
-    entry: undefined,
-    peer: undefined,
-  }));
+const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): KnownOptions =>
+  dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => new KnownOptions(type));
+
+/** The options of sockets of a kind, one after the other. */
+export class KnownOptions {
+  readonly reader: OptionReader;
+  readonly #type: SocketType;
+  readonly #entries = new WeakMap<ValueSet, SkOptsEntry>();
+  #values: ValueSet | undefined;
+  /** Of the socket that was read last, if it is known. */
+  likeness: Uint8Array | undefined;
+  /** Of that socket. */
+  entry: SkOptsEntry | Unsupported | undefined;
+  peer: SocketPeer | undefined;
+
+  constructor(type: SocketType, layout?: ReaderLayout) {
+    this.#type = type;
+    this.reader = new OptionReader(type, layout);
+  }
+
+  /** Those of the socket that was read last, which has these values. Throws SyscallError. */
+  describe(fd: number, values: ValueSet, groups: readonly Group[]): SkOptsEntry | Unsupported {
+    this.likeness = undefined;
+    if (values !== this.#values) this.peer = undefined;
+    this.#values = values;
+    this.entry = this.#entries.get(values);
+    if (this.entry === undefined) {
+      this.entry = keepEncoded(describeOptions(fd, this.#type, this.reader));
+      if (!('unsupported' in this.entry) && isWhole(this.entry, this.#type)) this.#entries.set(values, this.entry);
+    }
+    if ('unsupported' in this.entry || groups.length === 0) return this.entry;
+    const memberships = readMemberships(fd, this.#type.family, groups);
+    if ('unsupported' in memberships) return memberships;
+    return { ...this.entry, options_ext: [...this.entry.options_ext, ...memberships] };
+  }
+}
 
 /** Who made the other end of a UNIX socket. */
 export interface SocketPeer {
@@ -95,14 +118,9 @@ function describePeer(reader: OptionReader): SocketPeer {
   return { creds, groups: Array.from({ length: count }, (_, i) => view.getUint32(4 * i, true)) };
 }
 
-interface Known {
-  readonly reader: OptionReader;
-  /** Of the socket that was read last, if it is known. */
-  likeness: Uint8Array | undefined;
-  /** Of that socket. */
-  entry: SkOptsEntry | Unsupported | undefined;
-  peer: SocketPeer | undefined;
-}
+/** Whether the values that were read tell all of it: of filters and variable options they have only lengths and beginnings. */
+const isWhole = ({ so_filter, options_ext }: SkOptsEntry, type: SocketType) =>
+  so_filter.length === 0 && !options_ext.some(({ level, option }) => findRow(type, level, option)?.isVariable === true);
 
 function describeOptions(fd: number, { family }: SocketType, reader: OptionReader): SkOptsEntry | Unsupported {
   const int = (option: number) => reader.int(option);
