@@ -24,7 +24,7 @@ const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 /** The list changed while it was read. */
 const NLM_F_DUMP_INTR = 0x10;
-export const NLA_F_NESTED = 0x8000;
+const NLA_F_NESTED = 0x8000;
 /** Of the type of an attribute, without flags. */
 export const NLA_TYPE_MASK = 0x3fff;
 /** Length and type. */

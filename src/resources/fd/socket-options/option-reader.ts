@@ -1,4 +1,5 @@
 /** Reading all options of a socket that are kept: those of the image, and what others differ in from a new socket. */
+import { perRun } from '../../../base/per-run.ts';
 import type { SkOptionExt } from '../../../image/gen/sk-opts.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -48,12 +49,12 @@ export interface ReaderLayout {
 }
 
 /** Programs, laid out once for each kind of socket: the one who has made the last reader of a kind may use its. */
-const laidOut = new Map<string, OptionValues>();
+const laidOut = perRun(() => new Map<string, OptionValues>());
 
 function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[], layout: ReaderLayout): OptionValues {
   const key = `${family} ${type} ${proto}`;
   const wanted = layout.rows ?? 1;
-  let values = laidOut.get(key);
+  let values = laidOut().get(key);
   if (values === undefined || values.rows < wanted) {
     const ofImage = family === SOCKET.AF_UNIX ? [...IMAGE_OPTIONS, ...PEER] : IMAGE_OPTIONS;
     values = new OptionValues(
@@ -64,7 +65,7 @@ function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[],
       ],
       wanted,
     );
-    laidOut.set(key, values);
+    laidOut().set(key, values);
   }
   values.forget();
   return values;
