@@ -96,8 +96,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     return { unsupported: `it is in state ${state}, which UNIX sockets do not have` };
   }
   const isConnected = state === TCP_ESTABLISHED && type !== SOCK_DGRAM;
-  const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : {};
-  if ('unsupported' in named) return named;
+  const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : undefined;
+  if (named !== undefined && 'unsupported' in named) return named;
   const opts = readUnixOptions(file, type, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
@@ -106,9 +106,9 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   }
   const pending_ext = state === TCP_LISTEN ? dumpBacklog(file, socket, opts, dump) : [];
   if ('unsupported' in pending_ext) return pending_ext;
-  const shutdown = SHUTDOWN[socket.shutdown & 3];
-  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
-  return {
+  const { peer_cred_ext, peer_groups_ext } = hasPeer(socket) ? describePeer(readPeer(file, type, dump), file) : NO_PEER;
+  // One shape for thousands: what hardly any has is added to those that have it.
+  const usk: UnixSkEntry = {
     id,
     ino: socket.ino,
     type,
@@ -121,13 +121,17 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     opts,
     name,
     pending_ext,
-    ...(hasPeer(socket) ? describePeer(readPeer(file, type, dump), file) : NO_PEER),
-    ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
-    ...named,
-    // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
-    ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
+    peer_groups_ext,
     ns_id: networkId(dump),
   };
+  if (peer_cred_ext !== undefined) usk.peer_cred_ext = peer_cred_ext;
+  const shutdown = SHUTDOWN[socket.shutdown & 3];
+  if (shutdown !== undefined && shutdown !== SkShutdown.NONE) usk.shutdown = shutdown;
+  if (named !== undefined) Object.assign(usk, named);
+  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
+  // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
+  if (isService) Object.assign(usk, { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE });
+  return usk;
 }
 
 /** Whether it tells who made the other end. */
