@@ -29,7 +29,7 @@ const TEMPLATES_TRIED = 4;
 /** So many entries in a row that are like none before: then each of them will be. */
 const MISSES_MAX = 32;
 /** Shorter pieces are compared faster byte by byte. */
-const PIECE_BYTES_MIN = 16;
+const PIECE_BYTES_MIN = 4;
 const ROOM_MIN = 64;
 
 /** What rows have in common. */

@@ -129,6 +129,8 @@ const DATA = 'the data after the entry';
 
 /** An image of this size has so many entries that compiling a decoder for them pays. */
 const MANY_BYTES = 16 * 1024;
+/** For so many it does not. */
+const FEW_ENTRIES = 100;
 
 /** Walks through an image; keeps the number of the entry for error texts. */
 class EntryCursor {
@@ -168,17 +170,19 @@ class EntryCursor {
   messages<T>(type: MessageType<T>, isTaken?: (start: number, end: number) => boolean): T[] {
     const list: T[] = [];
     const { bytes } = this;
-    const decode = bytes.length < MANY_BYTES ? undefined : this.many(type);
+    // Where entries are taken it is not known how many are left.
+    let few = bytes.length < MANY_BYTES ? Number.POSITIVE_INFINITY : isTaken === undefined ? 0 : FEW_ENTRIES;
     while (this.position < bytes.length) {
       const start = this.position + SIZE_BYTES;
       const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
       const isTakenHere = isTaken !== undefined && end <= bytes.length && isTaken(start, end);
-      const message = end <= bytes.length && !isTakenHere ? decode?.(start, end) : undefined;
+      const isMany = end <= bytes.length && !isTakenHere && --few < 0;
+      const message = isMany ? this.many(type)(start, end) : undefined;
       if (message !== undefined) list.push(message);
       if (message !== undefined || isTakenHere) {
         this.position = end;
         this.place.entry = (this.place.entry ?? -1) + 1;
-      } else list.push(this.message(type));
+      } else list.push(this.message(type, few >= 0));
     }
     return list;
   }
@@ -205,7 +209,8 @@ class EntryCursor {
     }
   }
 
-  message<T>(type: MessageType<T>): T {
+  /** `isOne`: of few, for which a decoder does not pay. */
+  message<T>(type: MessageType<T>, isOne = this.bytes.length < MANY_BYTES): T {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
@@ -214,7 +219,7 @@ class EntryCursor {
       this.reader.limit(start, end);
       return decodeFrom(type, this.reader);
     };
-    if (this.bytes.length >= MANY_BYTES) return this.many(type)(start, end) ?? decode();
+    if (!isOne) return this.many(type)(start, end) ?? decode();
     return this.alike?.decode(type, this.bytes, start, end, decode) ?? decode();
   }
 
