@@ -10,42 +10,45 @@ export interface PlacedBlob {
   readonly bytes: Uint8Array;
 }
 
+/** A part of a buffer, which must not change until the program is laid out. */
+interface Part {
+  readonly offset: number;
+  readonly buffer: ArrayBufferLike;
+  readonly start: number;
+  end: number;
+}
+
 export class Blobs {
-  #list: { readonly offset: number; bytes: Uint8Array }[] = [];
+  #list: Part[] = [];
   /** What all of them take. */
   byteLength = 0;
 
   copy(): Blobs {
     const copy = new Blobs();
-    copy.#list = this.#list.map((blob) => ({ ...blob }));
+    copy.#list = this.#list.map((part) => ({ ...part }));
     copy.byteLength = this.byteLength;
     return copy;
   }
 
-  /** Adds one; returns its offset. */
-  add(bytes: Uint8Array): number {
-    const extended = this.#tryExtend(bytes);
-    if (extended !== undefined) return extended;
+  /** Adds the bytes of a buffer between two places; returns their offset. Parts of an image with little in between are one blob. */
+  add(buffer: ArrayBufferLike, start: number, end: number): number {
+    const last = this.#list[this.#list.length - 1];
+    if (last !== undefined && last.buffer === buffer && start >= last.end && start - last.end <= BLOB_GAP_MAX) {
+      last.end = end;
+      this.byteLength = last.offset + aligned(end - last.start);
+      return last.offset + start - last.start;
+    }
     const offset = this.byteLength;
-    this.byteLength += aligned(bytes.length);
-    this.#list.push({ offset, bytes });
+    this.byteLength += aligned(end - start);
+    this.#list.push({ offset, buffer, start, end });
     return offset;
   }
 
-  /** Parts of an image with little in between are one blob. */
-  #tryExtend({ buffer, byteOffset, length }: Uint8Array): number | undefined {
-    const last = this.#list[this.#list.length - 1];
-    if (last === undefined || last.bytes.buffer !== buffer) return undefined;
-    const { byteOffset: start, length: before } = last.bytes;
-    const gap = byteOffset - start - before;
-    if (gap < 0 || gap > BLOB_GAP_MAX) return undefined;
-    last.bytes = new Uint8Array(buffer, start, before + gap + length);
-    this.byteLength = last.offset + aligned(last.bytes.length);
-    return last.offset + byteOffset - start;
-  }
-
-  /** All of them, when the first one is at `start`. */
-  at(start: number): readonly PlacedBlob[] {
-    return this.#list.map(({ offset, bytes }) => ({ offset: start + offset, bytes }));
+  /** All of them, when the first one is at `at`. */
+  at(at: number): readonly PlacedBlob[] {
+    return this.#list.map(({ offset, buffer, start, end }) => ({
+      offset: at + offset,
+      bytes: new Uint8Array(buffer, start, end - start),
+    }));
   }
 }

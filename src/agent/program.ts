@@ -264,9 +264,10 @@ export class Program {
     return place;
   }
 
-  /** The same for much, which must not change until the program is laid out. */
-  blob(bytes: Uint8Array): Place {
-    return { kind: 'place', offset: BLOBS_AT + this.#blobs.add(bytes), bytes: bytes.length };
+  /** The same for much, or a part of it, which must not change until the program is laid out. */
+  blob({ buffer, byteOffset, length }: Uint8Array, start = 0, bytes = length): Place {
+    const at = byteOffset + start;
+    return { kind: 'place', offset: BLOBS_AT + this.#blobs.add(buffer, at, at + bytes), bytes };
   }
 
   /** 64-bit words that the task can read and write. */

@@ -2,6 +2,7 @@
  * Image files as bytes → content: magic words, entry framing (a 32-bit size before each message) and raw payloads. Pure; files
  * are opened by image-dir.ts. Everything read is bounded by the bytes that are there. serialize-image.ts is the other way.
  */
+import { assert } from '../base/errors.ts';
 import type { AlikeImages } from './alike-images.ts';
 import { decodeFrom } from './codec.ts';
 import { GhostChunkEntry } from './gen/ghost-file.ts';
@@ -21,6 +22,7 @@ import {
   type IpcMessageQueue,
   type ListKindName,
   type Pagemap,
+  type PayloadKind,
   type RawKind,
   type WithPayload,
 } from './image-kinds.ts';
@@ -60,6 +62,24 @@ export function parseEntriesExcept<K extends ListKindName>(
   const cursor = new EntryCursor(bytes, fileName, undefined);
   cursor.magic(spec);
   return cursor.messages(spec.type as MessageType<ElementOf<K>>, isTaken);
+}
+
+/**
+ * The same of an image with data behind each entry. `take` is told where an entry is, and returns how much data belongs to it,
+ * or −1 for one that it does not take.
+ */
+export function parseWithPayloadExcept<K extends ListKindName>(
+  kind: K,
+  bytes: Uint8Array,
+  fileName: string,
+  take: (start: number, end: number) => number,
+  other: (element: ElementOf<K>) => void,
+): void {
+  const spec: FramedKind = IMAGE_KINDS[kind];
+  assert(spec.layout === 'payload', 'there is data behind its entries');
+  const cursor = new EntryCursor(bytes, fileName, undefined);
+  cursor.magic(spec);
+  cursor.withPayload(spec, take, other as (element: WithPayload<unknown>) => void);
 }
 
 function parseContent(spec: FramedKind, cursor: EntryCursor): unknown {
@@ -105,8 +125,12 @@ function parseQueue(type: MessageType<IpcMessageQueue['message']>, cursor: Entry
 /** The size before each entry. */
 const SIZE_BYTES = 4;
 
+const DATA = 'the data after the entry';
+
 /** An image of this size has so many entries that compiling a decoder for them pays. */
 const MANY_BYTES = 16 * 1024;
+/** For so many it does not. */
+const FEW_ENTRIES = 100;
 
 /** Walks through an image; keeps the number of the entry for error texts. */
 class EntryCursor {
@@ -146,22 +170,47 @@ class EntryCursor {
   messages<T>(type: MessageType<T>, isTaken?: (start: number, end: number) => boolean): T[] {
     const list: T[] = [];
     const { bytes } = this;
-    const decode = bytes.length < MANY_BYTES ? undefined : this.many(type);
+    // Where entries are taken it is not known how many are left.
+    let few = bytes.length < MANY_BYTES ? Number.POSITIVE_INFINITY : isTaken === undefined ? 0 : FEW_ENTRIES;
     while (this.position < bytes.length) {
       const start = this.position + SIZE_BYTES;
       const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
       const isTakenHere = isTaken !== undefined && end <= bytes.length && isTaken(start, end);
-      const message = end <= bytes.length && !isTakenHere ? decode?.(start, end) : undefined;
+      const isMany = end <= bytes.length && !isTakenHere && --few < 0;
+      const message = isMany ? this.many(type)(start, end) : undefined;
       if (message !== undefined) list.push(message);
       if (message !== undefined || isTakenHere) {
         this.position = end;
         this.place.entry = (this.place.entry ?? -1) + 1;
-      } else list.push(this.message(type));
+      } else list.push(this.message(type, few >= 0));
     }
     return list;
   }
 
-  message<T>(type: MessageType<T>): T {
+  /** All that is left; what is taken is told, and its data is left out. */
+  withPayload(
+    spec: PayloadKind<unknown>,
+    take: (start: number, end: number) => number,
+    other: (element: WithPayload<unknown>) => void,
+  ): void {
+    const { bytes } = this;
+    while (this.position < bytes.length) {
+      const start = this.position + SIZE_BYTES;
+      const end = start <= bytes.length ? start + readUint32(bytes, this.position) : start;
+      const length = end <= bytes.length ? take(start, end) : -1;
+      if (length >= 0) {
+        this.position = end;
+        this.place.entry = (this.place.entry ?? -1) + 1;
+        this.take(length, DATA);
+        continue;
+      }
+      const message = this.message(spec.type);
+      other({ message, payload: this.payload(spec.payloadLength(message), spec.alignment) });
+    }
+  }
+
+  /** `isOne`: of few, for which a decoder does not pay. */
+  message<T>(type: MessageType<T>, isOne = this.bytes.length < MANY_BYTES): T {
     this.place.entry = this.place.entry === undefined ? 0 : this.place.entry + 1;
     const size = this.word('the file ends inside the size of the entry');
     const end = this.take(size, 'the entry');
@@ -170,7 +219,7 @@ class EntryCursor {
       this.reader.limit(start, end);
       return decodeFrom(type, this.reader);
     };
-    if (this.bytes.length >= MANY_BYTES) return this.many(type)(start, end) ?? decode();
+    if (!isOne) return this.many(type)(start, end) ?? decode();
     return this.alike?.decode(type, this.bytes, start, end, decode) ?? decode();
   }
 
@@ -181,7 +230,7 @@ class EntryCursor {
 
   payload(length: number, alignment: number): Uint8Array {
     const padded = Math.ceil(length / alignment) * alignment;
-    const end = this.take(padded, 'the data after the entry');
+    const end = this.take(padded, DATA);
     return this.bytes.subarray(end - padded, end - padded + length);
   }
 

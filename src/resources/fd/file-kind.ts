@@ -16,6 +16,7 @@ import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
+import type { PairKind } from './fd-table/pair-columns.ts';
 import type { LaterNumber, StepArg } from './step.ts';
 
 /** What the kernel says about an open file of a frozen task. */
@@ -247,6 +248,8 @@ export interface FileKind {
   resume?(context: RestoreContext): void;
   /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
+  /** Where pairs of them may be thousands: those about which there is nothing special. */
+  readonly pairs?: PairKind;
   /** Descriptions with the same key are made together, by one task (both ends of a pipe). Default: each alone. */
   groupKey?(entry: FileEntry, context: RestoreContext): number;
   /** Pid of the task that made it, which others may see, or the first one that has it. Undefined: nobody can see it. */

@@ -23,6 +23,7 @@ export type StepArg = number | bigint | StepObject;
 export type StepObject =
   | LaterNumber
   | IntArg
+  | ImagePart
   /** A NUL-terminated byte string. */
   | { readonly text: string }
   /** Bytes that the task can read and write; addresses of other bytes are put in where `pointers` says. */
@@ -49,6 +50,23 @@ export class IntArg {
 
   get bytes(): Uint8Array {
     return new Uint8Array(Int32Array.of(this.value).buffer);
+  }
+}
+
+/** A part of an image that is only read: what belongs to thousands of things is copied in one go. */
+export class ImagePart {
+  readonly image: Uint8Array;
+  readonly start: number;
+  readonly length: number;
+
+  constructor(image: Uint8Array, start: number, length: number) {
+    this.image = image;
+    this.start = start;
+    this.length = length;
+  }
+
+  get bytes(): Uint8Array {
+    return this.image.subarray(this.start, this.start + this.length);
   }
 }
 
@@ -228,6 +246,11 @@ export class ManySteps {
     this.#ops.references = this.#ops.references.concat(objects);
   }
 
+  /** The same object for an argument of all. */
+  referAll(argument: number, object: StepObject, count: number): void {
+    this.refer(argument, new Array<StepObject>(count).fill(object));
+  }
+
   /** What each of them is for. */
   because(reasons: readonly Reason[]): void {
     this.#ops.because = this.#ops.because.concat(reasons);
@@ -247,6 +270,7 @@ const OPTION_ARGS = 5;
 
 function bytesOf(arg: StepObject): number {
   if (arg instanceof IntArg) return 8;
+  if (arg instanceof ImagePart) return arg.length + 8 + BLOB_GAP_MAX;
   if ('text' in arg) return arg.text.length + 8;
   return 'bytes' in arg ? bytesOfBytes(arg) : PATH_BYTES;
 }
@@ -262,6 +286,7 @@ function bytesOfBytes({ bytes, pointers }: Pointing): number {
 }
 
 function toProgramArg(program: Program, arg: StepObject): ProgramArg {
+  if (arg instanceof ImagePart) return program.blob(arg.image, arg.start, arg.length);
   if (arg instanceof IntArg) return program.int(arg.value);
   if ('text' in arg) return program.string(arg.text);
   if (arg === PAIR_ROOM) return program.scratch;

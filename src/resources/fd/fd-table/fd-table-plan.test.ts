@@ -51,7 +51,7 @@ describe('numbers', () => {
       { from: reader, isCloexec: true, slots: [slot(1)] },
       { from: writer, isCloexec: true, slots: [slot(0)] },
     ]);
-    expect(run(plan).toString()).toBe('0:write end 1:read end');
+    expect(run(plan).toString()).toBe('0:write end of a pipe 1:read end of a pipe');
   });
 
   test('what nobody here wants is parked above all final numbers', () => {

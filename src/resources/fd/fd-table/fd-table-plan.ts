@@ -7,7 +7,15 @@
  */
 import type { Reason } from '../../../agent/ops.ts';
 import { assert } from '../../../base/errors.ts';
-import { F_DUPFD_CLOEXEC, F_SETFD, FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
+import {
+  AT_FDCWD,
+  F_DUPFD_CLOEXEC,
+  F_SETFD,
+  FD_CLOEXEC,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+} from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { type ManySteps, type StepArg, StepList } from '../step.ts';
 import { NumberSet } from './number-set.ts';
@@ -108,6 +116,11 @@ export class FdTablePlan {
     return this.#steps.addMany(count, nr, args);
   }
 
+  /** The same where the results are known: the caller says them. */
+  doManyExpecting(count: number, nr: number, ...args: StepArg[]): ManySteps {
+    return this.#steps.addMany(count, nr, args, 0);
+  }
+
   /** The number that the next open takes. */
   get lowestFree(): number {
     while (this.#used.has(this.#lowestFree)) this.#lowestFree++;
@@ -118,6 +131,21 @@ export class FdTablePlan {
   openPair(because: Reason, nr: number, ...args: StepArg[]): [number, number] {
     this.#steps.add(because, nr, args, 0);
     return [this.#take(), this.#take()];
+  }
+
+  /** The same step many times. `numbers` gets those of each pair, two by two. */
+  openPairs(count: number, numbers: number[], nr: number, ...args: StepArg[]): ManySteps {
+    for (let i = 0; i < 2 * count; i++) numbers.push(this.#take());
+    return this.#steps.addMany(count, nr, args, 0);
+  }
+
+  /** Takes the free numbers below that one, at most so many, for a while; returns those to be closed afterwards. */
+  plug(fd: number, max: number): number[] {
+    const plugs: number[] = [];
+    while (this.lowestFree < fd && plugs.length < max) {
+      plugs.push(this.open('take a number', SYS.openat, AT_FDCWD, { text: '/' }, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    }
+    return plugs;
   }
 
   close(fd: number): void {

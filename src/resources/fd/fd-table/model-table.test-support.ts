@@ -21,6 +21,8 @@ const MAKERS: ReadonlyMap<number, number | 'always'> = new Map<number, number | 
   [SYS.timerfd_create, 1],
   [SYS.epoll_create1, 0],
   [SYS.pidfd_open, 'always'],
+  [SYS.socket, 1],
+  [SYS.accept4, 3],
 ]);
 
 const number = (arg: StepArg | undefined): number => (typeof arg === 'number' ? arg : Number.NaN);
@@ -62,10 +64,22 @@ export class ModelTable {
     switch (nr) {
       case SYS.pipe2: {
         const isCloexec = (number(second) & O_CLOEXEC) !== 0;
-        this.#put({ what: 'read end' }, isCloexec);
-        this.#put({ what: 'write end' }, isCloexec);
+        const name = because.replace('make ', '');
+        this.#put({ what: `read end of ${name}` }, isCloexec);
+        this.#put({ what: `write end of ${name}` }, isCloexec);
         return 0;
       }
+      case SYS.socketpair: {
+        const isCloexec = (number(second) & O_CLOEXEC) !== 0;
+        const kind = `${because.replace('make ', '')} of type ${number(second) & ~O_CLOEXEC}`;
+        this.#put({ what: kind }, isCloexec);
+        this.#put({ what: `peer of ${kind}` }, isCloexec);
+        return 0;
+      }
+      case SYS.write:
+      case SYS.sendto:
+        this.calls.push(`${because} with ${bytesIn(second)} through ${this.#get(first).file.what}`);
+        return undefined;
       case SYS.close:
         if (!this.descriptors.delete(number(first))) throw new Error(`${because}: EBADF`);
         return 0;
@@ -113,6 +127,9 @@ export class ModelTable {
     return fd;
   }
 }
+
+const bytesIn = (arg: StepArg | undefined) =>
+  typeof arg === 'object' && 'bytes' in arg ? Buffer.from(arg.bytes).toString('latin1') : '?';
 
 function describeMade(nr: number, args: readonly StepArg[]): string {
   if (nr === SYS.pidfd_open) return `task ${number(args[0])}`;

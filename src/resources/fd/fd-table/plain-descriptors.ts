@@ -4,8 +4,6 @@
  */
 
 import type { PlainFiles } from '../../../image/plain-files.ts';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } from '../../../linux/abi/fcntl.ts';
-import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { createPlainFiles, type PlainSource, plainSource } from '../regular-file/create-files.ts';
 import type { Table } from './description.ts';
 import type { Slot } from './fd-table-plan.ts';
@@ -22,6 +20,8 @@ interface TableRows {
   /** How many of them are planned. */
   done: number;
 }
+
+const NO_ROWS = { rows: [], done: 0 } as const;
 
 export class PlainDescriptors {
   readonly #source: PlainSource;
@@ -64,6 +64,13 @@ export class PlainDescriptors {
     return { table: home.table, slot: { fd, isCloexec: this.#source.isCloexec[row] === 1 } };
   }
 
+  /** The lowest number of a table that is not planned yet; Infinity when there is none. */
+  next(table: Table): number {
+    const { rows, done } = this.#tables[this.#indexOf(table)] ?? NO_ROWS;
+    for (let i = done; i < rows.length; i++) if (this.#fdOf(rows[i]) >= 0) return this.#fdOf(rows[i]);
+    return Number.POSITIVE_INFINITY;
+  }
+
   /** Plans those of a table that have smaller numbers than `end` and are not planned yet. */
   planUntil(table: Table, end: number): void {
     const known = this.#tables[this.#indexOf(table)];
@@ -91,10 +98,7 @@ export class PlainDescriptors {
   /** Numbers before them that nobody has are taken meanwhile, or they get their own one by one, whichever is less. */
   #planRun({ plan }: Table, rows: readonly number[]): void {
     const first = this.#fdOf(rows[0]);
-    const plugs: number[] = [];
-    while (plan.lowestFree < first && plugs.length < rows.length) {
-      plugs.push(plan.open('take a number', SYS.openat, AT_FDCWD, { text: '/' }, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    }
+    const plugs = plan.plug(first, rows.length);
     if (plan.lowestFree === first) createPlainFiles(this.#source, rows, plan);
     for (const fd of plugs) plan.close(fd);
     if (plan.has(first)) return;

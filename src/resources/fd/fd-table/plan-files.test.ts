@@ -1,130 +1,11 @@
 import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
-import { ABI_64 } from '../../../agent/abi.ts';
 import { OP_ARGS, OP_BYTES } from '../../../agent/agent-code.ts';
 import { Program } from '../../../agent/program.ts';
-import { CriuErrors } from '../../../base/errors.ts';
-import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
-import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
-import type { RegFileEntry } from '../../../image/gen/regfile.ts';
-import type { RemapFilePathEntry } from '../../../image/gen/remap-file-path.ts';
-import type { ImageDir } from '../../../image/image-dir.ts';
-import { type OpenFiles, readOpenFiles } from '../../../image/open-files.ts';
-import { serializeImage } from '../../../image/serialize-image.ts';
+import { FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import { O_NONBLOCK, O_RDWR, O_WRONLY, S_IFREG } from '../../../linux/abi/fcntl.ts';
 import type { Stat } from '../../../linux/syscalls/fs.ts';
-import type { RestoreTask, RestoreTree } from '../../../restore/restore-tree.ts';
-import type { RestoreSystem } from '../file-kind.ts';
-import type { Step } from '../step.ts';
-import { ModelTable } from './model-table.test-support.ts';
-import { planFiles } from './plan-files.ts';
-import type { PlannedFiles } from './planned-files.ts';
-
-const fown = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
-const mode = S_IFREG | 0o644;
-
-const reg = (id: number, name: string, more: Partial<RegFileEntry> = {}): FileEntry => ({
-  type: FdTypes.REG,
-  id,
-  reg: { id, name, flags: O_RDWR, pos: 0n, fown, mode, build_id: [], ...more },
-});
-const pipe = (id: number, pipe_id: number, flags: number): FileEntry => ({
-  type: FdTypes.PIPE,
-  id,
-  pipe: { id, pipe_id, flags, fown },
-});
-const fd = (number: number, id: number, type: FdTypes = FdTypes.REG, flags = 0): FdinfoEntry => ({
-  fd: number,
-  id,
-  type,
-  flags,
-});
-
-function task(pid: number, filesId: number, fds: FdinfoEntry[]): RestoreTask {
-  const part = { abi: ABI_64, kind: 'task', pid, ids: { files_id: filesId }, fds, label: `task ${pid} 'x'` };
-  return part as unknown as RestoreTask;
-}
-
-interface Images {
-  'remap-fpath'?: RemapFilePathEntry[];
-  filelocks?: FileLockEntry[];
-  'pipes-data'?: { message: { pipe_id: number; bytes: number; size?: number }; payload: Uint8Array }[];
-}
-
-function plan(tasks: RestoreTask[], files: FileEntry[], images: Images = {}, more: Partial<RestoreSystem> = {}) {
-  return planOf(tasks, new Map(files.map((entry) => [entry.id, entry])), images, more);
-}
-
-/** The same where plain files are rows. */
-function planRows(tasks: RestoreTask[], files: FileEntry[], images: Images = {}) {
-  // As many as it takes.
-  const others = Array.from({ length: 500 }, (_, i) => reg(1_000_000 + i, `/nobody/${i}`));
-  const bytes = serializeImage('files', [...files, ...others]);
-  const open = readOpenFiles({ tryReadBytes: () => bytes } as unknown as ImageDir);
-  expect(open.plain?.count).toBeGreaterThan(500);
-  return planOf(tasks, open, images, {}, []);
-}
-
-function planOf(
-  tasks: RestoreTask[],
-  files: OpenFiles,
-  images: Images,
-  more: Partial<RestoreSystem>,
-  inheritFds = [{ fd: 9, key: 'tmp/inherited' }],
-) {
-  const stat = { st_mode: mode, st_size: 7 } as Stat;
-  return planFiles({
-    warn: () => undefined,
-    tree: { tasks, members: tasks, files } as unknown as RestoreTree,
-    images: { tryRead: (kind: keyof Images) => images[kind] } as unknown as ImageDir,
-    options: {
-      inheritFds,
-      skipFileRwxCheck: false,
-      shellJob: false,
-      evasiveDevices: false,
-      fileValidation: 'buildid',
-    },
-    controllerPid: 1000,
-    system: {
-      stat: () => stat,
-      head: () => -5,
-      wallClockNs: () => 0n,
-      socketBuffers: () => undefined,
-      groups: () => [0],
-      deviceIndex: () => 1,
-      deviceName: () => 'lo',
-      ...more,
-    },
-  });
-}
-
-/** The steps of a task in one stage, as they reach a program. */
-function steps(planned: PlannedFiles, stage: 'create' | 'share' | 'finish', pid: number): Step[] {
-  return planned.steps(stage, pid);
-}
-
-/** Executes the whole plan on model tables; returns the tables by pid. */
-function execute(planned: PlannedFiles, pids: number[]): Map<number, ModelTable> {
-  const tables = new Map<number, ModelTable>();
-  const controller = new ModelTable();
-  for (let i = 0; i < 10; i++) controller.descriptors.set(i, { file: { what: `inherited ${i}` }, isCloexec: false });
-  tables.set(1000, controller);
-  for (const pid of pids) tables.set(pid, new ModelTable(tables));
-  for (const stage of ['create', 'share', 'finish'] as const) {
-    for (const pid of pids) tables.get(pid)?.run(steps(planned, stage, pid));
-  }
-  return tables;
-}
-
-function problems(run: () => unknown): string[] {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof CriuErrors) return error.lines;
-    throw error;
-  }
-  return [];
-}
+import { execute, fd, mode, pipe, plan, planRows, problems, reg, steps, task } from './plan-files.test-support.ts';
 
 describe('one task', () => {
   test('files in a row cost one openat each', () => {
@@ -208,8 +89,8 @@ describe('several tasks', () => {
     const planned = plan(tasks, [pipe(1, 77, O_NONBLOCK), pipe(2, 77, O_WRONLY | O_NONBLOCK)]);
     expect(planned.stages).toEqual(['create', 'share', 'finish']);
     const tables = execute(planned, [5, 6]);
-    expect(`${tables.get(5)}`).toBe('3:read end');
-    expect(`${tables.get(6)}`).toBe('4:write end');
+    expect(`${tables.get(5)}`).toBe('3:read end of pipe:[77]');
+    expect(`${tables.get(6)}`).toBe('4:write end of pipe:[77]');
   });
 
   test('a table that is shared is filled by the first task only', () => {
@@ -293,14 +174,15 @@ describe('pipes', () => {
     const images = { 'pipes-data': [payload('one'), payload('three')] };
     const planned = plan([task(5, 1, [fd(0, 1, FdTypes.PIPE)])], [pipe(1, 7, 0)], images);
     const table = execute(planned, [5]).get(5);
-    expect(`${table}`).toBe('0:read end');
-    expect(table?.calls).toEqual(['set the size of pipe:[7]', 'fill pipe:[7]', 'fill pipe:[7]']);
+    expect(`${table}`).toBe('0:read end of pipe:[7]');
+    const fill = (text: string) => `fill pipe:[7] with ${text} through write end of pipe:[7]`;
+    expect(table?.calls).toEqual(['set the size of pipe:[7]', fill('one'), fill('three')]);
   });
 
   test('a second reading end is opened anew', () => {
     const files = [pipe(1, 7, 0), pipe(2, 7, 0o100000 | O_RDWR)];
     const planned = plan([task(5, 1, [fd(0, 1, FdTypes.PIPE), fd(1, 2, FdTypes.PIPE)])], files);
-    expect(`${execute(planned, [5]).get(5)}`).toBe('0:read end 1:/proc/self/fd/1');
+    expect(`${execute(planned, [5]).get(5)}`).toBe('0:read end of pipe:[7] 1:/proc/self/fd/1');
   });
 });
 

@@ -10,24 +10,28 @@ import { assert, type CriuErrorFields, CriuErrors } from '../../../base/errors.t
 import { type FdinfoEntry, FdTypes, type FileEntry } from '../../../image/gen/fdinfo.ts';
 import type { FileLockEntry } from '../../../image/gen/file-lock.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
+import { isPaired, type OpenFiles } from '../../../image/open-files.ts';
 import { FD_CLOEXEC, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import type { RestoreTree } from '../../../restore/restore-tree.ts';
 import type { FileKind, RestoreContext, RestoreFilesOptions, RestoreHome, RestoreSystem } from '../file-kind.ts';
 import { checkLock, isLease, planLease, planLock } from '../file-lock/file-lock.ts';
-import { filesOfType } from '../files-of-type.ts';
 import { FILE_KINDS } from '../registry.ts';
-import { checkPlainFiles, inheritedFd } from '../regular-file/check.ts';
+import { inheritedFd } from '../regular-file/check.ts';
 import { NameHolders } from '../regular-file/name-holders.ts';
 import { allRemaps, remapOf } from '../regular-file/remap-restore.ts';
 import { type StepArg, StepList } from '../step.ts';
+import { checkEntries } from './check-entries.ts';
 import { madeElsewhere } from './choose-home.ts';
+import { choosePairs } from './choose-pairs.ts';
 import { addSlot, areInPlace, type Description, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, lowestSlot, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
+import { PairDescriptors } from './pair-descriptors.ts';
 import { PeerDescriptors } from './peer-descriptors.ts';
 import { PlainDescriptors } from './plain-descriptors.ts';
 import { PlannedFiles } from './planned-files.ts';
+import { RowDescriptors } from './row-descriptors.ts';
 
 export interface PlanFilesInput {
   readonly tree: RestoreTree;
@@ -59,7 +63,8 @@ class FilesPlanner {
   readonly #descriptions = new Map<number, Description>();
   readonly #kinds = new Map(FILE_KINDS.map((kind) => [kind.type as number, kind]));
   readonly #holders: NameHolders;
-  readonly #context: RestoreContext;
+  readonly #context: RestoreContext & { tree: RestoreTree };
+  #rows = new RowDescriptors(undefined, undefined);
 
   constructor(input: PlanFilesInput) {
     this.#input = input;
@@ -68,7 +73,9 @@ class FilesPlanner {
   }
 
   plan(): PlannedFiles {
-    this.#checkEntries();
+    this.#makeTables();
+    this.#rows = this.#chooseRows();
+    this.#problems.push(...checkEntries(this.#context));
     this.#collect();
     this.#collectLocks();
     if (this.#problems.length > 0) throw new CriuErrors('open files cannot be restored', this.#problems);
@@ -79,7 +86,7 @@ class FilesPlanner {
     return new PlannedFiles(this.#byPid, this.#context, this.#holders);
   }
 
-  #makeContext(): RestoreContext {
+  #makeContext(): RestoreContext & { tree: RestoreTree } {
     const { tree, images, options, system, controllerPid, warn } = this.#input;
     const states = new Map<string, unknown>();
     const inherited = new Map(options.inheritFds.map(({ fd, key }) => [key, fd]));
@@ -104,7 +111,7 @@ class FilesPlanner {
   }
 
   #pathOf(fileId: number): StepArg {
-    const reg = this.#input.tree.files.get(fileId)?.reg;
+    const reg = this.#files.get(fileId)?.reg;
     assert(reg !== undefined, 'only regular files have a path');
     const inherited = reg.ext === true ? inheritedFd(reg, this.#context) : undefined;
     if (inherited !== undefined) return { text: `/proc/${this.#input.controllerPid}/fd/${inherited}` };
@@ -113,52 +120,49 @@ class FilesPlanner {
     return { path: () => this.#holders.pathOf(fileId) };
   }
 
-  /** Each file on its own. */
-  #checkEntries(): void {
-    const { files } = this.#input.tree;
-    const paths = new Set<number>();
-    for (const kind of FILE_KINDS) {
-      if (kind.pathEntry === undefined) continue;
-      for (const entry of filesOfType(files, kind.type)) {
-        const id = kind.pathEntry(entry);
-        if (id !== undefined) paths.add(id);
-      }
-    }
-    if (files.plain !== undefined)
-      this.#problems.push(...checkPlainFiles(files.plain, (id) => paths.has(id), this.#context));
-    for (const kind of FILE_KINDS) {
-      if (kind.check === undefined) continue;
-      for (const entry of filesOfType(files, kind.type)) {
-        if (paths.size > 0 && paths.has(entry.id)) continue;
-        const problems = kind.check(entry, this.#context);
-        if (problems.length > 0) this.#problems.push(...problems);
-      }
-    }
-  }
-
-  /** Who uses what. */
-  #collect(): void {
-    const { tree } = this.#input;
-    this.#collectPlain();
+  /** Each descriptor table once. */
+  #makeTables(): void {
     const byFilesId = new Map<number, Table>();
-    for (const task of tree.tasks) {
+    for (const task of this.#input.tree.tasks) {
       const known = byFilesId.get(task.ids.files_id);
-      if (known !== undefined) {
-        this.#sharers.set(task.pid, known);
-        continue;
-      }
-      const table: Table = {
+      const table: Table = known ?? {
         order: this.#tables.length,
         owner: task,
         plan: new FdTablePlan(task.fds.at(-1)?.fd ?? -1),
         steps: { create: NO_STEPS, share: NO_STEPS, finish: NO_STEPS },
       };
+      this.#sharers.set(task.pid, table);
+      if (known !== undefined) continue;
       byFilesId.set(task.ids.files_id, table);
       this.#tables.push(table);
       this.#byPid.set(task.pid, table);
-      this.#sharers.set(task.pid, table);
+    }
+  }
+
+  /** Files that are rows, before anybody asks for entries. */
+  #chooseRows(): RowDescriptors {
+    const { tree, options } = this.#input;
+    const kindOf = (type: FdTypes) => this.#kinds.get(type);
+    const chosen = choosePairs(this.#tables, kindOf, this.#context);
+    if (chosen !== undefined) this.#context.tree = { ...tree, files: chosen.files };
+    for (const kind of chosen?.withOtherData ?? []) kind.readOthers(this.#context);
+    const pairs = chosen && new PairDescriptors(chosen, this.#tables, kindOf, this.#context);
+    const { plain } = this.#files;
+    // Descriptors of the controller may be meant by any path.
+    if (plain === undefined || options.inheritFds.length > 0) return new RowDescriptors(undefined, pairs);
+    const remaps = allRemaps(this.#context);
+    return new RowDescriptors(new PlainDescriptors(plain, (id) => remaps.has(id)), pairs);
+  }
+
+  get #files(): OpenFiles {
+    return this.#context.tree.files;
+  }
+
+  /** Who uses what. */
+  #collect(): void {
+    for (const table of this.#tables) {
       let before = -1;
-      for (const fdinfo of task.fds) {
+      for (const fdinfo of table.owner.fds) {
         this.#addDescriptor(table, fdinfo, fdinfo.fd === before);
         before = fdinfo.fd;
       }
@@ -166,22 +170,12 @@ class FilesPlanner {
     for (const description of this.#descriptions.values()) this.#addNeeded(description);
   }
 
-  #plain: PlainDescriptors | undefined;
-
-  /** Descriptors of the controller may be meant by any path. */
-  #collectPlain(): void {
-    const { plain } = this.#input.tree.files;
-    if (plain === undefined || this.#input.options.inheritFds.length > 0) return;
-    const remaps = allRemaps(this.#context);
-    this.#plain = new PlainDescriptors(plain, (id) => remaps.has(id));
-  }
-
   /** The description of a file, if there is one or its descriptor was one of the plain ones until now. */
   #described(id: number): Description | undefined {
     const known = this.#descriptions.get(id);
-    const plain = known === undefined ? this.#plain?.release(id) : undefined;
+    const plain = known === undefined ? this.#rows.plain?.release(id) : undefined;
     if (plain === undefined) return known;
-    const entry = this.#input.tree.files.get(id);
+    const entry = this.#files.get(id);
     const kind = this.#kinds.get(FdTypes.REG);
     assert(entry !== undefined && kind !== undefined, 'a plain file has an entry');
     this.#addDescription(entry, kind, plain.table, [plain.slot]);
@@ -194,7 +188,7 @@ class FilesPlanner {
     const ids = [...(kind.needs?.(entry, this.#context) ?? []), ...(kind.needsAtLast?.(entry) ?? [])];
     for (const id of ids) {
       if (this.#described(id) !== undefined) continue;
-      const needed = this.#input.tree.files.get(id);
+      const needed = this.#files.get(id);
       const neededKind = needed === undefined ? undefined : this.#kinds.get(needed.type);
       if (needed === undefined || neededKind === undefined) {
         const why =
@@ -227,9 +221,10 @@ class FilesPlanner {
   }
 
   #addDescriptor(table: Table, { id, fd, flags, type }: FdinfoEntry, isTwice: boolean): void {
+    if (isPaired(this.#files, id)) return;
     const isPlain = type === FdTypes.REG && !isTwice && fd <= FD_MAX;
-    if (isPlain && this.#plain?.tryAdd(table, id, fd, (flags & FD_CLOEXEC) !== 0) === true) return;
-    const entry = this.#input.tree.files.get(id);
+    if (isPlain && this.#rows.plain?.tryAdd(table, id, fd, (flags & FD_CLOEXEC) !== 0) === true) return;
+    const entry = this.#files.get(id);
     const kind = this.#kinds.get(type);
     if (entry === undefined || entry.type !== type || isTwice || fd > FD_MAX) {
       const why = isTwice ? 'it is twice in the image' : `file ${id} of that kind is not in files.img`;
@@ -277,12 +272,12 @@ class FilesPlanner {
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
     for (const group of neededFirst(groups, this.#needed)) {
-      const lowest = this.#plain === undefined ? Infinity : lowestSlot(group, table);
+      const lowest = this.#rows.areNone ? Infinity : lowestSlot(group, table);
       // What nobody has a number of is made at any time.
-      if (lowest !== Infinity) this.#plain?.planUntil(table, lowest);
+      if (lowest !== Infinity) this.#rows.planUntil(table, lowest);
       this.#createGroup(group, table, home);
     }
-    this.#plain?.planUntil(table, Infinity);
+    this.#rows.planUntil(table, Infinity);
     pulls.close();
     table.steps.create = plan.take();
   }

@@ -7,7 +7,9 @@
 
 import { Program, type Result } from '../../../agent/program.ts';
 import { setWord } from '../../../base/bytes.ts';
+import { DataRows } from '../../../image/data-rows.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
+import { isPaired, type OpenFiles } from '../../../image/open-files.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -157,23 +159,41 @@ export function pipeContent(image: Image, id: number, context: RestoreContext): 
   return (image === 'pipes-data' ? pipeContents : fifoContents)(context).get(id);
 }
 
-const pipeContents = contextState('pipes-data', (context) => readContents('pipes-data', context));
-const fifoContents = contextState('fifo-data', (context) => readContents('fifo-data', context));
+/** All of pipes-data.img. */
+export const pipeRows = contextState('pipes-data rows', ({ images }) => DataRows.read('pipes-data', images));
 
-function readContents(image: Image, context: RestoreContext): Map<number, PipeContent> {
+const pipeContents = contextState('pipes-data', (context) => contentsOf('pipes-data', pipeRows(context), context));
+const fifoContents = contextState('fifo-data', (context) =>
+  contentsOf('fifo-data', DataRows.read('fifo-data', context.images), context),
+);
+
+/** Those of pipes that are entries. */
+function contentsOf(image: Image, rows: DataRows<Image>, context: RestoreContext): Map<number, PipeContent> {
   const contents = new Map<number, { size: number | undefined; packets: Uint8Array[] }>();
+  const { files } = context.tree;
   const pipes = new Set<number | undefined>();
   const type = image === 'pipes-data' ? FdTypes.PIPE : FdTypes.FIFO;
-  for (const { pipe, fifo } of filesOfType(context.tree.files, type)) pipes.add((pipe ?? fifo)?.pipe_id);
-  const elements = context.images.tryRead(image) ?? [];
-  for (let entry = 0; entry < elements.length; entry++) {
-    const { message, payload } = elements[entry] as (typeof elements)[number];
-    if (!pipes.has(message.pipe_id)) throw withoutOwner(image, entry, 'pipe_id', message.pipe_id);
+  for (const { pipe, fifo } of filesOfType(files, type)) pipes.add((pipe ?? fifo)?.pipe_id);
+  const paired = image === 'pipes-data' ? pairedPipes(files) : new Set();
+  for (let row = 0; row < rows.count; row++) {
+    if (!rows.others.has(row) && paired.has(rows.owners[row])) continue;
+    const { message, payload } = rows.element(row);
+    if (!pipes.has(message.pipe_id)) throw withoutOwner(image, row, 'pipe_id', message.pipe_id);
     const content = contents.get(message.pipe_id) ?? { size: message.size, packets: [] };
     if (payload.length > 0) content.packets.push(payload);
     contents.set(message.pipe_id, content);
   }
   return contents;
+}
+
+/** The numbers of pipes whose ends are rows. */
+function pairedPipes(files: OpenFiles): ReadonlySet<number | undefined> {
+  const numbers = new Set<number>();
+  const { ends } = files;
+  for (let row = 0; row < (ends?.count ?? 0); row++) {
+    if (isPaired(files, ends?.ids[row] ?? 0)) numbers.add(ends?.numbers[row] ?? 0);
+  }
+  return numbers;
 }
 
 /** Sets the size and writes the content into a pipe through `fd`. */

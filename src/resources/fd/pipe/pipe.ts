@@ -27,6 +27,7 @@ import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
 import { PAIR_ROOM } from '../step.ts';
 import { dumpPipeData, isAnonymousPipe, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
+import { plainPipes } from './plain-pipes.ts';
 
 export const pipe: FileKind = {
   type: FdTypes.PIPE,
@@ -42,6 +43,7 @@ export const pipe: FileKind = {
     return { type: FdTypes.PIPE, id, pipe: { id, pipe_id: pipeId(file), flags, fown } };
   },
 
+  pairs: plainPipes,
   groupKey: (entry) => entry.pipe?.pipe_id ?? -1,
 
   create(entries, home) {

@@ -43,12 +43,11 @@ export function readSocketOptions(
 /** The same of a UNIX socket, which is not asked when it is like the one before. */
 export function readUnixOptions(file: OpenFile, type: number, dump: KindDump): SkOptsEntry | Unsupported {
   const { socketLikeness } = file;
-  const socketType = { family: SOCKET.AF_UNIX, type, proto: 0 };
-  const known = knownOf(socketType, dump);
+  const known = knownOfUnix(type, dump);
   const isAlike =
     known.likeness !== undefined && socketLikeness !== undefined && sameBytes(known.likeness, socketLikeness);
   if (isAlike && known.entry !== undefined) return known.entry;
-  const options = readSocketOptions(file.localFd, socketType, dump);
+  const options = known.describe(file.localFd, known.reader.read(file.localFd), NO_GROUPS);
   known.likeness = socketLikeness;
   return options;
 }
@@ -57,6 +56,19 @@ const sameBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
 const knownOf = (type: SocketType, dump: Pick<KindDump, 'state'>): KnownOptions =>
   dump.state(`socket options ${type.family} ${type.type} ${type.proto}`, () => new KnownOptions(type));
+
+/** The same without the text that names a kind: it would be put together for each of thousands. */
+function knownOfUnix(type: number, dump: Pick<KindDump, 'state'>): KnownOptions {
+  const byType = dump.state<Map<number, KnownOptions>>('UNIX socket options', () => new Map());
+  let known = byType.get(type);
+  if (known === undefined) {
+    known = new KnownOptions({ family: SOCKET.AF_UNIX, type, proto: 0 });
+    byType.set(type, known);
+  }
+  return known;
+}
+
+const NO_GROUPS: readonly Group[] = [];
 
 /** The options of sockets of a kind, one after the other. */
 export class KnownOptions {
@@ -100,7 +112,7 @@ export interface SocketPeer {
 
 /** SO_PEERCRED and SO_PEERGROUPS of the UNIX socket whose options were read last. Throws SyscallError. */
 export function readPeer(file: OpenFile, type: number, dump: KindDump): SocketPeer {
-  const known = knownOf({ family: SOCKET.AF_UNIX, type, proto: 0 }, dump);
+  const known = knownOfUnix(type, dump);
   known.peer ??= describePeer(known.reader);
   if (known.reader.tryLength(SOCKET.SO_PEERGROUPS) !== -ERRNO.ERANGE) return known.peer;
   // More than there is room for in the program.

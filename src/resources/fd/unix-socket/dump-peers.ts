@@ -18,7 +18,8 @@ import { rightsOf, sendersOf } from './queue.ts';
 import { TCP_ESTABLISHED, TCP_LISTEN, USK_EXTERN, USK_SERVICE } from './states.ts';
 
 interface Dumped {
-  readonly object: string;
+  /** What errors call it. */
+  readonly file: Pick<OpenFile, 'object'>;
   readonly task: FrozenTask;
   readonly entry: UnixSkEntry;
   readonly socket: UnixDiag;
@@ -34,7 +35,7 @@ class DumpedSockets {
 
   /** The element for files.img. */
   add(file: OpenFile, entry: UnixSkEntry, socket: UnixDiag): FileEntry {
-    this.byInode.set(entry.ino, { object: file.object, task: file.task, entry, socket });
+    this.byInode.set(entry.ino, { file, task: file.task, entry, socket });
     return this.addPlace(entry);
   }
 
@@ -97,7 +98,7 @@ export function dumpPeers(dump: KindDump, kernel: (dump: KindDump) => KernelSock
             : undefined;
     if (problem === undefined) continue;
     const [why, remedy] = problem;
-    const fields: CriuErrorFields = { object: dumped.object, action: 'cannot be dumped', why };
+    const fields: CriuErrorFields = { object: dumped.file.object, action: 'cannot be dumped', why };
     dump.addProblem(remedy === undefined ? fields : { ...fields, remedy });
   }
   checkSenders(dump, (ino) => byInode.has(ino), kernel);
@@ -128,7 +129,7 @@ function checkCircles(dump: KindDump): void {
   const first = findCircle(entries, (id) => rights.get(id) ?? []);
   if (first === undefined) return;
   dump.addProblem({
-    object: byInode.get(first.ino)?.object ?? `socket:[${first.ino}]`,
+    object: byInode.get(first.ino)?.file.object ?? `socket:[${first.ino}]`,
     action: 'cannot be dumped',
     why: 'sockets in flight wait to be received from each other: none of them could be made first',
     remedy: 'dump when the messages have been received',
@@ -145,7 +146,7 @@ function checkPeer({ entry }: Dumped, byInode: ByInode, dump: KindDump, kernel: 
   if (inTree !== undefined) {
     const { peer, name } = inTree.entry;
     if (peer === entry.ino || name.length > 0 || peer === 0) return undefined;
-    return [`its peer ${inTree.object} has no name and is connected to another socket meanwhile`];
+    return [`its peer ${inTree.file.object} has no name and is connected to another socket meanwhile`];
   }
   if (dump.options.externalUnixInodes?.has(entry.ino)) return undefined;
   const peer = kernel.get(entry.peer);

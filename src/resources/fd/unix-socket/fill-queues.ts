@@ -21,16 +21,12 @@ const BIG_BUFFER = 1 << 29;
 
 export const SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/** What messages take, with what the kernel adds to each. */
-function bytesInQueue(messages: readonly QueuedMessage[]): number {
-  let bytes = 0;
-  for (const { payload } of messages) bytes += 2 * payload.length + MESSAGE_OVERHEAD;
-  return bytes;
-}
+/** What a message of so many bytes takes, with what the kernel adds to it. */
+export const bytesInQueue = (length: number): number => 2 * length + MESSAGE_OVERHEAD;
 
-/** Whether the buffer of a new socket that has sent so much is enough. */
-export const hasRoom = (messages: readonly QueuedMessage[], { system }: RestoreContext, before = 0): boolean =>
-  before + bytesInQueue(messages) < (system.socketBuffers()?.sendBytes ?? 0) / 2;
+/** Whether the buffer of a new socket is enough for messages that take so much. */
+export const hasRoomFor = (bytes: number, { system }: RestoreContext): boolean =>
+  bytes < (system.socketBuffers()?.sendBytes ?? 0) / 2;
 
 /** The name of a message's sender as a byte string; empty when it has none, or is the peer. */
 const senderOf = ({ message }: QueuedMessage) => byteString(message.sender_ext ?? new Uint8Array(0));
@@ -102,9 +98,10 @@ export class QueueFiller {
   }
 
   #hasRoom(messages: readonly QueuedMessage[], from: number): boolean {
-    const before = this.#sent.get(from) ?? 0;
-    this.#sent.set(from, before + bytesInQueue(messages));
-    return hasRoom(messages, this.#group.home.context, before);
+    let bytes = this.#sent.get(from) ?? 0;
+    for (const { payload } of messages) bytes += bytesInQueue(payload.length);
+    this.#sent.set(from, bytes);
+    return hasRoomFor(bytes, this.#group.home.context);
   }
 
   /** What each descriptor has sent, more or less. */

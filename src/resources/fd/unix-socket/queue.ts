@@ -2,9 +2,11 @@
  * What waits to be read from a UNIX socket. At dump it is looked at with MSG_PEEK, which moves on by SO_PEEK_OFF
  * (man 7 socket) and takes nothing out; the offset is put back afterwards.
  */
+import { DataRows } from '../../../image/data-rows.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import type { SkPacketEntry, SkUcredExt } from '../../../image/gen/sk-packet.ts';
+import { isPaired } from '../../../image/open-files.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import {
   MSG_DONTWAIT,
@@ -245,6 +247,10 @@ export function queuedMessages(id: number, context: RestoreContext): readonly Qu
   return queues(context).get(id) ?? NO_MESSAGES;
 }
 
+/** All of sk-queues.img. */
+export const queueRows = contextState('sk-queues rows', ({ images }) => DataRows.read('sk-queues', images));
+
+/** Those of sockets that are entries. */
 const queues = contextState('sk-queues', (context) => {
   const queues = new Map<number, QueuedMessage[]>();
   const { files } = context.tree;
@@ -252,11 +258,13 @@ const queues = contextState('sk-queues', (context) => {
   const pending = new Set<number | undefined>();
   for (const { usk } of filesOfType(files, FdTypes.UNIXSK))
     for (const { id } of usk?.pending_ext ?? []) pending.add(id);
-  const elements = context.images.tryRead('sk-queues') ?? [];
-  for (let entry = 0; entry < elements.length; entry++) {
-    const element = elements[entry] as QueuedMessage;
+  const rows = queueRows(context);
+  for (let row = 0; row < rows.count; row++) {
+    const isOther = rows.others.has(row);
+    if (!isOther && isPaired(files, rows.owners[row] as number)) continue;
+    const element: QueuedMessage = rows.element(row);
     const { id_for } = element.message;
-    if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', entry, 'id_for', id_for);
+    if (!files.has(id_for) && !pending.has(id_for)) throw withoutOwner('sk-queues', row, 'id_for', id_for);
     const queue = queues.get(id_for);
     if (queue === undefined) queues.set(id_for, [element]);
     else queue.push(element);

@@ -28,7 +28,7 @@ import { GhostNames } from './ghost-names.ts';
 import { KernelSockets } from './kernel-sockets.ts';
 import { unixLinks } from './links.ts';
 import { isPath, readNameFile } from './name.ts';
-import { tryCreatePair } from './plain-pair.ts';
+import { plainPairs } from './plain-pairs.ts';
 import { dumpQueue, queuedMessages } from './queue.ts';
 import type { Peer } from './socket-group.ts';
 import { TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, USK_SERVICE } from './states.ts';
@@ -58,6 +58,7 @@ export const unixSocket: FileKind = {
     return usk.peer_cred_ext?.pid ?? 'first';
   },
 
+  pairs: plainPairs,
   groupKey: (entry, context) => unixLinks(context).groupOf(entry.id),
 
   needs(entry, context) {
@@ -76,7 +77,7 @@ export const unixSocket: FileKind = {
   create(entries, home) {
     const sockets: UnixSkEntry[] = [];
     for (const { usk } of entries) if (usk !== undefined) sockets.push(usk);
-    if (!tryCreatePair(sockets, home)) createSockets(sockets, home);
+    createSockets(sockets, home);
   },
 
   fown: (entry) => entry.usk?.fown,
@@ -95,8 +96,8 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     return { unsupported: `it is in state ${state}, which UNIX sockets do not have` };
   }
   const isConnected = state === TCP_ESTABLISHED && type !== SOCK_DGRAM;
-  const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : {};
-  if ('unsupported' in named) return named;
+  const named = isPath(name) ? readNameFile(file.localFd, name, !isConnected) : undefined;
+  if (named !== undefined && 'unsupported' in named) return named;
   const opts = readUnixOptions(file, type, dump);
   if ('unsupported' in opts) return opts;
   if (state !== TCP_LISTEN) {
@@ -105,9 +106,9 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
   }
   const pending_ext = state === TCP_LISTEN ? dumpBacklog(file, socket, opts, dump) : [];
   if ('unsupported' in pending_ext) return pending_ext;
-  const shutdown = SHUTDOWN[socket.shutdown & 3];
-  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
-  return {
+  const { peer_cred_ext, peer_groups_ext } = hasPeer(socket) ? describePeer(readPeer(file, type, dump), file) : NO_PEER;
+  // One shape for thousands: what hardly any has is added to those that have it.
+  const usk: UnixSkEntry = {
     id,
     ino: socket.ino,
     type,
@@ -120,13 +121,17 @@ function describeSocket(file: OpenFile, id: number, socket: UnixDiag, dump: Kind
     opts,
     name,
     pending_ext,
-    ...(hasPeer(socket) ? describePeer(readPeer(file, type, dump), file) : NO_PEER),
-    ...(shutdown === undefined || shutdown === SkShutdown.NONE ? {} : { shutdown }),
-    ...named,
-    // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
-    ...(isService ? { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE } : {}),
+    peer_groups_ext,
     ns_id: networkId(dump),
   };
+  if (peer_cred_ext !== undefined) usk.peer_cred_ext = peer_cred_ext;
+  const shutdown = SHUTDOWN[socket.shutdown & 3];
+  if (shutdown !== undefined && shutdown !== SkShutdown.NONE) usk.shutdown = shutdown;
+  if (named !== undefined) Object.assign(usk, named);
+  const isService = socket.peer !== 0 && socket.peer === dump.options.serviceSocketInode;
+  // The connection ends with the answer that the restored client finds in it; CRIU reads it the same way.
+  if (isService) Object.assign(usk, { state: TCP_CLOSE, peer: 0, uflags: USK_SERVICE });
+  return usk;
 }
 
 /** Whether it tells who made the other end. */
