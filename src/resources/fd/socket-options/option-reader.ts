@@ -47,7 +47,7 @@ export interface ReaderLayout {
   readonly rows?: number;
 }
 
-/** Programs, laid out once for each kind of socket: the one who has made the last reader of a kind may use its. */
+/** Programs by kind of socket, the same in each run: whoever has made the last reader of a kind may use its. */
 const laidOut = new Map<string, OptionValues>();
 
 function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[], layout: ReaderLayout): OptionValues {
