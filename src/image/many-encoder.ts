@@ -50,7 +50,16 @@ const NUMBER_BYTES_MAX = 15;
 /** Longer ones are left to the codec. */
 const TEXT_BYTES_MAX = 4096;
 
+/** By type, the same in each run: to make one takes as long as encoding hundreds of messages. */
+const encoders = new Map<MessageType<unknown>, Encode>();
+
 function makeEncode(type: MessageType<unknown>): Encode {
+  const known = encoders.get(type) ?? compile(type);
+  encoders.set(type, known);
+  return known;
+}
+
+function compile(type: MessageType<unknown>): Encode {
   const fields = [...type.fields()].sort((a, b) => a[0] - b[0]);
   // What the code calls or looks into: [i] belongs to field i.
   const helpers = fields.map(([, , fieldType]) => helperFor(fieldType));
