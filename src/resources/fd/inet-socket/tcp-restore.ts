@@ -259,6 +259,10 @@ function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: strin
   }
 }
 
+/** Neither data nor the end of the stream, so that nothing is left to be done but to end repair mode. */
+export const hasNothingToSend = (entry: InetSkEntry, context: RestoreContext) =>
+  entry.state === INET.TCP_ESTABLISHED && streamOf(entry, context)?.unsent.length === 0;
+
 /** When all sockets of the tree are there, and the network is unlocked: lets the connection speak again. */
 export function finishConnection(
   table: FdTablePlan,
