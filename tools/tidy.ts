@@ -182,7 +182,7 @@ function checkPackage(path: string, specifier: string): string | undefined {
 }
 
 /** All offences of the repository. */
-export function checkRepository(root: string): Offence[] {
+function checkRepository(root: string): Offence[] {
   const paths = new Set<string>();
   for (const pattern of [LOOKED_AT, AT_THE_ROOT]) {
     for (const path of new Bun.Glob(pattern).scanSync({ cwd: root, dot: true })) paths.add(path);

@@ -97,11 +97,6 @@ export class AssertionError extends Error {
   }
 }
 
-/** For the default branch of an exhaustive switch. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`unexpected value ${String(value)}`);
-}
-
 /** The text of anything thrown, for a log line. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -10,9 +10,8 @@ import { bytesOf } from './bytes.ts';
 
 export type LogLevel = 0 | 1 | 2 | 3 | 4;
 
-export const LOG_MESSAGE = 0;
-export const LOG_ERROR = 1;
-export const LOG_WARN = 2;
+const LOG_ERROR = 1;
+const LOG_WARN = 2;
 export const LOG_INFO = 3;
 export const LOG_DEBUG = 4;
 

@@ -6,24 +6,25 @@ const forgetters: (() => void)[] = [];
 
 /** A function that makes a value when it is first called; `end` is told of the value when the run is over. */
 export function perRun<T>(make: () => T, end?: (value: T) => void): () => T {
-  let made: { readonly value: T } | undefined;
-  forgetters.push(() => {
-    if (made !== undefined) end?.(made.value);
-    made = undefined;
-  });
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
+  const { get, forget } = remembered(make, end);
+  forgetters.push(forget);
+  return get;
 }
 
 /** The same for what depends on nothing but the code of criu, so that it is the same in each run. */
-export function once<T>(make: () => T): () => T {
+export const once = <T>(make: () => T): (() => T) => remembered(make).get;
+
+function remembered<T>(make: () => T, end?: (value: T) => void) {
   let made: { readonly value: T } | undefined;
-  return () => {
+  const get = (): T => {
     made ??= { value: make() };
     return made.value;
   };
+  const forget = (): void => {
+    if (made !== undefined) end?.(made.value);
+    made = undefined;
+  };
+  return { get, forget };
 }
 
 /** The run is over, and all that it found out is forgotten. */

@@ -5,9 +5,9 @@ import type { FeatureName } from '../options/feature-names.ts';
 import type { Missing, Probe } from './probe.ts';
 
 /** The first words are CRIU's: callers look for them. */
-export const GOOD = 'Looks good.';
-export const GOOD_BUT = 'Looks good but';
-export const BAD = 'Does not look good.';
+const GOOD = 'Looks good.';
+const GOOD_BUT = 'Looks good but';
+const BAD = 'Does not look good.';
 
 /** A probe that the kernel refuses by an error has found it missing. */
 export function ask(probe: Probe): Missing {

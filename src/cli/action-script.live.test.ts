@@ -80,6 +80,16 @@ test('a script that cannot be started or dies of a signal has failed', () => {
   expect(failure(runOf('pre-dump', path))).toEqual([`Script ${path}: was killed by SIGKILL in hook pre-dump`]);
 });
 
+test('a script without a line for the kernel is read by a shell, and a plain name is found in the PATH', () => {
+  const path = join(folder, 'plain-text');
+  writeFileSync(path, 'exit 4\n', { mode: 0o755 });
+  expect(failure(runOf('pre-dump', path))).toEqual([`Script ${path}: exited with 4 in hook pre-dump`]);
+  expect(failure(runOf('pre-dump', 'false'))).toEqual(['Script false: exited with 1 in hook pre-dump']);
+  expect(failure(runOf('pre-dump', 'no-such-name'))).toEqual([
+    'Script no-such-name: cannot be started for hook pre-dump: ENOENT',
+  ]);
+});
+
 test('post-dump hands the status on instead of throwing', () => {
   const { hook: _hook, ...run } = runOf('post-dump', script('ok', 'exit 0'), script('seven', 'exit 7'));
   expect(postDumpStatus(run)).toBe(7);

@@ -9,10 +9,13 @@
  * The client of a request (RPC) with notify_scripts is asked before any script; when it refuses, no script runs.
  */
 
-import { fromByteString } from '../base/bytes.ts';
 import { CriuError, type CriuErrorFields, CriuErrors } from '../base/errors.ts';
-import { invocation } from '../base/invocation.ts';
 import type { Logger } from '../base/log.ts';
+import { ERRNO, errnoName } from '../linux/abi/errno.ts';
+import { signalName } from '../linux/abi/signal.ts';
+import { WEXITSTATUS, WIFSIGNALED, WTERMSIG } from '../linux/abi/wait.ts';
+import { readFile } from '../linux/syscalls/fs.ts';
+import { tryRunProgram } from '../tracee/start-program.ts';
 
 export type Hook =
   | 'pre-stream'
@@ -90,40 +93,55 @@ function runAll(run: ScriptRun): Failure[] {
   return failures;
 }
 
-function tryRunScript(script: string, { hook, imagesDir, initPid, outputFd }: ScriptRun): Failure | undefined {
-  const env = {
-    ...invocation().environment(),
-    CRTOOLS_SCRIPT_ACTION: hook,
-    CRTOOLS_IMAGE_DIR: fromByteString(imagesDir),
-    CRTOOLS_INIT_PID: initPid === undefined ? undefined : String(initPid),
-  };
-  let result: Bun.SyncSubprocess;
-  try {
-    result = Bun.spawnSync([fromByteString(script)], {
-      env,
-      stdin: 'ignore',
-      stdout: outputFd,
-      stderr: outputFd,
-    });
-  } catch (error) {
-    const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    return failed(script, hook, 127, `cannot be started for hook ${hook}: ${why}`);
+function tryRunScript(script: string, run: ScriptRun): Failure | undefined {
+  const { hook } = run;
+  const status = tryExecute(script, run);
+  if (status < 0) return failed(script, hook, 127, `cannot be started for hook ${hook}: ${errnoName(-status)}`);
+  if (WIFSIGNALED(status)) {
+    const signal = WTERMSIG(status);
+    return failed(script, hook, 128 + signal, `was killed by ${signalName(signal)} in hook ${hook}`);
   }
-  if (result.signalCode !== undefined && result.signalCode !== null) {
-    const number = SIGNALS.indexOf(String(result.signalCode));
-    return failed(script, hook, 128 + Math.max(number, 0), `was killed by ${result.signalCode} in hook ${hook}`);
+  const code = WEXITSTATUS(status);
+  return code === 0 ? undefined : failed(script, hook, code, `exited with ${code} in hook ${hook}`);
+}
+
+/** The status as wait(2) has it, or −errno. As execvp(3): a name is looked for in the PATH, a shell reads plain text. */
+function tryExecute(script: string, run: ScriptRun): number {
+  const environment = environmentOf(run);
+  const { outputFd } = run;
+  let status = -ERRNO.ENOENT;
+  for (const path of script.includes('/') ? [script] : pathsOf(script, environment)) {
+    status = tryRunProgram({ path, words: [script], environment, outputFd });
+    const shell = '/bin/sh';
+    if (status === -ERRNO.ENOEXEC) {
+      return tryRunProgram({ path: shell, words: [shell, path], environment, outputFd });
+    }
+    if (status >= 0) return status;
   }
-  const { exitCode } = result;
-  return exitCode === 0 ? undefined : failed(script, hook, exitCode, `exited with ${exitCode} in hook ${hook}`);
+  return status;
+}
+
+function pathsOf(name: string, environment: readonly string[]): string[] {
+  const path = environment.find((text) => text.startsWith('PATH=')) ?? 'PATH=/bin:/usr/bin';
+  return path
+    .slice('PATH='.length)
+    .split(':')
+    .map((folder) => `${folder === '' ? '.' : folder}/${name}`);
+}
+
+/** `NAME=value`, byte strings: what criu was started with, and what the script is told. */
+function environmentOf({ hook, imagesDir, initPid }: ScriptRun): string[] {
+  const told = /^CRTOOLS_(SCRIPT_ACTION|IMAGE_DIR|INIT_PID)=/;
+  const inherited = readFile('/proc/self/environ').split('\0');
+  return [
+    ...inherited.filter((text) => text !== '' && !told.test(text)),
+    `CRTOOLS_SCRIPT_ACTION=${hook}`,
+    `CRTOOLS_IMAGE_DIR=${imagesDir}`,
+    ...(initPid === undefined ? [] : [`CRTOOLS_INIT_PID=${initPid}`]),
+  ];
 }
 
 function failed(script: string, hook: Hook, status: number, what: string): Failure {
   const remedy = hook === 'pre-resume' ? { remedy: 'a pre-resume script must not fail' } : {};
   return { status, fields: { object: `Script ${script}`, action: what, ...remedy } };
 }
-
-/** man 7 signal, x86-64 and aarch64; index is the number. Only the ones that end a script. */
-const SIGNALS: readonly string[] = [
-  ...['', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1'],
-  ...['SIGSEGV', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM'],
-];

@@ -122,7 +122,7 @@ export function currentDirectory(): string {
 }
 
 /** Absolute path of the images folder. Throws CriuError when it is not a folder that can be opened. */
-export function openImagesDir(options: CriuOptions, cwd: string): string {
+function openImagesDir(options: CriuOptions, cwd: string): string {
   const path = absolutePath(options.imagesDir, cwd);
   const fd = tryOpen(path, O_RDONLY | O_DIRECTORY);
   if (fd < 0) {
@@ -136,7 +136,7 @@ export function openImagesDir(options: CriuOptions, cwd: string): string {
 }
 
 /** Goes to the work folder and returns its absolute path. */
-export function enterWorkDir(options: CriuOptions, imagesDir: string, cwd: string): string {
+function enterWorkDir(options: CriuOptions, imagesDir: string, cwd: string): string {
   const path = options.workDir === undefined ? imagesDir : absolutePath(options.workDir, cwd);
   const result = syscall(SYS.chdir, cString(path));
   if (result < 0) {
@@ -147,7 +147,7 @@ export function enterWorkDir(options: CriuOptions, imagesDir: string, cwd: strin
 }
 
 /** Opens the log where --log-file says, and writes the two lines with which every log begins. */
-export function openLog(sink: LogSink, options: CriuOptions): void {
+function openLog(sink: LogSink, options: CriuOptions): void {
   const { logFile } = options;
   if (logFile === undefined) sink.open(2);
   else sink.open(logFile === '-' ? 1 : openLogFile(logFile));
@@ -170,7 +170,7 @@ function readKernelString(name: string): string {
 }
 
 /** Without this a user would learn of each mapping that it may not be looked at. */
-export function assertPrivileged(command: CommandName): void {
+function assertPrivileged(command: CommandName): void {
   if (syscall(SYS.geteuid) === 0) return;
   const [, mask = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFile('/proc/self/status')) ?? [];
   const capabilities = BigInt(`0x${mask}`);
@@ -184,7 +184,7 @@ export function assertPrivileged(command: CommandName): void {
 }
 
 /** CRIU finds out that the pid file exists after the restore; by then it is too late. */
-export function assertNoPidfile(command: CommandName, options: CriuOptions): void {
+function assertNoPidfile(command: CommandName, options: CriuOptions): void {
   if (command !== 'restore' || options.pidfile === undefined) return;
   if (typeof tryLstat(options.pidfile) === 'number') return;
   throw new CriuError({
@@ -196,7 +196,7 @@ export function assertNoPidfile(command: CommandName, options: CriuOptions): voi
 }
 
 /** Plugins are C libraries that this criu cannot load; saying nothing would lose what they were to save. */
-export function assertNoPlugins(options: CriuOptions): void {
+function assertNoPlugins(options: CriuOptions): void {
   const folder = options.pluginDir;
   if (folder === undefined) return;
   const names = tryListDirectory(folder);

@@ -3,13 +3,12 @@
  * tasks are let go before their memory is copied: twins.ts.
  *
  * Until the last image is written the tree can go on as if nothing had happened, and does so when anything fails. The
- * inventory is written last: a folder without it is no image.
+ * inventory is written last, and that of an older dump in the folder is removed first: without it a folder is no checkpoint.
  */
 import { type CriuErrorFields, CriuErrors } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import type { SemUndoExt, TaskKobjIdsEntry } from '../image/gen/core.ts';
+import type { TaskKobjIdsEntry } from '../image/gen/core.ts';
 import { Lsmtype } from '../image/gen/inventory.ts';
-import type { AioRingEntry } from '../image/gen/mm.ts';
 import type { TimensEntry } from '../image/gen/timens.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
@@ -41,18 +40,17 @@ import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import { findPendingTraps } from '../resources/signals/signal-queues.ts';
 import { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
-import { overrunWarnings } from '../resources/timers/posix-timers.ts';
 import { readClock } from '../restore/clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
-import { CoreImages } from './core-images.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
 import { canAskTwin, findPages, findPagesInTwin, findSharedGuards, type MappedTask } from './late-pages.ts';
 import { MappingsLook } from './mappings-look.ts';
 import { type DumpStatistics, MemoryDump, type OnProgress, type TaskPages } from './memory-dump.ts';
 import { NamespaceNumbers } from './namespace-ids.ts';
+import { writeTaskImages } from './task-images.ts';
 import { compareLinks } from './task-links.ts';
-import { describeMm, describeZombieCore, inspectTaskStates, readAuxv, type TaskState } from './task-state.ts';
+import { inspectTaskStates, readAuxv } from './task-state.ts';
 import { type Candidate, chooseTwins, twinBytes } from './twin-policy.ts';
 import type { Twins } from './twins.ts';
 
@@ -146,6 +144,7 @@ function takeTree(
   if (problems.length + files.problems.length > 0) {
     throw new CriuErrors('the process tree cannot be dumped', [...problems, ...files.problems]);
   }
+  images.removeInventory();
   const semaphores = readHeldSemaphores(tree);
   for (const warning of [...semaphores.warnings, ...rings.warnings]) log.warn(warning);
   const cgroupImage = cgroups.describe();
@@ -163,9 +162,13 @@ function takeTree(
   if (late.length > 0) log.debug(`${late.length} task(s) have pages that are looked for when they run`);
   const memory = new MemoryDump(images, twins, options.onProgress);
   const now = pages.filter((one) => !isLate(one));
+  const writeTasks = () => writeTaskImages({ tree, dumped, states, rings, semaphores, cgroups }, images, log);
+  // A tree that runs on does not wait for that.
+  const runsOn = twins !== undefined;
   memory.take(
     now.map((one) => ({ ...one, runs: one.runs ?? findPages(one) })),
     base,
+    runsOn ? undefined : writeTasks,
   );
   memory.takeShared(sharedObjects(files, segments), pages.length + 1);
   rings.check();
@@ -185,21 +188,7 @@ function takeTree(
       split,
     );
     memory.complete();
-    dumped.forEach((one, i) => {
-      const state = states[i]?.();
-      if (state === undefined) return;
-      const timers = state.tc.timers?.posix ?? [];
-      for (const warning of overrunWarnings(one.task.label, timers)) log.warn(warning);
-      writeTask(
-        one,
-        { state, aios: rings.entriesOf(one.task), undo: semaphores.byPid.get(one.task.pid) ?? [] },
-        images,
-        cgroups,
-      );
-    });
-    for (const member of tree.members) {
-      if (member.kind === 'zombie') images.write('core', member.pid, [describeZombieCore(member)]);
-    }
+    if (runsOn) writeTasks();
     files.write(images);
     if (segmentEntries.length > 0) {
       const messages = segmentEntries.map((message) => ({ message, payload: new Uint8Array(0) }));
@@ -210,25 +199,12 @@ function takeTree(
     images.write('seccomp', undefined, [filters.entry]);
     images.write('timens', isOwnTime ? 0 : (timeNs ?? 0), [clocks]);
     writePstree(tree, images);
-    images.removeOlder(NOT_IN_EACH_DUMP);
+    images.removeOlder();
     stopIfInterrupted();
     writeInventory(images, namespaces, options);
   };
   return { statistics: memory.statistics, complete };
 }
-
-/** Images that a dump has only when there is something to say. */
-const NOT_IN_EACH_DUMP = [
-  'pipes-data',
-  'fifo-data',
-  'sk-queues',
-  'bpfmap-data',
-  'filelocks',
-  'remap-fpath',
-  'memfd',
-  'tty-info',
-  'tty-data',
-] as const;
 
 /** What is copied from each task: its own pages, and those of the base that it is to give. */
 function twinCandidates(pages: readonly DumpedTask[], base: SharedPages['base']): Candidate[] {
@@ -339,27 +315,6 @@ function sharedObjects(files: FilesDump, segments: DumpedSegments): MemoryObject
   const inodes = memfdInodes(files);
   inodes.avoid(segments.ids);
   return [...inodes.objects, ...segments.objects];
-}
-
-function writeTask(
-  { task, ids, vmas, auxv, exe, cwd, root }: DumpedTask,
-  { state, aios, undo }: { state: TaskState; aios: AioRingEntry[]; undo: SemUndoExt[] },
-  images: ImageDir,
-  cgroups: DumpedCgroups,
-): void {
-  using cores = new CoreImages(images, task.threads.length);
-  state.describeCores((described) => {
-    const cg_set = cgroups.numberOf(described.tid);
-    cores.write(described, cg_set, (core) => {
-      const thread_core = core.thread_core && { ...core.thread_core, cg_set };
-      const tc = core.tc === undefined ? {} : { tc: { ...core.tc, sem_undo_ext: undo } };
-      return { ...core, ...tc, thread_core };
-    });
-  });
-  cores.finish();
-  images.write('ids', task.pid, [ids]);
-  images.write('mm', task.pid, [describeMm(task, vmas, { exe, auxv, aios }, state)]);
-  images.write('fs', task.pid, [{ cwd_id: cwd, root_id: root, umask: task.leader.status.umask ?? 0 }]);
 }
 
 /** CLOCK_MONOTONIC and CLOCK_BOOTTIME as the frozen tree sees them. `pid`: of one of its tasks, if it has clocks of its own. */

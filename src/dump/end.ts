@@ -10,15 +10,20 @@ import { waitForJobStop } from '../tracee/stop.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
 
+/** Of less, the dying task takes as long when it is helped, and with thousands of mappings longer: it has to wait for us. */
+const RELEASED_PAGES_MIN = 16_384;
+
 /**
  * Kills all tasks and waits until they are really gone, as far as a tracer can: zombies are left to their parents.
  * `meanwhile` is done while the kernel takes them apart, when they can no longer run.
  */
 export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
   for (const { pid } of tree.tasks) kill(pid, SIGKILL);
-  // Memory is given back here and by the dying task at once, on two cores (man 2 process_mrelease; where it is not known,
-  // the task does it alone).
-  for (const { pidfd } of tree.tasks) syscall(SYS.process_mrelease, pidfd, 0);
+  // Much memory is given back here and by the dying task at once, on two cores (man 2 process_mrelease; where it is not
+  // known, the task does it alone).
+  for (const { pidfd, stat } of tree.tasks) {
+    if (stat.rss >= RELEASED_PAGES_MIN) syscall(SYS.process_mrelease, pidfd, 0);
+  }
   meanwhile();
   waitForAll(freezer.tids, (_, status) => !WIFSTOPPED(status));
   freezer.forget(true);

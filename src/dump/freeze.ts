@@ -14,10 +14,12 @@ import { monotonicNs } from '../linux/clock.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { close, tryListDirectory, tryReadProc } from '../linux/syscalls/fs.ts';
 import { getpid, pidfd_open } from '../linux/syscalls/process.ts';
+import type { ThreadRecords } from '../linux/task-threads.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStat, type Stat } from '../proc/stat.ts';
 import { parseStatus } from '../proc/status.ts';
-import { readThreads, type Stopped } from '../resources/task/thread-probe.ts';
+import { tryListThreads } from '../resources/task/listed-threads.ts';
+import { readThreads, type StoppedTask } from '../resources/task/thread-probe.ts';
 import { SmallFiles } from '../tracee/file-column.ts';
 import { detachAll, seizeAll, waitForAll } from '../tracee/many-threads.ts';
 import { passOn } from '../tracee/stop.ts';
@@ -33,6 +35,8 @@ interface Seized {
   stopSignal: number | undefined;
   /** Twins of dumps that were killed: children, but no tasks of the tree. */
   deadTwins: number[];
+  /** Of all threads when they had stopped, at the last pass. */
+  records: ThreadRecords | undefined;
 }
 
 interface SeizedThread {
@@ -108,7 +112,8 @@ export class Freezer {
   /** Takes note of tasks; true when there are any. */
   #add(pids: readonly number[]): boolean {
     for (const pid of pids) {
-      this.#seized.set(pid, { pid, tids: new Set(), stat: undefined, stopSignal: undefined, deadTwins: [] });
+      const nothingYet = { stat: undefined, stopSignal: undefined, records: undefined };
+      this.#seized.set(pid, { pid, tids: new Set(), deadTwins: [], ...nothingYet });
     }
     return pids.length > 0;
   }
@@ -173,7 +178,10 @@ export class Freezer {
     const threads: SeizedThread[] = [];
     for (const task of this.#seized.values()) {
       task.deadTwins = [];
-      for (const tid of task.tids) threads.push({ task, tid });
+      const { pid, tids } = task;
+      // A cgroup that is frozen does not stand still yet.
+      task.records = this.#cgroup === undefined ? tryListThreads(pid, tids.size) : undefined;
+      for (const tid of tids) if (mayHaveChildren(task, tid)) threads.push({ task, tid });
     }
     const found: number[] = [];
     const own = getpid();
@@ -190,7 +198,7 @@ export class Freezer {
   }
 
   #describe(root: number): FrozenTree {
-    const threads = readThreads([...this.#seized.values()].flatMap(inOrder));
+    const threads = readThreads([...this.#seized.values()].map(inOrder));
     let first = 0;
     const members = new Map<number, FrozenTask | FrozenZombie>();
     for (const task of this.#seized.values()) {
@@ -263,9 +271,13 @@ function listThreads(task: Seized): SeizedThread[] {
 }
 
 /** The thread group leader first. */
-function inOrder({ pid, tids }: Seized): Stopped[] {
-  const sorted = [...tids].sort((a, b) => (a === pid ? -1 : b === pid ? 1 : a - b));
-  return sorted.map((tid) => ({ pid, tid }));
+function inOrder({ pid, tids, records }: Seized): StoppedTask {
+  return { pid, tids: [...tids].sort((a, b) => (a === pid ? -1 : b === pid ? 1 : a - b)), records };
+}
+
+function mayHaveChildren({ records }: Seized, tid: number): boolean {
+  const start = records?.start(tid);
+  return records === undefined || start === undefined || records.hasChildren(start);
 }
 
 function ownTree(root: number): CriuError {

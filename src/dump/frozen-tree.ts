@@ -21,6 +21,17 @@ export interface FrozenThread extends GuestThread {
   readonly dispatch: SyscallDispatchExt | undefined;
   /** The text of /proc/PID/task/TID/cgroup. */
   readonly cgroup: string;
+  /** Undefined when the thread has to be asked for all. */
+  readonly alike: AlikeThread | undefined;
+}
+
+/** What is known of a thread without asking it: see listed-threads.ts. */
+export interface AlikeThread {
+  /** It would give the same answers, but for what follows. */
+  readonly example: FrozenThread;
+  /** What the thread has of its own, in the places THREAD_AT from `start` on. */
+  readonly words: Uint32Array;
+  readonly start: number;
 }
 
 /** A task that lives: its threads are all stopped by us. */

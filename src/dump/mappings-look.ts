@@ -78,6 +78,7 @@ export class MappingsLook {
     if (raw !== undefined && last?.raw !== undefined && isSameRaw(raw, last.raw)) return last;
     if (taken !== undefined) return taken;
     const mappings = raw === undefined ? readMappings(task.pid) : understand(task.pid, raw);
+    this.#ahead.tryContinue(task.pid, mappings);
     const { problems, ...described } = describeVmas(mappings, task.label);
     this.#problems.push(...problems);
     return { raw, mappings, ...described };

@@ -96,8 +96,11 @@ export class MemoryDump {
     this.#onProgress = onProgress;
   }
 
-  /** Of each task what no twin has, while the tree is frozen. Tasks that twins have all of may be taken afterwards. */
-  take(tasks: readonly TaskPages[], base: Base | undefined): void {
+  /**
+   * Of each task what no twin has, while the tree is frozen; `meanwhile` is done beside the copying, or before it. Tasks
+   * that twins have all of may be taken afterwards.
+   */
+  take(tasks: readonly TaskPages[], base: Base | undefined, meanwhile?: () => void): void {
     const bytes = tasks.map(({ runs }) => bytesOf(withoutBase(runs)));
     this.#total += bytes.reduce((sum, some) => sum + some, bytesOf(base?.base ?? []));
     this.#work(() => {
@@ -109,7 +112,7 @@ export class MemoryDump {
         this.#pagemaps.push({ images: this.#images, pid: task.pid, file, runs });
         this.#counted.push({ vmas, runs, file });
       }
-      this.#copyWaiting();
+      this.#copyWaiting(meanwhile);
     });
   }
 
@@ -197,15 +200,18 @@ export class MemoryDump {
     if (this.#waiting.length >= COPIES_MAX) this.#copyWaiting();
   }
 
-  #copyWaiting(): void {
+  #copyWaiting(meanwhile?: () => void): void {
     stopIfInterrupted();
     const onCopied = (bytes: number) => {
       this.#done += bytes;
       this.#onProgress?.(this.#done, this.#total);
     };
     // Beside the copying it takes no time, but a tree that is to go on must not wait for it.
-    const meanwhile = this.#twins === undefined ? () => this.#writePagemaps() : undefined;
-    this.#timed('memwriteUs', () => copyPages(this.#waiting.splice(0), onCopied, meanwhile));
+    const others = () => {
+      if (this.#twins === undefined) this.#writePagemaps();
+      meanwhile?.();
+    };
+    this.#timed('memwriteUs', () => copyPages(this.#waiting.splice(0), onCopied, others));
     for (const file of this.#complete.splice(0)) file[Symbol.dispose]();
   }
 

@@ -70,6 +70,9 @@ export class Questions {
 /** Threads of one kind are asked the same: for their groups the program has room. */
 const kindOf = ({ registers, status }: FrozenThread) => `${abiOf(registers).bits} ${status.groups.length}`;
 
+/** Whether two threads are asked by calls of the same kind. */
+export const isOfKind = (a: FrozenThread, b: FrozenThread): boolean => abiOf(a.registers) === abiOf(b.registers);
+
 function askLeader(task: FrozenTask, outside: ThreadFacts, facts: TaskFacts): TaskQuestions {
   const program = new Program();
   return {

@@ -36,7 +36,7 @@ export function runInTask(pid: number, add: (program: Program) => void): VisitRe
 }
 
 function visit(pid: number, tid: number, add: (program: Program) => void): VisitResult | undefined {
-  const [thread] = readThreads([{ pid, tid }]);
+  const [thread] = readThreads([{ pid, tids: [tid] }]);
   if (thread === undefined) return undefined;
   const { dispatch } = thread;
   if (dispatch !== undefined) writeSyscallDispatch(tid, undefined);

@@ -33,6 +33,7 @@ import {
   putOwnNumbers,
   readTask,
   readThread,
+  type ThreadFacts,
   withoutStop,
 } from '../resources/task/dump-thread.ts';
 import { writeSyscallDispatch } from '../resources/task/syscall-dispatch.ts';
@@ -40,7 +41,7 @@ import { Guest, runGuests, type VisitResult } from '../tracee/guest.ts';
 import { agentPlaces } from './agent-places.ts';
 import { type DescribedCore, EXAMPLES_MAX } from './core-images.ts';
 import type { FrozenTask, FrozenThread, FrozenZombie } from './frozen-tree.ts';
-import { Questions, type ThreadQuestions } from './questions.ts';
+import { isOfKind, Questions, type ThreadQuestions } from './questions.ts';
 import { addReap, type Twins } from './twins.ts';
 
 /** The state out of the answers; the tree may run on before. */
@@ -63,13 +64,17 @@ const MARCH_X86_64 = 1;
 interface Inspection {
   readonly task: FrozenTask;
   readonly asked: readonly AskedThread[];
+  /** Those that answer themselves. */
+  readonly visited: readonly AskedThread[];
   readonly guest: Guest;
-  /** Takes the answers of all threads, the leader's first. Throws CriuError when they speak against a dump. */
+  /** Takes the answers of those, the leader's first. Throws CriuError when they speak against a dump. */
   take(results: readonly VisitResult[]): DescribeState;
 }
 
 interface AskedThread extends Omit<AnsweredThread, 'result'>, ThreadQuestions {
   readonly tls: ReturnType<typeof readTls>;
+  /** The index of its answers, or of those of its example. */
+  readonly answers: number;
 }
 
 /** What is asked is the same in every dump of this process, its rehearsal included. */
@@ -113,30 +118,26 @@ function askTask(
   twins: Twins | undefined,
 ): Inspection {
   const facts = readTask(task);
-  const outsides = task.threads.map(readThread);
+  const outside = readThread(task.leader);
   let tellFiles: ReturnType<FilesDump['ask']> | undefined;
   let tellTwins: ReturnType<Twins['ask']> | undefined;
   const describeCalls = new Map<FrozenThread, () => DescribedCall>();
-  const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, at(outsides, 0), facts, (program) => {
+  const { taskToken, brk, lockFuture, ...leader } = questions.forLeader(task, outside, facts, (program) => {
     tellFiles = files.ask(program, task.pid);
     for (const pid of task.deadTwins) addReap(program, pid);
     const shared = special.filter(({ entry }) => (entry.flags & MAP_SHARED) !== 0).map(({ entry }) => entry);
     tellTwins = twins?.ask(program, task, shared);
     describeCalls.set(task.leader, calls.ask(program, task.leader));
   });
-  const asked = task.threads.map((thread, i): AskedThread => {
-    const outside = at(outsides, i);
-    const addMore = calls.isAsked(thread)
-      ? (program: Program) => describeCalls.set(thread, calls.ask(program, thread))
-      : undefined;
-    const asking = thread === task.leader ? leader : questions.forThread(thread, outside, addMore);
-    return { thread, outside, tls: readTls(thread.tid, thread.registers), ...asking };
-  });
+  const asked = askThreads(task, { ...leader, outside }, (thread) =>
+    calls.isAsked(thread) ? (program) => describeCalls.set(thread, calls.ask(program, thread)) : undefined,
+  );
   const places = agentPlaces(special.map(({ seen }) => seen));
   const guest = new Guest(task.leader, places, task.leader.status.sigCgt);
   return {
     task,
     asked,
+    visited: asked.filter(({ own }) => own === undefined),
     guest,
     take(results) {
       const result = at(results, 0);
@@ -149,13 +150,39 @@ function askTask(
         const first = describeThread({ ...at(asked, 0), result });
         const { tc, mm } = describeTask(taskToken, result, task, facts, first);
         const describeCores = (takeCore: (core: DescribedCore) => void) => {
-          const answered = asked.map((one, i) => ({ ...one, result: at(results, i) }));
+          const answered = asked.map((one) => ({ ...one, result: at(results, one.answers) }));
           describeAll(task, answered, first, filters, interrupted, tc, takeCore);
         };
         return { mm, brk: result.result(brk), lockFuture: describeLockFuture(lockFuture, result), tc, describeCores };
       };
     },
   };
+}
+
+/** `addMore`: what else a thread is asked. */
+function askThreads(
+  { threads }: FrozenTask,
+  leader: ThreadQuestions & { readonly outside: ThreadFacts },
+  addMore: (thread: FrozenThread) => ((program: Program) => void) | undefined,
+): AskedThread[] {
+  const asked: AskedThread[] = [];
+  /** Those that are asked, of which others may be examples. */
+  const examples = new Map<FrozenThread, AskedThread>();
+  for (const thread of threads) {
+    const more = addMore(thread);
+    const tls = readTls(thread.tid, thread.registers);
+    const example = thread.alike && examples.get(thread.alike.example);
+    if (example !== undefined && more === undefined && isOfKind(thread, example.thread)) {
+      asked.push({ ...example, thread, tls, own: thread.alike });
+      continue;
+    }
+    const outside = asked.length === 0 ? leader.outside : readThread(thread);
+    const asking = asked.length === 0 ? leader : questions.forThread(thread, outside, more);
+    const one = { ...asking, thread, outside, tls, own: undefined, answers: examples.size };
+    examples.set(thread, one);
+    asked.push(one);
+  }
+  return asked;
 }
 
 function describeAll(
@@ -231,12 +258,12 @@ function describeCore(
 function visit(inspections: readonly Inspection[]): ReturnType<typeof runGuests> {
   // Dispatched system calls would raise SIGSYS instead of answering the agent.
   const dispatched: AskedThread[] = [];
-  for (const { asked } of inspections) {
-    for (const one of asked) if (one.thread.dispatch !== undefined) dispatched.push(one);
+  for (const { visited } of inspections) {
+    for (const one of visited) if (one.thread.dispatch !== undefined) dispatched.push(one);
   }
   for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, undefined);
   try {
-    return runGuests(inspections.map(({ guest, asked }) => ({ guest, visits: asked })));
+    return runGuests(inspections.map(({ guest, visited }) => ({ guest, visits: visited })));
   } finally {
     for (const { thread } of dispatched) writeSyscallDispatch(thread.tid, thread.dispatch);
   }

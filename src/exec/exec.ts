@@ -48,7 +48,7 @@ function stopThread(pid: number): 'stopped' | 'gone' {
 }
 
 function callInStopped(pid: number, call: Call): CallResult {
-  const [thread] = readThreads([{ pid, tid: pid }]);
+  const [thread] = readThreads([{ pid, tids: [pid] }]);
   assert(thread !== undefined, 'one thread was asked for');
   const { dispatch, status } = thread;
   if (dispatch !== undefined) writeSyscallDispatch(pid, undefined);

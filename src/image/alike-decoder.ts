@@ -52,8 +52,11 @@ interface Example {
   same: number[] | undefined;
 }
 
-/** So many examples of a type are looked at; and after so many messages in a row that are like none, no more are kept. */
-const EXAMPLES_MAX = 3;
+/**
+ * So many examples of a type are looked at, for numbers of other lengths make messages of other lengths; and after so many
+ * messages in a row that are like none, no more are kept.
+ */
+const EXAMPLES_MAX = 8;
 const MISSES_MAX = 20;
 
 /** For messages of one type that all lie in `bytes`. */
@@ -64,6 +67,7 @@ export class AlikeDecoder {
   readonly #reader: WireReader;
   readonly #examples: Example[] = [];
   #misses = 0;
+  #hasNewHole = false;
 
   constructor(type: MessageType<unknown>, bytes: Uint8Array) {
     this.#type = type;
@@ -80,22 +84,43 @@ export class AlikeDecoder {
   /** Takes note of a message that the codec has decoded. */
   note(start: number, end: number, message: unknown): void {
     if (this.#misses++ > MISSES_MAX) return;
-    this.#examples.unshift({ start, end, message: message as Message, shape: undefined, holes: [], same: undefined });
+    this.#keep(start, end, message as Message, undefined);
+  }
+
+  #keep(start: number, end: number, message: Message, shape: Shape | undefined): void {
+    this.#examples.unshift({ start, end, message, shape, holes: [], same: undefined });
     if (this.#examples.length > EXAMPLES_MAX) this.#examples.pop();
   }
 
   /** Undefined when the message is like none before, or damaged. Messages in it may be those of others. */
   tryDecode(start: number, end: number): Message | undefined {
+    try {
+      const message = this.#tryFill(start, end) ?? this.#tryCompare(start, end);
+      if (message !== undefined) this.#misses = 0;
+      return message;
+    } catch (error) {
+      // The codec says it again, and where.
+      if (!(error instanceof ImageError)) throw error;
+      return undefined;
+    }
+  }
+
+  #tryFill(start: number, end: number): Message | undefined {
     for (const example of this.#examples) {
-      try {
-        const message = this.#fill(example, start, end) ?? this.#compare(example, start, end);
-        if (message === undefined) continue;
-        this.#misses = 0;
-        return message;
-      } catch (error) {
-        // The codec says it again, and where.
-        if (!(error instanceof ImageError)) throw error;
-      }
+      const message = this.#fill(example, start, end);
+      if (message !== undefined) return message;
+    }
+    return undefined;
+  }
+
+  #tryCompare(start: number, end: number): Message | undefined {
+    for (const example of this.#examples) {
+      const message = this.#compare(example, start, end);
+      if (message === undefined) continue;
+      // The next one of this length will be filled.
+      const isOfLength = (other: Example) => end - start === other.end - other.start;
+      if (!this.#examples.some(isOfLength)) this.#keep(start, end, message, example.shape ?? undefined);
+      return message;
     }
     return undefined;
   }
@@ -155,8 +180,10 @@ export class AlikeDecoder {
   #compare(example: Example, start: number, end: number): Message | undefined {
     if (example.shape === undefined) example.shape = this.#learn(this.#type, example.start, example.end) ?? null;
     if (example.shape === null) return undefined;
-    example.same = undefined;
-    return this.#follow(example.shape, example.message, example.start, start, end, example.holes);
+    this.#hasNewHole = false;
+    const message = this.#follow(example.shape, example.message, example.start, start, end, example.holes);
+    if (this.#hasNewHole) example.same = undefined;
+    return message;
   }
 
   /** The shape of a message that has been decoded; undefined when there is something in it that is not usual. */
@@ -207,7 +234,7 @@ export class AlikeDecoder {
       q = this.#skip(wireType, fromOther);
       if (p > end) return undefined;
       if (text.compare(text, fromOther, q, from, p) === 0) continue;
-      const value = this.#read(part, like, fromOther, from, p, holeAt(holes, part, fromOther, q));
+      const value = this.#read(part, like, fromOther, from, p, this.#holeAt(holes, part, fromOther, q));
       if (value === undefined) return undefined;
       put(message, part, value, like);
     }
@@ -222,6 +249,18 @@ export class AlikeDecoder {
     }
     this.#reader.limit(p, end);
     return part.scalar?.read(this.#reader, part.name);
+  }
+
+  /** The hole for a value, which is made when there is none; they are in the order of their places. */
+  #holeAt(holes: Hole[], part: Part, start: number, end: number): Hole {
+    let index = 0;
+    while (index < holes.length && (holes[index] as Hole).start < start) index++;
+    const known = holes[index];
+    if (known?.start === start) return known;
+    const hole: Hole = { part, start, end, holes: [], other: undefined, misses: 0 };
+    holes.splice(index, 0, hole);
+    this.#hasNewHole = true;
+    return hole;
   }
 
   /** Where a value ends; beyond all bytes when it does not. */
@@ -244,17 +283,6 @@ export class AlikeDecoder {
     while ((this.#bytes[at] ?? 0) > 0x7f) at++;
     return at + 1;
   }
-}
-
-/** The hole for a value, which is made when there is none; they are in the order of their places. */
-function holeAt(holes: Hole[], part: Part, start: number, end: number): Hole {
-  let index = 0;
-  while (index < holes.length && (holes[index] as Hole).start < start) index++;
-  const known = holes[index];
-  if (known?.start === start) return known;
-  const hole: Hole = { part, start, end, holes: [], other: undefined, misses: 0 };
-  holes.splice(index, 0, hole);
-  return hole;
 }
 
 function sameOf({ start, end, holes }: Example): number[] {

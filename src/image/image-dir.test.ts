@@ -29,12 +29,21 @@ function newDir(): ImageDir {
 describe('an image directory', () => {
   test('loses images of an older dump which this one does not have', () => {
     const older = newDir();
-    older.write('filelocks', undefined, []);
-    older.write('tty-data', undefined, []);
+    for (const name of ['filelocks', 'tty-data', 'cpuinfo'] as const) older.write(name, undefined, []);
+    for (const id of [7, 8]) older.write('ipcns-shm', id, []);
+    for (const name of ['dump.log', 'stats-dump', 'disk.img']) older.writeFile(name, new Uint8Array(1));
     const dir = ImageDir.open(older.path);
     dir.write('tty-data', undefined, []);
-    dir.removeOlder(['filelocks', 'tty-data', 'sk-queues']);
-    expect(dir.names()).toEqual(['tty-data.img']);
+    dir.write('ipcns-shm', 8, []);
+    dir.removeOlder();
+    expect(dir.names().sort()).toEqual([
+      'cpuinfo.img',
+      'disk.img',
+      'dump.log',
+      'ipcns-shm-8.img',
+      'stats-dump',
+      'tty-data.img',
+    ]);
   });
 
   test('gives back what was written, readable by the owner only', () => {

@@ -23,6 +23,7 @@ import {
   imageFileName,
   type ListKindName,
   PARENT_LINK,
+  parseImageFileName,
 } from './image-kinds.ts';
 import { ImageWriter, PART_BYTES, serializeInParts } from './serialize-image.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -36,6 +37,9 @@ export const IMAGE_MODE = 0o600;
 /** How a file is made, for whoever does it for an `ImageDir`. */
 export const IMAGE_FLAGS = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
 const FOLDER_MODE = 0o700;
+
+/** That of a command of its own, which may have been there before. */
+const CPUINFO = 'cpuinfo.img';
 
 type ImageId = number | string;
 
@@ -247,11 +251,17 @@ export class ImageDir {
     this.created.add(name);
   }
 
-  /** Removes those of these images which are of an older dump: this one has none, and a restore would take what is there. */
-  removeOlder(kinds: readonly ImageKindName[]): void {
-    for (const kind of kinds) {
-      const name = imageFileName(kind);
-      if (!this.isInMemory && !this.created.has(name)) syscall(SYS.unlink, cString(this.rawPath(name)));
+  /** The folder is no checkpoint until it has an inventory again, whatever an older dump has left in it. */
+  removeInventory(): void {
+    if (!this.isInMemory) syscall(SYS.unlink, cString(this.imagePath('inventory')));
+  }
+
+  /** Removes images of an older dump that this one has none of its own for: a restore would take what is there. */
+  removeOlder(): void {
+    if (this.isInMemory) return;
+    for (const name of this.names()) {
+      if (!name.endsWith('.img') || this.created.has(name) || name === CPUINFO) continue;
+      if (parseImageFileName(name) !== undefined) syscall(SYS.unlink, cString(this.rawPath(name)));
     }
   }
 
@@ -298,7 +308,7 @@ const MEANINGS: { readonly [K in ImageKindName]?: string } = {
 };
 
 /** A list image that is being written. */
-export class ImageFileWriter<K extends ListKindName> {
+class ImageFileWriter<K extends ListKindName> {
   private readonly writer: ImageWriter<K>;
   private readonly fd: number;
   private readonly path: string;

@@ -2,7 +2,7 @@
  * Decodes many messages of one type: a function of straight code is made from the description of each type, which takes
  * what writers write, one field after the other in the order of their numbers. Whatever else there is, damage included,
  * it leaves to the codec, which then says what is wrong. A message takes a fifth of the codec's time; making the
- * functions takes as long as decoding some hundred messages, so they are kept. Equal parts of messages, such as the options of sockets, may be
+ * functions takes as long as decoding some hundred messages. Equal parts of messages, such as the options of sockets, may be
  * the same object, which nobody may change.
  */
 import { ImageError } from './image-error.ts';
@@ -66,30 +66,30 @@ class Compiler {
   }
 
   #compile(type: MessageType<unknown>): Decode {
-    const { fields, make } = compiledOf(type);
+    const { fields, make } = makerOf(type);
     const nested = fields.map(({ message }) => (message === undefined ? undefined : this.cell(message)));
     return make(this.#bytes, this.#text, this.#reader, fields, nested) as Decode;
   }
 }
 
-interface Compiled {
+/** What makes the decoder of a type for bytes: all that it makes are one code, which is compiled once. */
+interface Maker {
   readonly fields: readonly Field[];
-  /** Makes the decoder for some bytes. */
-  readonly make: (...parts: unknown[]) => unknown;
+  readonly make: (...values: unknown[]) => unknown;
 }
 
-/** By type, the same in each run. */
-const compiled = new Map<MessageType<unknown>, Compiled>();
+/** The same in each run: in the start image they have been run, and compiled. */
+const makers = new Map<MessageType<unknown>, Maker>();
 
-function compiledOf(type: MessageType<unknown>): Compiled {
-  let known = compiled.get(type);
-  if (known === undefined) {
+function makerOf(type: MessageType<unknown>): Maker {
+  let maker = makers.get(type);
+  if (maker === undefined) {
     const fields = [...type.fields()].sort((a, b) => a[0] - b[0]).map((spec, index) => describe(spec, index));
-    const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields));
-    known = { fields, make: (...parts) => make(...parts) };
-    compiled.set(type, known);
+    const make = new Function('bytes', 'text', 'reader', 'fields', 'nested', sourceOf(fields)) as Maker['make'];
+    maker = { fields, make };
+    makers.set(type, maker);
   }
-  return known;
+  return maker;
 }
 
 /** Gives the same object for the same bytes as one of the last times, until it has turned out that there are none. */

@@ -25,7 +25,7 @@ export type Framing = { readonly sizeBytes: 4 } | { readonly fieldNumber: number
 type Encode = (message: unknown, writer: WireWriter) => boolean;
 
 export function manyEncoder(type: MessageType<unknown>, framing: Framing): ManyEncoder {
-  const encode = makeEncode(type);
+  const encode = encoderOf(type);
   const tag = 'fieldNumber' in framing ? (framing.fieldNumber << 3) | LENGTH : undefined;
   return (list, from, writer, maxBytes = Number.POSITIVE_INFINITY) => {
     for (let i = from; i < list.length; i++) {
@@ -50,16 +50,19 @@ const NUMBER_BYTES_MAX = 15;
 /** Longer ones are left to the codec. */
 const TEXT_BYTES_MAX = 4096;
 
-/** By type, the same in each run: to make one takes as long as encoding hundreds of messages. */
+/** The same in each run: in the start image they have been run, and compiled. */
 const encoders = new Map<MessageType<unknown>, Encode>();
 
-function makeEncode(type: MessageType<unknown>): Encode {
-  const known = encoders.get(type) ?? compile(type);
-  encoders.set(type, known);
-  return known;
+function encoderOf(type: MessageType<unknown>): Encode {
+  let encode = encoders.get(type);
+  if (encode === undefined) {
+    encode = makeEncode(type);
+    encoders.set(type, encode);
+  }
+  return encode;
 }
 
-function compile(type: MessageType<unknown>): Encode {
+function makeEncode(type: MessageType<unknown>): Encode {
   const fields = [...type.fields()].sort((a, b) => a[0] - b[0]);
   // What the code calls or looks into: [i] belongs to field i.
   const helpers = fields.map(([, , fieldType]) => helperFor(fieldType));
@@ -76,7 +79,7 @@ function helperFor(type: FieldType): Encode | ReadonlySet<number> | undefined {
   if ('enum' in type) return new Set(Object.values(type.values));
   let encode: Encode | undefined;
   return (message, writer) => {
-    encode ??= makeEncode(type);
+    encode ??= encoderOf(type);
     return encode(message, writer);
   };
 }

@@ -10,7 +10,7 @@ import { FieldPath, type ImagePlace } from './image-error.ts';
 export const VARINT = 0;
 export const FIXED64 = 1;
 export const LENGTH = 2;
-export const FIXED32 = 5;
+const FIXED32 = 5;
 
 const WIRE_NAMES = ['varint', 'fixed64', 'length-delimited', 'group start', 'group end', 'fixed32', 'type 6', 'type 7'];
 

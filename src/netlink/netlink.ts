@@ -20,11 +20,11 @@ export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
-export const NLMSG_ERROR = 2;
+const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 /** The list changed while it was read. */
 const NLM_F_DUMP_INTR = 0x10;
-export const NLA_F_NESTED = 0x8000;
+const NLA_F_NESTED = 0x8000;
 /** Of the type of an attribute, without flags. */
 export const NLA_TYPE_MASK = 0x3fff;
 /** Length and type. */

@@ -11,7 +11,7 @@ export interface Note {
 }
 
 /** A contradiction after which CRIU shows its usage. */
-export class RuleError extends CriuError {
+class RuleError extends CriuError {
   readonly showUsage = true;
 }
 

@@ -3,7 +3,7 @@
  * once more, started anew, since the runtime cannot be forked; a raw child that executes the agent starts it
  * (tracee/clone-agent.ts). It is started early, so that it is ready when the tasks are.
  */
-import { type Place, Program } from '../agent/program.ts';
+import { Program } from '../agent/program.ts';
 import { CriuError } from '../base/errors.ts';
 import { invocation, PLAIN_START } from '../base/invocation.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
@@ -17,6 +17,7 @@ import { close, fcntl } from '../linux/syscalls/fs.ts';
 import { tryReceiveAgain, trySend, unixSocketPair } from '../linux/syscalls/messages.ts';
 import { getpid } from '../linux/syscalls/process.ts';
 import { OwnProgram } from '../tracee/clone-agent.ts';
+import { addStrings } from '../tracee/start-program.ts';
 import { encodeOrder, type FillOrder } from './fill-order.ts';
 
 /** The word for the program of the filler; not a command for people. */
@@ -54,12 +55,7 @@ export class Filler {
 
   /** Says what is to be done. The descriptors must stay open until it is ready. Throws CriuError when it is gone. */
   give(order: Omit<FillOrder, 'logLevel'>): void {
-    const bytes = encodeOrder({ ...order, logLevel: this.#logLevel });
-    const memfd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-fill-order'), MFD_CLOEXEC));
-    this.#memfd = memfd;
-    check('write', syscall(SYS.write, memfd, bytes, bytes.length), 'memfd');
-    const number = Int32Array.of(memfd);
-    if (trySend(this.#socket, new Uint8Array(number.buffer)) < 0) throw gone();
+    this.#memfd = sendOrder(this.#socket, { ...order, logLevel: this.#logLevel });
   }
 
   /** Waits until it serves page faults, and the tasks can't be without it. Throws CriuError when it is gone. */
@@ -71,6 +67,17 @@ export class Filler {
     close(this.#socket);
     if (this.#memfd !== undefined) close(this.#memfd);
   }
+}
+
+/** Returns a memfd that must stay open until there is an answer. Throws CriuError when nobody is at the other end. */
+export function sendOrder(socket: number, order: FillOrder): number {
+  const bytes = encodeOrder(order);
+  const memfd = check('memfd_create', syscall(SYS.memfd_create, cString('criu-fill-order'), MFD_CLOEXEC));
+  check('write', syscall(SYS.write, memfd, bytes, bytes.length), 'memfd');
+  const number = Int32Array.of(memfd);
+  if (trySend(socket, new Uint8Array(number.buffer)) >= 0) return memfd;
+  close(memfd);
+  throw gone();
 }
 
 const gone = () =>
@@ -110,13 +117,4 @@ export function addExec(program: Program, args: readonly string[]): void {
     addStrings(program, words),
     addStrings(program, environment),
   );
-}
-
-/** Addresses of strings, and the zero that ends them. */
-function addStrings(program: Program, strings: readonly string[]): Place {
-  const list = program.words(...strings.map(() => 0), 0);
-  strings.forEach((text, i) => {
-    program.store64(program.at(list, 8 * i), program.string(text));
-  });
-  return list;
 }

@@ -15,7 +15,7 @@ import { monotonicNs } from '../linux/clock.ts';
 import { check, syscall } from '../linux/kernel.ts';
 import { close, fcntl, fstat, pread } from '../linux/syscalls/fs.ts';
 import { tryReceiveAgain, trySend } from '../linux/syscalls/messages.ts';
-import { mmap } from '../linux/syscalls/mm.ts';
+import { mmap, munmap } from '../linux/syscalls/mm.ts';
 import { pidfd_open, tryPidfdGetfd } from '../linux/syscalls/process.ts';
 import { AddressSpace } from './address-space.ts';
 import { endTree, findDescriptors, hasEnded } from './end-tree.ts';
@@ -29,13 +29,24 @@ import { PendingPages } from './pending-pages.ts';
 export function runFiller(restorePid: number, sink: LogSink): number {
   setName(FILLER_NAME);
   ignoreSignals();
-  const order = receiveOrder(restorePid, sink);
-  if (order === undefined) return 0;
+  return fillFor(restorePid, FILLER_SOCKET, sink);
+}
+
+/** The same for a restore at the other end of any socket, which both close in the end. */
+export function fillFor(restorePid: number, socket: number, sink: LogSink): number {
+  const restore = pidfd_open(restorePid);
+  const guard = new Guard();
+  const order = receiveOrder(socket, restore, sink);
+  close(restore);
+  if (order === undefined) {
+    guard.end();
+    return 0;
+  }
   const log = sink.logger.child('fill');
-  const filling = new Filling(order, log);
+  const filling = new Filling(order, guard, log);
   try {
-    filling.announce();
-    filling.fill();
+    filling.announce(socket);
+    filling.fill(socket);
     return 0;
   } catch (error) {
     log.error(
@@ -68,10 +79,9 @@ function ignoreSignals(): void {
 }
 
 /** The order with descriptors of our own; undefined when the restore has ended without one. */
-function receiveOrder(restorePid: number, sink: LogSink): FillOrder | undefined {
+function receiveOrder(socket: number, restore: number, sink: LogSink): FillOrder | undefined {
   const number = new Int32Array(1);
-  if (tryReceiveAgain(FILLER_SOCKET, new Uint8Array(number.buffer)) !== 4) return undefined;
-  const restore = pidfd_open(restorePid);
+  if (tryReceiveAgain(socket, new Uint8Array(number.buffer)) !== 4) return undefined;
   /** Not close-on-exec: the guard executes criu, and has to hold them. */
   const fetch = (theirs: number) => {
     const fd = check('pidfd_getfd', tryPidfdGetfd(restore, theirs));
@@ -86,7 +96,6 @@ function receiveOrder(restorePid: number, sink: LogSink): FillOrder | undefined 
   sink.setLevel(order.logLevel);
   const files = order.files.map(({ path, fd }) => ({ path, fd: fetch(fd) }));
   const tasks = order.tasks.map((task) => ({ ...task, uffd: fetch(task.uffd) }));
-  close(restore);
   return { ...order, files, tasks };
 }
 
@@ -96,10 +105,11 @@ class Filling {
   readonly #pids: readonly number[];
   readonly #pidfds: readonly number[];
   #spaces: AddressSpace[];
+  readonly #files: readonly MappedFile[];
   #notice: FillNotice | undefined;
 
   /** From here on the tree can't be without its memory. */
-  constructor({ pids, tasks, files }: FillOrder, log: Logger) {
+  constructor({ pids, tasks, files }: FillOrder, guard: Guard, log: Logger) {
     this.#log = log;
     this.#pids = pids;
     this.#pidfds = pids.map((pid) => {
@@ -107,8 +117,10 @@ class Filling {
       fcntl(pidfd, F_SETFD, 0);
       return pidfd;
     });
-    this.guard = new Guard(this.#pidfds);
-    const places = new Map(files.map(({ path, fd }) => [path, mapFile(fd)]));
+    this.guard = guard;
+    guard.protect(this.#pidfds);
+    this.#files = files.map(({ path, fd }) => mapFile(path, fd));
+    const places = new Map(this.#files.map(({ path, address }) => [path, address]));
     this.#spaces = tasks.map(({ label, uffd, runs }) => {
       const pending = runs.map(({ address, bytes, file, offset }) => ({
         address,
@@ -120,16 +132,16 @@ class Filling {
   }
 
   /** Tells the restore that its tasks may run. */
-  announce(): void {
+  announce(socket: number): void {
+    this.#notice = new FillNotice(this.#pids);
+    trySend(socket, new Uint8Array(1));
     const [root] = this.#pids;
     if (root !== undefined) this.guard.follow(root, this.#log);
-    this.#notice = new FillNotice(this.#pids);
-    trySend(FILLER_SOCKET, new Uint8Array(1));
-    close(FILLER_SOCKET);
   }
 
-  fill(): void {
+  fill(socket: number): void {
     const started = monotonicNs();
+    this.#waitForRestore(socket);
     let [bytes, faults, isEnded] = [0, 0, false];
     for (let turn = 0; this.#spaces.length > 0; turn++) {
       this.#serve();
@@ -151,18 +163,38 @@ class Filling {
   end(): void {
     this.guard.end();
     this.#notice?.[Symbol.dispose]();
+    for (const { address, bytes } of this.#files) if (bytes > 0) munmap(address, bytes);
   }
 
-  /** Whoever waits, in any address space. */
-  #serve(): void {
-    const pollfds = new Int32Array(this.#spaces.length * 2);
+  /**
+   * Until the restore has ended only who waits is served: the restore and the tasks that it lets run need the cores more. It
+   * closes its end of the socket then.
+   */
+  #waitForRestore(socket: number): void {
+    const end = monotonicNs() + RESTORE_MS * 1e6;
+    for (let isEnding = false; !isEnding; ) {
+      const ms = Math.ceil((end - monotonicNs()) / 1e6);
+      isEnding = ms <= 0 || this.#serve(ms, socket);
+    }
+    close(socket);
+  }
+
+  /** Whoever waits, in any address space. True when there is something to read at the socket. */
+  #serve(timeoutMs = 0, socket = -1): boolean {
+    // struct pollfd: a descriptor, which is left out when it is negative, then events and what there is of them.
+    const pollfds = new Int32Array(this.#spaces.length * 2 + 2);
     this.#spaces.forEach(({ uffd }, i) => {
       pollfds[2 * i] = uffd;
       pollfds[2 * i + 1] = POLLIN;
     });
-    if (syscall(SYS.poll, pollfds, this.#spaces.length, 0) <= 0) return;
-    const ready = this.#spaces.filter((_, i) => (pollfds[2 * i + 1] ?? 0) >> 16 !== 0);
+    const last = pollfds.length - 2;
+    pollfds[last] = socket;
+    pollfds[last + 1] = POLLIN;
+    if (syscall(SYS.poll, pollfds, pollfds.length / 2, timeoutMs) <= 0) return false;
+    const isReady = (index: number) => (pollfds[index + 1] ?? 0) >> 16 !== 0;
+    const ready = this.#spaces.filter((_, i) => isReady(2 * i));
     for (const space of ready) this.#spaces.push(...space.serve());
+    return isReady(last);
   }
 
   #finish(space: AddressSpace): void {
@@ -174,17 +206,27 @@ class Filling {
   #keepGuard(): void {
     if (this.guard.isThere()) return;
     this.#log.warn('somebody has killed the guard of the memory that is being filled; there is a new one');
-    this.guard = new Guard(this.#pidfds);
+    this.guard = new Guard();
+    this.guard.protect(this.#pidfds);
   }
 }
+
+/** So long the rest of a restore may take, which is a millisecond or two unless scripts run. */
+const RESTORE_MS = 20;
 
 /** How often it is looked whether the guard is there: every millisecond or so. */
 const GUARD_TURNS = 16;
 
-/** Maps a pages file; it stays mapped until we end. */
-function mapFile(fd: number): number {
+interface MappedFile {
+  readonly path: string;
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** Maps a pages file. */
+function mapFile(path: string, fd: number): MappedFile {
   const bytes = fstat(fd).st_size;
   const address = bytes === 0 ? 0 : mmap(0, bytes, PROT_READ, MAP_SHARED, fd, 0);
   close(fd);
-  return address;
+  return { path, address, bytes };
 }

@@ -22,8 +22,3 @@ export function parseAuxv(bytes: Uint8Array, file = '/proc/PID/auxv'): AuxvPair[
   }
   return pairs;
 }
-
-/** Value of the first pair of that type. */
-export function auxvValue(pairs: readonly AuxvPair[], type: number): bigint | undefined {
-  return pairs.find((pair) => pair[0] === BigInt(type))?.[1];
-}

@@ -40,10 +40,8 @@ const PARSERS: ReadonlyArray<readonly [name: string, parse: Parser, fixtures: re
   ['locks', parseLocks, ['locks']],
   ['timens', parseTimensOffsets, ['timens_offsets']],
   ['children', small.parseChildren, ['children']],
-  ['personality', small.parsePersonality, ['personality']],
   ['oom_score_adj', small.parseOomScoreAdj, ['oom_score_adj']],
   ['loginuid', small.parseLoginuid, ['loginuid']],
-  ['uid_map', small.parseIdMap, ['uid_map']],
   ['namespace link', small.parseNamespaceLink, []],
 ];
 

@@ -1,16 +1,11 @@
 /**
  * Files of /proc and links that hold one value or one list of numbers.
  */
-import { eachLine, malformed, type Place, toHex, toInteger, toIntegers } from './text.ts';
+import { malformed, type Place, toHex, toInteger, toIntegers } from './text.ts';
 
 /** /proc/PID/task/TID/children: pids of the children, blanks between. */
 export function parseChildren(text: string, file = '/proc/PID/task/TID/children'): number[] {
   return toIntegers(text.trim(), wholeFile(text, file), 'pids');
-}
-
-/** /proc/PID/personality: hexadecimal, see personality(2). */
-export function parsePersonality(text: string, file = '/proc/PID/personality'): number {
-  return toHex(text.trim(), wholeFile(text, file), 'a hexadecimal number');
 }
 
 /** /proc/PID/oom_score_adj: -1000 to 1000. */
@@ -49,28 +44,6 @@ export function parseNamespaceLink(target: string, file = '/proc/PID/ns/X'): Ino
   const link = tryParseInodeLink(target);
   if (link === undefined) throw malformed(wholeFile(target, file), 'type:[inode]');
   return link;
-}
-
-/** One range of /proc/PID/uid_map or gid_map, man 7 user_namespaces. */
-export interface IdRange {
-  /** First id inside the namespace of the task. */
-  readonly inside: number;
-  /** First id in the reader's namespace (or in the parent's, when the reader is in the same). */
-  readonly outside: number;
-  readonly count: number;
-}
-
-/** Parses /proc/PID/uid_map or gid_map; no ranges when none was written yet. */
-export function parseIdMap(text: string, file = '/proc/PID/uid_map'): IdRange[] {
-  const ranges: IdRange[] = [];
-  eachLine(text, file, (line, place) => {
-    const [inside, outside, count, ...rest] = toIntegers(line, place, 'three numbers');
-    if (inside === undefined || outside === undefined || count === undefined || rest.length > 0) {
-      throw malformed(place, 'three numbers');
-    }
-    ranges.push({ inside, outside, count });
-  });
-  return ranges;
 }
 
 function wholeFile(text: string, file: string): Place {

@@ -80,8 +80,18 @@ export function stopForImage(): Invocation | undefined {
   return readStack(readAddress(STACK_WORD));
 }
 
-/** What the runtime does when it starts, for its own sake and for what it starts. */
-function settleIn(): void {
+/** Does what each start does, so that this code has been run, too. */
+export function rehearseStart(): void {
+  const heapEnd = settleIn();
+  syscall(SYS.munmap, heapEnd, 1);
+  const name = cString('criu');
+  const text = addressOf(name);
+  const stack = BigUint64Array.of(1n, BigInt(text), 0n, 0n, BigInt(AT_EXECFN), BigInt(text + name.length));
+  readStack(addressOf(stack)).variable('HOME');
+}
+
+/** What the runtime does when it starts, for its own sake and for what it starts. Returns the end of the heap. */
+function settleIn(): number {
   openStandardStreams();
   // Inherited descriptors are ours alone. Kernels before 5.11 can't do it; they are for crit only.
   syscall(SYS.close_range, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
@@ -89,7 +99,7 @@ function settleIn(): void {
   makeRoomForDescriptors();
   // With it the collector's thread stops the others; a caller may have blocked it.
   check('rt_sigprocmask', syscall(SYS.rt_sigprocmask, SIG_UNBLOCK, signalBit(SIGPWR), 0, SIGSET_BYTES));
-  endHeap();
+  return endHeap();
 }
 
 const FD_MAX = 0xffff_ffff;
@@ -123,9 +133,10 @@ const DESCRIPTORS = 4096;
  * The C library believes the end of its heap to be where it was in the image; the kernel has put it somewhere else. So it
  * must never grow: then the library maps memory instead. Where something is mapped already it can't grow either.
  */
-function endHeap(): void {
+function endHeap(): number {
   const end = syscall(SYS.brk, 0);
   syscall(SYS.mmap, end, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  return end;
 }
 
 /**

@@ -21,6 +21,8 @@ export interface WarmUpTree {
   readonly name: string;
   /** How often it is dumped and restored. */
   readonly rounds: number;
+  /** What its root executes; it does no more than the agent unless stated. */
+  readonly program?: readonly string[];
   /** What its root does before it sleeps; `folder` is for files. */
   readonly prepare?: (program: Program, folder: string) => void;
   /** Options that both dump and restore need. */
@@ -56,6 +58,7 @@ export const TREES: readonly WarmUpTree[] = [
     restoreOptions: ['--run-at-once'],
   },
   { name: 'one of each', rounds: 20, prepare: addOneOfEach },
+  { name: 'an ordinary program', rounds: 20, program: ['/bin/sleep', 'infinity'] },
 ];
 
 /** What each of them has too. */

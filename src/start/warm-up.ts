@@ -15,7 +15,12 @@ import { trySetDeviceFlags } from '../linux/syscalls/network-device.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { NetworkVisit } from '../resources/netns/network-visit.ts';
 import { spawnIdle } from '../tracee/idle.ts';
+import { spawnProgram } from './ordinary-program.ts';
+import { rehearseStart } from './start-image.ts';
+import { warmUpFiller } from './warm-up-filler.ts';
 import { SMALL, TREES, type WarmUpTree } from './warm-up-trees.ts';
+
+const START_ROUNDS = 10;
 
 /** Code is compiled as early as the runtime ever does. */
 const WHILE_WARMING_UP = 1;
@@ -36,6 +41,8 @@ async function warmUpWithAll(folder: string): Promise<void> {
   using _visit = enterNetwork();
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
   for (const [index, tree] of TREES.entries()) await tryTree(tree, `${folder}/${index}`);
+  tryFiller(folder);
+  for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
   await tryTree(SMALL, `${folder}/last`);
@@ -50,6 +57,14 @@ async function tryTree(tree: WarmUpTree, folder: string): Promise<boolean> {
   } catch (error) {
     sayLeftOut(tree.name, error);
     return false;
+  }
+}
+
+function tryFiller(folder: string): void {
+  try {
+    warmUpFiller(folder);
+  } catch (error) {
+    sayLeftOut('memory that comes later', error);
   }
 }
 
@@ -73,7 +88,10 @@ function sayLeftOut(what: string, error: unknown): void {
 async function dumpAndRestore(tree: WarmUpTree, folder: string): Promise<void> {
   const { prepare, options = [], restoreOptions = [] } = tree;
   try {
-    const pid = spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder));
+    const pid =
+      tree.program === undefined
+        ? spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder))
+        : spawnProgram(tree.program);
     await runOnce('dump', ['-R', '-t', String(pid), '-D', folder, ...options]);
     await runOnce('dump', ['-t', String(pid), '-D', folder, ...options]);
     endChildren();

@@ -65,12 +65,13 @@ export class OwnProgram {
   readonly #block: Uint8Array;
   readonly #view: DataView;
 
-  constructor(program: Program) {
+  /** `memory`: where it is laid out, if that matters. */
+  constructor(program: Program, memory?: Uint8Array) {
     this.#program = program;
     // The runtime keeps a small array without a buffer of its own in its heap, and copies it when `buffer` is asked for:
     // results would be read from the copy while the child writes to the old place.
-    this.#block = new Uint8Array(new ArrayBuffer(program.byteLength));
-    this.#view = new DataView(this.#block.buffer);
+    this.#block = memory ?? new Uint8Array(new ArrayBuffer(program.byteLength));
+    this.#view = new DataView(this.#block.buffer, this.#block.byteOffset);
     this.#block.set(program.assemble(addressOf(this.#block)));
   }
 

@@ -54,6 +54,7 @@ export class VisitResult {
 
   /** Whether all results and all data are those of another visit with the same program, but for the places `own`. */
   isLike(other: VisitResult, own: readonly Place[]): boolean {
+    if (other === this) return true;
     if (other.#program !== this.#program) return false;
     const [view, others] = [this.#view, other.#view];
     for (let at = OP_RESULT; at < this.#program.opBytes; at += OP_BYTES) {

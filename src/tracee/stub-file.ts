@@ -5,40 +5,38 @@
 import { ABI_64, type Abi } from '../agent/abi.ts';
 import { agentCode, OP_BYTES } from '../agent/agent-code.ts';
 import type { Program } from '../agent/program.ts';
+import {
+  ELF_32,
+  ELF_64,
+  ELF_MAGIC,
+  ELFCLASS32,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  EM_386,
+  EM_X86_64,
+  ET_EXEC,
+  EV_CURRENT,
+  PF_R,
+  PF_W,
+  PF_X,
+  PT_GNU_STACK,
+  PT_LOAD,
+} from '../linux/abi/elf.ts';
 
 /** Where the stub's own file is mapped: above vm.mmap_min_addr, below every ordinary program. */
 const ELF_ADDRESS = 0x10000;
 
-const ELFCLASS32 = 1;
-const ELFCLASS64 = 2;
-const ET_EXEC = 2;
-const EM_386 = 3;
-const EM_X86_64 = 62;
-const PT_LOAD = 1;
-const PT_GNU_STACK = 0x6474e551;
-const PF_RWX = 7;
-const PF_RW = 6;
+const SEGMENTS = 2;
 
-/** Sizes and offsets of the two kinds of file (man 5 elf). */
-const LAYOUTS = {
-  64: {
-    class: ELFCLASS64,
-    machine: EM_X86_64,
-    header: { bytes: 64, entry: 24, programHeaders: 32, size: 52 },
-    segment: { bytes: 56, flags: 4, vaddr: 16, paddr: 24, fileSize: 32, memorySize: 40, align: 48 },
-  },
-  32: {
-    class: ELFCLASS32,
-    machine: EM_386,
-    header: { bytes: 52, entry: 24, programHeaders: 28, size: 40 },
-    segment: { bytes: 32, flags: 24, vaddr: 8, paddr: 12, fileSize: 16, memorySize: 20, align: 28 },
-  },
+const KINDS = {
+  64: { ...ELF_64, class: ELFCLASS64, machine: EM_X86_64 },
+  32: { ...ELF_32, class: ELFCLASS32, machine: EM_386 },
 } as const;
 
 /** ELF header, one loadable segment with agent and program, and a stack that is not executable. */
 export function stubFile(program: Program, abi: Abi): Uint8Array {
-  const layout = LAYOUTS[abi.bits];
-  const { header, segment } = layout;
+  const kind = KINDS[abi.bits];
+  const { header, segment } = kind;
   const code = agentCode();
   const start = entryCode(abi);
   const codeOffset = codeOffsetOf(abi);
@@ -56,33 +54,34 @@ export function stubFile(program: Program, abi: Abi): Uint8Array {
   file.set(start, codeOffset);
   file.set(code, agentStart);
   file.set(block, programStart);
-  file.set([0x7f, 0x45, 0x4c, 0x46, layout.class, 1, 1]); // ELF, little-endian, version 1
-  view.setUint16(16, ET_EXEC, true);
-  view.setUint16(18, layout.machine, true);
-  view.setUint32(20, 1, true);
-  word(header.entry, ELF_ADDRESS + codeOffset);
-  word(header.programHeaders, header.bytes);
-  view.setUint16(header.size, header.bytes, true);
-  view.setUint16(header.size + 2, segment.bytes, true);
-  view.setUint16(header.size + 4, 2, true); // two segments
+  view.setUint32(0, ELF_MAGIC, true);
+  file.set([kind.class, ELFDATA2LSB, EV_CURRENT], 4);
+  view.setUint16(header.e_type, ET_EXEC, true);
+  view.setUint16(header.e_machine, kind.machine, true);
+  view.setUint32(header.e_version, EV_CURRENT, true);
+  word(header.e_entry, ELF_ADDRESS + codeOffset);
+  word(header.e_phoff, header.bytes);
+  view.setUint16(header.e_ehsize, header.bytes, true);
+  view.setUint16(header.e_phentsize, segment.bytes, true);
+  view.setUint16(header.e_phnum, SEGMENTS, true);
   const addSegment = (index: number, type: number, flags: number, address: number, bytes: number) => {
     const at = header.bytes + index * segment.bytes;
-    view.setUint32(at, type, true);
-    view.setUint32(at + segment.flags, flags, true);
-    word(at + segment.vaddr, address);
-    word(at + segment.paddr, address);
-    word(at + segment.fileSize, bytes);
-    word(at + segment.memorySize, bytes);
-    word(at + segment.align, 0x1000);
+    view.setUint32(at + segment.p_type, type, true);
+    view.setUint32(at + segment.p_flags, flags, true);
+    word(at + segment.p_vaddr, address);
+    word(at + segment.p_paddr, address);
+    word(at + segment.p_filesz, bytes);
+    word(at + segment.p_memsz, bytes);
+    word(at + segment.p_align, 0x1000);
   };
-  addSegment(0, PT_LOAD, PF_RWX, ELF_ADDRESS, size);
-  addSegment(1, PT_GNU_STACK, PF_RW, 0, 0);
+  addSegment(0, PT_LOAD, PF_R | PF_W | PF_X, ELF_ADDRESS, size);
+  addSegment(1, PT_GNU_STACK, PF_R | PF_W, 0, 0);
   return file;
 }
 
 function codeOffsetOf({ bits }: Abi): number {
-  const { header, segment } = LAYOUTS[bits];
-  return header.bytes + 2 * segment.bytes;
+  const { header, segment } = KINDS[bits];
+  return header.bytes + SEGMENTS * segment.bytes;
 }
 
 /** Where a process that executes the file has the program. */

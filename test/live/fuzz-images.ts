@@ -87,7 +87,7 @@ export async function makeImageSets(only?: readonly string[]): Promise<ImageSet[
   return sets;
 }
 
-export function readSet(name: string, folder: string): ImageSet {
+function readSet(name: string, folder: string): ImageSet {
   const names = readdirSync(folder).filter((file) => /\.img$/.test(file));
   return { name, folder, files: new Map(names.map((file) => [file, readBytes(join(folder, file))])) };
 }

@@ -13,6 +13,8 @@ import {
   expectSuccess,
   makeImagesDir,
   restore,
+  roundTrip,
+  SkippedByProgram,
   type Specimen,
   startProgram,
 } from '../harness/harness.ts';
@@ -25,6 +27,18 @@ const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
 liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
 
 liveTest('UDP datagrams that nobody has received yet survive', 'udp-queued', { ignore: newInodes });
+
+liveCase('UDP datagrams that were sent to groups survive', () =>
+  inNetworkNamespace(async () => {
+    const device =
+      'ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v1 up && ip link set v0 up && ' +
+      'ip addr add 10.77.0.1/24 dev v0 && ip addr add fd00::1/64 dev v0 nodad';
+    const { exitCode, stderr } = Bun.spawnSync(['sh', '-c', device], { stderr: 'pipe' });
+    if (exitCode !== 0) throw new SkippedByProgram(`no pair of network devices: ${stderr}`);
+    await roundTrip('udp-group', { ignore: newInodes });
+    await cleanUp();
+  }),
+);
 
 liveCase('a restore tells of datagrams that have not arrived again', () =>
   inNetworkNamespace(async () => {

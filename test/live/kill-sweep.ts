@@ -23,7 +23,7 @@ interface SweepSubject {
 }
 
 /** How many tasks each program has, and what their dump takes. */
-export const sweepPrograms = {
+const sweepPrograms = {
   sweep: { source: 'sweep', tasks: 5, dumpArgs: [] },
   'sweep-32': { source: 'sweep', bits: 32, tasks: 5, dumpArgs: [] },
   'sweep-tcp': { source: 'sweep-tcp', tasks: 1, dumpArgs: ['--tcp-established', '--network-lock', 'nftables'] },

@@ -7,6 +7,7 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -239,6 +240,17 @@ liveCase('a restored program can be restored again from the same images', async 
     rmSync(`${checkpoint.specimen.status}.go1`);
     writeFileSync(checkpoint.specimen.status, 'not yet');
   }
+});
+
+liveCase('a dump that fails on its way leaves no older checkpoint that looks good', async () => {
+  const older = await makeCheckpoint('static-counter');
+  const specimen = await startProgram('static-counter');
+  mkdirSync(join(older.imagesDir, `mm-${specimen.pid}.img`)); // in the way of an image
+  const result = await dump(specimen, older.imagesDir);
+  expect(result.exitCode).toBe(1);
+  expect(words(result)).toContain(`mm-${specimen.pid}.img`);
+  expect(existsSync(join(older.imagesDir, 'inventory.img'))).toBe(false);
+  await checkRound(specimen, 1);
 });
 
 liveCase('images of an older dump in the same folder are no part of the new one', async () => {

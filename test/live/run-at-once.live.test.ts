@@ -18,7 +18,7 @@ import {
 } from '../harness/harness.ts';
 import { tryKill } from '../harness/libc.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
-import { isAlive, readOwnDescendants, readTree, SIGKILL } from '../harness/processes.ts';
+import { isAlive, readOwnDescendants, SIGKILL } from '../harness/processes.ts';
 
 const SIGSTOP = 19;
 const SIGCONT = 18;
@@ -47,22 +47,33 @@ async function afterRestore(_specimen: Specimen, imagesDir: string): Promise<voi
   await waitForLine(imagesDir, /the memory is complete|there is not enough memory that could come later/);
 }
 
-/** Images of the program, which is gone then. It forks again as soon as it is back. */
+/** Images of the program, which is gone then. */
 async function dumpAway(specimen: Specimen, name: string): Promise<string> {
   const imagesDir = makeImagesDir(specimen, name);
-  const calm = `${specimen.status}.calm`;
-  writeFileSync(calm, '');
-  const tasks = specimen.reporters.length;
-  // It has noticed when nobody is born for a while.
-  for (let alone = 0, tries = 0; alone < 5 && tries < 1000; tries++) {
-    alone = readTree(specimen.pid).length > tasks ? 0 : alone + 1;
-    await Bun.sleep(10);
-  }
   expectSuccess(await dump(specimen, imagesDir));
   // Children that it has just forked are zombies of ours now.
   await expectGone([specimen.pid, ...readOwnDescendants()], 'after the dump');
+  return imagesDir;
+}
+
+/** The same of mem-at-once, when it has no children. It forks again as soon as it is back. */
+async function dumpCalm(specimen: Specimen, name: string): Promise<string> {
+  const calm = `${specimen.status}.calm`;
+  writeFileSync(calm, '');
+  for (const reporter of specimen.reporters) await saysCalm(join(specimen.dir, `${reporter}.is-calm`));
+  const imagesDir = await dumpAway(specimen, name);
   rmSync(calm);
   return imagesDir;
+}
+
+/** It says so all the time: what is left of the last time does not count. */
+async function saysCalm(file: string): Promise<void> {
+  rmSync(file, { force: true });
+  for (let tries = 0; tries < 3000; tries++) {
+    if (existsSync(file)) return;
+    await Bun.sleep(5);
+  }
+  throw new Error(`waited for ${file}`);
 }
 
 const readLog = (imagesDir: string, name: string) => readFileSync(join(imagesDir, name), 'latin1');
@@ -86,7 +97,7 @@ async function waitForLine(imagesDir: string, line: RegExp): Promise<string> {
 liveCase('run at once: memory is right while it comes, in three rounds', async () => {
   const specimen = await startProgram('mem-at-once');
   for (let round = 1; round <= 3; round++) {
-    const imagesDir = await dumpAway(specimen, `images-${round}`);
+    const imagesDir = await dumpCalm(specimen, `images-${round}`);
     expectSuccess(await restore(specimen, imagesDir, restoreArgs));
     // The others are followed by a dump at once.
     if (round === 2) await checkRound(specimen, 1);
@@ -114,7 +125,7 @@ async function stopFiller(specimen: Specimen, imagesDir: string): Promise<number
 
 liveCase('run at once: a dump waits until all of the memory is there', async () => {
   const specimen = await startProgram('mem-at-once');
-  const first = await dumpAway(specimen, 'images-1');
+  const first = await dumpCalm(specimen, 'images-1');
   const filler = await stopFiller(specimen, first);
   const second = makeImagesDir(specimen, 'images-2');
   const dumping = dump(specimen, second);
@@ -131,7 +142,7 @@ liveCase('run at once: a dump waits until all of the memory is there', async () 
 
 liveCase('run at once: several tasks, each with memory of its own', async () => {
   const specimen = await startProgram('mem-at-once', { args: ['two'] });
-  const imagesDir = await dumpAway(specimen, 'images');
+  const imagesDir = await dumpCalm(specimen, 'images');
   expectSuccess(await restore(specimen, imagesDir, restoreArgs));
   await checkRound(specimen, 1);
   expect(await waitForLine(imagesDir, /the memory is complete/)).toMatch(/KiB of 2 task\(s\) come later/);
@@ -164,7 +175,7 @@ const findByName = (name: string): number[] =>
 
 liveCase('run at once: when the filler is killed the program is complete or dead', async () => {
   const specimen = await startProgram('mem-at-once');
-  const imagesDir = await dumpAway(specimen, 'images');
+  const imagesDir = await dumpCalm(specimen, 'images');
   for (let round = 0; round < 8; round++) {
     // Once for certain before the memory is complete, then at any moment.
     const stopped = round === 0 ? await stopFiller(specimen, imagesDir) : undefined;
@@ -188,7 +199,7 @@ liveCase('run at once: when the filler is killed the program is complete or dead
 
 liveCase('run at once: a guard that is killed is replaced', async () => {
   const specimen = await startProgram('mem-at-once');
-  const imagesDir = await dumpAway(specimen, 'images');
+  const imagesDir = await dumpCalm(specimen, 'images');
   const filler = await stopFiller(specimen, imagesDir);
   const [guard = -1, ...more] = findByName('page-guard');
   expect(more).toEqual([]);
@@ -201,7 +212,7 @@ liveCase('run at once: a guard that is killed is replaced', async () => {
 
 liveCase('run at once: a pages image that shrinks meanwhile is the end of the program, and says so', async () => {
   const specimen = await startProgram('mem-at-once');
-  const whole = await dumpAway(specimen, 'images');
+  const whole = await dumpCalm(specimen, 'images');
   // The filler may have read all that there is when it is stopped: then once more.
   for (let attempt = 0; attempt < 10; attempt++) {
     const imagesDir = makeImagesDir(specimen, `images-${attempt}`);

@@ -259,11 +259,12 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
     const script = join(folder, 'script');
     const commands = [
       'cd /proc/$$; { for fd in fd/*; do echo "$fd $(readlink $fd)"; done',
-      'grep -E "^Sig[BI]" /proc/self/status; cat limits; tr "\\0" "\\n" < environ; } > "$OUT"',
+      'grep -E "^Sig[BI]" /proc/self/status; cat limits; tr "\\0" "\\n" < environ; printenv BYTES | od -tx1; } > "$OUT"',
     ];
     writeFileSync(script, `#!/bin/bash\n${commands.join('\n')}\n`, { mode: 0o755 });
     const { pid } = startSleeper();
-    const before = 'exec 12</etc/passwd; exec env --ignore-signal=TERM,HUP --block-signal=USR1';
+    const before =
+      "exec 12</etc/passwd; export BYTES=$'\\xff\\xfe'; exec env --ignore-signal=TERM,HUP --block-signal=USR1";
     const { status } = runScript(
       `${before} $CRIU dump -R -t ${pid} -D ${folder} -o dump.log --action-script ${script}`,
       start,
@@ -281,6 +282,7 @@ startCase('a script sees the same environment, descriptors and limits', [], asyn
     await cleanUp();
   }
   expect(seen.get('image')).toContain('ODD=ü');
+  expect(seen.get('image')).toContain('0000000 ff fe 0a');
   expect(seen.get('image')).not.toContain('fd/12 /etc/passwd');
   expect(seen.get('image')).toEqual(seen.get('plain') ?? []);
 });

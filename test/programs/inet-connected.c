@@ -1,12 +1,13 @@
 /*
  * A TCP connection of the program with itself, IPv4 and IPv6, with data on its way in both directions: read by nobody, as
- * much as fits. The listening socket, on the same port as one end, goes on to listen.
+ * much as fits. The listening socket, on the same port as one end, goes on to listen. Neither end may send more than the
+ * other has room for.
  */
 #include "selftest.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -69,11 +70,19 @@ static void drain(int fd, size_t bytes, unsigned seed, const char *who) {
   CHECK(recv(fd, chunk, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN, "%s: there is more", who);
 }
 
+static void check_window(int from, int to, const char *who) {
+  struct tcp_info info = {0};
+  MUST(getsockopt(from, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t){sizeof info}));
+  int room = 0;
+  MUST(getsockopt(to, SOL_SOCKET, SO_RCVBUF, &room, &(socklen_t){sizeof room}));
+  CHECK(info.tcpi_snd_wnd <= (unsigned)room, "%s: %u bytes may be sent, with room for %d", who, info.tcpi_snd_wnd, room);
+}
+
 int main(int argc, char **argv) {
   st_init(argc, argv);
   struct connection all[2] = {make(AF_INET), make(AF_INET6)};
   int yes = 1;
-  MUST(setsockopt(all[0].client, SOL_TCP, TCP_NODELAY, &yes, sizeof yes));
+  MUST(setsockopt(all[0].client, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes));
   for (unsigned round = 0;; round++) {
     size_t to_server[2], to_client[2];
     for (unsigned i = 0; i < 2; i++) {
@@ -82,6 +91,8 @@ int main(int argc, char **argv) {
     }
     st_next();
     for (unsigned i = 0; i < 2; i++) {
+      check_window(all[i].client, all[i].server, "window to the server");
+      check_window(all[i].server, all[i].client, "window to the client");
       drain(all[i].server, to_server[i], round + i, i == 0 ? "IPv4, to the server" : "IPv6, to the server");
       drain(all[i].client, to_client[i], round + i + 50, i == 0 ? "IPv4, to the client" : "IPv6, to the client");
       int other = MUST(socket(all[i].name.any.sa_family, SOCK_STREAM, 0));
@@ -93,7 +104,7 @@ int main(int argc, char **argv) {
       close(other), close(accepted);
     }
     int nodelay = 0;
-    MUST(getsockopt(all[0].client, SOL_TCP, TCP_NODELAY, &nodelay, &(socklen_t){sizeof nodelay}));
+    MUST(getsockopt(all[0].client, IPPROTO_TCP, TCP_NODELAY, &nodelay, &(socklen_t){sizeof nodelay}));
     CHECK_EQ(nodelay, 1);
   }
 }

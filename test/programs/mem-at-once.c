@@ -154,10 +154,20 @@ static void be_child(size_t turn) {
   _exit(0);
 }
 
+static void say_calm(void) {
+  char path[PATH_MAX + 16];
+  snprintf(path, sizeof path, "%s.is-calm", st_status);
+  int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (fd >= 0) close(fd);
+}
+
 static void *fork_children(void *unused) {
   for (size_t turn = 1;; turn++) {
     /* Children that are there when it is dumped would share the memory, and then it comes before anybody runs. */
-    while (access(calm_path, F_OK) == 0) usleep(1000);
+    while (access(calm_path, F_OK) == 0) {
+      say_calm();
+      usleep(1000);
+    }
     pid_t pid = fork();
     if (pid == 0) be_child(turn);
     int status = 0;
@@ -175,8 +185,11 @@ int main(int argc, char **argv) {
   snprintf(corrupt_path, sizeof corrupt_path, "%s.corrupt", argv[1]);
   int isTwo = argc > 2 && strcmp(argv[2], "two") == 0;
   if (isTwo) part = 4;
-  if (isTwo && MUST(fork()) == 0) st_child("second");
-  else if (isTwo) st_wait_child("second");
+  if (isTwo && MUST(fork()) == 0) {
+    st_child("second");
+    /* So that none of its mappings is where the parent has a like one: a restore would let it inherit that. */
+    MUST_MAP(mmap(NULL, 3 * ST_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  } else if (isTwo) st_wait_child("second");
   steady = map(NULL, STEADY_BYTES, 0);
   for (size_t page = 0; page < STEADY_BYTES / ST_PAGE; page++) fill_page(page_at(steady, page), word_of(1, page));
   written = map(NULL, WRITTEN_BYTES, 0);

@@ -1,7 +1,7 @@
 /** Numbers of the benchmark: medians, and the table that is printed. */
 import type { Sample } from './measure.ts';
 
-export const METRICS: readonly { readonly key: keyof Sample; readonly label: string }[] = [
+const METRICS: readonly { readonly key: keyof Sample; readonly label: string }[] = [
   { key: 'dump', label: 'dump' },
   { key: 'frozen', label: '  frozen, by its stats' },
   { key: 'restore', label: 'restore -d' },

@@ -3,8 +3,9 @@
 import { OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import type { Program } from '../../src/agent/program.ts';
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
+import { PF_R, PF_W, PF_X } from '../../src/linux/abi/elf.ts';
 import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
-import { PF, programHeadersWith, readExecutable, redirect } from './elf.ts';
+import { programHeadersWith, readExecutable, redirect } from './elf.ts';
 import { type Choice, type LauncherPlan, launcherPage, PROGRAM_AT } from './launcher.ts';
 import { COMMANDS, type StartPrograms } from './plan-start.ts';
 
@@ -23,8 +24,8 @@ export function withLauncher(
   const dataAt = codeAt + PAGE_BYTES;
   const headersAt = dataAt + data.length;
   const headers = programHeadersWith(view, [
-    { flags: PF.r | PF.x, offset: codeAt, address: CODE_AT, bytes: PAGE_BYTES },
-    { flags: PF.r | PF.w, offset: dataAt, address: DATA_AT, bytes: data.length },
+    { flags: PF_R | PF_X, offset: codeAt, address: CODE_AT, bytes: PAGE_BYTES },
+    { flags: PF_R | PF_W, offset: dataAt, address: DATA_AT, bytes: data.length },
   ]);
   const file = new Uint8Array(paged(headersAt + headers.length));
   file.set(original);

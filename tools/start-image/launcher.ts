@@ -17,6 +17,7 @@ import {
   AT_PHNUM,
   AT_SYSINFO_EHDR,
 } from '../../src/linux/abi/auxvec.ts';
+import { ELF_64, PT_LOAD } from '../../src/linux/abi/elf.ts';
 import { ERRNO } from '../../src/linux/abi/errno.ts';
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC } from '../../src/linux/abi/event.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
@@ -108,7 +109,7 @@ class LauncherAssembler extends Assembler {
 }
 
 /** The code that is put at CODE_AT; its entry is its first byte. */
-export function assembleLauncher(plan: LauncherPlan): Uint8Array {
+function assembleLauncher(plan: LauncherPlan): Uint8Array {
   const a = new LauncherAssembler();
   a.move('rbp', 'rsp');
   if (plan.mode === 'record') {
@@ -226,23 +227,19 @@ function closeDescriptors(a: LauncherAssembler): void {
   }
 }
 
-/** Fields of an ELF header and of a program header (elf(5)). */
-const EHDR = { entry: 24, headers: 64, headerCount: 56 } as const;
-const PHDR = { bytes: 56, type: 0, flags: 4, offset: 8, address: 16, fileBytes: 32, memoryBytes: 40 } as const;
-const PT_LOAD = 1;
-
 /** Maps the dynamic linker as the kernel would have done (fs/binfmt_elf.c, load_elf_interp), and goes there. */
 function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: ExecutableHeader): void {
+  const { header, segment } = ELF_64;
   const HEAD_BYTES = 1024;
   const anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   const orFail = () => a.test('rax').farJump('s', 'fail');
   /** Does `body` for each segment that is loaded; its program header is at rbx. */
   const eachSegment = (name: string, body: () => void) => {
-    a.load('r15', 'rsp', EHDR.headerCount).operateWith('and', 'r15', 0xffff);
-    a.move('rbx', 'rsp').operateWith('add', 'rbx', EHDR.headers);
-    a.label(name).load32('rax', 'rbx', PHDR.type).operateWith('cmp', 'rax', PT_LOAD).farJump('nz', `${name}Next`);
+    a.load('r15', 'rsp', header.e_phnum).operateWith('and', 'r15', 0xffff);
+    a.move('rbx', 'rsp').operateWith('add', 'rbx', header.bytes);
+    a.label(name).load32('rax', 'rbx', segment.p_type).operateWith('cmp', 'rax', PT_LOAD).farJump('nz', `${name}Next`);
     body();
-    a.label(`${name}Next`).operateWith('add', 'rbx', PHDR.bytes).operateWith('sub', 'r15', 1).farJump('nz', name);
+    a.label(`${name}Next`).operateWith('add', 'rbx', segment.bytes).operateWith('sub', 'r15', 1).farJump('nz', name);
   };
   a.move('rsp', 'rbp').open(CODE_AT + PLACES.linker);
   orFail();
@@ -250,38 +247,38 @@ function startPlainly(a: LauncherAssembler, { entry, headers, headerCount }: Exe
   a.move('rdi', 'rax').move('rsi', 'rsp').call(SYS.read, { rdx: HEAD_BYTES });
   a.small('r14', 0);
   eachSegment('measure', () => {
-    a.load('rax', 'rbx', PHDR.address).addMemory('rax', 'rbx', PHDR.memoryBytes);
+    a.load('rax', 'rbx', segment.p_vaddr).addMemory('rax', 'rbx', segment.p_memsz);
     a.operate('cmp', 'rax', 'r14').jump('b', 'smaller').move('r14', 'rax').label('smaller');
   });
   a.move('rsi', 'r14').call(SYS.mmap, { rdi: 0, rdx: PROT_NONE, r10: anonymous, r8: -1, r9: 0 });
   orFail();
   a.move('r12', 'rax');
   eachSegment('map', () => {
-    a.load('rsi', 'rbx', PHDR.address)
+    a.load('rsi', 'rbx', segment.p_vaddr)
       .move('rdi', 'rsi')
       .operateWith('and', 'rsi', PAGE_BYTES - 1);
-    a.addMemory('rsi', 'rbx', PHDR.fileBytes).operateWith('and', 'rdi', -PAGE_BYTES).operate('add', 'rdi', 'r12');
-    a.load('r9', 'rbx', PHDR.offset).operateWith('and', 'r9', -PAGE_BYTES).move('r8', 'r13');
+    a.addMemory('rsi', 'rbx', segment.p_filesz).operateWith('and', 'rdi', -PAGE_BYTES).operate('add', 'rdi', 'r12');
+    a.load('r9', 'rbx', segment.p_offset).operateWith('and', 'r9', -PAGE_BYTES).move('r8', 'r13');
     // PF_X 1, PF_W 2, PF_R 4 are PROT_EXEC 4, PROT_WRITE 2, PROT_READ 1.
-    a.load32('rax', 'rbx', PHDR.flags).move('rdx', 'rax').operateWith('and', 'rdx', 2).move('rcx', 'rax');
+    a.load32('rax', 'rbx', segment.p_flags).move('rdx', 'rax').operateWith('and', 'rdx', 2).move('rcx', 'rax');
     a.operateWith('and', 'rcx', 1).shiftLeft('rcx', 2).operate('or', 'rdx', 'rcx');
     a.shiftRight('rax', 2).operateWith('and', 'rax', 1).operate('or', 'rdx', 'rax');
     a.call(SYS.mmap, { r10: MAP_PRIVATE | MAP_FIXED });
     orFail();
     // Memory behind the file's content: the rest of the page is zeroed, pages that follow are anonymous.
-    a.load('rcx', 'rbx', PHDR.fileBytes).compareMemory('rcx', 'rbx', PHDR.memoryBytes).farJump('z', 'mapNext');
-    a.load('rdi', 'rbx', PHDR.address).operate('add', 'rdi', 'rcx').operate('add', 'rdi', 'r12');
+    a.load('rcx', 'rbx', segment.p_filesz).compareMemory('rcx', 'rbx', segment.p_memsz).farJump('z', 'mapNext');
+    a.load('rdi', 'rbx', segment.p_vaddr).operate('add', 'rdi', 'rcx').operate('add', 'rdi', 'r12');
     a.move('rcx', 'rdi')
       .negate('rcx')
       .operateWith('and', 'rcx', PAGE_BYTES - 1)
       .small('rax', 0);
     a.bytes(0xf3, 0xaa); // rep stosb
-    a.load('rsi', 'rbx', PHDR.address).addMemory('rsi', 'rbx', PHDR.memoryBytes).operate('add', 'rsi', 'r12');
+    a.load('rsi', 'rbx', segment.p_vaddr).addMemory('rsi', 'rbx', segment.p_memsz).operate('add', 'rsi', 'r12');
     a.operate('sub', 'rsi', 'rdi').farJump('le', 'mapNext');
     a.call(SYS.mmap, { r10: anonymous | MAP_FIXED, r8: -1, r9: 0 });
     orFail();
   });
-  a.move('rdi', 'r13').call(SYS.close).load('r14', 'rsp', EHDR.entry).operate('add', 'r14', 'r12');
+  a.move('rdi', 'r13').call(SYS.close).load('r14', 'rsp', header.e_entry).operate('add', 'r14', 'r12');
   a.findVector('environment').eachEntry('vector', () => {
     const put = (type: number, value: number) => a.when(type, () => a.small('rcx', value).store('rbx', 8, 'rcx'));
     put(AT_PHDR, headers);

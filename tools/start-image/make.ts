@@ -29,7 +29,8 @@ const NOTHING = new Uint8Array(0);
 /**
  * Options of the runtime that an image is taken with, and that hold in each process from it: no thread that makes memory
  * ready in advance (it would have to be made again at each start); no compiler but the first one, whose code for the second
- * writes down what it sees, which touches pages; and no garbage collection before so many bytes, for it touches all memory.
+ * writes down what it sees, which touches pages; no garbage collection before so many bytes, for it touches all memory; and
+ * code that has not run for a while stays, which the collection at the end of the warm-up would throw away.
  *
  * And nothing is left to the dynamic linker: it saves as much of the registers as the processor had on which it started
  * (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more of them it would write behind the end of its room.
@@ -37,9 +38,13 @@ const NOTHING = new Uint8Array(0);
 const RUNTIME_OPTIONS = {
   BUN_JSC_useWarmUpMarkedBlocks: '0',
   BUN_JSC_useDFGJIT: '0',
+  BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_largeHeapSize: String(128 << 20),
   LD_BIND_NOW: '1',
 };
+
+/** After so long a recorder has come to nothing; it takes half a minute. */
+const RECORDER_MS = 10 * 60_000;
 
 /** `executable` is replaced by one with an image. Throws when none can be taken. */
 export async function addStartImage(executable: string): Promise<void> {
@@ -55,10 +60,15 @@ export async function addStartImage(executable: string): Promise<void> {
     stderr: 'inherit',
     // Nothing of ours: what is in the memory of this process is in the file that people get.
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...RUNTIME_OPTIONS },
+    timeout: RECORDER_MS,
+    killSignal: 'SIGKILL',
   });
   try {
     const description = await readLine(child.stdout);
-    while (!/^State:\tT/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'))) await Bun.sleep(1);
+    while (!isStopped(child.pid)) {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error('the process ended before it stopped');
+      await Bun.sleep(1);
+    }
     const taken = capture(child.pid, recorder, JSON.parse(description) as SelfDescription);
     writeExecutable(executable, original, taken, {});
     writeExecutable(executable, original, taken, findHotPages(executable, taken, folder));
@@ -68,6 +78,9 @@ export async function addStartImage(executable: string): Promise<void> {
     rmSync(folder, { recursive: true });
   }
 }
+
+/** False of a process that has ended and is not reaped yet; throws when there is none. */
+const isStopped = (pid: number) => /^State:\tT/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 /** By command, what it writes. */
 type HotPages = Partial<Record<Command, readonly Range[]>>;
@@ -125,5 +138,5 @@ async function readLine(stream: ReadableStream<Uint8Array>): Promise<string> {
     const end = text.indexOf('\n');
     if (end >= 0) return text.slice(0, end);
   }
-  throw new Error(`no start image: the process ended${text === '' ? '' : `, and said: ${text}`}`);
+  throw new Error(`the process ended${text === '' ? '' : `, and said: ${text}`}`);
 }

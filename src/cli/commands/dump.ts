@@ -19,6 +19,7 @@ import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
 import { prepareListing } from '../../resources/fd/fd-table/listed-files.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
+import { prepareThreads } from '../../resources/task/listed-threads.ts';
 import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
@@ -59,6 +60,7 @@ export function run(context: CommandContext): number {
     };
     const early = twins === undefined ? undefined : new EarlyMappings(findBigTasks(treePid));
     if (twins !== undefined) prepareListing(treePid);
+    prepareThreads(treePid);
     const begin = monotonicNs();
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);

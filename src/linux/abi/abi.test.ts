@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { IO_EVENT_BYTES, IOCB_BYTES } from './aio.ts';
 import { CAP_LAST_CAP, CAPABILITY_NAMES, capabilityName } from './capability.ts';
+import { ELF_32, ELF_64 } from './elf.ts';
 import { ERRNO, errnoName } from './errno.ts';
 import { FIEMAP_BYTES, FIEMAP_EXTENT_BYTES } from './fs-ioctl.ts';
 import { ROBUST_LIST_HEAD_BYTES } from './futex.ts';
@@ -82,7 +83,19 @@ const USER_REGS_OFFSETS = Object.fromEntries(
     .map(([name, index]) => [name, 8 * index]),
 );
 
+const layoutOf = (type: string, { bytes, ...offsets }: Record<string, number> & { bytes: number }): Layout => ({
+  type,
+  bytes,
+  offsets,
+});
+
 const LAYOUTS: readonly Layout[] = [
+  layoutOf('Elf64_Ehdr', ELF_64.header),
+  layoutOf('Elf64_Phdr', ELF_64.segment),
+  layoutOf('Elf64_Sym', ELF_64.symbol),
+  layoutOf('Elf32_Ehdr', ELF_32.header),
+  layoutOf('Elf32_Phdr', ELF_32.segment),
+  layoutOf('Elf32_Sym', ELF_32.symbol),
   { type: 'struct clone_args', bytes: 88, offsets: CLONE_ARGS },
   { type: 'struct prctl_mm_map', bytes: PRCTL_MM_MAP_BYTES, offsets: PRCTL_MM_MAP },
   { type: 'struct pm_scan_arg', bytes: PM_SCAN_BYTES, offsets: PM_SCAN_OFFSETS, since: '6,7,0' },

@@ -23,12 +23,18 @@ export const IP_HDRINCL = 3;
 export const IP_PKTINFO = 8;
 export const IP_FREEBIND = 15;
 export const IP_NODEFRAG = 22;
+export const IP_ADD_MEMBERSHIP = 35;
+export const IP_DROP_MEMBERSHIP = 36;
 
+export const IPV6_ADD_MEMBERSHIP = 20;
+export const IPV6_DROP_MEMBERSHIP = 21;
 export const IPV6_V6ONLY = 26;
 export const IPV6_HDRINCL = 36;
 export const IPV6_RECVPKTINFO = 49;
 export const IPV6_PKTINFO = 50;
 export const IPV6_FREEBIND = 78;
+
+export const UDP_NO_CHECK6_RX = 102;
 
 export const ICMP_FILTER = 1;
 export const ICMPV6_FILTER = 1;

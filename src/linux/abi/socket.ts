@@ -61,6 +61,8 @@ export const SO_MARK = 36;
 export const SO_PROTOCOL = 38;
 export const SO_DOMAIN = 39;
 export const SO_PEEK_OFF = 42;
+/** Since 5.1. */
+export const SO_BINDTOIFINDEX = 62;
 export const SO_LOCK_FILTER = 44;
 export const SO_PEERGROUPS = 59;
 export const SO_NETNS_COOKIE = 71;

@@ -72,14 +72,6 @@ export function tryPidfdGetfd(pidfd: number, fd: number): number {
   return syscall(SYS.pidfd_getfd, pidfd, fd, 0);
 }
 
-export const KCMP_FILE = 0;
-export const KCMP_VM = 1;
-export const KCMP_FILES = 2;
-export const KCMP_FS = 3;
-export const KCMP_SIGHAND = 4;
-export const KCMP_IO = 5;
-export const KCMP_SYSVSEM = 6;
-
 /** kcmp(2): 0 equal, 1 less, 2 greater, 3 different without order; or −errno. */
 export function kcmp(pid1: number, pid2: number, type: number, idx1 = 0, idx2 = 0): number {
   return syscall(SYS.kcmp, pid1, pid2, type, idx1, idx2);

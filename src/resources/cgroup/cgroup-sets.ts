@@ -21,7 +21,7 @@ export interface CgroupSet {
   readonly members: readonly Member[];
 }
 
-export const hierarchyName = ({ controllers }: CgroupEntry) => controllers.join(',');
+const hierarchyName = ({ controllers }: CgroupEntry) => controllers.join(',');
 
 export class CgroupSets {
   readonly #byKey = new Map<string, CgroupSet>();

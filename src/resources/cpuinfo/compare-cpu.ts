@@ -22,7 +22,7 @@ const FPU_FEATURES = [
 const isSet = (words: readonly number[], word: number, bit: number) => (((words[word] ?? 0) >>> bit) & 1) === 1;
 
 /** What is wrong with the image itself: such an image can't be compared. */
-export function checkForm(image: CpuinfoX86Entry): string | undefined {
+function checkForm(image: CpuinfoX86Entry): string | undefined {
   const words = { 1: WORDS_V1, 2: 19 }[image.capability_ver];
   if (words === undefined) return `the image has CPU features of version ${image.capability_ver}; known are 1 and 2`;
   if (image.capability.length === words) return undefined;

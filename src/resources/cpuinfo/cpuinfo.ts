@@ -5,7 +5,6 @@
  */
 import { CriuError } from '../../base/errors.ts';
 import type { CoreEntry } from '../../image/gen/core.ts';
-import type { CpuinfoX86Entry } from '../../image/gen/cpuinfo.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { cpuid } from '../../linux/cpuid.ts';
 import { compareCpu, type Wanted } from './compare-cpu.ts';
@@ -32,11 +31,6 @@ export function checkCpuinfo(images: ImageDir, wanted: Wanted): string[] {
     });
   }
   return compareCpu(entry, readCpu(), wanted);
-}
-
-/** A CPU as people know it, for a log line. */
-export function describeCpu(entry: CpuinfoX86Entry): string {
-  return `${entry.model_id ?? 'CPU'} (family ${entry.cpu_family}, model ${entry.model}, stepping ${entry.stepping})`;
 }
 
 /** x87 and SSE: every x86-64 CPU has them. */

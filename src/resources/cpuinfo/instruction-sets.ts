@@ -5,7 +5,7 @@
  */
 
 /** Where a word comes from, for messages: its index in the image. Words without a source are always 0. */
-export const WORD_SOURCES: readonly string[] = [
+const WORD_SOURCES: readonly string[] = [
   'CPUID 1 EDX', 'CPUID 80000001h EDX', 'word 2', 'Linux', 'CPUID 1 ECX', 'word 5', 'CPUID 80000001h ECX', 'word 7',
   'word 8', 'CPUID 7 EBX', 'CPUID Dh EAX', 'CPUID 7 ECX', 'CPUID Fh.1 EDX', 'CPUID 80000008h EBX', 'CPUID 6 EAX',
   'CPUID 8000000Ah EDX', 'CPUID Fh EDX', 'CPUID 80000007h EBX', 'CPUID 7 EDX',

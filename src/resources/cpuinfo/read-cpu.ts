@@ -6,8 +6,8 @@ import { CriuError } from '../../base/errors.ts';
 import { type CpuinfoX86Entry, CpuinfoX86EntryVendor } from '../../image/gen/cpuinfo.ts';
 import { type Cpuid, cpuid } from '../../linux/cpuid.ts';
 
-export const CAPABILITY_VERSION = 2;
-export const CAPABILITY_WORDS = 19;
+const CAPABILITY_VERSION = 2;
+const CAPABILITY_WORDS = 19;
 
 /** Bits of XCR0 that the image names: x87, SSE, AVX, MPX, AVX-512, PKRU. */
 const USER_XFEATURES = 0x2ffn;

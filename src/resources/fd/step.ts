@@ -26,17 +26,18 @@ export type StepObject =
   /** A NUL-terminated byte string. */
   | { readonly text: string }
   /** Bytes that the task can read and write; addresses of other bytes are put in where `pointers` says. */
-  | { readonly bytes: Uint8Array; readonly pointers?: readonly Pointer[] }
+  | Pointing
   /** The name under which the controller's descriptor `holder()` can be opened; known when the steps are added. */
   | { readonly path: () => string };
 
-/** A structure of the kernel that has the address of another one, at byte `offset`. */
-export interface Pointer {
-  readonly offset: number;
+/** Bytes, and the addresses of others in them. */
+interface Pointing {
   readonly bytes: Uint8Array;
-  /** Addresses in that one. */
   readonly pointers?: readonly Pointer[];
 }
+
+/** A structure of the kernel has, at byte `offset`, the address of another one, or of a byte of PAIR_ROOM. */
+export type Pointer = { readonly offset: number } & (Pointing | { readonly roomAt: number });
 
 /** An int of the kernel that is only read (an option of a socket): the program has equal ones once. */
 export class IntArg {
@@ -51,7 +52,7 @@ export class IntArg {
   }
 }
 
-/** Room for two descriptors, whose numbers are known. */
+/** Room for two descriptors, whose numbers are known, or for what another step refers to; a program has it once. */
 export const PAIR_ROOM = { bytes: new Uint8Array(8) } as const;
 
 /** One system call that has to succeed, and to return `expected` when that is known. */
@@ -296,9 +297,10 @@ function bytesOf(arg: StepObject): number {
 /** Room for the name of a descriptor. */
 const PATH_BYTES = 64;
 
-function bytesOfBytes({ bytes, pointers }: Omit<Pointer, 'offset'>): number {
+function bytesOfBytes({ bytes, pointers }: Pointing): number {
   let sum = bytes.length + 8 + BLOB_GAP_MAX;
-  if (pointers !== undefined) for (const pointer of pointers) sum += OP_BYTES + bytesOfBytes(pointer);
+  if (pointers === undefined) return sum;
+  for (const pointer of pointers) sum += OP_BYTES + ('bytes' in pointer ? bytesOfBytes(pointer) : 0);
   return sum;
 }
 
@@ -316,8 +318,11 @@ function toProgramArg(program: Program, arg: StepObject): ProgramArg {
 /** From this size on bytes are not copied before the program is laid out. */
 const BLOB_BYTES = 512;
 
-function putBytes(program: Program, { bytes, pointers = [] }: Omit<Pointer, 'offset'>): Place {
+function putBytes(program: Program, { bytes, pointers = [] }: Pointing): Place {
   const place = bytes.length < BLOB_BYTES ? program.data(bytes) : program.blob(bytes);
-  for (const pointer of pointers) program.store64(program.at(place, pointer.offset), putBytes(program, pointer));
+  for (const pointer of pointers) {
+    const target = 'bytes' in pointer ? putBytes(program, pointer) : program.at(program.scratch, pointer.roomAt);
+    program.store64(program.at(place, pointer.offset), target);
+  }
   return place;
 }

@@ -1,7 +1,8 @@
 /**
- * Copies pages of tasks into files, on all cores. write(2) locks the inode of its file, so several threads that write to
- * one file only wait for each other: every thread has files of its own. It reads a piece into a buffer that stays in the
- * processor's cache, and writes that.
+ * Copies pages of tasks into files, on all cores. write(2) locks the inode of its file, so threads that write to one file
+ * wait for each other: every thread has files of its own. When there is one file only, they take turns with its pieces, and
+ * one reads while another one writes. A piece is read into a buffer that stays in the processor's cache, and written from
+ * there.
  */
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
@@ -16,6 +17,8 @@ import { bytesOf, CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps
 const BUFFER_BYTES = 256 << 10;
 /** From this size on threads copy. */
 const THREADS_BYTES_MIN = 8 << 20;
+/** To write takes longer than to read, so more of them would only wait. */
+const THREADS_OF_FILE = 2;
 
 /** The task whose memory is read, and how. */
 export interface Source {
@@ -83,8 +86,15 @@ function copyBig(
   meanwhile: (() => void) | undefined,
 ): FailedCopy | undefined {
   const lanes: ReturnType<typeof startLane>[] = [];
+  const threads = threadCount();
+  const shares = shareOut(copies, threads);
   try {
-    for (const share of shareOut(copies, threadCount())) lanes.push(startLane(share));
+    if (shares.length > 1) for (const share of shares) lanes.push(startLane(share.map(planned), 0, 1));
+    else {
+      const pieces = copies.map(planned);
+      const count = Math.min(threads, THREADS_OF_FILE);
+      for (let turn = 0; turn < count; turn++) lanes.push(startLane(pieces, turn, count));
+    }
     meanwhile?.();
   } finally {
     // Whatever goes wrong here: they use memory of ours.
@@ -118,40 +128,47 @@ export function shareOut(copies: readonly Copy[], threads: number): Copy[][] {
   return lanes.map((lane) => lane.copies);
 }
 
-/** A thread, the buffer that it uses, and what it does. */
-function startLane(copies: readonly Copy[]) {
+/** A copy and the calls that make it. */
+interface PlannedCopy {
+  readonly copy: Copy;
+  readonly plan: CallPlan;
+}
+
+const planned = (copy: Copy): PlannedCopy => ({ copy, plan: planCopy(copy) });
+
+/** A thread for every `count`th call of each copy, `turn` the first of them; the buffer that it uses, and what it does. */
+function startLane(copies: readonly PlannedCopy[], turn: number, count: number) {
   const buffer = mmap(0, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   // Longer than what is read into it: the kernel takes the lesser of the two.
   const local = new BigUint64Array(new ArrayBuffer(IOV_BYTES));
   local.set([BigInt(buffer), BigInt(BUFFER_BYTES)]);
-  const plans = copies.map(planCopy);
-  let firsts: number[] = [];
+  const pieces: (PlannedCopy & { readonly reads: PlannedOps; readonly writes: PlannedOps })[] = [];
   const thread = new Running((program) => {
-    firsts = copies.map((copy, i) => {
+    for (const { copy, plan } of copies) {
       const first = program.length;
-      const plan = plans[i];
-      if (plan !== undefined) addCalls(program, copy, plan, addressOf(local), buffer);
-      return first;
-    });
-  });
-  const pieces = copies.flatMap((copy, i) => {
-    const [plan, first = 0] = [plans[i], firsts[i]];
-    if (plan === undefined) return [];
-    return [{ copy, plan, reads: new PlannedOps(plan, first, 2), writes: new PlannedOps(plan, first + 1, 2) }];
+      for (let call = turn; call < plan.length; call += count)
+        addCall(program, copy, plan, call, addressOf(local), buffer);
+      const reads = new PlannedOps(plan, first, 2, turn, count);
+      pieces.push({ copy, plan, reads, writes: new PlannedOps(plan, first + 1, 2, turn, count) });
+    }
   });
   return { thread, buffer, local, pieces };
 }
 
-/** A read and a write for each call of the plan. */
-function addCalls(program: Program, { source, fd }: Copy, plan: CallPlan, local: number, buffer: number): void {
-  const { pid, memFd } = source;
-  for (let call = 0; call < plan.length; call++) {
-    const bytes = plan.bytes[call] ?? 0;
-    if (memFd === undefined) {
-      program.call(SYS.process_vm_readv, pid, local, 1, plan.iovAddress(call), plan.iovCount(call), 0);
-    } else program.call(SYS.pread64, memFd, buffer, bytes, plan.start(call));
-    program.call(SYS.pwrite64, fd, buffer, bytes, plan.offsets[call] ?? 0);
-  }
+/** A read and a write for a call of the plan. */
+function addCall(
+  program: Program,
+  { source: { pid, memFd }, fd }: Copy,
+  plan: CallPlan,
+  call: number,
+  local: number,
+  buffer: number,
+): void {
+  const bytes = plan.bytes[call] ?? 0;
+  if (memFd === undefined) {
+    program.call(SYS.process_vm_readv, pid, local, 1, plan.iovAddress(call), plan.iovCount(call), 0);
+  } else program.call(SYS.pread64, memFd, buffer, bytes, plan.start(call));
+  program.call(SYS.pwrite64, fd, buffer, bytes, plan.offsets[call] ?? 0);
 }
 
 function notCopied(copy: Copy, plan: CallPlan, call: number, result: number): FailedCopy {

@@ -8,13 +8,14 @@ import { addressOf, check, syscall } from '../../linux/kernel.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import { CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
 
-/** One call moves at most this much: small enough that threads share the work evenly. */
+/** One call moves at most this much, of so many ranges: small enough that threads share the work evenly. */
 const CALL_BYTES_MAX = 4 << 20;
+const CALL_RANGES_MAX = 256;
 /** From this size on several threads copy. */
 const PARALLEL_BYTES_MIN = 8 << 20;
 
 /** The calls that copy ranges of a file to a task. Pure. */
-export const planCopies = (ranges: readonly FileRange[]) => new CallPlan(ranges, CALL_BYTES_MAX);
+export const planCopies = (ranges: readonly FileRange[]) => new CallPlan(ranges, CALL_BYTES_MAX, CALL_RANGES_MAX);
 
 /** What one task gets from a file that is mapped at `address`. */
 export interface TaskCopy {

@@ -8,7 +8,7 @@ import { O_RDONLY } from '../../linux/abi/fcntl.ts';
 import { PAGEMAP_SCAN } from '../../linux/abi/pagemap.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf } from '../../linux/kernel.ts';
-import { close, open, readFile, tryReadProc } from '../../linux/syscalls/fs.ts';
+import { close, open, readRecords, tryReadProc } from '../../linux/syscalls/fs.ts';
 import { parseMaps } from '../../proc/maps.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import {
@@ -16,6 +16,7 @@ import {
   groupMappings,
   type MappingGroup,
   REGION_HALVES,
+  type ScannedMapping,
   scanArgument,
   walkEnd,
 } from './page-scan.ts';
@@ -28,12 +29,15 @@ const GROUPS_MAX = 16;
 /** Of a tree: each has a thread and memory. More are not looked at, which takes time as well. */
 const TASKS_MAX = 4;
 const TRIED_MAX = 16;
+const STOP = -1;
 /** What is found in a group. When there is more, the rest is scanned afterwards. */
 const REGIONS = 16_384;
 
 /** To be disposed of when all scans are done. */
 export class ScansAhead {
   readonly #scans = new Map<number, ScanAhead>();
+  /** Tasks that wait for their mappings to be known. */
+  readonly #waiting = new Set<number>();
   #tried = 0;
 
   /** Begins to scan a stopped task, when that pays. */
@@ -42,10 +46,27 @@ export class ScansAhead {
     const statm = tryReadProc(`/proc/${pid}/statm`);
     const [, resident = 0] = typeof statm === 'string' ? statm.split(' ').map(Number) : [];
     if (resident < RESIDENT_PAGES_MIN || threadCount() < 2) return;
+    this.#waiting.add(pid);
+    const path = `/proc/${pid}/maps`;
     try {
-      const groups = groupMappings(parseMaps(readFile(`/proc/${pid}/maps`)));
-      const big = groups.filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
-      if (big.length > 0 && big.length <= GROUPS_MAX) this.#scans.set(pid, new ScanAhead(pid, big));
+      readRecords(path, (text, isLast) => {
+        // To read many mappings twice takes longer than the scan.
+        if (isLast) this.tryContinue(pid, parseMaps(text, path));
+        return STOP;
+      });
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+    }
+  }
+
+  /** To be told when its mappings are known: now it begins, unless it has begun or does not pay. */
+  tryContinue(pid: number, mappings: readonly ScannedMapping[]): void {
+    if (!this.#waiting.delete(pid)) return;
+    const groups = groupMappings(mappings);
+    const big = groups.filter(({ start, end }) => end - start >= GROUP_BYTES_MIN);
+    if (big.length === 0 || big.length > GROUPS_MAX) return;
+    try {
+      this.#scans.set(pid, new ScanAhead(pid, big));
     } catch (error) {
       // No more threads, say. Whatever matters is told by the scan itself.
       if (!(error instanceof SyscallError)) throw error;

@@ -4,36 +4,16 @@
  * Programs keep the addresses of these functions. So a task can use another vdso only when they are all at the same
  * places; the code itself may differ, because the kernel patches it for the CPU.
  */
-
-const PT_LOAD = 1;
-const PT_DYNAMIC = 2;
-const DT_STRTAB = 5;
-const DT_SYMTAB = 6;
-
-/** Offsets in ELF files of 64 bits, and of 32 bits (man 5 elf). */
-const LAYOUT_64 = {
-  headers: 32,
-  count: 56,
-  header: 56,
-  offset: 8,
-  vaddr: 16,
-  fileSize: 32,
-  symbol: 24,
-  value: 8,
-  section: 6,
-};
-const LAYOUT_32 = {
-  headers: 28,
-  count: 44,
-  header: 32,
-  offset: 4,
-  vaddr: 8,
-  fileSize: 16,
-  symbol: 16,
-  value: 4,
-  section: 14,
-};
-const MAGIC = 0x464c457f;
+import {
+  DT_STRTAB,
+  DT_SYMTAB,
+  ELF_32,
+  ELF_64,
+  ELF_MAGIC,
+  ELFCLASS64,
+  PT_DYNAMIC,
+  PT_LOAD,
+} from '../../linux/abi/elf.ts';
 
 /** Offsets of the functions by name; undefined when the bytes are no ELF file with dynamic symbols. */
 export function parseVdsoSymbols(image: Uint8Array): Map<string, number> | undefined {
@@ -46,18 +26,17 @@ export function parseVdsoSymbols(image: Uint8Array): Map<string, number> | undef
 }
 
 function readSymbols(view: DataView): Map<string, number> | undefined {
-  if (view.getUint32(0, true) !== MAGIC) return undefined;
-  const is64 = view.getUint8(4) === 2;
-  const layout = is64 ? LAYOUT_64 : LAYOUT_32;
+  if (view.getUint32(0, true) !== ELF_MAGIC) return undefined;
+  const is64 = view.getUint8(4) === ELFCLASS64;
+  const { header, segment, symbol } = is64 ? ELF_64 : ELF_32;
   const word = (at: number) => (is64 ? Number(view.getBigUint64(at, true)) : view.getUint32(at, true));
   const wordBytes = is64 ? 8 : 4;
-  const headers = word(layout.headers);
   let base = 0;
   let dynamic: { at: number; bytes: number } | undefined;
-  for (let i = 0, at = headers; i < view.getUint16(layout.count, true); i++, at += layout.header) {
-    const type = view.getUint32(at, true);
-    if (type === PT_LOAD) base = word(at + layout.vaddr) - word(at + layout.offset);
-    if (type === PT_DYNAMIC) dynamic = { at: word(at + layout.offset), bytes: word(at + layout.fileSize) };
+  for (let i = 0, at = word(header.e_phoff); i < view.getUint16(header.e_phnum, true); i++, at += segment.bytes) {
+    const type = view.getUint32(at + segment.p_type, true);
+    if (type === PT_LOAD) base = word(at + segment.p_vaddr) - word(at + segment.p_offset);
+    if (type === PT_DYNAMIC) dynamic = { at: word(at + segment.p_offset), bytes: word(at + segment.p_filesz) };
   }
   if (dynamic === undefined) return undefined;
   let symbols = 0;
@@ -71,10 +50,10 @@ function readSymbols(view: DataView): Map<string, number> | undefined {
   // The table of names follows that of the symbols, whose length is told nowhere.
   if (symbols <= 0 || strings <= symbols) return undefined;
   const found = new Map<string, number>();
-  for (let at = symbols; at + layout.symbol <= strings; at += layout.symbol) {
-    const name = readName(view, strings + view.getUint32(at, true));
-    const isDefined = view.getUint16(at + layout.section, true) !== 0;
-    if (name !== '' && isDefined) found.set(name, word(at + layout.value) - base);
+  for (let at = symbols; at + symbol.bytes <= strings; at += symbol.bytes) {
+    const name = readName(view, strings + view.getUint32(at + symbol.st_name, true));
+    const isDefined = view.getUint16(at + symbol.st_shndx, true) !== 0;
+    if (name !== '' && isDefined) found.set(name, word(at + symbol.st_value) - base);
   }
   return found.size === 0 ? undefined : found;
 }

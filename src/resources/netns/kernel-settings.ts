@@ -24,7 +24,7 @@ const OF_DEVICES = /^net\/ipv[46]\/conf$/;
 const DEPTH_MAX = 5;
 
 /** The settings of the namespace that we are in, but for those of devices, which have their own place. */
-export function listSettings(folder = 'net', depth = DEPTH_MAX): string[] {
+function listSettings(folder = 'net', depth = DEPTH_MAX): string[] {
   if (OF_DEVICES.test(folder) || depth === 0) return [];
   const { folders, others } = listByType(`${SETTINGS_ROOT}/${folder}`);
   const own = others.map((name) => `${folder}/${name}`).filter((path) => !NOT_KEPT.has(path));
@@ -69,7 +69,7 @@ export function readNamespace(files: SettingFiles, devices: readonly string[]): 
 }
 
 /** The entry of netns-N.img. Pure but for `read`. */
-export function describeNamespace(read: ReadSetting, changed: NetnsSettingExt[]): NetnsEntry {
+function describeNamespace(read: ReadSetting, changed: NetnsSettingExt[]): NetnsEntry {
   const qlen = read(MAX_DGRAM_QLEN);
   const range = read(PING_GROUP_RANGE)?.trimEnd();
   return {

@@ -19,7 +19,7 @@ export function readNeighbours(): Uint8Array[] {
 }
 
 /** Undefined for one that the kernel has found. Pure. */
-export function tryDescribeNeighbour(payload: Uint8Array): Uint8Array | undefined {
+function tryDescribeNeighbour(payload: Uint8Array): Uint8Array | undefined {
   if (payload.length < RT.NDMSG.bytes) return undefined;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const isPermanent = (view.getUint16(RT.NDMSG.state, true) & RT.NUD_PERMANENT) !== 0;

@@ -98,7 +98,7 @@ function acceptMarked(): Uint8Array[] {
 }
 
 /** The messages that make a table which drops everything, for a namespace that the tree has for itself. Pure. */
-export function describeWholeTable(table: string, flags: number): Uint8Array[] {
+function describeWholeTable(table: string, flags: number): Uint8Array[] {
   return [
     NFT.newTable(table, flags),
     ...CHAINS.flatMap(([chain, hook]) => [

@@ -25,8 +25,6 @@ const PKRU = 9;
 
 /** Components whose content the image format has no field for. */
 const EXTENDED = [17, 18] as const; // AMX TILECFG and TILEDATA
-/** Bit of AMX TILEDATA: a process must ask for permission before a thread can have it. */
-export const XFEATURE_XTILE_DATA = 18;
 
 interface Component {
   readonly offset: number;

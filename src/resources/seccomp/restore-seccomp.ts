@@ -28,11 +28,6 @@ export function hasSeccomp(thread: SeccompFields): boolean {
   return (thread.seccomp_mode ?? SeccompMode.disabled) !== SeccompMode.disabled;
 }
 
-/** Room that the filters of a thread take in a program, in bytes. */
-export function seccompBytes(thread: SeccompFields, image: SeccompEntry | undefined): number {
-  return chain(thread, image).reduce((sum, { filter }) => sum + filter.length + 256, 0);
-}
-
 /** Installs the filters, the oldest first, or strict mode. Throws CriuError when the images don't fit together. */
 export function planSeccomp(program: Program, thread: SeccompFields, image: SeccompEntry | undefined): void {
   if (thread.seccomp_mode === SeccompMode.strict) {

@@ -15,7 +15,7 @@ import { MREMAP_FIXED, MREMAP_MAYMOVE, PROT_EXEC, PROT_READ, PROT_WRITE } from '
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { findHole, type Range } from '../mm/address-space.ts';
 
-export const isSysv = (vma: VmaEntry): boolean => (vma.status & VMA_AREA_SYSVIPC) !== 0;
+const isSysv = (vma: VmaEntry): boolean => (vma.status & VMA_AREA_SYSVIPC) !== 0;
 
 /** What is attached by one call. */
 export interface Attachment {

@@ -9,7 +9,7 @@
 import type { Place, Program } from '../../agent/program.ts';
 import { TWO_32 } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
-import type { FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
+import type { AlikeThread, FrozenTask, FrozenThread } from '../../dump/frozen-tree.ts';
 import { keepEncoded } from '../../image/codec.ts';
 import type { TaskCoreEntry, ThreadCoreEntry } from '../../image/gen/core.ts';
 import type { SignalQueueEntry } from '../../image/gen/siginfo.ts';
@@ -37,6 +37,7 @@ import {
   type PosixTimersToken,
   readPosixTimers,
 } from '../timers/posix-timers.ts';
+import { ownAreas, ownStack, putOwn } from './alike-thread.ts';
 import { COREDUMP_FILTER_DEFAULT, type ProcAttributes, readProcAttributes } from './proc-attributes.ts';
 import {
   describeProcessFlags,
@@ -93,7 +94,9 @@ export function inspectThread(program: Program, thread: FrozenThread, { pending 
 /** A thread that has answered. */
 export interface AnsweredThread {
   readonly token: ThreadToken;
+  /** Of another thread, when `own` says what is not the same. */
   readonly result: VisitResult;
+  readonly own: AlikeThread | undefined;
   readonly thread: FrozenThread;
   readonly outside: ThreadFacts;
 }
@@ -107,13 +110,14 @@ export interface DescribedThread {
   readonly personality: number;
 }
 
-export function describeThread({ token, result, thread, outside }: AnsweredThread): DescribedThread {
+export function describeThread({ token, result, own, thread, outside }: AnsweredThread): DescribedThread {
   const flags = describeThreadFlags(token.flags, result);
-  const { futex_rla, futex_rla_len, clearTidAddr } = describeThreadAreas(token.areas, result);
+  const answered = describeThreadAreas(token.areas, result);
+  const { futex_rla, futex_rla_len, clearTidAddr } = own === undefined ? answered : ownAreas(thread, own, answered);
   const threadCore: ThreadCoreEntry = {
     futex_rla,
     futex_rla_len,
-    sas: describeSigaltstack(token.stack, result),
+    sas: own === undefined ? describeSigaltstack(token.stack, result) : ownStack(own),
     // The leader's mask is in task_core_entry.
     ...(thread.pid === thread.tid ? {} : { blk_sigset: thread.signalMask }),
     ...(thread.rseq === undefined ? {} : { rseq_entry: thread.rseq }),
@@ -134,8 +138,9 @@ export function isAlike(a: AnsweredThread, b: AnsweredThread): boolean {
   const { areas, stack } = a.token;
   return (
     a.token === b.token &&
-    // Of the status only the numbers of the thread are not the same: see `StatusParser`.
+    // Of the status only the numbers of the thread are not the same, see `StatusParser`, or its name.
     a.thread.status.groups === b.thread.status.groups &&
+    a.thread.status.name === b.thread.status.name &&
     isPlain(a) &&
     isPlain(b) &&
     isSameRseq(a.thread.rseq, b.thread.rseq) &&
@@ -162,7 +167,7 @@ export const OWN_NUMBERS: readonly string[] = [
 /** Puts them into words of 32 bits, two for each, the lower one first. */
 export function putOwnNumbers(
   words: Uint32Array,
-  { token, result, thread }: AnsweredThread,
+  { token, result, own, thread }: AnsweredThread,
   isMadeAgain: boolean,
 ): void {
   const { registers, signalMask, rseq } = thread;
@@ -182,6 +187,7 @@ export function putOwnNumbers(
   put(flags);
   words[at - 2] = (words[at - 2] ?? 0) & ~SS_ONSTACK;
   words[at - 1] = 0;
+  if (own !== undefined) putOwn(words, 2 * NAMES.length, thread, own);
   putNumber(words, at, signalMask);
   putNumber(words, at + 2, rseq?.rseq_abi_pointer ?? 0n);
 }

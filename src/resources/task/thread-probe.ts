@@ -5,7 +5,7 @@
 import type { Program } from '../../agent/program.ts';
 import { byteString } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
-import type { FrozenThread } from '../../dump/frozen-tree.ts';
+import type { AlikeThread, FrozenThread } from '../../dump/frozen-tree.ts';
 import {
   NT_X86_XSTATE,
   PTRACE_GETREGS,
@@ -15,7 +15,8 @@ import {
 } from '../../linux/abi/ptrace.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check } from '../../linux/kernel.ts';
-import { StatusParser } from '../../proc/status.ts';
+import type { ThreadRecords } from '../../linux/task-threads.ts';
+import { type Status, StatusParser } from '../../proc/status.ts';
 import { type CallTable, KeptTable } from '../../tracee/call-table.ts';
 import { FileColumn } from '../../tracee/file-column.ts';
 import { register, setRegister } from '../../tracee/registers.ts';
@@ -23,6 +24,7 @@ import { SecondCore } from '../../tracee/second-core.ts';
 import { suspendSeccomp } from '../../tracee/stop.ts';
 import { xstateBytesMax } from '../registers/xstate.ts';
 import { askRseq, readRseq } from '../rseq/rseq.ts';
+import { findExamples } from './listed-threads.ts';
 import { askSyscallDispatch, readSyscallDispatch } from './syscall-dispatch.ts';
 
 const STATUS_BYTES = 4096;
@@ -34,14 +36,40 @@ export interface Stopped {
   readonly tid: number;
 }
 
+/** The threads of a task, the first one first, and what the kernel has listed of them. */
+export interface StoppedTask {
+  readonly pid: number;
+  readonly tids: readonly number[];
+  readonly records?: ThreadRecords | undefined;
+}
+
+/** A thread that is like one before it, for which no file is read. */
+interface Listed {
+  /** The index of that one. */
+  readonly example: number;
+  readonly records: ThreadRecords;
+}
+
 /**
  * Reads stopped threads of ours; their seccomp filters are out of the way afterwards. A thread inside of a restartable
  * sequence goes on, as after any signal, at its abort address: its `registers` say so.
  */
-export function readThreads(threads: readonly Stopped[]): FrozenThread[] {
-  const count = threads.length;
-  return probingTable().use(count, (table, columns) =>
-    readingFiles.use(count, (files, fileColumns) => new ThreadProbe(table, columns, files, fileColumns).read(threads)),
+export function readThreads(tasks: readonly StoppedTask[]): FrozenThread[] {
+  const threads: Stopped[] = [];
+  const listed: (Listed | undefined)[] = [];
+  for (const { pid, tids, records } of tasks) {
+    const first = threads.length;
+    const examples = records === undefined ? [] : findExamples(tids, records);
+    tids.forEach((tid, i) => {
+      const example = examples[i];
+      threads.push({ pid, tid });
+      listed.push(records && example !== undefined ? { example: first + example, records } : undefined);
+    });
+  }
+  return probingTable().use(threads.length, (table, columns) =>
+    readingFiles.use(threads.length, (files, fileColumns) =>
+      new ThreadProbe(table, columns, files, fileColumns).read(threads, listed),
+    ),
   );
 }
 
@@ -65,31 +93,45 @@ class ThreadProbe {
     this.#fileColumns = fileColumns;
   }
 
-  read(threads: readonly Stopped[]): FrozenThread[] {
+  read(threads: readonly Stopped[], listed: readonly (Listed | undefined)[]): FrozenThread[] {
     const [table, files] = [this.#table, this.#files];
     const [tidAt, pidAt] = [table.at(0, this.#columns.tid), table.at(0, this.#columns.pid)];
     const { status, cgroup } = this.#fileColumns;
     const found: FrozenThread[] = [];
-    using core = SecondCore.tryStart(threads.length);
-    const fill = (row: number, index: number) => {
-      const thread = threads[index] as Stopped;
-      table.view.setUint32(row * table.rowBytes + tidAt, thread.tid, true);
-      table.view.setUint32(row * table.rowBytes + pidAt, thread.pid, true);
-      status.setPath(files, row, statusPath(thread));
-      cgroup.setPath(files, row, cgroupPath(thread));
-    };
+    using core = SecondCore.tryStart(listed.reduce((count, one) => count + (one === undefined ? 1 : 0), 0));
     const rowsMax = Math.min(table.rows, files.rows);
     for (let done = 0; done < threads.length; done += rowsMax) {
       const rows = Math.min(rowsMax, threads.length - done);
-      for (let row = 0; row < rows; row++) fill(row, done + row);
+      let fileRows = 0;
+      for (let row = 0; row < rows; row++) {
+        const thread = threads[done + row] as Stopped;
+        table.view.setUint32(row * table.rowBytes + tidAt, thread.tid, true);
+        table.view.setUint32(row * table.rowBytes + pidAt, thread.pid, true);
+        if (listed[done + row] !== undefined) continue;
+        status.setPath(files, fileRows, statusPath(thread));
+        cgroup.setPath(files, fileRows++, cgroupPath(thread));
+      }
       table.run(rows);
-      files.run(rows, core);
-      for (let row = 0; row < rows; row++) found.push(this.#thread(row, threads[done + row] as Stopped));
+      files.run(fileRows, core);
+      let fileRow = 0;
+      for (let row = 0; row < rows; row++) {
+        const thread = threads[done + row] as Stopped;
+        const one = listed[done + row];
+        const seen = one === undefined ? this.#readFiles(fileRow++, thread) : likeExample(thread, one, found);
+        found.push(this.#thread(row, thread, seen));
+      }
     }
     return found;
   }
 
-  #thread(row: number, stopped: Stopped): FrozenThread {
+  #readFiles(row: number, thread: Stopped): SeenInFiles {
+    const bytes = this.#fileColumns.status.bytes(this.#files, row, statusPath(thread));
+    if (typeof bytes === 'number') throw unreadable(statusPath(thread), bytes);
+    const status = this.#statuses.parse(bytes, statusPath(thread));
+    return { status, cgroup: this.#cgroupOf(row, thread), alike: undefined };
+  }
+
+  #thread(row: number, stopped: Stopped, seen: SeenInFiles): FrozenThread {
     const { pid, tid } = stopped;
     const { rseq, dispatch, ...columns } = this.#columns;
     const table = this.#table;
@@ -99,20 +141,18 @@ class ThreadProbe {
     const registers = new BigUint64Array(table.block.slice(registersAt, registersAt + USER_REGS_BYTES).buffer);
     const { entry, abortAddress } = readRseq(table, row, rseq, pid, register(registers, 'rip'));
     if (abortAddress !== undefined) setRegister(registers, 'rip', abortAddress);
-    const statusBytes = this.#fileColumns.status.bytes(this.#files, row, statusPath(stopped));
-    if (typeof statusBytes === 'number') throw unreadable(statusPath(stopped), statusBytes);
-    const status = this.#statuses.parse(statusBytes, statusPath(stopped));
-    if (status.seccomp !== 0) suspendSeccomp(tid);
+    if (seen.status.seccomp !== 0) suspendSeccomp(tid);
     return {
       pid,
       tid,
       registers,
       signalMask: table.view.getBigUint64(table.at(row, columns.mask), true),
-      status,
+      status: seen.status,
       xstate: this.#xstateOf(row, tid),
       rseq: entry,
       dispatch: readSyscallDispatch(table, row, dispatch),
-      cgroup: this.#cgroupOf(row, stopped),
+      cgroup: seen.cgroup,
+      alike: seen.alike,
     };
   }
 
@@ -141,6 +181,23 @@ class ThreadProbe {
     }
     return this.#cgroupText;
   }
+}
+
+/** What the files of /proc say of a thread. */
+interface SeenInFiles {
+  readonly status: Status;
+  readonly cgroup: string;
+  readonly alike: AlikeThread | undefined;
+}
+
+/** The same of one that is like another. */
+function likeExample({ tid }: Stopped, { example, records }: Listed, found: readonly FrozenThread[]): SeenInFiles {
+  const other = found[example] as FrozenThread;
+  const start = records.start(tid) ?? 0;
+  const isNamesake = records.hasSameName(start, records.start(other.tid) ?? 0);
+  const name = isNamesake ? other.status.name : records.name(start);
+  const status = { ...other.status, name, pid: tid, nsPid: [tid] };
+  return { status, cgroup: other.cgroup, alike: { example: other, words: records.words, start } };
 }
 
 // Its list of children is read by this path too, so the kernel knows the names already.

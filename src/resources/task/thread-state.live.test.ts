@@ -55,7 +55,7 @@ interface State {
 }
 
 function readStub(pid: number): FrozenThread {
-  const [thread] = readThreads([{ pid, tid: pid }]);
+  const [thread] = readThreads([{ pid, tids: [pid] }]);
   if (thread === undefined) throw new Error('one thread was asked for');
   return thread;
 }
@@ -85,7 +85,7 @@ function dumpStub(pid: number): State {
   const [result] = guest.run([{ thread: leader, program }]);
   if (result === undefined) throw new Error('one visit, one result');
   const filters = new SeccompFilters();
-  const thread = describeThread({ token, result, thread: leader, outside: facts });
+  const thread = describeThread({ token, result, own: undefined, thread: leader, outside: facts });
   Object.assign(thread.threadCore, filters.add([facts.seccomp])[0]);
   return { thread, task: describeTask(taskToken, result, task, taskFacts, thread), filters };
 }

@@ -2,7 +2,8 @@
  * Numbers for open file descriptions: equal ones of all tasks get one number. The kernel compares them (kcmp, man 2
  * kcmp) and orders those that differ, so a binary search finds equals among many descriptions of one inode.
  */
-import { KCMP_FILE, kcmp } from '../../../linux/syscalls/process.ts';
+import { KCMP_FILE } from '../../../linux/abi/kcmp.ts';
+import { kcmp } from '../../../linux/syscalls/process.ts';
 import type { OpenFile } from '../file-kind.ts';
 
 /** A description that is known, by one of its descriptors. */

@@ -85,7 +85,7 @@ export interface Duplicate {
 export const NO_MOUNT = -1;
 
 /** Fetches descriptors of a task, and asks each what it is. */
-export class Duplicates {
+class Duplicates {
   readonly #columns: Columns<
     'last' | 'pidfd' | 'fd' | 'fetched' | 'statResult' | 'stat' | 'flags' | 'signal' | 'ownerResult' | 'owner'
   >;
@@ -160,7 +160,7 @@ export class Duplicates {
 }
 
 /** Asks duplicates for their names, sockets for their family, and for the position or the text of fdinfo. */
-export class Details {
+class Details {
   readonly #columns: Columns<
     | 'socket'
     | 'family'

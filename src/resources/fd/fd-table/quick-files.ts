@@ -4,10 +4,9 @@
  * locks is left to fdinfo.
  */
 import { O_PATH, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../../../linux/abi/fcntl.ts';
-import { PID_NS_INIT_INO } from '../../../linux/abi/nsfs.ts';
 import { BTRFS_SUPER_MAGIC, RAMFS_MAGIC, TMPFS_MAGIC } from '../../../linux/abi/statfs.ts';
-import { fstatfsType, major, readProc, type Stat, tryReadlink } from '../../../linux/syscalls/fs.ts';
-import { parseNamespaceLink } from '../../../proc/small.ts';
+import { fstatfsType, major, readProc, type Stat } from '../../../linux/syscalls/fs.ts';
+import { isInFirstPidNamespace } from '../../task/pid-namespace.ts';
 
 /** Without a block device, and no interface of the kernel: there a seek may make the text of a file again. */
 const DISKLESS: readonly number[] = [TMPFS_MAGIC, RAMFS_MAGIC, BTRFS_SUPER_MAGIC];
@@ -30,9 +29,7 @@ export class QuickFiles {
    * are left out (fs/locks.c locks_translate_pid()).
    */
   static tryRead(): QuickFiles | undefined {
-    const link = tryReadlink('/proc/self/ns/pid');
-    const inode = typeof link === 'string' ? parseNamespaceLink(link)?.inode : undefined;
-    return inode === BigInt(PID_NS_INIT_INO) ? new QuickFiles(readProc('/proc/locks')) : undefined;
+    return isInFirstPidNamespace() ? new QuickFiles(readProc('/proc/locks')) : undefined;
   }
 
   /** Whether a file is one of them; `flags` are those of F_GETFL. */

@@ -8,7 +8,8 @@
 import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTree } from '../../../dump/frozen-tree.ts';
 import { errnoName } from '../../../linux/abi/errno.ts';
-import { getpid, KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM, kcmp } from '../../../linux/syscalls/process.ts';
+import { KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM } from '../../../linux/abi/kcmp.ts';
+import { getpid, kcmp } from '../../../linux/syscalls/process.ts';
 
 export interface SharedIds {
   readonly vm_id: number;

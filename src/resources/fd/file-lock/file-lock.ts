@@ -34,7 +34,7 @@ import type { OpenFile } from '../file-kind.ts';
 import type { StepArg } from '../step.ts';
 
 /** Values of FileLockEntry.flag (criu/include/file-lock.h, 4.2). */
-export const LOCK_FLAGS = { POSIX: 1, FLOCK: 2, OFDLCK: 4, LEASE: 8 } as const;
+const LOCK_FLAGS = { POSIX: 1, FLOCK: 2, OFDLCK: 4, LEASE: 8 } as const;
 
 /** Bit of FileLockEntry.type: the lease is being broken. */
 const LEASE_BREAKING = 4;

@@ -58,10 +58,13 @@ export function needsDevice(words: readonly number[]): boolean {
   return (high === 0xfe && (low & 0xc0) === 0x80) || (high === 0xff && [1, 2].includes(low & 0xf));
 }
 
-/** 224.0.0.0/4, 255.255.255.255, ff00::/8. */
+/** 255.255.255.255. */
+export const isBroadcast = (words: readonly number[]) => words.length === 1 && words[0] === 0xffff_ffff;
+
+/** 224.0.0.0/4, ff00::/8, and the former. */
 export function isMulticast(words: readonly number[]): boolean {
   const first = (words[0] ?? 0) & 0xff;
-  return words.length === 1 ? first >= 224 && (first < 240 || words[0] === 0xffff_ffff) : first === 0xff;
+  return words.length === 1 ? (first >= 224 && first < 240) || isBroadcast(words) : first === 0xff;
 }
 
 /** "127.0.0.1:80" or "[::1]:80", for people. */

@@ -3,7 +3,7 @@
  * follow the other side's FIN, and UDP datagrams (RFC 768), which have to come from their sender again. Pure.
  */
 import { IPPROTO_TCP, IPPROTO_UDP } from '../../../linux/abi/inet.ts';
-import type { InetAddress } from './address.ts';
+import { type InetAddress, isMulticast } from './address.ts';
 
 export const FIN = 1;
 export const RST = 4;
@@ -24,6 +24,7 @@ export interface Segment extends Ends {
 
 const TCP_BYTES = 20;
 const UDP_BYTES = 8;
+const UDP_CHECKSUM_AT = 6;
 const IPV4_BYTES = 20;
 const IPV6_BYTES = 40;
 const HOPS = 64;
@@ -50,7 +51,17 @@ export function packDatagram(ends: Ends, payload: Uint8Array): Uint8Array {
   view.setUint16(2, ends.to.port);
   view.setUint16(4, datagram.length);
   datagram.set(payload, UDP_BYTES);
-  return packIp(ends, IPPROTO_UDP, datagram, 6);
+  return packIp(ends, IPPROTO_UDP, datagram, UDP_CHECKSUM_AT);
+}
+
+/** The same in two parts, before and after the port that it is sent to, without a checksum. To a group it never leaves the host. */
+export function packWithoutPort(ends: Ends, payload: Uint8Array): [Uint8Array, Uint8Array] {
+  const packet = packDatagram(ends, payload);
+  const isV4 = ends.from.words.length === 1;
+  const udpAt = isV4 ? IPV4_BYTES : IPV6_BYTES;
+  packet.fill(0, udpAt + UDP_CHECKSUM_AT, udpAt + UDP_BYTES);
+  if (isMulticast(ends.to.words)) packet[isV4 ? 8 : 7] = 0;
+  return [packet.subarray(0, udpAt + 2), packet.subarray(udpAt + 4)];
 }
 
 /** The packet around `body`, which has its checksum at that place. */

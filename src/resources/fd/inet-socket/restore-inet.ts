@@ -158,21 +158,25 @@ function planAddresses(
   what: string,
   context: RestoreContext,
 ): void {
+  const bind = () => bindTo(table, fd, { ...entry, src_port: 0 }, what);
+  if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, bind);
   const reuse = reuseWhileBound(entry, context);
   if (reuse.address) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR, 1, ['set reuseaddr of', what]);
   if (reuse.port) planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_REUSEPORT, 1, ['set so_reuseport of', what]);
   planBind(table, fd, entry, what);
   if (entry.state === INET.TCP_LISTEN) table.doExpecting(['listen on', what], 0, SYS.listen, fd, entry.backlog);
-  if (isUdp(entry)) planDatagrams(table, fd, entry, what, context, reuse.port || reuse.address);
   planConnect(table, fd, entry, what);
   if (isTcp(entry) && entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
   planShutdown(table, fd, entry, what);
 }
 
 function planBind(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
-  const { family, src_port, src_addr } = entry;
-  if (src_port === 0 && isUnspecified(src_addr)) return;
-  if (isRaw(entry) && isUnspecified(src_addr)) return;
+  const isAnywhere = isUnspecified(entry.src_addr);
+  if (!isAnywhere || (entry.src_port !== 0 && !isRaw(entry))) bindTo(table, fd, entry, what);
+}
+
+function bindTo(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
+  const { family, src_addr } = entry;
   const bytes = packSockaddr(family, sourceOf(entry));
   // The number of a ping socket may be taken by now: another one will do.
   if (isPing(entry) && isUnspecified(src_addr)) {

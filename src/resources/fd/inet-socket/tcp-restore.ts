@@ -131,9 +131,11 @@ export function planConnection(
   const { message, received, sent } = stream;
   const tcp = (option: number, value: number, name: string) =>
     planIntOption(table, fd, INET.SOL_TCP, option, value, ['set', name, 'of', what]);
-  for (const option of [SOCKET.SO_SNDBUFFORCE, SOCKET.SO_RCVBUFFORCE]) {
-    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, LARGEST_BUFFER, ['make room in', what]);
-  }
+  const room = (option: number, bytes: number) =>
+    planIntOption(table, fd, SOCKET.SOL_SOCKET, option, bytes, ['make room in', what]);
+  const rcvbuf = entry.opts.so_rcvbuf >>> 1;
+  room(SOCKET.SO_SNDBUFFORCE, LARGEST_BUFFER);
+  room(SOCKET.SO_RCVBUFFORCE, rcvbuf);
   tcp(INET.TCP_REPAIR, 1, 'repair mode');
   const source = packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr });
   table.doExpecting(['bind', what], 0, SYS.bind, fd, { bytes: source }, source.length);
@@ -150,6 +152,7 @@ export function planConnection(
   tcp(INET.TCP_MAXSEG, 0, 'segment size');
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_OPTIONS, packOptions(message), ['set TCP parameters of', what]);
   if (message.timestamp !== undefined) tcp(INET.TCP_TIMESTAMP, message.timestamp | 0, 'timestamp');
+  if (received.length > 0) room(SOCKET.SO_RCVBUFFORCE, LARGEST_BUFFER);
   planSend(table, fd, received, what);
   if (sent.length > 0) {
     tcp(INET.TCP_REPAIR_QUEUE, INET.TCP_SEND_QUEUE, 'queue');
@@ -157,6 +160,8 @@ export function planConnection(
   }
   planWindow(table, fd, entry.state, message, what);
   planEnds(table, fd, entry, message, what);
+  // Before anybody can send to it: an answer says how much may come, which cannot be taken back.
+  if (received.length > 0) room(SOCKET.SO_RCVBUFFORCE, rcvbuf);
 }
 
 function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
@@ -276,8 +281,6 @@ export function finishConnection(
   const set = (option: number, value: number) =>
     planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, ['set options of', what]);
   if (stream !== undefined) {
-    // The first word to the other side says how much it may send: no more than there will be room for.
-    set(SOCKET.SO_RCVBUFFORCE, opts.so_rcvbuf >>> 1);
     planIntOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR, 0, ['end repair mode of', what]);
   }
   // Leaving repair mode clears it.

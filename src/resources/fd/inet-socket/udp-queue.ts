@@ -3,13 +3,16 @@
  * sends them once more, to the new socket, as if they came from their senders: by a raw socket, to an address of this
  * host, so that they never leave it.
  *
- * UDP may lose datagrams, and so may we: those for sockets that are bound to a broadcast or multicast address, of which a
- * dump says so, and those that packet filters of the host drop, of which a restore does, which counts what has arrived.
- * What comes through a certain device only, or is filtered by the socket itself, is sent before that is so.
+ * UDP may lose datagrams, and so may we: those for sockets that are bound to the address of a link, of which a dump says
+ * so, and those that packet filters of the host drop, of which a restore does, which counts what has arrived. What comes
+ * through a certain device only, or is filtered by the socket itself, is sent before that is so. What was sent to a group
+ * comes by the device that the socket is a member on, without leaving it.
  */
+import { bytesOfWords, putWord } from '../../../base/bytes.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import type { SkPacketEntry } from '../../../image/gen/sk-packet.ts';
 import { ERRNO } from '../../../linux/abi/errno.ts';
+import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -20,9 +23,12 @@ import { UNLOCKED_MARK } from '../../network-lock/network-lock.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
 import { controlMessages, type Peeked, peekMessage } from '../peek-message.ts';
-import { planIntOption } from '../socket-options/plan-option.ts';
+import { membershipDevice } from '../socket-options/multicast.ts';
+import { planIntOption, planOption } from '../socket-options/plan-option.ts';
+import { PAIR_ROOM, type Pointer, type StepArg } from '../step.ts';
 import {
   type InetAddress,
+  isBroadcast,
   isMapped,
   isMulticast,
   isUnspecified,
@@ -30,9 +36,9 @@ import {
   packSockaddr,
   parseSockaddr,
 } from './address.ts';
-import { packDatagram } from './ip-packet.ts';
+import { packWithoutPort } from './ip-packet.ts';
 
-type UdpSocket = Pick<InetSkEntry, 'id' | 'family' | 'proto' | 'src_addr' | 'src_port'>;
+type UdpSocket = Pick<InetSkEntry, 'id' | 'family' | 'proto' | 'src_addr' | 'opts'>;
 
 /** What the kernel can hand on through its loopback device, headers included. */
 const DATAGRAM_MAX = 65_400;
@@ -59,7 +65,7 @@ export function dumpDatagrams(file: OpenFile, socket: UdpSocket, dump: KindDump)
       if (result < 0) break;
       const message: SkPacketEntry = { id_for: socket.id, length: result, scm: [], sender_ext: sender };
       const target = targetIn(control, socket.family);
-      if (target !== undefined && isOfHost(socket.family, target)) {
+      if (target !== undefined && canReach(socket, target)) {
         message.target_ext = packSockaddr(socket.family, { port: 0, words: target });
       }
       if (result > DATAGRAM_MAX) lose(`one of them has ${result} bytes`);
@@ -79,7 +85,7 @@ function peekDatagram(fd: number, room: Uint8Array): Peeked {
 
 function findObstacle({ proto, src_addr }: UdpSocket): string | undefined {
   if (proto !== INET.IPPROTO_UDP) return 'they are UDPLite ones';
-  if (isMulticast(src_addr) || needsDevice(src_addr)) return 'it is bound to an address that several may have';
+  if (needsDevice(src_addr) && !isMulticast(src_addr)) return 'it is bound to an address of a link';
   return undefined;
 }
 
@@ -106,9 +112,15 @@ function targetIn(control: Uint8Array, family: number): number[] | undefined {
   return undefined;
 }
 
-/** Not a broadcast or multicast address: sending there needs permission, or would leave the host. */
+/** An address of this host, or of a group that the socket is a member of. */
+function canReach({ family, opts }: UdpSocket, words: readonly number[]): boolean {
+  const address = isMapped(words) ? words.slice(-1) : words;
+  if (isBroadcast(address)) return true;
+  if (isMulticast(address)) return membershipDevice(opts, address) !== undefined;
+  return !needsDevice(words) && isOfHost(family, words);
+}
+
 function isOfHost(family: number, words: readonly number[]): boolean {
-  if (isMulticast(words) || needsDevice(words)) return false;
   const fd = syscall(SYS.socket, family, SOCKET.SOCK_DGRAM | SOCKET.SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   const address = packSockaddr(family, { port: 9, words });
@@ -117,13 +129,11 @@ function isOfHost(family: number, words: readonly number[]): boolean {
   return result === 0;
 }
 
-/** struct pollfd: POLLIN. */
-const POLLIN = 1;
-const WAIT_MS = 1000;
-
 /**
- * Plans sending them again to a socket that is bound, and not connected yet. One that shares its port with others is
- * connected to each sender for that moment, so that the kernel chooses it.
+ * Plans sending them again to a socket that has no address yet. `bind` plans giving it its own with a port that the kernel
+ * chooses: nobody else has that one, so that nobody else receives them, whoever shares port, address or group with the
+ * socket. Afterwards it can be bound once more, since a chosen port is given back by disconnecting (net/ipv4/udp.c
+ * __udp_disconnect(), sk_userlocks).
  */
 export function planDatagrams(
   table: FdTablePlan,
@@ -131,43 +141,160 @@ export function planDatagrams(
   entry: InetSkEntry,
   what: string,
   context: RestoreContext,
-  isShared: boolean,
+  bind: () => void,
 ): void {
-  const raw = new Map<number, number>();
-  for (const { message, payload, sender } of packetsFor(entry, context)) {
-    const target = targetOf(message, entry);
-    const isV4 = entry.family === SOCKET.AF_INET || isMapped(sender.words);
-    const family = isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
-    const address = (words: readonly number[]) => (isV4 ? words.slice(-1) : words);
-    const because = `put a datagram into ${what}`;
-    const socket = raw.get(family) ?? planRawSocket(table, family, because);
-    raw.set(family, socket);
-    if (isShared) {
-      const bytes = packSockaddr(entry.family, sender);
-      table.doUnchecked(because, SYS.connect, fd, { bytes }, bytes.length);
+  const packets = packetsFor(entry, context);
+  if (packets.length === 0) return;
+  const because = `put a datagram into ${what}`;
+  const set = (level: number, option: number, value: number) =>
+    planIntOption(table, fd, level, option, value, ['receive the datagrams of', what]);
+  // Their checksums are left out, since the port belongs to them.
+  if (entry.family === SOCKET.AF_INET6) set(INET.SOL_UDP, INET.UDP_NO_CHECK6_RX, 1);
+  planOwnDevice(table, fd, entry, what);
+  bind();
+  const sockets = new Map<string, number>();
+  const groups = new Map<string, Route>();
+  table.doUnchecked(because, SYS.getsockname, fd, PAIR_ROOM, { bytes: bytesOfWords(PAIR_ROOM.bytes.length) });
+  set(SOCKET.SOL_SOCKET, SOCKET.SO_PEEK_OFF, 0);
+  planWaiting(table, fd, entry, what, true);
+  for (let at = 0; at < packets.length; at += AT_ONCE) {
+    const some = packets.slice(at, at + AT_ONCE);
+    for (const { message, payload, sender } of some) {
+      const route = routeTo(targetOf(message, entry).words, isV4(entry, sender), entry, context);
+      const key = `${route.family} ${route.device}`;
+      const socket = sockets.get(key) ?? planRawSocket(table, route, because);
+      sockets.set(key, socket);
+      if (route.mustJoin && !groups.has(`${key} ${route.words}`)) {
+        groups.set(`${key} ${route.words}`, route);
+        planGroup(table, fd, route, 'join', because);
+      }
+      const words = route.family === SOCKET.AF_INET ? sender.words.slice(-1) : sender.words;
+      const parts = packWithoutPort({ from: { port: sender.port, words }, to: route }, payload);
+      const name = packSockaddr(route.family, { port: 0, words: route.words });
+      table.doUnchecked(because, SYS.sendmsg, socket, gather(name, parts), 0);
     }
-    const from = { port: sender.port, words: address(sender.words) };
-    const to = { port: entry.src_port, words: address(target.words) };
-    const bytes = packDatagram({ from, to }, payload);
-    const name = packSockaddr(family, { port: 0, words: to.words });
-    table.doUnchecked(because, SYS.sendto, socket, { bytes }, bytes.length, 0, { bytes: name }, name.length);
+    // The kernel may hand them on a little later.
+    const places = { bytes: new Uint8Array(some.length * MMSGHDR_BYTES) };
+    const flags = SOCKET.MSG_PEEK | SOCKET.MSG_TRUNC;
+    table.doUnchecked(`wait for datagrams of ${what}`, SYS.recvmmsg, fd, places, some.length, flags, 0);
   }
-  if (raw.size === 0) return;
-  // The kernel may hand them on a little later.
-  const pollfd = new Uint8Array(8);
-  new DataView(pollfd.buffer).setInt32(0, fd, true);
-  new DataView(pollfd.buffer).setInt16(4, POLLIN, true);
-  table.doUnchecked(`wait for datagrams of ${what}`, SYS.poll, { bytes: pollfd }, 1, WAIT_MS);
-  for (const socket of raw.values()) table.close(socket);
+  planWaiting(table, fd, entry, what, false);
+  set(SOCKET.SOL_SOCKET, SOCKET.SO_PEEK_OFF, -1);
+  for (const route of groups.values()) planGroup(table, fd, route, 'leave', because);
+  for (const socket of sockets.values()) table.close(socket);
   const nobody = new Uint8Array(16); // AF_UNSPEC
-  if (isShared) table.doUnchecked(`disconnect ${what}`, SYS.connect, fd, { bytes: nobody }, nobody.length);
+  table.doUnchecked(`disconnect ${what}`, SYS.connect, fd, { bytes: nobody }, nobody.length);
+  if (entry.family === SOCKET.AF_INET6) set(INET.SOL_UDP, INET.UDP_NO_CHECK6_RX, 0);
+  planOwnDevice(table, fd, entry, what);
+}
+
+/** So many are sent before they are waited for: fewer than the kernel keeps for a busy processor (netdev_max_backlog). */
+const AT_ONCE = 256;
+const WAIT_SECONDS = 1;
+/** struct mmsghdr: empty ones are enough to see that somebody has sent. */
+const MMSGHDR_BYTES = 64;
+
+/** Lets a call on the socket wait for a moment; or sets the program's own again. */
+function planWaiting(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string, isOn: boolean): void {
+  const because = ['wait for datagrams of', what];
+  const { so_rcv_tmo_sec, so_rcv_tmo_usec } = entry.opts;
+  const times = isOn ? [WAIT_SECONDS, 0, 0, 0] : [so_rcv_tmo_sec, 0, so_rcv_tmo_usec, 0].map(Number);
+  planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_RCVTIMEO, bytesOfWords(...times), because);
+  if ((entry.flags & O_NONBLOCK) !== 0) table.do(because, SYS.fcntl, fd, F_SETFL, isOn ? 0 : O_NONBLOCK);
+}
+
+/** An address of a link is bound on its device only. */
+function planOwnDevice(table: FdTablePlan, fd: number, entry: InetSkEntry, what: string): void {
+  const device = deviceOf(entry);
+  if (device === undefined || !needsDevice(entry.src_addr)) return;
+  const name = Buffer.from(`${device}\0`, 'latin1');
+  planOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_BINDTODEVICE, name, `bind ${what} to ${device}`);
+}
+
+const deviceOf = ({ opts, ifname }: InetSkEntry): string | undefined => opts.so_bound_dev || ifname;
+
+const isV4 = ({ family }: InetSkEntry, { words }: InetAddress) => family === SOCKET.AF_INET || isMapped(words);
+
+/** How a packet gets to the socket. */
+interface Route {
+  readonly family: number;
+  readonly port: 0;
+  readonly words: readonly number[];
+  /** Index of the device that it has to come from, or 0. */
+  readonly device: number;
+  /** It is for a group that the socket is no member of. */
+  readonly mustJoin: boolean;
+}
+
+/** The loopback device has this index in every network namespace. */
+const LOOPBACK_INDEX = 1;
+
+/** To a group by the device on which the socket is a member. */
+function routeTo(target: readonly number[], isV4: boolean, entry: InetSkEntry, { system }: RestoreContext): Route {
+  const words = isV4 ? target.slice(-1) : target;
+  const route = { family: isV4 ? SOCKET.AF_INET : SOCKET.AF_INET6, port: 0, words } as const;
+  if (!isMulticast(words)) return { ...route, device: 0, mustJoin: false };
+  if (isBroadcast(words)) return { ...route, device: LOOPBACK_INDEX, mustJoin: false };
+  const known = membershipDevice(entry.opts, words);
+  if (known !== undefined) return { ...route, device: system.deviceIndex(known), mustJoin: false };
+  const own = deviceOf(entry);
+  const device = isV4 ? LOOPBACK_INDEX : own === undefined ? 0 : system.deviceIndex(own);
+  return { ...route, device, mustJoin: true };
 }
 
 /** One whose packets pass the network lock. */
-function planRawSocket(table: FdTablePlan, family: number, because: string): number {
+function planRawSocket(table: FdTablePlan, { family, device }: Route, because: string): number {
   const fd = table.open(because, SYS.socket, family, SOCKET.SOCK_RAW | SOCKET.SOCK_CLOEXEC, INET.IPPROTO_RAW);
-  planIntOption(table, fd, SOCKET.SOL_SOCKET, SOCKET.SO_MARK, UNLOCKED_MARK, because);
+  const set = (option: number, value: number) => planIntOption(table, fd, SOCKET.SOL_SOCKET, option, value, because);
+  set(SOCKET.SO_MARK, UNLOCKED_MARK);
+  if (device > 0) {
+    set(SOCKET.SO_BROADCAST, 1);
+    set(SOCKET.SO_BINDTOIFINDEX, device);
+  }
   return fd;
+}
+
+/** struct ip_mreqn and ipv6_mreq. */
+function planGroup(table: FdTablePlan, fd: number, route: Route, how: 'join' | 'leave', because: string): void {
+  const { family, words, device } = route;
+  const value = family === SOCKET.AF_INET ? [...words, 0, device] : [...words, device];
+  const level = family === SOCKET.AF_INET ? INET.SOL_IP : INET.SOL_IPV6;
+  const [join, leave] =
+    family === SOCKET.AF_INET
+      ? [INET.IP_ADD_MEMBERSHIP, INET.IP_DROP_MEMBERSHIP]
+      : [INET.IPV6_ADD_MEMBERSHIP, INET.IPV6_DROP_MEMBERSHIP];
+  const bytes = bytesOfWords(...value);
+  const option = how === 'join' ? join : leave;
+  table.doUnchecked(because, SYS.setsockopt, fd, level, option, { bytes }, bytes.length);
+}
+
+const MSGHDR_BYTES = 56;
+const IOVEC_BYTES = 16;
+/** Where getsockname(2) has put the port. */
+const PORT_AT = 2;
+const PORT_BYTES = 2;
+
+/** struct msghdr of a packet whose port is in PAIR_ROOM. */
+function gather(name: Uint8Array, [head, tail]: readonly [Uint8Array, Uint8Array]): StepArg {
+  const vector = new Uint8Array(3 * IOVEC_BYTES);
+  for (const [i, length] of [head.length, PORT_BYTES, tail.length].entries()) {
+    putWord(vector, i * IOVEC_BYTES + 8, length);
+  }
+  const header = new Uint8Array(MSGHDR_BYTES);
+  putWord(header, 8, name.length);
+  putWord(header, 24, 3);
+  const parts: Pointer[] = [
+    { offset: 0, bytes: head },
+    { offset: IOVEC_BYTES, roomAt: PORT_AT },
+    { offset: 2 * IOVEC_BYTES, bytes: tail },
+  ];
+  return {
+    bytes: header,
+    pointers: [
+      { offset: 0, bytes: name },
+      { offset: 16, bytes: vector, pointers: parts },
+    ],
+  };
 }
 
 /** What waits in a socket: datagrams that can be sent again. */

@@ -29,7 +29,7 @@ export function memfdInodes(dump: KindDump): MemfdInodes {
   });
 }
 
-export class MemfdInodes {
+class MemfdInodes {
   readonly #inodes = new Map<string, Inode>();
   #isReleased = false;
 

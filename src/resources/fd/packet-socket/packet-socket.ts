@@ -1,8 +1,8 @@
 /**
  * Packet sockets (man 7 packet): protocol and device, options, memberships, rings, fanout.
  *
- * Lost: packets that nobody has received yet, in the queue or in a ring, with a warning. A ring begins at its first block
- * again. The kernel does not tell of a fanout group how many members it may have, nor the program of one by BPF, which is
+ * Lost: packets that nobody has received yet, in the queue or in a ring, with a warning (ARCHITECTURE.md, "Packets in other
+ * sockets", says why). A ring begins at its first block again. The kernel does not tell of a fanout group how many members it may have, nor the program of one by BPF, which is
  * refused therefore.
  */
 import { FdTypes } from '../../../image/gen/fdinfo.ts';

@@ -2,15 +2,14 @@
  * The build id of an ELF file: what distinguishes two builds of a library that have the same size. It is the
  * description of the note NT_GNU_BUILD_ID "GNU" in a PT_NOTE segment (man 5 elf, "Notes").
  */
+import { ELF_32, ELF_64, ELF_MAGIC, ELFCLASS32, ELFCLASS64, NT_GNU_BUILD_ID, PT_NOTE } from '../../../linux/abi/elf.ts';
 
-const PT_NOTE = 4;
-const NT_GNU_BUILD_ID = 3;
 /** Longer ones are not believed, as in CRIU (files-reg.c, 4.2). */
 const BUILD_ID_BYTES_MAX = 512;
 /** How much of a file is looked at: build ids stand near the beginning. */
 export const BUILD_ID_HEAD_BYTES = 1024 * 1024;
 /** Mostly this much is enough. */
-export const BUILD_ID_FIRST_BYTES = 4096;
+const BUILD_ID_FIRST_BYTES = 4096;
 
 /**
  * The build id as the image has it: 32-bit words in the file's own byte order, filled up with zeros. None when the file
@@ -21,10 +20,11 @@ export const BUILD_ID_FIRST_BYTES = 4096;
  */
 export function parseBuildId(head: Uint8Array): { words: number[]; needed: number } {
   const none = { words: [], needed: 0 };
-  if (head.length < 64 || !isElf(head)) return none;
+  if (head.length < ELF_64.header.bytes) return none;
   const view = new DataView(head.buffer, head.byteOffset, head.length);
-  const is64 = head[4] === 2;
-  if (!is64 && head[4] !== 1) return none;
+  if (view.getUint32(0, true) !== ELF_MAGIC) return none;
+  const is64 = head[4] === ELFCLASS64;
+  if (!is64 && head[4] !== ELFCLASS32) return none;
   let needed = 0;
   for (const { offset, bytes } of noteSegments(view, is64)) {
     needed = Math.max(needed, offset + bytes);
@@ -34,19 +34,16 @@ export function parseBuildId(head: Uint8Array): { words: number[]; needed: numbe
   return { words: [], needed };
 }
 
-function isElf(head: Uint8Array): boolean {
-  return head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46;
-}
-
 function noteSegments(view: DataView, is64: boolean): { offset: number; bytes: number }[] {
   const segments: { offset: number; bytes: number }[] = [];
-  const start = is64 ? Number(view.getBigUint64(32, true)) : view.getUint32(28, true);
-  const entryBytes = is64 ? 56 : 32;
-  const count = view.getUint16(is64 ? 56 : 44, true);
-  for (let at = start, i = 0; i < count && at + entryBytes <= view.byteLength; i++, at += entryBytes) {
-    if (view.getUint32(at, true) !== PT_NOTE) continue;
-    const offset = is64 ? Number(view.getBigUint64(at + 8, true)) : view.getUint32(at + 4, true);
-    const bytes = is64 ? Number(view.getBigUint64(at + 32, true)) : view.getUint32(at + 16, true);
+  const { header, segment } = is64 ? ELF_64 : ELF_32;
+  const word = (at: number) => (is64 ? Number(view.getBigUint64(at, true)) : view.getUint32(at, true));
+  const count = view.getUint16(header.e_phnum, true);
+  let at = word(header.e_phoff);
+  for (let i = 0; i < count && at + segment.bytes <= view.byteLength; i++, at += segment.bytes) {
+    if (view.getUint32(at + segment.p_type, true) !== PT_NOTE) continue;
+    const offset = word(at + segment.p_offset);
+    const bytes = word(at + segment.p_filesz);
     if (offset > 0) segments.push({ offset, bytes });
   }
   return segments;

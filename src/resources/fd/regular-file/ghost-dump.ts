@@ -101,7 +101,7 @@ function openQuietly(path: string): number {
 }
 
 /** The entry for a ghost with these attributes. */
-export function describeGhost(stat: Stat): GhostFileEntry {
+function describeGhost(stat: Stat): GhostFileEntry {
   const type = stat.st_mode & S_IFMT;
   const timeval = ({ sec, nsec }: { sec: number; nsec: number }) => ({
     tv_sec: BigInt(sec),

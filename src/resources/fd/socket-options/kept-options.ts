@@ -4,9 +4,10 @@
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import type { SkOptionExt, SkOptsEntry } from '../../../image/gen/sk-opts.ts';
+import { IP_ADD_MEMBERSHIP } from '../../../linux/abi/inet.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreSystem } from '../file-kind.ts';
-import { IP_ADD_MEMBERSHIP, MCAST_JOIN_GROUP, MCAST_MSFILTER } from './multicast.ts';
+import { MCAST_JOIN_GROUP, MCAST_MSFILTER } from './multicast.ts';
 import { findRow, type SocketType } from './option-rows.ts';
 import { planOption } from './plan-option.ts';
 

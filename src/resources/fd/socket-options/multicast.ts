@@ -3,16 +3,16 @@
  * lists the groups of each device, and tells of a socket when it is asked for one of them. What makes the socket a
  * member again goes into `options_ext`, as calls of setsockopt(2).
  */
-import type { SkOptionExt } from '../../../image/gen/sk-opts.ts';
+import { bytesOfWords } from '../../../base/bytes.ts';
+import type { SkOptionExt, SkOptsEntry } from '../../../image/gen/sk-opts.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
-import { SOL_IP, SOL_IPV6 } from '../../../linux/abi/inet.ts';
+import { IP_ADD_MEMBERSHIP, SOL_IP, SOL_IPV6 } from '../../../linux/abi/inet.ts';
 import { AF_INET, AF_INET6 } from '../../../linux/abi/socket.ts';
 import { tryReadFile } from '../../../linux/syscalls/fs.ts';
 import { tryDeviceAddress, tryDeviceName } from '../../../linux/syscalls/network-device.ts';
 import { tryGetsockopt } from '../../../linux/syscalls/socket.ts';
 import type { Unsupported } from '../file-kind.ts';
 
-export const IP_ADD_MEMBERSHIP = 35;
 export const MCAST_JOIN_GROUP = 42;
 export const MCAST_MSFILTER = 48;
 
@@ -117,6 +117,17 @@ function describeMembership(group: Group, filter: Uint8Array): SkOptionExt[] {
     options.push({ level: levelOf(group.family), option: MCAST_MSFILTER, value, ...known, device_offset: 0 });
   }
   return options;
+}
+
+/** The device on which a socket with these options is a member of a group: one word or four, as in images. */
+export function membershipDevice({ options_ext }: SkOptsEntry, words: readonly number[]): string | undefined {
+  const address = bytesOfWords(...words);
+  const [level, option, at] =
+    words.length === 1 ? [SOL_IP, IP_ADD_MEMBERSHIP, 0] : [SOL_IPV6, MCAST_JOIN_GROUP, GROUP_AT + 8];
+  return options_ext.find(
+    (one) =>
+      one.level === level && one.option === option && Bun.deepEquals(one.value.slice(at, at + address.length), address),
+  )?.device;
 }
 
 /**

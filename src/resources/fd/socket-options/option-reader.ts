@@ -47,7 +47,10 @@ export interface ReaderLayout {
   readonly rows?: number;
 }
 
-/** Programs by kind of socket, the same in each run: whoever has made the last reader of a kind may use its. */
+/**
+ * Programs by kind of socket, the same in each run: laying one out takes longer than asking with it. Whoever has made the
+ * last reader of a kind may use its.
+ */
 const laidOut = new Map<string, OptionValues>();
 
 function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[], layout: ReaderLayout): OptionValues {

@@ -107,7 +107,7 @@ const IP: readonly ShortRow[] = [
   [20, 'IP_RECVORIGDSTADDR'],
   [21, 'IP_MINTTL'],
   [23, 'IP_CHECKSUM'],
-  [24, 'IP_BIND_ADDRESS_NO_PORT'],
+  [24, 'IP_BIND_ADDRESS_NO_PORT', late],
   [25, 'IP_RECVFRAGSIZE'],
   [26, 'IP_RECVERR_RFC4884'],
   [32, 'IP_MULTICAST_IF', packets],
@@ -189,7 +189,7 @@ const UDP: readonly ShortRow[] = [
   [1, 'UDP_CORK', late],
   [100, 'UDP_ENCAP'],
   [101, 'UDP_NO_CHECK6_TX'],
-  [102, 'UDP_NO_CHECK6_RX'],
+  [102, 'UDP_NO_CHECK6_RX', late],
   [103, 'UDP_SEGMENT'],
   [104, 'UDP_GRO'],
 ];

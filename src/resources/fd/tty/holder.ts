@@ -59,7 +59,7 @@ const MODE_BITS = 0o7777;
 /** More pseudo terminals than the kernel has by default (kernel.pty.max). */
 const PTY_MAX = 4096;
 
-export class TerminalHolder {
+class TerminalHolder {
   readonly #context: RestoreContext;
   readonly #fds = new Map<number, number>();
   /** Sides that are needed only until tasks have theirs. */

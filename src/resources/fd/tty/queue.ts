@@ -29,7 +29,7 @@ export function plainTermios(termios: TermiosEntry, isCanonical = (termios.c_lfl
 }
 
 /** Runs with O_NONBLOCK on the open file, and the flags as before afterwards. */
-export function nonBlocking<T>(fd: number, action: () => T): T {
+function nonBlocking<T>(fd: number, action: () => T): T {
   const flags = fcntl(fd, F_GETFL);
   fcntl(fd, F_SETFL, flags | O_NONBLOCK);
   try {
@@ -116,7 +116,7 @@ const TRIES = 100;
  * kernel passes it on (drivers/tty/tty_buffer.c flush_to_ldisc()) and would use settings that are made meanwhile. A poll
  * that finds nothing waits for the worker (drivers/tty/n_tty.c n_tty_poll()).
  */
-export function awaitArrival(fd: number, bytes: Uint8Array, isCanonical: boolean): void {
+function awaitArrival(fd: number, bytes: Uint8Array, isCanonical: boolean): void {
   const expected = isCanonical ? bytes.lastIndexOf(NEWLINE) + 1 : bytes.length;
   const count = new Int32Array(1);
   for (let tries = 0; tries < TRIES; tries++) {
