@@ -32,8 +32,6 @@ const resuming = new KeptTable((row) => {
     steps.push(row.call(SYS.setsockopt, fetched, level, option, value, INT_BYTES));
     return value;
   };
-  // The first word to the other side says how much it may send: no more than there will be room for.
-  const receive = set(SOCKET.SOL_SOCKET, SOCKET.SO_RCVBUFFORCE);
   set(INET.SOL_TCP, INET.TCP_REPAIR);
   // Leaving repair mode clears it.
   const reuseAddress = set(SOCKET.SOL_SOCKET, SOCKET.SO_REUSEADDR);
@@ -43,7 +41,7 @@ const resuming = new KeptTable((row) => {
   const locks = set(SOCKET.SOL_SOCKET, SOCKET.SO_BUF_LOCK);
   const withoutLocks = steps.slice(0, -1);
   row.call(SYS.close, fetched);
-  return { pidfd, fd, fetched, steps, withoutLocks, receive, reuseAddress, reusePort, send, locks };
+  return { pidfd, fd, fetched, steps, withoutLocks, reuseAddress, reusePort, send, locks };
 });
 
 /** Throws CriuError for the first that fails, unless by one of the `tolerated` errors; the others are done all the same. */
@@ -58,7 +56,6 @@ export function resumeAll(connections: readonly Resumed[], tolerated: readonly n
         const { opts } = entry;
         view.setUint32(table.at(row, columns.pidfd), pidfd, true);
         view.setUint32(table.at(row, columns.fd), fd, true);
-        view.setUint32(table.at(row, columns.receive), opts.so_rcvbuf >>> 1, true);
         view.setUint32(table.at(row, columns.reuseAddress), Number(opts.reuseaddr === true), true);
         view.setUint32(table.at(row, columns.reusePort), Number(opts.so_reuseport === true), true);
         view.setUint32(table.at(row, columns.send), opts.so_sndbuf >>> 1, true);
