@@ -96,16 +96,27 @@ export const newSet = (table: string, set: string, id: number, type: number, key
 /** An attribute has 16 bits for its length. */
 const ELEMENTS_PER_MESSAGE = 1000;
 
-export function newElements(table: string, set: string, keys: readonly Uint8Array[]): Uint8Array[] {
+/** Adds keys to a set, `keyBytes` each, which follow each other. */
+export function newElements(table: string, set: string, keys: Uint8Array, keyBytes: number): Uint8Array[] {
   const messages: Uint8Array[] = [];
-  for (let at = 0; at < keys.length; at += ELEMENTS_PER_MESSAGE) {
-    const elements = keys
-      .slice(at, at + ELEMENTS_PER_MESSAGE)
-      .map((key) => NL.nested(NFTA_LIST_ELEM, NL.nested(1, NL.attribute(1, key))));
-    const names = [NL.attribute(1, NL.text(table)), NL.attribute(2, NL.text(set))];
-    messages.push(nftMessage('NEWSETELEM', NL.NLM_F_CREATE, ...names, NL.nested(3, ...elements)));
+  const perMessage = ELEMENTS_PER_MESSAGE * keyBytes;
+  const names = [NL.attribute(1, NL.text(table)), NL.attribute(2, NL.text(set))];
+  for (let at = 0; at < keys.length; at += perMessage) {
+    const elements = elementsOf(keys.subarray(at, at + perMessage), keyBytes);
+    messages.push(nftMessage('NEWSETELEM', NL.NLM_F_CREATE, ...names, NL.nested(3, elements)));
   }
   return messages;
+}
+
+/** They differ in the key, which comes last. */
+function elementsOf(keys: Uint8Array, keyBytes: number): Uint8Array {
+  const element = NL.nested(NFTA_LIST_ELEM, NL.nested(1, NL.attribute(1, new Uint8Array(keyBytes))));
+  const bytes = new Uint8Array((keys.length / keyBytes) * element.length);
+  for (let from = 0, at = 0; from < keys.length; from += keyBytes, at += element.length) {
+    bytes.set(element, at);
+    bytes.set(keys.subarray(from, from + keyBytes), at + element.length - keyBytes);
+  }
+  return bytes;
 }
 
 /** A rule at the end of its chain. */

@@ -9,6 +9,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -370,6 +373,131 @@ static double make_sockets(void)
 	return begin;
 }
 
+/* ---- TCP connections ---- */
+
+#define CONNECTIONS 200
+#define ENDS (2 * CONNECTIONS)
+
+static int ends[ENDS];
+static struct sockaddr_in names[ENDS];
+
+static void connect_all(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM, 0), i;
+	socklen_t length = sizeof address;
+
+	if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, CONNECTIONS) < 0) die("listen");
+	getsockname(listener, (struct sockaddr *)&address, &length);
+	for (i = 0; i < ENDS; i += 2) {
+		ends[i] = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(ends[i], (struct sockaddr *)&address, length) < 0) die("connect");
+		ends[i + 1] = accept(listener, NULL, NULL);
+		if (ends[i + 1] < 0 || send(ends[i], "message", 8, 0) < 0) die("accept");
+	}
+	for (i = 0; i < ENDS; i++) {
+		length = sizeof names[i];
+		getsockname(ends[i], (struct sockaddr *)&names[i], &length);
+	}
+	close(listener);
+}
+
+static void set_tcp(int fd, int option, int value)
+{
+	if (setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value) < 0) die("setsockopt");
+}
+
+static void get_tcp(int fd, int option)
+{
+	char value[64];
+	socklen_t length = option == TCP_REPAIR_WINDOW ? sizeof(struct tcp_repair_window) : 8;
+
+	if (getsockopt(fd, IPPROTO_TCP, option, value, &length) < 0) die("getsockopt");
+}
+
+/* As many options of each level as a dump keeps. */
+static void ask_for_options(int fd)
+{
+	static const int kinds[][3] = {{SOL_SOCKET, SO_SNDBUF, 46}, {IPPROTO_IP, IP_TTL, 24}, {IPPROTO_TCP, TCP_NODELAY, 22}};
+	unsigned kind;
+	int i;
+
+	for (kind = 0; kind < 3; kind++)
+		for (i = 0; i < kinds[kind][2]; i++) {
+			int value;
+			socklen_t length = sizeof value;
+			if (getsockopt(fd, kinds[kind][0], kinds[kind][1], &value, &length) < 0) die("getsockopt");
+		}
+}
+
+static void read_queue(int fd, int queue)
+{
+	char data[64];
+	int count;
+
+	set_tcp(fd, TCP_REPAIR, 1);
+	get_tcp(fd, TCP_REPAIR_WINDOW), get_tcp(fd, TCP_INFO);
+	ioctl(fd, SIOCOUTQ, &count), ioctl(fd, SIOCINQ, &count);
+	set_tcp(fd, TCP_REPAIR_QUEUE, queue);
+	get_tcp(fd, TCP_QUEUE_SEQ), get_tcp(fd, TCP_QUEUE_SEQ);
+	recv(fd, data, sizeof data, MSG_PEEK | MSG_DONTWAIT);
+	get_tcp(fd, TCP_TIMESTAMP), get_tcp(fd, TCP_MAXSEG);
+	set_tcp(fd, TCP_REPAIR, -1);
+}
+
+static void *ask_half(void *argument)
+{
+	struct part *part = argument;
+	size_t i;
+
+	for (i = part->start; i < part->end; i++) ask_for_options(ends[i]);
+	return NULL;
+}
+
+static double read_connections(void)
+{
+	struct part halves[2] = {{-1, 0, ENDS / 2}, {-1, ENDS / 2, ENDS}};
+	double begin = now_ms();
+	pthread_t thread;
+	int i;
+
+	if (pthread_create(&thread, NULL, ask_half, &halves[1]) != 0) die("pthread_create");
+	ask_half(&halves[0]);
+	pthread_join(thread, NULL);
+	for (i = 0; i < ENDS; i++) read_queue(ends[i], TCP_SEND_QUEUE);
+	for (i = 0; i < ENDS; i++) read_queue(ends[i], TCP_RECV_QUEUE);
+	return now_ms() - begin;
+}
+
+/* Replaces the connections by others that look the same. */
+static double make_connections(void)
+{
+	static const int queues[] = {TCP_SEND_QUEUE, TCP_RECV_QUEUE};
+	struct tcp_repair_opt options[] = {{4, 0}, {3, 7 | 7 << 16}, {2, 1460}};
+	int zero = 0, large = 1 << 20, i, queue;
+	double begin;
+
+	for (i = 0; i < ENDS; i++) set_tcp(ends[i], TCP_REPAIR, 1), close(ends[i]);
+	begin = now_ms();
+	for (i = 0; i < ENDS; i++) {
+		int fd = ends[i] = socket(AF_INET, SOCK_STREAM, 0);
+
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large);
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+		set_tcp(fd, TCP_REPAIR, 1);
+		if (bind(fd, (struct sockaddr *)&names[i], sizeof names[i]) < 0) die("bind");
+		for (queue = 0; queue < 2; queue++) set_tcp(fd, TCP_REPAIR_QUEUE, queues[queue]), set_tcp(fd, TCP_QUEUE_SEQ, 4711);
+		if (connect(fd, (struct sockaddr *)&names[i ^ 1], sizeof names[i]) < 0) die("connect");
+		if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, options, sizeof options) < 0) die("TCP_REPAIR_OPTIONS");
+		if ((i & 1) != 0 && send(fd, "message", 8, 0) < 0) die("send");
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+		set_tcp(fd, TCP_REPAIR, -1);
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large);
+		setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &zero, sizeof zero);
+	}
+	return now_ms() - begin;
+}
+
 /* ---- threads and tasks ---- */
 
 #define THREADS 1000
@@ -612,5 +740,8 @@ int main(int argc, char **argv)
 	measure("fds-10k", "restore: open, lseek", open_files);
 	measure("pipes-1k", "restore: pipe, write 4 KiB", make_pipes);
 	measure("unix-1k", "restore: socketpair, send", make_sockets);
+	connect_all();
+	measure("tcp-200", "dump, freeze: options by two threads, both queues in repair mode", read_connections);
+	measure("tcp-200", "restore: make them in repair mode", make_connections);
 	return 0;
 }

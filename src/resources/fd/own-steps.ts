@@ -37,6 +37,7 @@ export class OwnSteps {
    * whatever fails, the others are done.
    */
   run(tolerated: readonly number[]): void {
+    if (this.#errands.length === 0) return;
     const program = new Program();
     const steps = this.#table.take();
     steps.addUnchecked(program, this.#errands);

@@ -194,6 +194,49 @@ export class StepList {
     return undefined;
   }
 
+  /** A copy of the steps from `start` on. Undefined when one of them may fail. */
+  tryCopyFrom(start: number): StepList | undefined {
+    for (const step of this.#unchecked.keys()) if (step >= start) return undefined;
+    const copy = new StepList();
+    copy.#ops.append(this.#ops, this.#ops.references.slice(this.#ops.firstReference(start)), start);
+    return copy;
+  }
+
+  /** Appends copies of the steps of another list, none of which may fail. */
+  append(list: StepList): void {
+    this.#ops.append(list.#ops, list.#ops.references);
+  }
+
+  nr(step: number): number {
+    return this.#ops.nr(step);
+  }
+
+  /** An argument that is a number; EXPECTED_ARGUMENT: what is expected, where that is known. */
+  argument(step: number, index: number): number {
+    return this.#ops.argument(step, index);
+  }
+
+  setArgument(step: number, index: number, value: number): void {
+    this.#ops.set(step, index, value);
+  }
+
+  /** The first object among the arguments from this step on: its index for `setObject`. */
+  firstObject(step: number): number {
+    return this.#ops.firstReference(step);
+  }
+
+  setObject(index: number, object: StepObject): void {
+    this.#ops.references[index] = object;
+  }
+
+  reason(step: number): Reason | undefined {
+    return this.#ops.because[step];
+  }
+
+  setReason(step: number, reason: Reason): void {
+    this.#ops.because[step] = reason;
+  }
+
   /** How much room (bytes) they take in a program, at most. */
   get programBytes(): number {
     let bytes = this.#ops.length * OP_BYTES;
@@ -257,7 +300,7 @@ export class ManySteps {
   }
 }
 
-const EXPECTED_ARGUMENT = 5;
+export const EXPECTED_ARGUMENT = 5;
 const NO_ARGS: readonly StepArg[] = [];
 const INT_BYTES = 4;
 /** Where the arguments of setsockopt(2) are in an op, in words. */

@@ -11,7 +11,7 @@
 
 import { AF_INET } from '../../linux/abi/socket.ts';
 import * as NFT from '../../netlink/nf-tables.ts';
-import { isMapped } from '../fd/inet-socket/address.ts';
+import { isMapped, keysOfEnds } from '../fd/inet-socket/address.ts';
 
 /** One side of a connection, with addresses as images have them. */
 export interface LockedEnds {
@@ -67,6 +67,9 @@ const V6: Family = {
   destination: 24,
 };
 
+/** Both addresses, with a word for each port. */
+const keyBytes = ({ addressBytes }: Pick<Family, 'addressBytes'>) => 2 * (addressBytes + 4);
+
 const CHAINS = [
   ['output', NFT.NF_INET_LOCAL_OUT],
   ['input', NFT.NF_INET_LOCAL_IN],
@@ -76,7 +79,7 @@ const CHAINS = [
 export function describeTable(table: string, flags: number): Uint8Array[] {
   return [
     NFT.newTable(table, flags),
-    ...[V4, V6].map(({ set, id, type, addressBytes }) => NFT.newSet(table, set, id, type, 2 * (addressBytes + 4))),
+    ...[V4, V6].map(({ set, id, type, addressBytes }) => NFT.newSet(table, set, id, type, keyBytes({ addressBytes }))),
     ...CHAINS.flatMap(([chain, hook]) => [
       NFT.newFilterChain(table, chain, hook),
       NFT.newRule(table, chain, acceptMarked()),
@@ -108,7 +111,7 @@ function describeWholeTable(table: string, flags: number): Uint8Array[] {
 /** The messages that add connections to it. Pure. */
 export function describeConnections(table: string, connections: readonly LockedEnds[]): Uint8Array[] {
   const { v4, v6 } = keysOf(connections);
-  return [...NFT.newElements(table, V4.set, v4), ...NFT.newElements(table, V6.set, v6)];
+  return [...NFT.newElements(table, V4.set, v4, keyBytes(V4)), ...NFT.newElements(table, V6.set, v6, keyBytes(V6))];
 }
 
 /** Source address, source port, destination address, destination port, each from a register on, in that order. */
@@ -129,29 +132,29 @@ function dropping({ set, id, nfproto, addressBytes, source, destination }: Famil
   ];
 }
 
-/** Both directions of each connection, each once: both ends may be in the tree. */
-function keysOf(connections: readonly LockedEnds[]): { v4: Uint8Array[]; v6: Uint8Array[] } {
-  const [v4, v6] = [new Map<string, Uint8Array>(), new Map<string, Uint8Array>()];
-  for (const { family, src_addr, src_port, dst_addr, dst_port } of connections) {
+/** Both directions of each connection, each once: both ends may be in the tree. One after the other. */
+function keysOf(connections: readonly LockedEnds[]): { v4: Uint8Array; v6: Uint8Array } {
+  const words: { readonly v4: number[]; readonly v6: number[] } = { v4: [], v6: [] };
+  const seen = new Set<string>();
+  for (const connection of connections) {
+    const [own, other] = keysOfEnds(connection);
+    if (seen.has(own)) continue;
+    seen.add(own).add(other);
+    const { family, src_addr, src_port, dst_addr, dst_port } = connection;
     const isV4 = family === AF_INET || isMapped(dst_addr);
-    const [source, destination] = [src_addr, dst_addr].map((words) =>
-      isV4 ? words.slice(family === AF_INET ? 0 : 3) : words,
-    );
-    for (const key of [
-      keyOf(source ?? [], src_port, destination ?? [], dst_port),
-      keyOf(destination ?? [], dst_port, source ?? [], src_port),
-    ]) {
-      (isV4 ? v4 : v6).set(key.join(), key);
-    }
+    const [source, destination] = [src_addr, dst_addr].map((address) => (isV4 ? address.slice(-1) : address));
+    const ends = [
+      [...(source ?? []), portWord(src_port)],
+      [...(destination ?? []), portWord(dst_port)],
+    ] as const;
+    words[isV4 ? 'v4' : 'v6'].push(...ends[0], ...ends[1], ...ends[1], ...ends[0]);
   }
-  return { v4: [...v4.values()], v6: [...v6.values()] };
+  const bytesOf = (list: readonly number[]) => new Uint8Array(new Uint32Array(list).buffer);
+  return { v4: bytesOf(words.v4), v6: bytesOf(words.v6) };
 }
 
-function keyOf(source: readonly number[], sport: number, destination: readonly number[], dport: number): Uint8Array {
-  const port = (value: number) => Uint8Array.of(value >>> 8, value, 0, 0);
-  const address = (words: readonly number[]) => new Uint8Array(Uint32Array.from(words).buffer);
-  return Buffer.concat([address(source), port(sport), address(destination), port(dport)]);
-}
+/** In network order, with two bytes behind it. */
+const portWord = (port: number) => (port >>> 8) | ((port & 0xff) << 8);
 
 /** A lock that ends with us, unless it is made to last. */
 export class NetworkLock {

@@ -103,6 +103,20 @@ export class FdTablePlan {
     return fd;
   }
 
+  /** A copy of all steps since there were `start`; undefined when one may fail. */
+  tryCopyFrom(start: number): StepList | undefined {
+    return this.#steps.tryCopyFrom(start);
+  }
+
+  /** The number that the next open takes is taken by steps which are appended later. */
+  takeNumber(): number {
+    return this.#take();
+  }
+
+  append(steps: StepList): void {
+    this.#steps.append(steps);
+  }
+
   /** The same step for the next `count` numbers, all of which are free. The caller says which it expects. */
   openMany(count: number, nr: number, ...args: StepArg[]): ManySteps {
     const first = this.lowestFree;

@@ -101,6 +101,23 @@ export function endsOf(entry: {
   return [format(entry.src_port, entry.src_addr), format(entry.dst_port, entry.dst_addr)];
 }
 
+/** A connection as a key, from the own end and from the other; for IPv4 addresses in IPv6 sockets as for IPv4 ones. */
+export function keysOfEnds(entry: {
+  readonly src_port: number;
+  readonly dst_port: number;
+  readonly src_addr: readonly number[];
+  readonly dst_addr: readonly number[];
+}): [own: string, other: string] {
+  const from = keyOfEnd(entry.src_addr, entry.src_port);
+  const to = keyOfEnd(entry.dst_addr, entry.dst_port);
+  return [`${from} ${to}`, `${to} ${from}`];
+}
+
+function keyOfEnd(words: readonly number[], port: number): string {
+  if (words.length === 1) return `${words[0]}:${port}`;
+  return isMapped(words) ? `${words[3]}:${port}` : `${words.join('.')}:${port}`;
+}
+
 /** ::ffff:a.b.c.d: IPv4 packets, though the socket is an IPv6 one. */
 export const isMapped = (words: readonly number[]) =>
   words.length === 4 && words[0] === 0 && words[1] === 0 && words[2] === MAPPED;

@@ -8,6 +8,7 @@ import { F_SETFL, O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import { contextState } from '../context-state.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { RestoreContext, RestoreHome } from '../file-kind.ts';
@@ -22,8 +23,9 @@ import {
   receivingAll,
 } from '../socket-options/socket-options.ts';
 import { formatAddress, isUnspecified, packSockaddr, wordsOf } from './address.ts';
+import { AlikeConnections } from './alike-connections.ts';
 import { freebindOption, planIpOptions, planTcpExtensions, planTcpOptions } from './inet-options.ts';
-import { checkConnection, finishConnection, isConnection, nameOf, planConnection } from './tcp-restore.ts';
+import { checkConnection, finishConnection, isConnection, nameOf, planConnection, streamOf } from './tcp-restore.ts';
 import { isWithinReach } from './tcp-resume.ts';
 import { isUdp } from './udp-arrived.ts';
 import { packetsFor, planDatagrams } from './udp-queue.ts';
@@ -90,13 +92,36 @@ function reuseWhileBound(entry: InetSkEntry, context: RestoreContext): { address
 /** More than any queue takes that was full; the kernel doubles it. */
 const QUEUE_ROOM = 1 << 29;
 
+/** The connections of each table: steps are copied inside of one. */
+const alikeConnections = contextState('alike connections', () => new WeakMap<FdTablePlan, AlikeConnections>());
+
 /** Plans making the socket. */
 export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const { table, context } = home;
-  const { id, family, type, proto, flags } = entry;
   const what = nameOf(entry);
-  const cloexec = home.cloexec(id);
-  const mode = (cloexec !== 0 ? SOCKET.SOCK_CLOEXEC : 0) | ((flags & O_NONBLOCK) !== 0 ? SOCKET.SOCK_NONBLOCK : 0);
+  const isCloexec = home.cloexec(entry.id) !== 0;
+  const stream = isConnection(entry) && context.options.tcpClose !== true ? streamOf(entry, context) : undefined;
+  if (stream === undefined) {
+    home.made(entry.id, planSocket(entry, home, what, isCloexec), isCloexec);
+    return;
+  }
+  const byTable = alikeConnections(context);
+  const alike = byTable.get(table) ?? new AlikeConnections();
+  byTable.set(table, alike);
+  const connection = { entry, stream, isCloexec, what };
+  let fd = alike.tryPlan(table, connection);
+  if (fd === undefined) {
+    const start = table.stepCount;
+    fd = planSocket(entry, home, what, isCloexec);
+    alike.remember(table, start, connection);
+  }
+  home.made(entry.id, fd, isCloexec);
+}
+
+/** Returns its descriptor. */
+function planSocket(entry: InetSkEntry, { table, context }: RestoreHome, what: string, isCloexec: boolean): number {
+  const { family, type, proto, flags } = entry;
+  const mode = (isCloexec ? SOCKET.SOCK_CLOEXEC : 0) | ((flags & O_NONBLOCK) !== 0 ? SOCKET.SOCK_NONBLOCK : 0);
   const fd = table.open(['make', what], SYS.socket, family, type | mode, proto);
   const int = (level: number, option: number, value: number, name: string) =>
     planIntOption(table, fd, level, option, value, ['set', name, 'of', what]);
@@ -123,7 +148,7 @@ export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   if ((flags & SETFL_MASK & ~O_NONBLOCK) !== 0) {
     table.do(['set the flags of', what], SYS.fcntl, fd, F_SETFL, flags & SETFL_MASK);
   }
-  home.made(id, fd, cloexec !== 0);
+  return fd;
 }
 
 function planAddresses(

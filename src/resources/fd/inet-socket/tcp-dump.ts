@@ -22,7 +22,7 @@ import { SecondCore } from '../../../tracee/second-core.ts';
 import { SmallImages } from '../../small-images.ts';
 import { blocker } from '../fd-table/blocker.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
-import { endsOf } from './address.ts';
+import { endsOf, keysOfEnds } from './address.ts';
 import { TCP_KINDS } from './endpoint.ts';
 import type { InetKind } from './inet-options.ts';
 import { forgottenPorts } from './inspect-tcp.ts';
@@ -171,16 +171,17 @@ function writeStreams(streams: readonly DescribedStream[], images: ImageDir): vo
 /** The other ends of connections inside of the tree. */
 function findOtherEnds(connections: readonly Connection[]): ReadonlyMap<Connection, Connection> {
   const byEnds = new Map<string, Connection>();
-  const wanted = connections.map((connection) => {
-    const [own, other] = endsOf(connection.entry);
-    byEnds.set(`${own} ${other}`, connection);
-    return `${other} ${own}`;
-  });
+  const wanted: string[] = [];
+  for (const connection of connections) {
+    const [own, other] = keysOfEnds(connection.entry);
+    byEnds.set(own, connection);
+    wanted.push(other);
+  }
   const others = new Map<Connection, Connection>();
-  connections.forEach((connection, i) => {
-    const other = byEnds.get(wanted[i] ?? '');
-    if (other !== undefined) others.set(connection, other);
-  });
+  for (let i = 0; i < wanted.length; i++) {
+    const [connection, other] = [connections[i], byEnds.get(wanted[i] ?? '')];
+    if (connection !== undefined && other !== undefined) others.set(connection, other);
+  }
   return others;
 }
 
@@ -210,7 +211,11 @@ const POLLPRI = 2;
 
 /** An urgent byte is in no queue that can be read; all connections are asked at once. */
 function refuseUrgent(connections: readonly Connection[], dump: KindDump): void {
-  const pollfds = Int32Array.from(connections.flatMap(({ fd }) => [fd, POLLPRI]));
+  const pollfds = new Int32Array(2 * connections.length);
+  for (const [i, { fd }] of connections.entries()) {
+    pollfds[2 * i] = fd;
+    pollfds[2 * i + 1] = POLLPRI;
+  }
   if (syscall(SYS.poll, pollfds, connections.length, 0) <= 0) return;
   for (const [i, { file }] of connections.entries()) {
     if ((((pollfds[2 * i + 1] ?? 0) >>> 16) & POLLPRI) === 0) continue;

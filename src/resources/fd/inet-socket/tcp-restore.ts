@@ -34,7 +34,7 @@ export const isConnection = ({ type, proto, dst_port }: InetSkEntry) =>
   type === SOCKET.SOCK_STREAM && proto === INET.IPPROTO_TCP && dst_port !== 0;
 
 /** A connection as its image has it. */
-interface Stream {
+export interface Stream {
   readonly message: TcpStreamEntry;
   readonly received: Uint8Array;
   /** On its way, and not acknowledged. */
@@ -59,7 +59,7 @@ interface ReadStreams {
   readonly byInode: Map<number, Stream | undefined>;
 }
 
-function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefined {
+export function streamOf(entry: InetSkEntry, context: RestoreContext): Stream | undefined {
   const { alike, byInode } = readStreams(context);
   if (!byInode.has(entry.ino)) byInode.set(entry.ino, readStream(entry, context, alike));
   return byInode.get(entry.ino);
@@ -101,6 +101,8 @@ export function checkConnection(entry: InetSkEntry, object: string, context: Res
 /** The kernel doubles it. */
 const LARGEST_BUFFER = 0x3fff_ffff;
 const CHUNK_BYTES = 32 * 1024;
+/** A queue that one call fills. */
+export const isShort = (queue: Uint8Array) => queue.length <= CHUNK_BYTES;
 
 /** What TCP_MAXSEG takes (include/net/tcp.h TCP_MIN_MSS, MAX_TCP_WINDOW). */
 const MSS_MIN = 88;
@@ -167,7 +169,7 @@ function planConnect(table: FdTablePlan, fd: number, entry: InetSkEntry, what: s
 }
 
 /** The numbers before the first byte of each queue: the ends of the streams come after the last. */
-function firstNumbers(state: number, { inq_seq, inq_len, outq_seq, outq_len }: TcpStreamEntry) {
+export function firstNumbers(state: number, { inq_seq, inq_len, outq_seq, outq_len }: TcpStreamEntry) {
   const syn = state === INET.TCP_SYN_SENT ? 1 : 0;
   return {
     received: inq_seq - finsReceived(state) - inq_len,
@@ -175,12 +177,17 @@ function firstNumbers(state: number, { inq_seq, inq_len, outq_seq, outq_len }: T
   };
 }
 
-/** struct tcp_repair_window. A FIN that was received takes a place in the window, and may come after it is set (`fin`). */
+/** See packWindow. */
 function planWindow(table: FdTablePlan, fd: number, message: TcpStreamEntry, fin: number, what: string): void {
-  const { snd_wl1 = 0, snd_wnd, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
-  if (snd_wnd === undefined) return;
-  const bytes = bytesOfWords(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
+  if (message.snd_wnd === undefined) return;
+  const bytes = packWindow(message, fin);
   planOption(table, fd, INET.SOL_TCP, INET.TCP_REPAIR_WINDOW, bytes, ['set the window of', what]);
+}
+
+/** struct tcp_repair_window. A FIN that was received takes a place in the window, and may come after it is set (`fin`). */
+export function packWindow(message: TcpStreamEntry, fin: number): Uint8Array {
+  const { snd_wl1 = 0, snd_wnd = 0, max_window = 0, rcv_wnd = 0, rcv_wup = 0 } = message;
+  return bytesOfWords(snd_wl1, snd_wnd, max_window, rcv_wnd + fin, rcv_wup - fin);
 }
 
 /**
@@ -266,6 +273,10 @@ function planSend(table: FdTablePlan, fd: number, queue: Uint8Array, what: strin
     table.doExpecting(['fill', what], bytes.length, SYS.sendto, fd, { bytes }, bytes.length, flags);
   }
 }
+
+/** Neither data nor the end of the stream, so that nothing is left to be done but to end repair mode. */
+export const hasNothingToSend = (entry: InetSkEntry, context: RestoreContext) =>
+  entry.state === INET.TCP_ESTABLISHED && streamOf(entry, context)?.unsent.length === 0;
 
 /** When all sockets of the tree are there, and the network is unlocked: lets the connection speak again. */
 export function finishConnection(

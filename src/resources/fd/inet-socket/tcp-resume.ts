@@ -16,7 +16,8 @@ import { contextState } from '../context-state.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { OwnSteps } from '../own-steps.ts';
-import { finishConnection, isConnection, nameOf } from './tcp-restore.ts';
+import { type Resumed, resumeAll } from './resume-table.ts';
+import { finishConnection, hasNothingToSend, isConnection, nameOf } from './tcp-restore.ts';
 
 /** Where a task has a connection open. */
 interface Place {
@@ -81,15 +82,21 @@ export function resumeConnections(context: RestoreContext): void {
   const pidfds = new Map<number, number>();
   try {
     const steps = new OwnSteps();
+    const plain: Resumed[] = [];
     for (const entry of connections) {
       const place = placesOf(context).get(entry.id);
       if (place === undefined) continue;
       const { fd } = place;
       const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
       pidfds.set(place.pid, pidfd);
+      if (hasNothingToSend(entry, context)) {
+        plain.push({ pidfd, fd, entry });
+        continue;
+      }
       const object = nameOf(entry);
       steps.add(object, pidfd, fd, (table) => finishConnection(table, fd, entry, object, context));
     }
+    resumeAll(plain, LOST);
     steps.run(LOST);
   } finally {
     for (const pidfd of pidfds.values()) close(pidfd);

@@ -168,32 +168,34 @@ abstract class RepairTable<T> {
     const { words, rowWords, at, table } = this.#columns;
     this.#room = new Uint8Array(new ArrayBuffer(lengths.reduce((sum, length) => sum + length, 0)));
     let used = 0;
-    connections.forEach(({ fd, reuseAddress }, row) => {
+    for (let row = 0; row < connections.length; row++) {
       const start = row * rowWords;
-      const length = lengths[row] ?? 0;
+      const [length = 0, readable] = [lengths[row], connections[row]];
+      const fd = readable?.fd ?? NO_FD;
       words[start + at.fd] = fd;
       // An empty queue is not looked at: that would take away the error of a connection that was reset.
       words[start + at.peekFd] = length === 0 ? NO_FD : fd;
-      words[start + at.reuseFd] = reuseAddress ? fd : NO_FD;
+      words[start + at.reuseFd] = readable?.reuseAddress === true ? fd : NO_FD;
       words[start + at.length] = length;
       if (length > 0) setWord(table.view, 4 * (start + at.room), addressOf(this.#room) + used);
       this.#starts[row] = used;
       used += length;
-    });
+    }
     runTableOutliving(table, connections.length);
     this.#check(connections);
   }
 
   #check(connections: readonly Readable[]): void {
     const { words, rowWords, at } = this.#columns;
-    connections.forEach(({ reuseAddress }, row) => {
-      const failed = MUST.find(
-        (name) => (words[row * rowWords + at[name]] ?? 0) < 0 && (name !== 'reuse' || reuseAddress),
-      );
-      if (failed === undefined) return;
-      const errno = -(words[row * rowWords + at[failed]] ?? 0);
-      throw new SyscallError(`${MUST_CALLS[failed]} of a connection in repair mode`, errno, errnoName(errno));
-    });
+    for (let row = 0; row < connections.length; row++) {
+      const start = row * rowWords;
+      for (let i = 0; i < MUST.length; i++) {
+        const name = MUST[i] ?? 'begin';
+        const result = words[start + at[name]] ?? 0;
+        if (result >= 0 || (name === 'reuse' && connections[row]?.reuseAddress !== true)) continue;
+        throw new SyscallError(`${MUST_CALLS[name]} of a connection in repair mode`, -result, errnoName(-result));
+      }
+    }
   }
 
   /** What was asked about a connection; undefined when it has changed meanwhile. */
@@ -269,7 +271,7 @@ class ReceivingTable extends RepairTable<Receiving> {
   }
 }
 
-/** Tables are kept: to lay one out takes longer than to run it. For a few connections a short one will do. */
+/** Tables are kept, the same in each run: to lay one out takes longer than to run it. For a few connections a short one will do. */
 function keptTable<T extends { readonly rows: number }>(make: (rows: number) => T): (count: number) => T {
   let kept: T | undefined;
   return (count) => {

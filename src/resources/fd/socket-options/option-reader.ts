@@ -1,5 +1,4 @@
 /** Reading all options of a socket that are kept: those of the image, and what others differ in from a new socket. */
-import { perRun } from '../../../base/per-run.ts';
 import type { SkOptionExt } from '../../../image/gen/sk-opts.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -48,13 +47,16 @@ export interface ReaderLayout {
   readonly rows?: number;
 }
 
-/** Programs, laid out once for each kind of socket: the one who has made the last reader of a kind may use its. */
-const laidOut = perRun(() => new Map<string, OptionValues>());
+/**
+ * Programs by kind of socket, the same in each run: laying one out takes longer than asking with it. Whoever has made the
+ * last reader of a kind may use its.
+ */
+const laidOut = new Map<string, OptionValues>();
 
 function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[], layout: ReaderLayout): OptionValues {
   const key = `${family} ${type} ${proto}`;
   const wanted = layout.rows ?? 1;
-  let values = laidOut().get(key);
+  let values = laidOut.get(key);
   if (values === undefined || values.rows < wanted) {
     const ofImage = family === SOCKET.AF_UNIX ? [...IMAGE_OPTIONS, ...PEER] : IMAGE_OPTIONS;
     values = new OptionValues(
@@ -65,7 +67,7 @@ function layOut({ family, type, proto }: SocketType, rows: readonly OptionRow[],
       ],
       wanted,
     );
-    laidOut().set(key, values);
+    laidOut.set(key, values);
   }
   values.forget();
   return values;
