@@ -6,11 +6,11 @@ import { test as anyTest, expect } from 'bun:test';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE } from './abi/mman.ts';
 import { SYS } from './abi/syscall-numbers.ts';
 import { check, memoryAt, syscall } from './kernel.ts';
-import { tryReadTaskMappings } from './task-mappings.ts';
 import { expandHuge, HUGE_MARK, pageTables, TABLE_HALVES, TABLE_SPAN, TABLES_MAX } from './page-tables.ts';
 import { close, open, pread } from './syscalls/fs.ts';
 import { mmap, munmap } from './syscalls/mm.ts';
 import { getpid } from './syscalls/process.ts';
+import { tryReadTaskMappings } from './task-mappings.ts';
 
 const PAGE = 4096;
 const PAGES = TABLE_SPAN / PAGE;

@@ -13,11 +13,11 @@ import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from '.
 import { BpfProgram } from './bpf-assembler.ts';
 import { keepFrames } from './frame-words.ts';
 import { memoryAt } from './kernel.ts';
-import { tryReadTaskMappings } from './task-mappings.ts';
 import { tryCreateArray, tryExecuteProgram, tryLoadOwnProgram } from './syscalls/bpf-program.ts';
 import { close, open, pread } from './syscalls/fs.ts';
 import { mmap, munmap } from './syscalls/mm.ts';
 import { getpid } from './syscalls/process.ts';
+import { tryReadTaskMappings } from './task-mappings.ts';
 
 /** How many tables are copied at once. */
 export const TABLES_MAX = 32;

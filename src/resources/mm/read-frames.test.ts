@@ -10,11 +10,11 @@ import {
 } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { check, cString, memoryAt, syscall } from '../../linux/kernel.ts';
-import { tryReadTaskMappings } from '../../linux/task-mappings.ts';
 import { pageTables } from '../../linux/page-tables.ts';
 import { close } from '../../linux/syscalls/fs.ts';
 import { mmap, munmap } from '../../linux/syscalls/mm.ts';
 import { getpid } from '../../linux/syscalls/process.ts';
+import { tryReadTaskMappings } from '../../linux/task-mappings.ts';
 import { PIECE_BYTES, readFrames } from './read-frames.ts';
 
 const PAGE = 4096;
