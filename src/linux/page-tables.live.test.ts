@@ -90,6 +90,9 @@ test('a huge page', () => {
 test('as many tables as there is room for, of another process', async () => {
   const child = Bun.spawn(['sleep', '60'], { stdout: 'ignore', stderr: 'ignore' });
   try {
+    // Only then does it stand still.
+    const asleep = `${SYS.clock_nanosleep} `;
+    while (!(await Bun.file(`/proc/${child.pid}/syscall`).text()).startsWith(asleep)) await Bun.sleep(1);
     const maps = await Bun.file(`/proc/${child.pid}/maps`).text();
     const starts = maps
       .split('\n')
