@@ -64,7 +64,7 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
       specimen = await startSubject(program);
       startedAt = performance.now();
     }
-    const tree = readTree(specimen.pid).filter((pid) => readName(pid) !== TWIN_NAME);
+    const tree = await readTasks(specimen.pid, sweepPrograms[program].tasks);
     const mappings = countMappings(tree);
     const afterMs = dumpMs * 1.05 * random(seed, turn);
     const wasRunning = await dumpAndKill(specimen, program, afterMs);
@@ -84,6 +84,19 @@ export async function killSweep(kills: number, seed: number, program: SweepProgr
 }
 
 const TWIN_NAME = 'criu-twin';
+
+/**
+ * The tasks of the application. An agent that a kill has left alone may fork a twin afterwards, which has no name at first and
+ * ends by itself: what is still there after three seconds is taken for a task.
+ */
+async function readTasks(root: number, count: number): Promise<number[]> {
+  for (let waitedMs = 0; ; waitedMs += 5) {
+    const tree = readTree(root).filter((pid) => readName(pid) !== TWIN_NAME);
+    if (tree.length === count || waitedMs > 3000) return tree;
+    await Bun.sleep(5);
+  }
+}
+
 const readName = (pid: number) => tryRead(`/proc/${pid}/comm`).trimEnd();
 const readChildren = (tree: readonly number[]) =>
   tree.flatMap((pid) => tryRead(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number));
