@@ -2,6 +2,7 @@
  * Assembles programs for bpf(2): the few instructions that ours need. An instruction is eight bytes: code, registers
  * (the source in the upper half of the byte), offset, immediate value (linux/bpf.h, struct bpf_insn).
  */
+import { BPF_FUNC_map_lookup_elem } from './abi/bpf.ts';
 
 /** A source register that says: the immediate value is the descriptor of a map. */
 const BPF_PSEUDO_MAP_FD = 1;
@@ -127,6 +128,19 @@ export class BpfProgram {
 
   endIfZero(register: number): void {
     this.#jump(0x15, register, 0, 0);
+  }
+
+  /**
+   * Ends, or puts the address of the first value of an array into register 0. `scratch`: four bytes of the stack for the index;
+   * registers 1 to 5 are lost.
+   */
+  findFirstValue(map: number, scratch: number): void {
+    this.set(1, 0);
+    this.store32(scratch, 1);
+    this.setMap(1, map);
+    this.stackAddress(2, scratch);
+    this.call(BPF_FUNC_map_lookup_elem);
+    this.endIfZero(0);
   }
 
   /** Jumps in what `body` adds lead to its end. */

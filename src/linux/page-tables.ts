@@ -7,7 +7,7 @@
  * gives back then has what was there before, or what makes no sense. For x86-64 (arch/x86/include/asm/pgtable_types.h).
  */
 import { perRun } from '../base/per-run.ts';
-import { BPF_F_MMAPABLE, BPF_FUNC_map_lookup_elem, BPF_FUNC_probe_read_kernel } from './abi/bpf.ts';
+import { BPF_F_MMAPABLE, BPF_FUNC_probe_read_kernel } from './abi/bpf.ts';
 import { O_RDONLY } from './abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from './abi/mman.ts';
 import { BpfProgram } from './bpf-assembler.ts';
@@ -214,12 +214,7 @@ function copyCode(map: number, levels: readonly number[]): Uint8Array {
   const p = new BpfProgram();
   const [r0, r1, r2, r3, r6, r7, r8, r9] = [0, 1, 2, 3, 6, 7, 8, 9];
   const word = -8;
-  p.set(r1, 0);
-  p.store32(word, r1);
-  p.setMap(r1, map);
-  p.stackAddress(r2, word);
-  p.call(BPF_FUNC_map_lookup_elem);
-  p.endIfZero(r0);
+  p.findFirstValue(map, word);
   p.move(r6, r0);
   p.repeat(r7, TABLES_MAX, () => {
     p.move(r9, r7);

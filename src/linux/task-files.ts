@@ -4,12 +4,7 @@
  * duplicate of each by system calls.
  * For kernels from 6.12 on.
  */
-import {
-  BPF_FUNC_d_path,
-  BPF_FUNC_map_lookup_elem,
-  BPF_FUNC_probe_read_kernel,
-  BPF_FUNC_seq_write,
-} from './abi/bpf.ts';
+import { BPF_FUNC_d_path, BPF_FUNC_probe_read_kernel, BPF_FUNC_seq_write } from './abi/bpf.ts';
 import { S_IFMT, S_IFSOCK } from './abi/fcntl.ts';
 import { PIPEFS_MAGIC, SOCKFS_MAGIC } from './abi/statfs.ts';
 import { BpfProgram } from './bpf-assembler.ts';
@@ -197,12 +192,7 @@ function beginRecord(p: BpfProgram, map: number): void {
   p.move(context, r1);
   p.load(file, context, CONTEXT.file);
   p.endIfZero(file);
-  p.set(r1, 0);
-  p.store32(-4, r1);
-  p.setMap(r1, map);
-  p.stackAddress(r2, -4);
-  p.call(BPF_FUNC_map_lookup_elem);
-  p.endIfZero(r0);
+  p.findFirstValue(map, -4);
   p.move(record, r0);
 }
 

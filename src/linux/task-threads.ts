@@ -6,7 +6,7 @@
  */
 import { byteStringAt, TWO_32 } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
-import { BPF_FUNC_map_lookup_elem, BPF_FUNC_probe_read_kernel, BPF_FUNC_seq_write } from './abi/bpf.ts';
+import { BPF_FUNC_probe_read_kernel, BPF_FUNC_seq_write } from './abi/bpf.ts';
 import { SCHED_DEADLINE } from './abi/sched.ts';
 import { BpfProgram } from './bpf-assembler.ts';
 import { META, ProcessIterator } from './bpf-iterator.ts';
@@ -255,12 +255,7 @@ class RecordCode {
     p.move(context, r1);
     p.load(task, context, TASK);
     p.endIfZero(task);
-    p.set(r1, 0);
-    p.store32(-4, r1);
-    p.setMap(r1, map);
-    p.stackAddress(r2, -4);
-    p.call(BPF_FUNC_map_lookup_elem);
-    p.endIfZero(r0);
+    p.findFirstValue(map, -4);
     p.move(record, r0);
     p.store(record, RECORD.task, task);
   }
