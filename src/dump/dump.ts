@@ -155,6 +155,7 @@ function takeTree(
   const pages = dumped.map((one) => ({ ...one, runs: base?.runs.get(one.task.pid) ?? one.runs }));
   const withTwin =
     twins === undefined ? new Set() : chooseTwins(twinCandidates(pages, base?.base ?? []), early?.room, log);
+  twins?.expect(tree);
   const twinsOf = (task: FrozenTask) => (withTwin.has(task) ? twins : undefined);
   const states = inspectTaskStates(dumped, filters, files, calls, twinsOf);
   rings.settle();

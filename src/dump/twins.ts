@@ -25,15 +25,15 @@ import { SIGKILL, SIGTRAP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { kill } from '../linux/syscalls/process.ts';
+import { getpid, kill } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
-import { parseStatus } from '../proc/status.ts';
+import { parseStatus, type Status } from '../proc/status.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { Guest, VisitResult } from '../tracee/guest.ts';
 import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
 import { resume, setOptions, waitForStop } from '../tracee/stop.ts';
-import { type FrozenTask, TWIN_NAME } from './frozen-tree.ts';
+import { type FrozenTask, type FrozenTree, TWIN_NAME } from './frozen-tree.ts';
 import { runInTask } from './run-in-task.ts';
 
 interface Twin {
@@ -46,6 +46,9 @@ interface Twin {
 export class Twins {
   readonly #log: Logger;
   readonly #twins = new Map<number, Twin>();
+  /** Tasks that may have forked a twin of which nothing is known yet. */
+  readonly #asked = new Set<FrozenTask>();
+  #tree: ReadonlySet<number> = new Set();
 
   constructor(log: Logger) {
     this.#log = log;
@@ -60,13 +63,20 @@ export class Twins {
     return this.#twins.size;
   }
 
+  /** To be called before any task is asked: what belongs to the tree is no twin. */
+  expect(tree: FrozenTree): void {
+    this.#tree = new Set(tree.members.map(({ pid }) => pid));
+  }
+
   /**
    * Adds the fork to the program of a task's first thread. Call the result after the program has run: it makes the twin
    * ready, or says in the log why there is none.
    */
   ask(program: Program, task: FrozenTask, sharedMappings: readonly Range[]) {
     const plan = planTwin(program, sharedMappings);
+    this.#asked.add(task);
     return (result: VisitResult, guest: Guest): void => {
+      this.#asked.delete(task);
       const ownPid = result.result(plan.made);
       if (ownPid <= 0) {
         this.#log.info(`${task.label}: no copy-on-write twin (clone3: ${errnoName(-ownPid)}), it stays frozen longer`);
@@ -90,6 +100,8 @@ export class Twins {
   [Symbol.dispose](): void {
     for (const twin of this.#twins.values()) this.#end(twin);
     this.#twins.clear();
+    for (const task of this.#asked) for (const twin of findTracedChildren(task, this.#tree)) this.#end(twin);
+    this.#asked.clear();
   }
 
   #end({ pid, ownPid, task }: Twin): void {
@@ -157,10 +169,20 @@ function arm({ pid, task }: Twin, { child, armed, end }: TwinPlan): boolean {
 
 /** The pid, for us, of the child that is `ownPid` for the task. */
 function findChild(task: FrozenTask, ownPid: number): number | undefined {
-  const text = tryReadFile(`/proc/${task.pid}/task/${task.leader.tid}/children`);
-  const children = typeof text === 'string' ? parseChildren(text) : [];
-  return children.find((pid) => {
+  return readChildren(task).find(({ status }) => status.nsPid.at(-1) === ownPid)?.pid;
+}
+
+/** The twins of a task: children that are traced by us and not of the tree. */
+function findTracedChildren(task: FrozenTask, tree: ReadonlySet<number>): Twin[] {
+  const own = getpid();
+  const traced = readChildren(task).filter(({ pid, status }) => status.tracerPid === own && !tree.has(pid));
+  return traced.map(({ pid, status }) => ({ task, pid, ownPid: status.nsPid.at(-1) ?? pid }));
+}
+
+function readChildren({ pid: parent, leader }: FrozenTask): { readonly pid: number; readonly status: Status }[] {
+  const text = tryReadFile(`/proc/${parent}/task/${leader.tid}/children`);
+  return (typeof text === 'string' ? parseChildren(text) : []).flatMap((pid) => {
     const status = tryReadFile(`/proc/${pid}/status`);
-    return typeof status === 'string' && parseStatus(status).nsPid.at(-1) === ownPid;
+    return typeof status === 'string' ? [{ pid, status: parseStatus(status) }] : [];
   });
 }

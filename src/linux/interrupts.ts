@@ -11,11 +11,12 @@ import { addressOf, check, placeCode, syscall } from './kernel.ts';
 
 /**
  * What the handler looks at, so it must never move: it has a buffer of its own. Bit n of the first eight bytes is signal n;
- * then the descriptor to be written to, or −1; then what is written to an eventfd.
+ * then the descriptor to be written to, or −1; then what is held (below); then what is written to an eventfd.
  */
 const block = new Uint32Array(new ArrayBuffer(24));
 const noted = block.subarray(0, 2);
 const WAKE_FD = 2;
+const HELD = 3;
 const ONE = 4;
 const SIGSET_BYTES = 8;
 
@@ -50,6 +51,7 @@ export function noteSignals(signals: readonly number[], wakeFd = -1): void {
   const { handler, restorer } = code();
   noted.fill(0);
   block[WAKE_FD] = wakeFd;
+  block[HELD] = 0;
   block[ONE] = 1;
   // struct sigaction of the kernel: handler, flags, restorer, mask (arch/x86/include/uapi/asm/signal.h).
   const action = BigUint64Array.of(handler, BigInt(SA_RESTORER), restorer, 0n);
@@ -76,6 +78,19 @@ function setAction(signal: number, action: BigUint64Array, old: BigUint64Array |
   check('rt_sigaction', syscall(SYS.rt_sigaction, signal, action, old, SIGSET_BYTES), signalName(signal));
 }
 
+const WAITS = 1;
+const ALL = 2;
+
+/** Blocking system calls are not given up any more, as when programs run in tasks; only resting points are. */
+export function holdWaits(): void {
+  block[HELD] = WAITS;
+}
+
+/** Nothing is given up any more: what comes now puts things in order, and must be done in full. */
+export function holdSignals(): void {
+  block[HELD] = ALL;
+}
+
 /** Whether a signal was noted. */
 export function isNoted(signal: number): boolean {
   return ((noted[signal >> 5] ?? 0) & (1 << (signal & 31))) !== 0;
@@ -100,16 +115,21 @@ export class Interrupted extends Error {
   }
 }
 
-/** Throws Interrupted when a signal was noted: to be called at points where the operation can be given up. */
+/**
+ * Throws Interrupted when a signal was noted: to be called at points where the operation can be given up. It does so once:
+ * what runs then puts things in order.
+ */
 export function stopIfInterrupted(): void {
-  const signal = notedSignal();
-  if (signal !== 0) throw new Interrupted(signal);
+  const signal = block[HELD] === ALL ? 0 : notedSignal();
+  if (signal === 0) return;
+  holdSignals();
+  throw new Interrupted(signal);
 }
 
 /** True when a result says that a signal came in between; throws Interrupted when it was one of those. */
 export function isInterrupted(result: number): boolean {
   if (result !== -ERRNO.EINTR) return false;
-  stopIfInterrupted();
+  if (block[HELD] === 0) stopIfInterrupted();
   return true;
 }
 

@@ -116,17 +116,37 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-/** Sends the signal after a delay. A dump that was already through is not a failure of the test: it is --leave-running. */
-async function interrupt(specimen: Specimen, signal: 'SIGINT' | 'SIGTERM', delayMs: number): Promise<void> {
+liveCase('signals while an interrupted dump puts things in order leave nothing behind', async () => {
+  const specimen = await startProgram('sweep');
+  for (const delayMs of [10, 15, 20, 25, 30, 35, 40, 45, 50, 60]) await interrupt(specimen, 'SIGTERM', delayMs, true);
+});
+
+/**
+ * Sends the signal after a delay, or from then on until the dump has ended. A dump that was already through is not a failure
+ * of the test: it is --leave-running.
+ */
+async function interrupt(
+  specimen: Specimen,
+  signal: 'SIGINT' | 'SIGTERM',
+  delayMs: number,
+  isRepeated = false,
+): Promise<void> {
   const imagesDir = makeImagesDir(specimen, `images-${delayMs}`);
   const args = ['dump', '-R', '-t', String(specimen.pid), '-D', imagesDir, '-v4', '-o', 'dump.log'];
   const run = { args, imagesDir, logName: 'dump.log' };
   const tree = readTree(specimen.pid);
+  const before = readProcSnapshot(tree);
   const child = spawnCriu(run);
   await Bun.sleep(delayMs);
   child.kill(signal);
+  while (isRepeated && child.exitCode === null && child.signalCode === null) {
+    await Bun.sleep(0.2);
+    child.kill(signal);
+  }
   await child.exited;
   const result = readResult(run, child);
+  expect(readTree(specimen.pid), explain(result)).toEqual(tree);
+  expectSamePicture(before, readProcSnapshot(tree), []);
   await expectRunsOn(specimen, tree, explain(result));
   if (result.exitCode !== 0) expect(existsSync(join(imagesDir, 'inventory.img'))).toBe(false);
 }

@@ -13,7 +13,7 @@ import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
 import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { monotonicNs } from '../../linux/clock.ts';
-import { forgetSignals, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
+import { forgetSignals, holdSignals, holdWaits, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
@@ -44,6 +44,8 @@ export function run(context: CommandContext): number {
   const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
+  // Made first, so that it comes last: twins must be reaped.
+  using _signals = { [Symbol.dispose]: () => forgetSignals(ENDING_SIGNALS) };
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
@@ -65,6 +67,7 @@ export function run(context: CommandContext): number {
     setAlarm(Math.ceil(timeoutMs / 1000));
     const tree = freezer.freeze(options.treePid);
     setAlarm(0);
+    holdWaits();
     const frozen = monotonicNs();
     const dump = dumpTree(tree, images, twins, early, { ...plan, onProgress, ...network.freeze() }, log);
     const { statistics, complete, undo, handOver } = dump;
@@ -107,13 +110,13 @@ export function run(context: CommandContext): number {
     finish(context, stats);
     return status;
   } catch (error) {
-    forgetSignals(ENDING_SIGNALS);
+    holdSignals();
     tryUnlock(network, log);
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
   } finally {
-    forgetSignals(ENDING_SIGNALS);
+    holdSignals();
   }
 }
 
