@@ -3,7 +3,14 @@ import { resumeCode } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
 import { assert } from '../../src/base/errors.ts';
 import { EPOLL_CTL_ADD } from '../../src/linux/abi/event.ts';
-import { MADV_POPULATE_WRITE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE } from '../../src/linux/abi/mman.ts';
+import {
+  MADV_HUGEPAGE,
+  MADV_POPULATE_WRITE,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+} from '../../src/linux/abi/mman.ts';
 import { ARCH_SET_FS } from '../../src/linux/abi/prctl.ts';
 import { USER_REGS } from '../../src/linux/abi/ptrace.ts';
 import { SIGSET_BYTES } from '../../src/linux/abi/signal.ts';
@@ -47,7 +54,11 @@ export function planStart(
   return { memory, hotPages, rest };
 }
 
-function planMemory(p: Program, { areas, runs }: Capture, fileOffset: number): void {
+/**
+ * What is mapped of the file is asked for in huge pages. Then it is read that way (mm/filemap.c, do_sync_mmap_readahead): from
+ * pages that lie anywhere in memory, as after a reboot, a small dump takes a third longer.
+ */
+function planMemory(p: Program, { areas, own, runs }: Capture, fileOffset: number): void {
   const whole = new Set(runs.map(({ address, bytes }) => `${address} ${bytes}`));
   const anonymous = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
   for (const { start, end, prot } of areas) {
@@ -57,8 +68,10 @@ function planMemory(p: Program, { areas, runs }: Capture, fileOffset: number): v
   let at = fileOffset;
   for (const { address, bytes, prot } of runs) {
     p.must('map', SYS.mmap, address, bytes, prot, MAP_PRIVATE | MAP_FIXED, FILE_FD, at);
+    p.call(SYS.madvise, address, bytes, MADV_HUGEPAGE);
     at += bytes;
   }
+  for (const { start, end } of own) p.call(SYS.madvise, start, end - start, MADV_HUGEPAGE);
   p.call(SYS.close, FILE_FD);
 }
 
