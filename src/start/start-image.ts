@@ -5,7 +5,7 @@
 import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
-import { AT_EXECFN } from '../linux/abi/auxvec.ts';
+import { AT_EXECFN, AT_PHNUM, AT_SYSINFO_EHDR } from '../linux/abi/auxvec.ts';
 import { CLOSE_RANGE_CLOEXEC, F_DUPFD_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
 import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
@@ -86,7 +86,17 @@ export function rehearseStart(): void {
   syscall(SYS.munmap, heapEnd, 1);
   const name = cString('criu');
   const text = addressOf(name);
-  const stack = BigUint64Array.of(1n, BigInt(text), 0n, 0n, BigInt(AT_EXECFN), BigInt(text + name.length));
+  const pointer = BigInt(text);
+  const environment = new Array<bigint>(20).fill(pointer);
+  const vector = [
+    BigInt(AT_SYSINFO_EHDR),
+    pointer,
+    BigInt(AT_PHNUM),
+    5n,
+    BigInt(AT_EXECFN),
+    BigInt(text + name.length),
+  ];
+  const stack = BigUint64Array.of(3n, pointer, pointer, pointer, 0n, ...environment, 0n, ...vector);
   readStack(addressOf(stack)).variable('HOME');
 }
 

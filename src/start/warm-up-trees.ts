@@ -27,16 +27,21 @@ export interface WarmUpTree {
   readonly prepare?: (program: Program, folder: string) => void;
   /** Options that both dump and restore need. */
   readonly options?: readonly string[];
+  readonly dumpOptions?: readonly string[];
   readonly restoreOptions?: readonly string[];
 }
-
-const TCP_OPTIONS = ['--tcp-established', '--network-lock', 'nftables'];
 
 export const TREES: readonly WarmUpTree[] = [
   { name: 'many files', rounds: 6, prepare: (p, folder) => addFiles(p, folder, 1200) },
   { name: 'many pipes', rounds: 6, prepare: (p) => addPipes(p, 1000) },
   { name: 'many pairs of sockets', rounds: 6, prepare: (p) => addUnixPairs(p, 1000) },
-  { name: 'TCP connections', rounds: 6, prepare: (p) => addConnections(p, 100), options: TCP_OPTIONS },
+  {
+    name: 'TCP connections',
+    rounds: 6,
+    prepare: (p) => addConnections(p, 100),
+    options: ['--tcp-established'],
+    dumpOptions: ['--network-lock', 'nftables'],
+  },
   { name: 'many mappings', rounds: 6, prepare: (p) => addMappings(p, 3000) },
   { name: '1000 threads', rounds: 3, prepare: (p) => addThreads(p, 1000) },
   { name: '100 threads', rounds: 10, prepare: (p) => addThreads(p, 100) },
@@ -57,12 +62,15 @@ export const TREES: readonly WarmUpTree[] = [
     prepare: (p) => addMemory(p, 4 << 20),
     restoreOptions: ['--run-at-once'],
   },
-  { name: 'one of each', rounds: 20, prepare: addOneOfEach },
-  { name: 'an ordinary program', rounds: 20, program: ['/bin/sleep', 'infinity'] },
 ];
 
-/** What each of them has too. */
-export const SMALL: WarmUpTree = { name: 'a small process', rounds: 10 };
+/** What users have mostly: small trees of different kinds, so that code is compiled for what all of them are like. */
+export const SMALL_TREES: readonly WarmUpTree[] = [
+  { name: 'a small process', rounds: 10 },
+  { name: 'an ordinary program', rounds: 10, program: ['/bin/sleep', 'infinity'] },
+  { name: 'one of each', rounds: 10, prepare: addOneOfEach },
+  { name: 'a program with a child', rounds: 10, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
+];
 
 const PAGE = 4096;
 /** Far away from all that the process and the agent have. */

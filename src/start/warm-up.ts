@@ -16,13 +16,28 @@ import { spawnIdle } from '../tracee/idle.ts';
 import { spawnProgram } from './ordinary-program.ts';
 import { rehearseStart } from './start-image.ts';
 import { warmUpFiller } from './warm-up-filler.ts';
-import { SMALL, TREES, type WarmUpTree } from './warm-up-trees.ts';
+import { SMALL_TREES, TREES, type WarmUpTree } from './warm-up-trees.ts';
 
-const START_ROUNDS = 10;
+const START_ROUNDS = 50;
 
-/** Code is compiled as early as the runtime ever does. */
+/** Times the thresholds of the image: code is compiled while it is made, and not in a run from it (base/hot-code.ts). */
 const WHILE_WARMING_UP = 1;
-const AFTERWARDS = 100;
+const AFTERWARDS = 3000;
+
+/** How criu is called, by turns: with a log of everything, of what is out of order, and without one. */
+const WAYS = [['-v4', '-o', 'criu.log'], ['-o', 'criu.log'], []] as const;
+
+const ENVIRONMENT = [
+  'SHELL=/bin/sh',
+  'PWD=/',
+  'LOGNAME=root',
+  'HOME=/nonexistent',
+  'LANG=C.UTF-8',
+  'USER=root',
+  'SHLVL=1',
+  'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  '_=/usr/sbin/criu',
+];
 
 /**
  * `folder` is for images and files. What cannot be done here is left out: that code will be slow when it runs for the first
@@ -31,7 +46,8 @@ const AFTERWARDS = 100;
 export async function warmUp(folder: string, programs: Programs): Promise<void> {
   // What a tree leaves behind becomes a child of ours.
   syscall(SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
-  const isPossible = await tryTree({ ...SMALL, rounds: 1 }, `${folder}/first`, programs);
+  const once = SMALL_TREES.map((tree) => ({ ...tree, rounds: 1 }));
+  const isPossible = await tryTrees(once, `${folder}/first`, programs);
   if (isPossible) await warmUpWithAll(folder, programs);
   setInvocation(undefined);
 }
@@ -39,22 +55,27 @@ export async function warmUp(folder: string, programs: Programs): Promise<void> 
 async function warmUpWithAll(folder: string, programs: Programs): Promise<void> {
   using _visit = enterNetwork();
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
-  for (const [index, tree] of TREES.entries()) await tryTree(tree, `${folder}/${index}`, programs);
+  for (const [index, tree] of TREES.entries()) await tryTrees([tree], `${folder}/${index}`, programs);
   tryFiller(folder);
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
-  await tryTree(SMALL, `${folder}/last`, programs);
+  await tryTrees(SMALL_TREES, `${folder}/last`, programs);
   Bun.unsafe.setJITPolicy(AFTERWARDS);
 }
 
-async function tryTree(tree: WarmUpTree, folder: string, programs: Programs): Promise<boolean> {
+/** Dumps and restores each of the trees as often as it says, by turns. */
+async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: Programs): Promise<boolean> {
   try {
     check('mkdir', syscall(SYS.mkdir, cString(folder), 0o700), folder);
-    for (let round = 0; round < tree.rounds; round++) await dumpAndRestore(tree, folder, programs);
+    const rounds = Math.max(...trees.map((tree) => tree.rounds));
+    for (let round = 0; round < rounds; round++) {
+      const way = WAYS[round % WAYS.length] ?? [];
+      for (const tree of trees) if (round < tree.rounds) await dumpAndRestore(tree, folder, programs, way);
+    }
     return true;
   } catch (error) {
-    sayLeftOut(tree.name, error);
+    sayLeftOut(trees.map(({ name }) => name).join(', '), error);
     return false;
   }
 }
@@ -84,17 +105,23 @@ function sayLeftOut(what: string, error: unknown): void {
   syscall(SYS.write, 2, new TextEncoder().encode(text), text.length);
 }
 
-async function dumpAndRestore(tree: WarmUpTree, folder: string, programs: Programs): Promise<void> {
-  const { prepare, options = [], restoreOptions = [] } = tree;
+async function dumpAndRestore(
+  tree: WarmUpTree,
+  folder: string,
+  programs: Programs,
+  way: readonly string[],
+): Promise<void> {
+  const { prepare, dumpOptions = [], restoreOptions = [] } = tree;
+  const options = ['-D', folder, ...way, ...(tree.options ?? [])];
   try {
     const pid =
       tree.program === undefined
         ? spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder))
         : spawnProgram(tree.program);
-    await runOnce(programs, 'dump', ['-R', '-t', String(pid), '-D', folder, ...options]);
-    await runOnce(programs, 'dump', ['-t', String(pid), '-D', folder, ...options]);
+    await runOnce(programs, 'dump', ['-R', '-t', String(pid), ...options, ...dumpOptions]);
+    await runOnce(programs, 'dump', ['-t', String(pid), ...options, ...dumpOptions]);
     endChildren();
-    await runOnce(programs, 'restore', ['-d', '-D', folder, ...options, ...restoreOptions]);
+    await runOnce(programs, 'restore', ['-d', ...options, ...restoreOptions]);
   } finally {
     endChildren();
   }
@@ -115,7 +142,10 @@ function endChildren(): void {
 }
 
 async function runOnce(programs: Programs, command: string, words: string[]): Promise<void> {
-  setInvocation(invocationOf(['criu', command, '-v4', '-o', `${command}.log`, ...words], []));
+  // Made as at a start: the same kinds of strings and arrays.
+  const texts = ['criu', command, ...words, ...ENVIRONMENT].join('\0').split('\0');
+  const end = texts.length - ENVIRONMENT.length;
+  setInvocation(invocationOf(texts.slice(0, end), texts.slice(end)));
   const status = await runProgram(programs);
   forgetRun();
   if (status !== 0) throw new CriuError({ action: `${command} fails` });

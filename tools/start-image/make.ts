@@ -13,8 +13,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.ts';
+import { PROT_WRITE } from '../../src/linux/abi/mman.ts';
 import { SIGKILL } from '../../src/linux/abi/signal.ts';
+
 import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
+import type { MapsEntry } from '../../src/proc/maps.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
@@ -29,18 +32,28 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * Options of the runtime that an image is taken with, and that hold in each process from it: no thread that makes memory
- * ready in advance (it would have to be made again at each start); no compiler but the first one, whose code for the second
- * writes down what it sees, which touches pages; no garbage collection before so many bytes, for it touches all memory; and
- * code that has not run for a while stays, which the collection at the end of the warm-up would throw away.
+ * ready in advance (it would have to be made again at each start); no garbage collection before so many bytes, for it touches
+ * all memory; and code that has not run for a while stays, which the collection at the end of the warm-up would throw away.
+ *
+ * What has run some times is compiled, by the first compiler and by the second, whose code is a third of the size and writes
+ * nothing about itself; the third one's takes longer to make. Code of the second that was made for types or shapes of
+ * objects which do not come any more is given up and made anew at the second time instead of the hundredth.
  *
  * And nothing is left to the dynamic linker: it saves as much of the registers as the processor had on which it started
  * (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more of them it would write behind the end of its room.
  */
 const RUNTIME_OPTIONS = {
   BUN_JSC_useWarmUpMarkedBlocks: '0',
-  BUN_JSC_useDFGJIT: '0',
-  BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_largeHeapSize: String(128 << 20),
+  BUN_JSC_forceCodeBlockLiveness: '1',
+  BUN_JSC_useFTLJIT: '0',
+  BUN_JSC_thresholdForJITAfterWarmUp: '50',
+  BUN_JSC_thresholdForJITSoon: '20',
+  BUN_JSC_thresholdForOptimizeAfterWarmUp: '20',
+  BUN_JSC_thresholdForOptimizeAfterLongWarmUp: '20',
+  BUN_JSC_thresholdForOptimizeSoon: '20',
+  BUN_JSC_osrExitCountForReoptimization: '2',
+  BUN_JSC_osrExitCountForReoptimizationFromLoop: '2',
   LD_BIND_NOW: '1',
 };
 
@@ -105,7 +118,8 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
   const images = join(folder, 'images');
   mkdirSync(images);
   const anywhere = ['-D', images, '-o', 'log'];
-  const find = (...words: string[]) => findWrittenPages([executable, ...words, ...anywhere], taken.runs);
+  const watched = [...taken.runs, ...taken.areas.filter(({ prot }) => (prot & PROT_WRITE) !== 0).map(rangeOf)];
+  const find = (...words: string[]) => findWrittenPages([executable, ...words, ...anywhere], watched);
   let target = 0;
   try {
     target = spawnIdle();
@@ -121,6 +135,8 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
     if (target > 0 && isStub(target)) kill(target, SIGKILL);
   }
 }
+
+const rangeOf = ({ start, end }: MapsEntry): Range => ({ address: start, bytes: end - start });
 
 function isStub(pid: number): boolean {
   try {
