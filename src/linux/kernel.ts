@@ -94,10 +94,19 @@ export function check(name: string, result: number, args = ''): number {
   return result;
 }
 
-/** The address of memory of ours. The array must stay referenced as long as the address is used. */
+/**
+ * The address of memory of ours. The array must stay referenced as long as the address is used; those of the last few calls
+ * are, so that one which is only for the next system call needs no care: compiled code forgets what it does not need.
+ */
 export function addressOf(array: Exclude<Arg, number | bigint>): number {
+  recent[next] = array;
+  next = (next + 1) % recent.length;
   return ptr(array);
 }
+
+const recent: Exclude<Arg, number | bigint>[] = new Array(16).fill(new Uint8Array(1));
+/** It goes round: where it begins in each run does not matter. */
+let next = 0;
 
 /** A view of memory of ours by address (a mapping we made). It must not be used after munmap. */
 export function memoryAt(address: number, bytes: number): Uint8Array {

@@ -7,8 +7,16 @@
 
 import { agentCode, OP_BYTES, OP_RESULT } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
-import { once } from '../base/per-run.ts';
-import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM } from '../linux/abi/sched.ts';
+import { once, perRun } from '../base/per-run.ts';
+import {
+  CLONE_FILES,
+  CLONE_FS,
+  CLONE_SIGHAND,
+  CLONE_SYSVSEM,
+  CLONE_THREAD,
+  CLONE_VFORK,
+  CLONE_VM,
+} from '../linux/abi/sched.ts';
 import { SIG_SETMASK } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addressOf, callable, placeCode, syscall } from '../linux/kernel.ts';
@@ -59,7 +67,13 @@ const ALL_SIGNALS = 0xffff_ffff_ffff_ffffn;
 
 const entry = once(() => ({ thunk: callable(placeCode(THUNK)), agent: placeCode(agentCode()) }));
 
-/** A program laid out in our own memory; it must be kept as long as a child may execute it. */
+/**
+ * Programs that a child in our memory may execute while we run: kept to the end of the run, since nobody may have a
+ * reference to them any more.
+ */
+const inExecution = perRun((): Uint8Array[] => []);
+
+/** A program laid out in our own memory. */
 export class OwnProgram {
   readonly #program: Program;
   readonly #block: Uint8Array;
@@ -102,6 +116,7 @@ export class OwnProgram {
 
   /** Starts a child that executes the program, with all signals blocked. Returns its tid, or −errno. */
   clone(args: CloneArgs): number {
+    if ((args.flags & (CLONE_VM | CLONE_VFORK)) === CLONE_VM) inExecution().push(this.#block);
     const words = new BigUint64Array(cloneArgs(args));
     const old = new BigUint64Array(1);
     // No handler of ours may run in the child.
