@@ -1,9 +1,9 @@
 /** The executable's ELF header and program headers (elf(5)), as far as a start image changes them. */
 import { assert } from '../../src/base/errors.ts';
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
-import { ELF_64, ELF_MAGIC, ET_EXEC, PF_X, PT_GNU_STACK, PT_LOAD, PT_PHDR } from '../../src/linux/abi/elf.ts';
+import { ELF_64, ELF_MAGIC, ET_EXEC, PT_GNU_STACK, PT_LOAD, PT_PHDR } from '../../src/linux/abi/elf.ts';
 
-const { header: HEADER, segment: SEGMENT, section: SECTION } = ELF_64;
+const { header: HEADER, segment: SEGMENT } = ELF_64;
 
 export interface Segment {
   readonly flags: number;
@@ -35,9 +35,8 @@ function programHeaders(file: DataView) {
   const start = Number(file.getBigUint64(HEADER.e_phoff, true));
   return Array.from({ length: file.getUint16(HEADER.e_phnum, true) }, (_, i) => {
     const at = start + i * SEGMENT.bytes;
-    const [type, flags] = [file.getUint32(at + SEGMENT.p_type, true), file.getUint32(at + SEGMENT.p_flags, true)];
     const address = Number(file.getBigUint64(at + SEGMENT.p_vaddr, true));
-    return { at, type, flags, address, offset: Number(file.getBigUint64(at + SEGMENT.p_offset, true)) };
+    return { at, type: file.getUint32(at + SEGMENT.p_type, true), address };
   });
 }
 
@@ -72,39 +71,4 @@ export function redirect(file: DataView, entry: number, offset: number, tableByt
   file.setBigUint64(HEADER.e_entry, BigInt(entry), true);
   file.setBigUint64(HEADER.e_phoff, BigInt(offset), true);
   file.setUint16(HEADER.e_phnum, tableBytes / SEGMENT.bytes, true);
-}
-
-/** What a page table of the second level maps on x86-64. */
-const HUGE_PAGE_BYTES = 2 << 20;
-
-/**
- * The file with its code moved to where it can be mapped in huge pages: as far from the beginning of one as in memory. Where
- * the page cache has them (mm/filemap.c, filemap_map_pmd), two hundred faults of a start become twenty.
- */
-export function withHugeCode(file: Uint8Array): Uint8Array {
-  const view = new DataView(file.buffer, file.byteOffset);
-  const code = programHeaders(view).find(({ type, flags }) => type === PT_LOAD && (flags & PF_X) !== 0);
-  assert(code !== undefined, 'an executable has code');
-  const { offset: codeAt, address } = code;
-  const shift = (address - codeAt + HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
-  const moved = new Uint8Array(file.length + shift);
-  moved.set(file.subarray(0, codeAt));
-  // From the beginning of its page on: what lies in front of it there belongs to the mapping before.
-  const from = codeAt - (codeAt % PAGE_BYTES);
-  moved.set(file.subarray(from), from + shift);
-  moveOffsets(new DataView(moved.buffer), codeAt, shift);
-  return moved;
-}
-
-/** Tells the headers that what was behind `from` lies `shift` bytes further on. */
-function moveOffsets(file: DataView, from: number, shift: number): void {
-  const move = (at: number) => {
-    const offset = Number(file.getBigUint64(at, true));
-    if (offset >= from) file.setBigUint64(at, BigInt(offset + shift), true);
-  };
-  for (const { at } of programHeaders(file)) move(at + SEGMENT.p_offset);
-  move(HEADER.e_shoff);
-  const sections = Number(file.getBigUint64(HEADER.e_shoff, true));
-  const bytes = file.getUint16(HEADER.e_shentsize, true);
-  for (let i = 0; i < file.getUint16(HEADER.e_shnum, true); i++) move(sections + i * bytes + SECTION.sh_offset);
 }

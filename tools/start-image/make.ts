@@ -23,7 +23,6 @@ import type { SelfDescription } from '../../src/start/start-image.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
-import { withHugeCode } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges, findWrittenPages, type Range } from './hot-pages.ts';
 import { type Command, planStart, resumeFrom } from './plan-start.ts';
@@ -62,7 +61,7 @@ const RECORDER_MS = 10 * 60_000;
 
 /** `executable` is replaced by one with an image. Throws when none can be taken. */
 export async function addStartImage(executable: string): Promise<void> {
-  const original = withHugeCode(new Uint8Array(readFileSync(executable)));
+  const original = new Uint8Array(readFileSync(executable));
   const folder = mkdtempSync(join(tmpdir(), 'criu-start-image-'));
   const recorder = join(folder, 'criu');
   await Bun.write(recorder, withLauncher(original, { mode: 'record', needs: [], resume: NOTHING }));

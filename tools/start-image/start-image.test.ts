@@ -7,7 +7,7 @@ import { Program } from '../../src/agent/program.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
-import { readExecutable, withHugeCode } from './elf.ts';
+import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
@@ -130,17 +130,6 @@ describe('an executable with a launcher', () => {
   });
 });
 
-test('code is moved to where it can be mapped in huge pages, and all headers find their content', () => {
-  const before = new Uint8Array(readFileSync(process.execPath));
-  const after = withHugeCode(before);
-  const [old, moved] = [contentsOf(before), contentsOf(after)];
-  expect(moved.length).toBe(old.length);
-  expect(old.length).toBeGreaterThan(20);
-  for (const [i, { content }] of old.entries()) expect(Buffer.compare(content, moved[i]?.content ?? NOTHING)).toBe(0);
-  const code = moved.filter(({ isCode }) => isCode);
-  expect(code.map(({ address, offset }) => (address - offset) % (2 << 20))).toEqual([0]);
-});
-
 test('pages that all programs write become ranges', () => {
   const [a, b] = [new Set([0x5000, 0x1000, 0x2000, 0x9000]), new Set([0x2000, 0x1000, 0x9000, 0xa000])];
   expect(commonRanges([a, b])).toEqual([
@@ -170,26 +159,6 @@ function elfFile(): Uint8Array {
   header(1, 3, 0x20_0100, 28);
   header(2, 1, 0x20_0000, 0x300);
   return file;
-}
-
-/** Segments and sections of a file, with what they have of it. */
-function contentsOf(file: Uint8Array) {
-  const view = new DataView(file.buffer, file.byteOffset);
-  const word = (at: number) => Number(view.getBigUint64(at, true));
-  const NOBITS = 8;
-  const table = (at: number, count: number, bytes: number) => Array.from({ length: count }, (_, i) => at + i * bytes);
-  const segments = table(word(32), view.getUint16(56, true), 56).map((at) => {
-    const isCode = view.getUint32(at, true) === 1 && (view.getUint32(at + 4, true) & 1) !== 0;
-    return { isCode, offset: word(at + 8), address: word(at + 16), bytes: word(at + 32) };
-  });
-  const sections = table(word(40), view.getUint16(60, true), 64)
-    .filter((at) => view.getUint32(at + 4, true) !== NOBITS)
-    .map((at) => ({ isCode: false, offset: word(at + 24), address: word(at + 16), bytes: word(at + 32) }));
-  // What is in front of the code has the header itself, which says where things are.
-  return [...segments, ...sections].map((one) => {
-    const from = Math.max(one.offset, 0x1000);
-    return { ...one, content: file.subarray(from, Math.max(from, one.offset + one.bytes)) };
-  });
 }
 
 function segmentsOf(file: Uint8Array) {

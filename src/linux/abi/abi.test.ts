@@ -92,7 +92,6 @@ const layoutOf = (type: string, { bytes, ...offsets }: Record<string, number> & 
 const LAYOUTS: readonly Layout[] = [
   layoutOf('Elf64_Ehdr', ELF_64.header),
   layoutOf('Elf64_Phdr', ELF_64.segment),
-  layoutOf('Elf64_Shdr', ELF_64.section),
   layoutOf('Elf64_Sym', ELF_64.symbol),
   layoutOf('Elf32_Ehdr', ELF_32.header),
   layoutOf('Elf32_Phdr', ELF_32.segment),

@@ -36,9 +36,8 @@ export const NT_GNU_BUILD_ID = 3;
 
 /** Offsets in bytes of fields of the file's header, of a program header and of a symbol, in files of 64 bits. */
 export const ELF_64 = {
-  header: { bytes: 64, e_type: 16, e_machine: 18, e_version: 20, e_entry: 24, e_phoff: 32, e_shoff: 40, e_ehsize: 52, e_phentsize: 54, e_phnum: 56, e_shentsize: 58, e_shnum: 60 },
+  header: { bytes: 64, e_type: 16, e_machine: 18, e_version: 20, e_entry: 24, e_phoff: 32, e_ehsize: 52, e_phentsize: 54, e_phnum: 56 },
   segment: { bytes: 56, p_type: 0, p_flags: 4, p_offset: 8, p_vaddr: 16, p_paddr: 24, p_filesz: 32, p_memsz: 40, p_align: 48 },
-  section: { bytes: 64, sh_offset: 24 },
   symbol: { bytes: 24, st_name: 0, st_value: 8, st_shndx: 6 },
 } as const; // biome-ignore format: a table
 
