@@ -4,13 +4,26 @@ import type { PagemapEntry } from './gen/pagemap.ts';
 import type { VmaEntry } from './gen/vma.ts';
 import type { Pagemap } from './image-kinds.ts';
 import { PAGE_BYTES, PE_LAZY, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from './pagemap.ts';
-import { VMA_AREA_GUARD, VMA_AREA_VSYSCALL, VMA_UNSUPP } from './vma-status.ts';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_AREA_AIORING,
+  VMA_AREA_GUARD,
+  VMA_AREA_SOCKET,
+  VMA_AREA_SYSVIPC,
+  VMA_AREA_VSYSCALL,
+  VMA_FILE_PRIVATE,
+  VMA_UNSUPP,
+} from './vma-status.ts';
 
 /** End of user addresses on x86-64 with four-level page tables (Documentation/arch/x86/x86_64/mm.rst). */
 const ADDRESS_END = 2 ** 47;
 
 /** PROT_READ, PROT_WRITE and PROT_EXEC. */
 const PROT_ALL = 7;
+
+/** What the kernel keeps in memory that is mapped, and what a task has for itself. */
+const OF_THE_KERNEL = VMA_AREA_AIORING | VMA_AREA_SYSVIPC | VMA_AREA_SOCKET;
+const PRIVATE = VMA_FILE_PRIVATE | VMA_ANON_PRIVATE;
 
 interface Range {
   readonly start: number;
@@ -38,6 +51,8 @@ function vmaProblem({ start, end, status, prot }: VmaEntry, previousEnd: number)
   if (start < previousEnd) return `begins before the end of the one before it (${addressText(previousEnd)})`;
   if (end > ADDRESS_END && (status & VMA_AREA_VSYSCALL) === 0) return 'is outside of user addresses';
   if ((prot & ~PROT_ALL) !== 0) return `has unknown protections (0x${prot.toString(16)})`;
+  if ((status & OF_THE_KERNEL) !== 0 && (status & PRIVATE) !== 0)
+    return 'is marked as shared with the kernel and as private';
   if ((status & VMA_UNSUPP) !== 0) return 'is marked as not supported by the criu that made the image';
   return undefined;
 }

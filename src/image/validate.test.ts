@@ -8,7 +8,14 @@ import type { VmaEntry } from './gen/vma.ts';
 import { PE_LAZY, PE_PARENT, PE_PRESENT } from './pagemap.ts';
 import { findImageProblems, type ImageSet, type ImageSetFacts, type TaskImages } from './validate.ts';
 import { findPagemapProblems, findVmaProblems } from './validate-memory.ts';
-import { VMA_ANON_PRIVATE, VMA_AREA_GUARD, VMA_AREA_VSYSCALL, VMA_EXT_PLUGIN, VMA_FILE_PRIVATE } from './vma-status.ts';
+import {
+  VMA_ANON_PRIVATE,
+  VMA_AREA_AIORING,
+  VMA_AREA_GUARD,
+  VMA_AREA_VSYSCALL,
+  VMA_EXT_PLUGIN,
+  VMA_FILE_PRIVATE,
+} from './vma-status.ts';
 
 const REGULAR = 1;
 
@@ -172,6 +179,12 @@ test.each<[string, VmaEntry[], string[]]>([
     [vma(0x7fff_ffff_f000, 0x8000_0000_1000)],
     ['the mapping 7ffffffff000-800000001000 is outside of user addresses'],
   ],
+  [
+    'a private mapping of a file that is a ring as well',
+    [vma(0x1000, 0x2000, VMA_FILE_PRIVATE | VMA_AREA_AIORING)],
+    ['the mapping 1000-2000 is marked as shared with the kernel and as private'],
+  ],
+  ['a ring', [vma(0x1000, 0x2000, VMA_AREA_AIORING)], []],
   [
     'an unsupported mapping',
     [vma(0x1000, 0x2000, 0x8000_0001)],
