@@ -7,7 +7,7 @@ import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { IFF_UP } from '../linux/abi/rtnetlink.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { check, cString, syscall } from '../linux/kernel.ts';
+import { cString, syscall } from '../linux/kernel.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { trySetDeviceFlags } from '../linux/syscalls/network-device.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
@@ -67,20 +67,24 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   await tryTrees(eachWay, `${folder}/last`, programs);
 }
 
-/** Dumps and restores each of the trees as often as it says, by turns. */
+/** Dumps and restores each of the trees as often as it says, by turns. One that fails is left out; false when all are. */
 async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: Programs): Promise<boolean> {
-  try {
-    check('mkdir', syscall(SYS.mkdir, cString(folder), 0o700), folder);
-    const rounds = Math.max(...trees.map((tree) => tree.rounds));
-    for (let round = 0; round < rounds; round++) {
-      const way = WAYS[round % WAYS.length] ?? [];
-      for (const tree of trees) if (round < tree.rounds) await dumpAndRestore(tree, folder, programs, way);
+  syscall(SYS.mkdir, cString(folder), 0o700);
+  const possible = new Set(trees);
+  const rounds = Math.max(...trees.map((tree) => tree.rounds));
+  for (let round = 0; round < rounds; round++) {
+    const way = WAYS[round % WAYS.length] ?? [];
+    for (const tree of possible) {
+      if (round >= tree.rounds) continue;
+      try {
+        await dumpAndRestore(tree, folder, programs, way);
+      } catch (error) {
+        sayLeftOut(tree.name, error);
+        possible.delete(tree);
+      }
     }
-    return true;
-  } catch (error) {
-    sayLeftOut(trees.map(({ name }) => name).join(', '), error);
-    return false;
   }
+  return possible.size > 0;
 }
 
 function tryFiller(folder: string): void {
