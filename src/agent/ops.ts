@@ -4,7 +4,7 @@
  */
 import { assert } from '../base/errors.ts';
 import type { Abi } from './abi.ts';
-import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR } from './agent-code.ts';
+import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
 export const OP_WORDS = OP_BYTES / 4;
 /** Where an argument is in an op, in words. */
@@ -17,9 +17,25 @@ const WORD = 2 ** 32;
 const EXPECTED_AT = argumentAt(5);
 
 /** What an op is for: a text, or its parts, for putting them together takes longer than planning the op. */
-export type Reason = string | readonly (string | number)[];
+export type TextReason = string | readonly (string | number)[];
+export type Reason = TextReason | SharedReasons;
 
-export const textOf = (reason: Reason): string => (typeof reason === 'string' ? reason : reason.join(' '));
+/** What each of some ops in a row is for: all of them have this object. */
+export interface SharedReasons {
+  /** Of one of them, counted from the first. */
+  readonly textOf: (op: number) => string;
+}
+
+export const textOf = (reason: TextReason): string => (typeof reason === 'string' ? reason : reason.join(' '));
+
+/** The text of an op's reason; '' when there is none. */
+function textAt(reasons: readonly (Reason | undefined)[], op: number): string {
+  const reason = reasons[op] ?? '';
+  if (typeof reason === 'string' || !('textOf' in reason)) return textOf(reason);
+  let first = op;
+  while (reasons[first - 1] === reason) first--;
+  return reason.textOf(op - first);
+}
 
 /** What to do when a system call fails. */
 export const CHECKS = { call: 0, must: OP_MUST, expect: OP_MUST | OP_EXPECT } as const;
@@ -29,6 +45,14 @@ export const kindFor = ({ bits }: Abi) => (bits === 32 ? KIND.syscall32 : KIND.s
 
 /** In a reason: the first two arguments of the op, an address and a length, as a range. */
 export const RANGE = '{range}';
+
+/** An op that has failed. */
+export interface FailedOp {
+  readonly index: number;
+  readonly nr: number;
+  readonly because: string;
+  readonly result: number;
+}
 
 /** `R`: what stands for an argument that is not a number yet. */
 export class Ops<R extends object> {
@@ -138,10 +162,25 @@ export class Ops<R extends object> {
 
   /** What an op is for; '' when that is not known. */
   reason(op: number): string {
-    const text = textOf(this.because[op] ?? '');
+    const text = textAt(this.because, op);
     if (!text.includes(RANGE)) return text;
     const start = this.argument(op, 0);
     return text.replace(RANGE, `${start.toString(16)}-${(start + this.argument(op, 1)).toString(16)}`);
+  }
+
+  /** Ops that should have succeeded and did not, in a block that begins with these. */
+  failures(block: Uint8Array): FailedOp[] {
+    const view = new DataView(block.buffer, block.byteOffset);
+    const failed: FailedOp[] = [];
+    for (let index = 0; index < this.length; index++) {
+      const at = index * OP_BYTES + OP_RESULT;
+      const result = view.getInt32(at, true);
+      // Addresses have another upper half than −errno.
+      if (result >= 0 || result < -4095 || view.getInt32(at + 4, true) !== -1) continue;
+      if (this.because[index] !== undefined)
+        failed.push({ index, nr: this.nr(index), because: this.reason(index), result });
+    }
+    return failed;
   }
 
   nr(op: number): number {
@@ -209,6 +248,17 @@ export class Ops<R extends object> {
     const skipped = other.firstReference(first);
     const moved = start - first * OP_WORDS;
     for (let i = 0; i < args.length; i++) this.#setAt(moved + (referenceAt[skipped + i] ?? 0), args[i] ?? 0);
+  }
+
+  /** Appends ops as they are in memory, all for one reason; addresses in them are the caller's. Returns the index of the first. */
+  appendWords(words: Uint32Array, because: Reason): number {
+    const first = this.length;
+    this.length += words.length / OP_WORDS;
+    // More will follow.
+    if (this.length * OP_WORDS > this.words.length) this.#grow(this.length + OPS_MIN);
+    this.words.set(words, first * OP_WORDS);
+    for (let op = first; op < this.length; op++) this.because.push(because);
+    return first;
   }
 
   /** Makes room for so many more, when it is known that they will come. */

@@ -15,7 +15,8 @@ import { assert } from '../base/errors.ts';
 import { ABI_32, ABI_64, type Abi, type AbiCall } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_INDIRECT, OP_MUST, OP_RESULT } from './agent-code.ts';
 import { aligned, Blobs, type PlacedBlob } from './blobs.ts';
-import { CHECKS, kindFor, Ops, type Reason } from './ops.ts';
+import { type Frame, Frames } from './frames.ts';
+import { CHECKS, type FailedOp, kindFor, Ops, type Reason } from './ops.ts';
 
 /** The result of an earlier op, to be passed by value. */
 export interface Result {
@@ -59,6 +60,7 @@ export class Program {
   #dataBytes = 0;
   /** What is copied only when the program is laid out, behind the data. */
   #blobs = new Blobs();
+  #frames = new Frames();
   #scratch: Place | undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
@@ -68,6 +70,7 @@ export class Program {
     copy.#data = this.#data.slice();
     copy.#dataBytes = this.#dataBytes;
     copy.#blobs = this.#blobs.copy();
+    copy.#frames = this.#frames.copy();
     for (const [value, place] of this.#ints) copy.#ints.set(value, place);
     for (const [text, place] of this.#strings) copy.#strings.set(text, place);
     return copy;
@@ -196,18 +199,8 @@ export class Program {
   }
 
   /** Ops that should have succeeded and did not, in a block that has been run. */
-  failures(block: Uint8Array): { index: number; nr: number; because: string; result: number }[] {
-    const view = new DataView(block.buffer, block.byteOffset);
-    const failed: { index: number; nr: number; because: string; result: number }[] = [];
-    for (let index = 0; index < this.#ops.length; index++) {
-      const at = index * OP_BYTES + OP_RESULT;
-      const result = view.getInt32(at, true);
-      // Addresses have another upper half than −errno.
-      if (result >= 0 || result < -4095 || view.getInt32(at + 4, true) !== -1) continue;
-      if (this.#ops.because[index] !== undefined)
-        failed.push({ index, nr: this.#ops.nr(index), because: this.#ops.reason(index), result });
-    }
-    return failed;
+  failures(block: Uint8Array): FailedOp[] {
+    return this.#ops.failures(block);
   }
 
   jump(target: Label | Word | number): Result {
@@ -316,6 +309,7 @@ export class Program {
     block.set(new Uint8Array(this.#ops.words.buffer, 0, dataStart));
     block.set(this.#data.subarray(0, this.#dataBytes), dataStart);
     const words = new Uint32Array(block.buffer, 0, dataStart / 4);
+    this.#frames.write(words, (place) => address + this.placeOffset(place), relocations);
     const { referenceAt, references } = this.#ops;
     for (let i = 0; i < references.length; i++) {
       const at = referenceAt[i] ?? 0;
@@ -367,6 +361,11 @@ export class Program {
   /** Appends ops that were made elsewhere, from `start` to `end`; `args`: what each of their unknown arguments is. */
   append<R extends object>(ops: Ops<R>, args: readonly ProgramArg[], start = 0, end = ops.length): void {
     this.#ops.append(ops, args, start, end);
+  }
+
+  /** The ops from `op` on, which have been appended, are those of a frame with this data. */
+  frame(op: number, frame: Frame, data: Uint8Array): void {
+    this.#frames.add(op, frame, this.data(data));
   }
 
   /** The agent does not look at what an op returns; `first`: another first argument. */

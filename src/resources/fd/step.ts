@@ -6,10 +6,21 @@ import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
 import { BLOB_GAP_MAX } from '../../agent/blobs.ts';
-import { argumentAt, CHECKS, kindFor, OP_WORDS, Ops, type Reason, textOf } from '../../agent/ops.ts';
+import {
+  argumentAt,
+  CHECKS,
+  kindFor,
+  OP_WORDS,
+  Ops,
+  type Reason,
+  type SharedReasons,
+  type TextReason,
+  textOf,
+} from '../../agent/ops.ts';
 import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { type FrameCopy, StepFrame } from './step-frame.ts';
 
 /** A number that is known when the steps are added, such as that of a descriptor of the controller. */
 export interface LaterNumber {
@@ -94,7 +105,8 @@ export interface StepFailure {
 export class StepList {
   readonly #ops = new Ops<StepObject>();
   /** What those that may fail are for. */
-  readonly #unchecked = new Map<number, Reason>();
+  readonly #unchecked = new Map<number, TextReason>();
+  readonly #frames: FrameCopy[] = [];
 
   get length(): number {
     return this.#ops.length;
@@ -128,7 +140,7 @@ export class StepList {
   }
 
   /** A step that may also fail. */
-  addTolerant(because: Reason, nr: number, args: readonly StepArg[]): void {
+  addTolerant(because: TextReason, nr: number, args: readonly StepArg[]): void {
     const ops = this.#ops;
     const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
@@ -154,7 +166,11 @@ export class StepList {
     const args: ProgramArg[] = [];
     const [first, last] = [this.#ops.firstReference(start), this.#ops.firstReference(end)];
     for (let i = first; i < last; i++) args.push(toProgramArg(program, references[i] as StepObject));
+    const shift = program.length - start;
     program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args, start, end);
+    for (const { step, frame, data } of this.#frames) {
+      if (step >= start && step < end) program.frame(step + shift, frame, data);
+    }
   }
 
   #openedAs(abi: Abi): Ops<StepObject> {
@@ -189,57 +205,64 @@ export class StepList {
       const isExpecting = (ops.flags(step) & OP_EXPECT) !== 0;
       const expected = isExpecting ? ops.argument(step, EXPECTED_ARGUMENT) : undefined;
       if (result >= 0 && (expected === undefined || result === expected)) continue;
-      return { step, because: textOf(because), result, expected };
+      return { step, because: ops.reason(step), result, expected };
     }
     return undefined;
   }
 
-  /** A copy of the steps from `start` on. Undefined when one of them may fail. */
-  tryCopyFrom(start: number): StepList | undefined {
+  /**
+   * The steps from `start` on as a frame, but for the bytes of calls with the number `given`, which come with each copy.
+   * Undefined when they cannot be one: one of them may fail, or has arguments of another kind.
+   */
+  tryFrameFrom(start: number, given: number): StepFrame | undefined {
     for (const step of this.#unchecked.keys()) if (step >= start) return undefined;
-    const copy = new StepList();
-    copy.#ops.append(this.#ops, this.#ops.references.slice(this.#ops.firstReference(start)), start);
-    return copy;
+    if ((this.#frames.at(-1)?.step ?? -1) >= start) return undefined;
+    const { words, length, because, references, referenceAt } = this.#ops;
+    const from = start * OP_WORDS;
+    const frame = new StepFrame(words.slice(from, length * OP_WORDS), because.slice(start));
+    for (let i = this.#ops.firstReference(start); i < references.length; i++) {
+      const at = (referenceAt[i] ?? 0) - from;
+      if (frame.nr(Math.floor(at / OP_WORDS)) === given) frame.givenAt.push(at);
+      else if (!tryAddTo(frame, at, references[i] as StepObject)) return undefined;
+    }
+    return frame;
   }
 
-  /** Appends copies of the steps of another list, none of which may fail. */
-  append(list: StepList): void {
-    this.#ops.append(list.#ops, list.#ops.references);
+  /**
+   * Adds the steps of a frame with other data: the first one returns descriptor `fd`, all others have it for their first
+   * argument. What is given goes where it says, with its length as third argument and expected result.
+   */
+  addFrame(frame: StepFrame, fd: number, data: Uint8Array, given: readonly Uint8Array[], reasons: SharedReasons): void {
+    const ops = this.#ops;
+    const step = ops.appendWords(frame.words, reasons);
+    const { words, length } = ops;
+    let at = step * OP_WORDS;
+    words[at + EXPECTED_AT] = fd;
+    for (at += OP_WORDS; at < length * OP_WORDS; at += OP_WORDS) words[at + FIRST_AT] = fd;
+    for (let i = 0; i < given.length; i++) {
+      const bytes = given[i] as Uint8Array;
+      const word = frame.givenAt[i] as number;
+      const op = step + Math.floor(word / OP_WORDS);
+      words[op * OP_WORDS + LENGTH_AT] = bytes.length;
+      words[op * OP_WORDS + EXPECTED_AT] = bytes.length;
+      ops.referenceAt.push(step * OP_WORDS + word);
+      ops.references.push({ bytes });
+    }
+    this.#frames.push({ step, frame, data });
   }
 
-  nr(step: number): number {
-    return this.#ops.nr(step);
-  }
-
-  /** An argument that is a number; EXPECTED_ARGUMENT: what is expected, where that is known. */
-  argument(step: number, index: number): number {
-    return this.#ops.argument(step, index);
-  }
-
-  setArgument(step: number, index: number, value: number): void {
-    this.#ops.set(step, index, value);
-  }
-
-  /** The first object among the arguments from this step on: its index for `setObject`. */
-  firstObject(step: number): number {
-    return this.#ops.firstReference(step);
-  }
-
-  setObject(index: number, object: StepObject): void {
-    this.#ops.references[index] = object;
-  }
-
-  reason(step: number): Reason | undefined {
-    return this.#ops.because[step];
-  }
-
-  setReason(step: number, reason: Reason): void {
-    this.#ops.because[step] = reason;
+  /** Where the list may be cut: at a step or, when that is within a frame, behind the frame. */
+  cutAt(step: number): number {
+    for (const { step: first, frame } of this.#frames) {
+      if (first < step && step < first + frame.length) return first + frame.length;
+    }
+    return step;
   }
 
   /** How much room (bytes) they take in a program, at most. */
   get programBytes(): number {
     let bytes = this.#ops.length * OP_BYTES;
+    for (const { data } of this.#frames) bytes += data.length + 8;
     for (const object of this.#ops.references) bytes += bytesOf(object);
     return bytes;
   }
@@ -249,12 +272,16 @@ export class StepList {
     const steps: Step[] = [];
     const ops = this.#ops;
     let next = 0;
+    const frames = this.#frames.values();
+    let copy = frames.next().value;
     for (let op = 0; op < ops.length; op++) {
+      if (copy !== undefined && op === copy.step + copy.frame.length) copy = frames.next().value;
       const args: Step['args'][number][] = [];
       const count = ops.words[(op * OP_BYTES + OP_RESULT) / 4] ?? 0;
       for (let i = 0; i < count; i++) {
-        const isObject = ops.referenceAt[next] === (op * OP_BYTES + OP_ARGS) / 4 + 2 * i;
-        args.push((isObject ? ops.references[next++] : undefined) ?? ops.argument(op, i));
+        const word = (op * OP_BYTES + OP_ARGS) / 4 + 2 * i;
+        const object = ops.referenceAt[next] === word ? ops.references[next++] : copy && objectIn(copy, word);
+        args.push(object ?? ops.argument(op, i));
       }
       const nr = ops.nr(op);
       const because = ops.because[op];
@@ -262,8 +289,8 @@ export class StepList {
       if (because === undefined) {
         steps.push({ nr, args, because: textOf(this.#unchecked.get(op) ?? ''), mayFail: true });
       } else if (isExpecting)
-        steps.push({ nr, args, because: textOf(because), expected: ops.argument(op, EXPECTED_ARGUMENT) });
-      else steps.push({ nr, args, because: textOf(because) });
+        steps.push({ nr, args, because: ops.reason(op), expected: ops.argument(op, EXPECTED_ARGUMENT) });
+      else steps.push({ nr, args, because: ops.reason(op) });
     }
     return steps;
   }
@@ -301,6 +328,9 @@ export class ManySteps {
 }
 
 export const EXPECTED_ARGUMENT = 5;
+const EXPECTED_AT = argumentAt(EXPECTED_ARGUMENT);
+const FIRST_AT = argumentAt(0);
+const LENGTH_AT = argumentAt(2);
 const NO_ARGS: readonly StepArg[] = [];
 const INT_BYTES = 4;
 /** Where the arguments of setsockopt(2) are in an op, in words. */
@@ -326,6 +356,21 @@ function bytesOfBytes({ bytes, pointers }: Pointing): number {
   if (pointers === undefined) return sum;
   for (const pointer of pointers) sum += OP_BYTES + ('bytes' in pointer ? bytesOfBytes(pointer) : 0);
   return sum;
+}
+
+/** False when the object cannot be in a frame. */
+function tryAddTo(frame: StepFrame, at: number, object: StepObject): boolean {
+  if (!('bytes' in object) || object instanceof ImagePart || object === PAIR_ROOM) return false;
+  const isInt = object instanceof IntArg;
+  if (!isInt && object.pointers !== undefined) return false;
+  frame.add(at, object.bytes, isInt);
+  return true;
+}
+
+function objectIn({ step, frame, data }: FrameCopy, word: number): StepObject | undefined {
+  const piece = frame.pieceAt(word - step * OP_WORDS, data);
+  if (piece?.isInt !== true) return piece && { bytes: piece.bytes };
+  return new IntArg(new DataView(piece.bytes.buffer).getInt32(0, true));
 }
 
 function toProgramArg(program: Program, arg: StepObject): ProgramArg {

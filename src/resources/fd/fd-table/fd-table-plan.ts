@@ -5,7 +5,7 @@
  * The plan starts with an empty table. Nobody else may open or close descriptors of the table between the steps, unless
  * everything opened is closed again. Where a step returns a number, the agent checks it against the plan.
  */
-import type { Reason } from '../../../agent/ops.ts';
+import type { Reason, SharedReasons, TextReason } from '../../../agent/ops.ts';
 import { assert } from '../../../base/errors.ts';
 import {
   AT_FDCWD,
@@ -18,6 +18,7 @@ import {
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { type ManySteps, type StepArg, StepList } from '../step.ts';
+import type { StepFrame } from '../step-frame.ts';
 import { NumberSet } from './number-set.ts';
 
 /** A number that a description is to have in the end. */
@@ -92,7 +93,7 @@ export class FdTablePlan {
   }
 
   /** A step of that sort which may fail. */
-  doUnchecked(because: Reason, nr: number, ...args: StepArg[]): void {
+  doUnchecked(because: TextReason, nr: number, ...args: StepArg[]): void {
     this.#steps.addTolerant(because, nr, args);
   }
 
@@ -103,18 +104,16 @@ export class FdTablePlan {
     return fd;
   }
 
-  /** A copy of all steps since there were `start`; undefined when one may fail. */
-  tryCopyFrom(start: number): StepList | undefined {
-    return this.#steps.tryCopyFrom(start);
+  /** All steps since there were `start`, to be copied; see StepList.tryFrameFrom. */
+  tryFrameFrom(start: number, given: number): StepFrame | undefined {
+    return this.#steps.tryFrameFrom(start, given);
   }
 
-  /** The number that the next open takes is taken by steps which are appended later. */
-  takeNumber(): number {
-    return this.#take();
-  }
-
-  append(steps: StepList): void {
-    this.#steps.append(steps);
+  /** Copied steps that return a new descriptor; returns its number. See StepList.addFrame. */
+  openFrame(frame: StepFrame, data: Uint8Array, given: readonly Uint8Array[], reasons: SharedReasons): number {
+    const fd = this.#take();
+    this.#steps.addFrame(frame, fd, data, given, reasons);
+    return fd;
   }
 
   /** The same step for the next `count` numbers, all of which are free. The caller says which it expects. */

@@ -57,10 +57,13 @@ export class PlannedFiles implements FilesPlan {
     const steps = this.#tables.get(pid)?.steps[stage];
     if (steps === undefined) return [];
     const parts: ((program: Program) => void)[] = [];
-    for (let start = 0; start < steps.length; start += PART_STEPS) {
-      const end = start + 2 * PART_STEPS > steps.length ? steps.length : start + PART_STEPS;
-      parts.push((program) => steps.addTo(program, this.#abi, start, end));
-      if (end === steps.length) break;
+    for (let start = 0; start < steps.length; ) {
+      const [first, end] = [
+        start,
+        start + 2 * PART_STEPS > steps.length ? steps.length : steps.cutAt(start + PART_STEPS),
+      ];
+      parts.push((program) => steps.addTo(program, this.#abi, first, end));
+      start = end;
     }
     return parts;
   }

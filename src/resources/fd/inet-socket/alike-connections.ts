@@ -2,13 +2,15 @@
  * Connections that are made alike: thousands have the same options, of one or two sorts, and differ only in addresses,
  * numbers and queues. The steps of the first are copied for the next ones, with what is theirs put in. Pure.
  */
+import { type SharedReasons, textOf } from '../../../agent/ops.ts';
+import { assert } from '../../../base/errors.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import * as INET from '../../../linux/abi/inet.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import { EXPECTED_ARGUMENT, IntArg, type StepList } from '../step.ts';
+import type { StepFrame } from '../step-frame.ts';
 import { packSockaddr } from './address.ts';
-import { firstNumbers, isShort, packWindow, type Stream } from './tcp-restore.ts';
+import { firstNumbers, isShort, nameOf, packWindow, type Stream } from './tcp-restore.ts';
 import { finsReceived } from './tcp-state.ts';
 
 /** What is planned. */
@@ -16,27 +18,27 @@ export interface PlannedConnection {
   readonly entry: InetSkEntry;
   readonly stream: Stream;
   readonly isCloexec: boolean;
-  /** Its name, for errors. */
-  readonly what: string;
 }
 
 /** Both ends of a connection are often of different sorts, and take turns. */
 const SORTS_MAX = 4;
 
-/** What belongs to each connection, in the steps of its sort. */
-type Own = 'source' | 'destination' | 'sent number' | 'received number' | 'timestamp' | 'received' | 'sent' | 'window';
+/** What belongs to each connection, in the data of its sort. */
+type Own = 'source' | 'destination' | 'sent number' | 'received number' | 'timestamp' | 'window';
+/** What is given with each. */
+type Queue = 'received' | 'sent';
 
-interface OwnObject {
+interface OwnData {
   readonly what: Own;
-  readonly step: number;
-  /** Its index among the objects of the steps. */
-  readonly index: number;
+  /** Where it is in the data. */
+  readonly at: number;
 }
 
 interface Sort {
   readonly example: PlannedConnection;
-  readonly steps: StepList;
-  readonly own: readonly OwnObject[];
+  readonly frame: StepFrame;
+  readonly own: readonly OwnData[];
+  readonly queues: readonly Queue[];
 }
 
 export class AlikeConnections {
@@ -46,21 +48,45 @@ export class AlikeConnections {
   tryPlan(table: FdTablePlan, connection: PlannedConnection): number | undefined {
     for (const sort of this.#sorts) {
       if (!areAlike(sort.example, connection)) continue;
-      const fd = table.takeNumber();
-      fill(sort, fd, connection);
-      table.append(sort.steps);
-      return fd;
+      const { frame, own, queues } = sort;
+      const data = frame.data.slice();
+      const view = new DataView(data.buffer);
+      for (let i = 0; i < own.length; i++) put(own[i] as OwnData, data, view, connection);
+      const given: Uint8Array[] = [];
+      for (const queue of queues) given.push(connection.stream[queue]);
+      return table.openFrame(frame, data, given, new ConnectionReasons(frame, connection.entry));
     }
     return undefined;
   }
 
-  /** The connection has been planned by the steps since there were `start`. */
-  remember(table: FdTablePlan, start: number, connection: PlannedConnection): void {
+  /** The connection has been planned by the steps since there were `start`, each of which is for `what`. */
+  remember(table: FdTablePlan, start: number, connection: PlannedConnection, what: string): void {
     if (!canBeCopied(connection)) return;
-    const steps = table.tryCopyFrom(start);
-    if (steps === undefined || !namesAll(steps, connection.what)) return;
-    const own = findOwn(steps, connection);
-    if (this.#sorts.unshift({ example: connection, steps, own }) > SORTS_MAX) this.#sorts.pop();
+    const frame = table.tryFrameFrom(start, SYS.sendto);
+    if (frame === undefined || !namesAll(frame, what)) return;
+    const { received, sent } = connection.stream;
+    const queues: Queue[] = [];
+    if (received.length > 0) queues.push('received');
+    if (sent.length > 0) queues.push('sent');
+    const sort = { example: connection, frame, own: findOwn(frame), queues };
+    if (this.#sorts.unshift(sort) > SORTS_MAX) this.#sorts.pop();
+  }
+}
+
+/** What the steps of a connection are for: the same as in its sort, but for the name, which comes last. */
+class ConnectionReasons implements SharedReasons {
+  readonly #frame: StepFrame;
+  readonly #entry: InetSkEntry;
+
+  constructor(frame: StepFrame, entry: InetSkEntry) {
+    this.#frame = frame;
+    this.#entry = entry;
+  }
+
+  textOf(step: number): string {
+    const reason = this.#frame.reasons[step];
+    assert(Array.isArray(reason), 'the reasons of a sort have parts');
+    return textOf([...reason.slice(0, -1), nameOf(this.#entry)]);
   }
 }
 
@@ -72,13 +98,8 @@ const canBeCopied = ({ entry, stream }: PlannedConnection) =>
   isShort(stream.sent);
 
 /** Each reason ends with the name. */
-function namesAll(steps: StepList, what: string): boolean {
-  for (let step = 0; step < steps.length; step++) {
-    const reason = steps.reason(step);
-    if (!Array.isArray(reason) || reason.at(-1) !== what) return false;
-  }
-  return true;
-}
+const namesAll = ({ reasons }: StepFrame, what: string) =>
+  reasons.every((reason) => Array.isArray(reason) && reason.at(-1) === what);
 
 function areAlike(a: PlannedConnection, b: PlannedConnection): boolean {
   const [one, other] = [a.entry, b.entry];
@@ -120,28 +141,25 @@ function haveSameFields(a: object | undefined, b: object | undefined): boolean {
 }
 
 /** In the order of the steps (tcp-restore.ts). */
-function findOwn(steps: StepList, { stream }: PlannedConnection): OwnObject[] {
-  const own: OwnObject[] = [];
+function findOwn(frame: StepFrame): OwnData[] {
+  const own: OwnData[] = [];
   const numbers: Own[] = ['sent number', 'received number'];
-  const queues: Own[] = stream.received.length > 0 ? ['received', 'sent'] : ['sent'];
-  for (let step = 0; step < steps.length; step++) {
-    const what = ownOf(steps, step, numbers, queues);
-    if (what !== undefined) own.push({ what, step, index: steps.firstObject(step) });
+  for (let step = 0; step < frame.length; step++) {
+    const what = ownOf(frame, step, numbers);
+    if (what !== undefined) own.push({ what, at: frame.dataOf(step) });
   }
   return own;
 }
 
-function ownOf(steps: StepList, step: number, numbers: Own[], queues: Own[]): Own | undefined {
-  switch (steps.nr(step)) {
+function ownOf(frame: StepFrame, step: number, numbers: Own[]): Own | undefined {
+  switch (frame.nr(step)) {
     case SYS.bind:
       return 'source';
     case SYS.connect:
       return 'destination';
-    case SYS.sendto:
-      return queues.shift();
     case SYS.setsockopt:
-      if (steps.argument(step, 1) !== INET.SOL_TCP) return undefined;
-      switch (steps.argument(step, 2)) {
+      if (frame.argument(step, 1) !== INET.SOL_TCP) return undefined;
+      switch (frame.argument(step, 2)) {
         case INET.TCP_QUEUE_SEQ:
           return numbers.shift();
         case INET.TCP_TIMESTAMP:
@@ -153,48 +171,27 @@ function ownOf(steps: StepList, step: number, numbers: Own[], queues: Own[]): Ow
   return undefined;
 }
 
-/** Puts what belongs to a connection into the steps of its sort. */
-function fill({ steps, own }: Sort, fd: number, connection: PlannedConnection): void {
-  const { what } = connection;
-  for (let step = 0; step < steps.length; step++) {
-    // The first step makes the socket, all others have it for their first argument.
-    if (step === 0) steps.setArgument(step, EXPECTED_ARGUMENT, fd);
-    else steps.setArgument(step, 0, fd);
-    const reason = steps.reason(step);
-    if (typeof reason !== 'object') continue;
-    const copy = reason.slice();
-    copy[copy.length - 1] = what;
-    steps.setReason(step, copy);
-  }
-  for (let i = 0; i < own.length; i++) put(steps, own[i] as OwnObject, connection);
-}
-
-function put(steps: StepList, { what, step, index }: OwnObject, { entry, stream }: PlannedConnection): void {
+/** Puts what belongs to a connection into its data. */
+function put({ what, at }: OwnData, data: Uint8Array, view: DataView, { entry, stream }: PlannedConnection): void {
   const { message } = stream;
   switch (what) {
     case 'source':
-      steps.setObject(index, { bytes: packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr }) });
+      data.set(packSockaddr(entry.family, { port: entry.src_port, words: entry.src_addr }), at);
       break;
     case 'destination':
-      steps.setObject(index, { bytes: packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr }) });
+      data.set(packSockaddr(entry.family, { port: entry.dst_port, words: entry.dst_addr }), at);
       break;
     case 'sent number':
-      steps.setObject(index, new IntArg(firstNumbers(entry.state, message).sent | 0));
+      view.setUint32(at, firstNumbers(entry.state, message).sent, true);
       break;
     case 'received number':
-      steps.setObject(index, new IntArg(firstNumbers(entry.state, message).received | 0));
+      view.setUint32(at, firstNumbers(entry.state, message).received, true);
       break;
     case 'timestamp':
-      steps.setObject(index, new IntArg((message.timestamp ?? 0) | 0));
+      view.setUint32(at, message.timestamp ?? 0, true);
       break;
     case 'window':
-      steps.setObject(index, { bytes: packWindow(message, finsReceived(entry.state)) });
+      data.set(packWindow(message, finsReceived(entry.state)), at);
       break;
-    default: {
-      const bytes = stream[what];
-      steps.setObject(index, { bytes });
-      steps.setArgument(step, 2, bytes.length);
-      steps.setArgument(step, EXPECTED_ARGUMENT, bytes.length);
-    }
   }
 }

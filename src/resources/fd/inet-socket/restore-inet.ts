@@ -45,10 +45,8 @@ export function checkInetSocket(entry: InetSkEntry, context: RestoreContext): Cr
   if (damage !== undefined) {
     return [{ object: `socket ${entry.id}`, action, why: `${damage}: the image is damaged` }];
   }
-  const object = nameOf(entry);
-  const problems = checkSocketOptions(entry.opts, () => object, context.system);
-  if (isConnection(entry)) problems.push(...checkConnection(entry, object, context));
-  return problems;
+  const problems = checkSocketOptions(entry.opts, () => nameOf(entry), context.system);
+  return isConnection(entry) ? [...problems, ...checkConnection(entry, context)] : problems;
 }
 
 const PORT_MAX = 0xffff;
@@ -98,22 +96,21 @@ const alikeConnections = contextState('alike connections', () => new WeakMap<FdT
 /** Plans making the socket. */
 export function createInetSocket(entry: InetSkEntry, home: RestoreHome): void {
   const { table, context } = home;
-  const what = nameOf(entry);
   const isCloexec = home.cloexec(entry.id) !== 0;
   const stream = isConnection(entry) && context.options.tcpClose !== true ? streamOf(entry, context) : undefined;
   if (stream === undefined) {
-    home.made(entry.id, planSocket(entry, home, what, isCloexec), isCloexec);
+    home.made(entry.id, planSocket(entry, home, nameOf(entry), isCloexec), isCloexec);
     return;
   }
   const byTable = alikeConnections(context);
   const alike = byTable.get(table) ?? new AlikeConnections();
   byTable.set(table, alike);
-  const connection = { entry, stream, isCloexec, what };
+  const connection = { entry, stream, isCloexec };
   let fd = alike.tryPlan(table, connection);
   if (fd === undefined) {
-    const start = table.stepCount;
+    const [start, what] = [table.stepCount, nameOf(entry)];
     fd = planSocket(entry, home, what, isCloexec);
-    alike.remember(table, start, connection);
+    alike.remember(table, start, connection, what);
   }
   home.made(entry.id, fd, isCloexec);
 }

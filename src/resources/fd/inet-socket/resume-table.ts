@@ -10,6 +10,7 @@ import * as INET from '../../../linux/abi/inet.ts';
 import * as SOCKET from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { KeptTable } from '../../../tracee/call-table.ts';
+import { SecondCore } from '../../../tracee/second-core.ts';
 import { nameOf } from './tcp-restore.ts';
 
 /** A connection in repair mode, where it is open, and what it has when that has ended. */
@@ -47,6 +48,7 @@ const resuming = new KeptTable((row) => {
 /** Throws CriuError for the first that fails, unless by one of the `tolerated` errors; the others are done all the same. */
 export function resumeAll(connections: readonly Resumed[], tolerated: readonly number[]): void {
   let failure: CriuError | undefined;
+  using core = SecondCore.tryStart(connections.length);
   resuming.use(connections.length, (table, columns) => {
     const { view } = table;
     table.runAll(
@@ -72,6 +74,7 @@ export function resumeAll(connections: readonly Resumed[], tolerated: readonly n
         const action = fetched < 0 ? 'cannot be fetched' : 'cannot leave repair mode with its options';
         failure ??= new CriuError({ object: nameOf(entry), action: `${action} (${errnoName(errno)})`, crErrno: errno });
       },
+      core,
     );
   });
   if (failure !== undefined) throw failure;

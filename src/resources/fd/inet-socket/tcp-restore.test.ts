@@ -7,7 +7,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { endsOf } from './address.ts';
-import { checkConnection, finishConnection, planConnection } from './tcp-restore.ts';
+import { checkConnection, finishConnection, nameOf, planConnection } from './tcp-restore.ts';
 
 const LOOPBACK = 0x0100_007f;
 
@@ -170,22 +170,22 @@ describe('the end of a stream', () => {
 });
 
 describe('what is refused', () => {
-  const object = 'socket:[171]';
+  const object = nameOf(entry);
   const action = 'cannot be restored';
   const remedy = 'let it come back closed with --tcp-close';
 
   test('all without an option', () => {
     const both = `keep it with --tcp-established, or ${remedy}`;
-    expect(checkConnection(entry, object, contextOf({}))).toEqual([
+    expect(checkConnection(entry, contextOf({}))).toEqual([
       { object, action, why: 'it is a TCP connection', remedy: both },
     ]);
-    expect(checkConnection(entry, object, contextOf({ tcpEstablished: true }))).toEqual([]);
-    expect(checkConnection(entry, object, contextOf({ tcpClose: true }))).toEqual([]);
+    expect(checkConnection(entry, contextOf({ tcpEstablished: true }))).toEqual([]);
+    expect(checkConnection(entry, contextOf({ tcpClose: true }))).toEqual([]);
   });
 
   test('states that no descriptor can have', () => {
     const waiting = { ...entry, state: 6 };
-    expect(checkConnection(waiting, object, contextOf({ tcpEstablished: true }))).toEqual([
+    expect(checkConnection(waiting, contextOf({ tcpEstablished: true }))).toEqual([
       { object, action, why: 'TCP connections in state TIME_WAIT cannot be kept', remedy },
     ]);
   });
@@ -193,6 +193,6 @@ describe('what is refused', () => {
   test('those without an image', () => {
     const context = { ...contextOf({ tcpEstablished: true }), images: { tryRead: () => undefined } };
     const why = 'tcp-stream-ab.img is missing: the image is incomplete, or from a dump with --tcp-close';
-    expect(checkConnection(entry, object, context as unknown as RestoreContext)).toEqual([{ object, action, why }]);
+    expect(checkConnection(entry, context as unknown as RestoreContext)).toEqual([{ object, action, why }]);
   });
 });

@@ -80,10 +80,11 @@ function readStream({ ino }: InetSkEntry, { images }: RestoreContext, alike?: Al
 }
 
 /** What speaks against restoring a connection. */
-export function checkConnection(entry: InetSkEntry, object: string, context: RestoreContext): CriuErrorFields[] {
-  const action = 'cannot be restored';
+export function checkConnection(entry: InetSkEntry, context: RestoreContext): CriuErrorFields[] {
   const { tcpEstablished, tcpClose } = context.options;
   if (tcpClose === true) return [];
+  if (tcpEstablished === true && isKept(entry.state) && streamOf(entry, context) !== undefined) return [];
+  const [object, action] = [nameOf(entry), 'cannot be restored'];
   if (tcpEstablished !== true) {
     const why = 'it is a TCP connection';
     return [
@@ -93,7 +94,6 @@ export function checkConnection(entry: InetSkEntry, object: string, context: Res
   if (!isKept(entry.state)) {
     return [{ object, action, why: notKept(entry.state), remedy: 'let it come back closed with --tcp-close' }];
   }
-  if (streamOf(entry, context) !== undefined) return [];
   const why = `tcp-stream-${entry.ino.toString(16)}.img is missing: the image is incomplete, or from a dump with --tcp-close`;
   return [{ object, action, why }];
 }
