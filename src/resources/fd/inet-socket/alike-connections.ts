@@ -104,13 +104,13 @@ const namesAll = ({ reasons }: StepFrame, what: string) =>
 function areAlike(a: PlannedConnection, b: PlannedConnection): boolean {
   const [one, other] = [a.entry, b.entry];
   return (
-    one.opts === other.opts &&
     one.family === other.family &&
     one.flags === other.flags &&
     one.v6only === other.v6only &&
     one.ifname === other.ifname &&
     a.isCloexec === b.isCloexec &&
     canBeCopied(b) &&
+    haveSameFields(one.opts, other.opts) &&
     haveSameFields(one.ip_opts, other.ip_opts) &&
     haveSameFields(one.tcp_opts, other.tcp_opts) &&
     areMadeAlike(a.stream, b.stream)
@@ -130,15 +130,20 @@ function areMadeAlike({ message: a, received, sent }: Stream, { message: b, ...q
   );
 }
 
-/** Of messages that have only numbers and flags; others are never the same. */
+/** Of messages that have only numbers and flags, and empty lists; others are never the same unless they are one object. */
 function haveSameFields(a: object | undefined, b: object | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;
   const [fields, others] = [Object.entries(a), b as Readonly<Record<string, unknown>>];
   if (fields.length !== Object.keys(others).length) return false;
-  for (const [name, value] of fields) if (typeof value === 'object' || others[name] !== value) return false;
+  for (const [name, value] of fields) {
+    const other = others[name];
+    if (Array.isArray(value) ? !areEmpty(value, other) : typeof value === 'object' || other !== value) return false;
+  }
   return true;
 }
+
+const areEmpty = (a: readonly unknown[], b: unknown) => a.length === 0 && Array.isArray(b) && b.length === 0;
 
 /** In the order of the steps (tcp-restore.ts). */
 function findOwn(frame: StepFrame): OwnData[] {
