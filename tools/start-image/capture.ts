@@ -2,6 +2,7 @@
 import { assert } from '../../src/base/errors.ts';
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';
+import { PROT_EXEC } from '../../src/linux/abi/mman.ts';
 import { PM_FILE_BIT, PM_PRESENT_BIT, PM_SWAP_BIT } from '../../src/linux/abi/pagemap.ts';
 import { PTRACE_GET_RSEQ_CONFIGURATION, PTRACE_RSEQ_CONFIGURATION } from '../../src/linux/abi/ptrace.ts';
 import { addressOf, check } from '../../src/linux/kernel.ts';
@@ -50,6 +51,8 @@ export function capture(pid: number, executable: string, self: SelfDescription):
   );
   const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const runs = mapped.flatMap((area) => runsOf(area, area.path === executable, pagemap));
+  const codeBytes = ({ prot, bytes }: Run) => ((prot & PROT_EXEC) === 0 ? 0 : bytes);
+  runs.sort((a, b) => codeBytes(b) - codeBytes(a));
   close(pagemap);
   return {
     areas: mapped.filter(({ path }) => path !== executable),

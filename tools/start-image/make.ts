@@ -102,15 +102,24 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
   const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
   // How long it is does not depend on where the content will be.
   const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
-  const file = withLauncher(original, plan, planStart(taken, length, hot));
+  const contentAt = length + distanceToLike(length, taken.runs[0]?.address ?? 0);
+  const file = withLauncher(original, plan, planStart(taken, contentAt, hot));
   // Not into the file that is there: somebody may be executing it.
   rmSync(path);
   const fd = openSync(path, 'wx', 0o755);
   writeSync(fd, file);
+  writeSync(fd, new Uint8Array(contentAt - length));
   // In one piece, zeros included: pages of a file with holes lie in small pieces in memory, and a dump takes 3 ms longer.
   writeSync(fd, taken.content);
   closeSync(fd);
 }
+
+/** What a page table of the second level maps on x86-64. */
+const HUGE_PAGE_BYTES = 2 << 20;
+
+/** How many bytes further on a place of the file is as far from the beginning of a huge page as an address. */
+const distanceToLike = (place: number, address: number) =>
+  (((address - place) % HUGE_PAGE_BYTES) + HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
 
 /** Dumps and restores a process, and looks which pages that takes. Where this can't be done, none are known. */
 function findHotPages(executable: string, taken: Capture, folder: string): HotPages {
