@@ -1,6 +1,7 @@
 /** How criu tells its caller that it is ready or which pid it made: --status-fd and --pidfile. */
 
-import { CriuError } from '../base/errors.ts';
+import { CriuError, errorText, SyscallError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { O_CREAT, O_EXCL, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -13,6 +14,19 @@ export function reportReady(statusFd: number): void {
   close(statusFd);
   if (result === 1) return;
   throw new CriuError({ object: `--status-fd ${statusFd}`, action: `cannot write to it: ${errnoName(-result)}` });
+}
+
+/**
+ * For what is told about work that is done and cannot be taken back: that nobody can be told is worth a warning. An error would
+ * say that the tree is as before.
+ */
+export function tryTell(log: Logger, tell: () => void): void {
+  try {
+    tell();
+  } catch (error) {
+    if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
+    log.warn(`all is done, but ${errorText(error)}`);
+  }
 }
 
 /** Makes the file of --pidfile (mode 0600) with the pid in decimal, without line feed. Throws CriuError; it must be new. */

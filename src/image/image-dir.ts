@@ -265,6 +265,12 @@ export class ImageDir {
     }
   }
 
+  /** From now on nothing removes them: they may be all that is left of the tree. */
+  keep(): void {
+    this.created.clear();
+    this.createdParent = undefined;
+  }
+
   /** Removes every file written through this object: a failed dump must not look like a good one. */
   discard(): void {
     if (this.createdParent !== undefined) {

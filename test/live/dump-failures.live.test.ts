@@ -6,7 +6,17 @@ import { expect } from 'bun:test';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuResult, criuBinary, explain, readResult, spawnCriu } from '../harness/criu-command.ts';
-import { checkRound, dump, expectSamePicture, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
+import {
+  checkRound,
+  dump,
+  expectGone,
+  expectSamePicture,
+  expectSuccess,
+  makeImagesDir,
+  restore,
+  type Specimen,
+  startProgram,
+} from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 import { mountPrivateTmpfs } from '../harness/private-mount.ts';
 import { readProcSnapshot } from '../harness/proc-snapshot.ts';
@@ -98,6 +108,21 @@ liveCase('a read-only folder fails the dump and names the folder', async () => {
   expect(result.exitCode).not.toBe(0);
   expect(`${result.log}${result.output}`).toMatch(/EROFS|Read-only file system/);
   expectSamePicture(before, readProcSnapshot(tree), []);
+  await checkRound(specimen, 1);
+});
+
+liveCase('what cannot be told about a dump or restore that is done is a warning, and nothing is lost', async () => {
+  const specimen = await startProgram('static-counter');
+  const { path } = await mountPrivateTmpfs('ro,size=1m');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  const inFolder = (log: string) => ['-W', path, '-o', join(imagesDir, log)];
+  const dumped = await dump(specimen, imagesDir, inFolder('dump.log'));
+  expectSuccess(dumped);
+  expect(dumped.log).toMatch(/Warn .*all is done, but .*stats-dump: .*(EROFS|Read-only file system)/);
+  await expectGone([specimen.pid], 'after the dump');
+  const restored = await restore(specimen, imagesDir, inFolder('restore.log'));
+  expectSuccess(restored);
+  expect(restored.log).toMatch(/Warn .*all is done, but .*stats-restore: /);
   await checkRound(specimen, 1);
 });
 

@@ -24,7 +24,7 @@ import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-scri
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
 import { formatDumpStats } from '../stats.ts';
-import { reportReady } from '../status-files.ts';
+import { reportReady, tryTell } from '../status-files.ts';
 import { DumpNetwork, type DumpNetworkOptions } from './dump-network.ts';
 
 const DEFAULT_TIMEOUT_SECONDS = 10;
@@ -84,19 +84,7 @@ export function run(context: CommandContext): number {
     }
     complete();
     progress?.finish();
-    if (twins === undefined) {
-      status = network.outside(() => postDumpStatus(scripts));
-      if (status !== 0 || options.finalState === 'alive') release();
-      else {
-        const end = options.finalState === 'stopped' ? stopTree : killTree;
-        end(tree, freezer, () => {
-          handOver();
-          network.keepLocked(log);
-        });
-        if (options.finalState === 'stopped' && network.isLocked) log.warn(STOPPED_CONNECTIONS);
-      }
-    }
-    const stats = {
+    const statsNow = (): DumpStats => ({
       freezingTimeUs: us(begin, frozen),
       frozenTimeUs: frozenUs ?? us(frozen, monotonicNs()),
       memdumpTimeUs: statistics.memdumpUs,
@@ -106,7 +94,28 @@ export function run(context: CommandContext): number {
       pagesWritten: statistics.pagesWritten,
       pagesLazy: statistics.pagesLazy,
       shpagesWritten: statistics.sharedPagesWritten,
-    };
+    });
+    let stats: DumpStats | undefined;
+    if (twins === undefined) {
+      status = network.outside(() => postDumpStatus(scripts));
+      if (status !== 0 || options.finalState === 'alive') release();
+      else {
+        const end = options.finalState === 'stopped' ? stopTree : killTree;
+        images.keep();
+        end(tree, freezer, () => {
+          handOver();
+          network.keepLocked(log);
+          stats = statsNow();
+          writeStats(context, stats);
+        });
+        if (options.finalState === 'stopped' && network.isLocked) log.warn(STOPPED_CONNECTIONS);
+      }
+    }
+    images.keep();
+    if (stats === undefined) {
+      stats = statsNow();
+      writeStats(context, stats);
+    }
     finish(context, stats);
     return status;
   } catch (error) {
@@ -205,23 +214,25 @@ function dumpOptions(
   };
 }
 
-function finish(context: CommandContext, stats: Parameters<typeof formatDumpStats>[0]): void {
-  const { options, log } = context;
-  ImageDir.open(context.workDir).write('stats', 'dump', [
-    {
-      dump: {
-        freezing_time: stats.freezingTimeUs,
-        frozen_time: stats.frozenTimeUs,
-        memdump_time: stats.memdumpTimeUs,
-        memwrite_time: stats.memwriteTimeUs,
-        pages_scanned: stats.pagesScanned,
-        pages_skipped_parent: stats.pagesSkippedParent,
-        pages_written: stats.pagesWritten,
-        pages_lazy: stats.pagesLazy,
-        shpages_written: stats.shpagesWritten,
-      },
-    },
-  ]);
+type DumpStats = Parameters<typeof formatDumpStats>[0];
+
+function writeStats({ workDir, log }: CommandContext, stats: DumpStats): void {
+  const dump = {
+    freezing_time: stats.freezingTimeUs,
+    frozen_time: stats.frozenTimeUs,
+    memdump_time: stats.memdumpTimeUs,
+    memwrite_time: stats.memwriteTimeUs,
+    pages_scanned: stats.pagesScanned,
+    pages_skipped_parent: stats.pagesSkippedParent,
+    pages_written: stats.pagesWritten,
+    pages_lazy: stats.pagesLazy,
+    shpages_written: stats.shpagesWritten,
+  };
+  tryTell(log, () => ImageDir.open(workDir).write('stats', 'dump', [{ dump }]));
+}
+
+function finish({ options, log }: CommandContext, stats: DumpStats): void {
   if (options.displayStats) for (const line of formatDumpStats(stats)) log.message(line);
-  if (options.statusFd !== undefined) reportReady(options.statusFd);
+  const { statusFd } = options;
+  if (statusFd !== undefined) tryTell(log, () => reportReady(statusFd));
 }

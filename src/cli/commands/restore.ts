@@ -26,7 +26,7 @@ import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress } from '../progress.ts';
 import { formatRestoreStats } from '../stats.ts';
-import { reportReady, writePidfile } from '../status-files.ts';
+import { reportReady, tryTell, writePidfile } from '../status-files.ts';
 import { RestoreNetwork } from './restore-network.ts';
 
 /** Throws CriuError when it cannot be done. */
@@ -115,22 +115,20 @@ function restore(context: CommandContext): number {
     forkingTimeUs: statistics.forkingUs,
     restoreTimeUs: Math.round((monotonicNs() - started) / 1000),
   };
-  ImageDir.open(context.workDir).write('stats', 'restore', [
-    {
-      restore: {
-        pages_compared: stats.pagesCompared,
-        pages_skipped_cow: stats.pagesSkippedCow,
-        pages_restored: stats.pagesRestored,
-        forking_time: stats.forkingTimeUs,
-        restore_time: stats.restoreTimeUs,
-      },
-    },
-  ]);
+  const entry = {
+    pages_compared: stats.pagesCompared,
+    pages_skipped_cow: stats.pagesSkippedCow,
+    pages_restored: stats.pagesRestored,
+    forking_time: stats.forkingTimeUs,
+    restore_time: stats.restoreTimeUs,
+  };
+  tryTell(log, () => ImageDir.open(context.workDir).write('stats', 'restore', [{ restore: entry }]));
   if (options.displayStats) for (const line of formatRestoreStats(stats)) log.message(line);
   hook('post-resume');
   context.client?.restored(tree.root.pid);
   log.info(RESTORE_FINISHED);
-  if (options.statusFd !== undefined) reportReady(options.statusFd);
+  const { statusFd } = options;
+  if (statusFd !== undefined) tryTell(log, () => reportReady(statusFd));
   log.flush();
   return tree.root.pid;
 }
