@@ -2,6 +2,7 @@
 import { resumeCode } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
 import { assert } from '../../src/base/errors.ts';
+import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { EPOLL_CTL_ADD } from '../../src/linux/abi/event.ts';
 import {
   MADV_HUGEPAGE,
@@ -47,11 +48,37 @@ export function planStart(
   for (const command of COMMANDS) {
     const ranges = hot[command];
     if (ranges === undefined) continue;
-    const program = new Program();
-    for (const { address, bytes } of ranges) program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
-    hotPages[command] = program;
+    hotPages[command] = planHotPages(capture, ranges);
   }
   return { memory, hotPages, rest };
+}
+
+/** From so many bytes on one call for all pages takes less time than to write to each: 2.6 and 1.9 microseconds for one. */
+const CALL_BYTES_MIN = 3 * PAGE_BYTES;
+
+/** Makes the process have these pages for itself. What is written to one is what it has. */
+function planHotPages(capture: Capture, ranges: readonly Range[]): Program {
+  const program = new Program();
+  for (const { address, bytes } of ranges) {
+    if (bytes >= CALL_BYTES_MIN) {
+      program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
+      continue;
+    }
+    for (let page = address; page < address + bytes; page += PAGE_BYTES) program.store32(page, wordAt(capture, page));
+  }
+  return program;
+}
+
+/** Four bytes of memory as they are in the image. */
+function wordAt({ runs, content }: Capture, address: number): number {
+  let at = 0;
+  for (const { address: start, bytes } of runs) {
+    if (address >= start && address < start + bytes) {
+      return new DataView(content.buffer, content.byteOffset).getUint32(at + address - start, true);
+    }
+    at += bytes;
+  }
+  return 0;
 }
 
 /**
