@@ -57,7 +57,7 @@ export function planStart(
 const CALL_BYTES_MIN = 3 * PAGE_BYTES;
 
 /** Makes the process have these pages for itself. What is written to one is what it has. */
-function planHotPages(capture: Capture, ranges: readonly Range[]): Program {
+export function planHotPages(capture: Pick<Capture, 'runs' | 'content'>, ranges: readonly Range[]): Program {
   const program = new Program();
   for (const { address, bytes } of ranges) {
     if (bytes >= CALL_BYTES_MIN) {
@@ -70,7 +70,7 @@ function planHotPages(capture: Capture, ranges: readonly Range[]): Program {
 }
 
 /** Four bytes of memory as they are in the image. */
-function wordAt({ runs, content }: Capture, address: number): number {
+function wordAt({ runs, content }: Pick<Capture, 'runs' | 'content'>, address: number): number {
   let at = 0;
   for (const { address: start, bytes } of runs) {
     if (address >= start && address < start + bytes) {

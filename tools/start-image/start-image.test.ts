@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KIND, OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
+import { MADV_POPULATE_WRITE } from '../../src/linux/abi/mman.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
@@ -11,6 +12,7 @@ import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
+import { planHotPages } from './plan-start.ts';
 
 const PAGE = 4096;
 const NOTHING = new Uint8Array(0);
@@ -137,6 +139,35 @@ test('pages that all programs write become ranges', () => {
     { address: 0x9000, bytes: 0x1000 },
   ]);
   expect(commonRanges([])).toEqual([]);
+});
+
+test('a few of them are written to with what they have, and many are asked for', () => {
+  const content = new Uint8Array(3 * PAGE);
+  content
+    .fill(1, 0, PAGE)
+    .fill(2, PAGE, 2 * PAGE)
+    .fill(3, 2 * PAGE);
+  const runs = [
+    { address: 0x8000, bytes: PAGE, prot: 3 },
+    { address: 0x2000, bytes: 2 * PAGE, prot: 3 },
+  ];
+  const program = planHotPages({ runs, content }, [
+    { address: 0x3000, bytes: PAGE },
+    { address: 0x8000, bytes: 2 * PAGE },
+    { address: 0x20000, bytes: 3 * PAGE },
+  ]);
+  const view = new DataView(program.assemble(0).buffer);
+  const op = (index: number) => {
+    const at = index * OP_BYTES;
+    return [view.getUint8(at + 1), ...[0, 1, 2].map((i) => view.getUint32(at + OP_ARGS + 8 * i, true))];
+  };
+  expect(program.length).toBe(4);
+  expect([0, 1, 2, 3].map(op)).toEqual([
+    [KIND.store32, 0x3000, 0x0303_0303, 0],
+    [KIND.store32, 0x8000, 0x0101_0101, 0],
+    [KIND.store32, 0x9000, 0, 0],
+    [KIND.syscall, 0x20000, 3 * PAGE, MADV_POPULATE_WRITE],
+  ]);
 });
 
 /** A header, PT_PHDR, PT_INTERP and one segment. */
