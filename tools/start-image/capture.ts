@@ -51,6 +51,7 @@ export function capture(pid: number, executable: string, self: SelfDescription):
   );
   const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const runs = mapped.flatMap((area) => runsOf(area, area.path === executable, pagemap));
+  // The biggest piece of code can be mapped in huge pages where it is first (make.ts).
   const codeBytes = ({ prot, bytes }: Run) => ((prot & PROT_EXEC) === 0 ? 0 : bytes);
   runs.sort((a, b) => codeBytes(b) - codeBytes(a));
   close(pagemap);

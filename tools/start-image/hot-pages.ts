@@ -1,6 +1,6 @@
 /**
  * Which pages every process that starts from an image writes: a page of the image that is written costs a fault and a copy, and
- * half of that when the launcher asks for many at once.
+ * more than twice that when it was read before.
  */
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';

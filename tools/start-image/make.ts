@@ -102,6 +102,7 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
   const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
   // How long it is does not depend on where the content will be.
   const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
+  // Compiled code comes first.
   const contentAt = length + distanceToLike(length, taken.runs[0]?.address ?? 0);
   const file = withLauncher(original, plan, planStart(taken, contentAt, hot));
   // Not into the file that is there: somebody may be executing it.
