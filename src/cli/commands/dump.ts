@@ -84,17 +84,21 @@ export function run(context: CommandContext): number {
     }
     complete();
     progress?.finish();
-    const statsNow = (): DumpStats => ({
-      freezingTimeUs: us(begin, frozen),
-      frozenTimeUs: frozenUs ?? us(frozen, monotonicNs()),
-      memdumpTimeUs: statistics.memdumpUs,
-      memwriteTimeUs: statistics.memwriteUs,
-      pagesScanned: statistics.pagesScanned,
-      pagesSkippedParent: statistics.pagesInBase,
-      pagesWritten: statistics.pagesWritten,
-      pagesLazy: statistics.pagesLazy,
-      shpagesWritten: statistics.sharedPagesWritten,
-    });
+    const writeStatsNow = (): DumpStats => {
+      const now = {
+        freezingTimeUs: us(begin, frozen),
+        frozenTimeUs: frozenUs ?? us(frozen, monotonicNs()),
+        memdumpTimeUs: statistics.memdumpUs,
+        memwriteTimeUs: statistics.memwriteUs,
+        pagesScanned: statistics.pagesScanned,
+        pagesSkippedParent: statistics.pagesInBase,
+        pagesWritten: statistics.pagesWritten,
+        pagesLazy: statistics.pagesLazy,
+        shpagesWritten: statistics.sharedPagesWritten,
+      };
+      writeStats(context, now);
+      return now;
+    };
     let stats: DumpStats | undefined;
     if (twins === undefined) {
       status = network.outside(() => postDumpStatus(scripts));
@@ -105,18 +109,13 @@ export function run(context: CommandContext): number {
         end(tree, freezer, () => {
           handOver();
           network.keepLocked(log);
-          stats = statsNow();
-          writeStats(context, stats);
+          stats = writeStatsNow();
         });
         if (options.finalState === 'stopped' && network.isLocked) log.warn(STOPPED_CONNECTIONS);
       }
     }
     images.keep();
-    if (stats === undefined) {
-      stats = statsNow();
-      writeStats(context, stats);
-    }
-    finish(context, stats);
+    finish(context, stats ?? writeStatsNow());
     return status;
   } catch (error) {
     holdSignals();

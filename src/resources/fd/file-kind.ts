@@ -17,7 +17,7 @@ import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
 import type { PairKind } from './fd-table/pair-columns.ts';
-import type { LaterNumber, StepArg } from './step.ts';
+import type { LaterNumber, StepArg } from './step-args.ts';
 
 /** What the kernel says about an open file of a frozen task. */
 export interface OpenFile {

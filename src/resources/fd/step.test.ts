@@ -11,7 +11,8 @@ import {
   OP_RESULT,
 } from '../../agent/agent-code.ts';
 import { Program } from '../../agent/program.ts';
-import { IntArg, type StepArg, StepList } from './step.ts';
+import { StepList } from './step.ts';
+import { IntArg, type StepArg } from './step-args.ts';
 
 function listOf(): StepList {
   const list = new StepList();

@@ -20,69 +20,8 @@ import {
 import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { ImagePart, IntArg, PAIR_ROOM, type Pointing, type StepArg, type StepObject } from './step-args.ts';
 import { type FrameCopy, StepFrame } from './step-frame.ts';
-
-/** A number that is known when the steps are added, such as that of a descriptor of the controller. */
-export interface LaterNumber {
-  readonly later: () => number;
-}
-
-/** An argument of a step. */
-export type StepArg = number | bigint | StepObject;
-
-/** What becomes an argument when the steps are added. */
-export type StepObject =
-  | LaterNumber
-  | IntArg
-  | ImagePart
-  /** A NUL-terminated byte string. */
-  | { readonly text: string }
-  /** Bytes that the task can read and write; addresses of other bytes are put in where `pointers` says. */
-  | Pointing
-  /** The name under which the controller's descriptor `holder()` can be opened; known when the steps are added. */
-  | { readonly path: () => string };
-
-/** Bytes, and the addresses of others in them. */
-interface Pointing {
-  readonly bytes: Uint8Array;
-  readonly pointers?: readonly Pointer[];
-}
-
-/** A structure of the kernel has, at byte `offset`, the address of another one, or of a byte of PAIR_ROOM. */
-export type Pointer = { readonly offset: number } & (Pointing | { readonly roomAt: number });
-
-/** An int of the kernel that is only read (an option of a socket): the program has equal ones once. */
-export class IntArg {
-  readonly value: number;
-
-  constructor(value: number) {
-    this.value = value;
-  }
-
-  get bytes(): Uint8Array {
-    return new Uint8Array(Int32Array.of(this.value).buffer);
-  }
-}
-
-/** A part of an image that is only read: what belongs to thousands of things is copied in one go. */
-export class ImagePart {
-  readonly image: Uint8Array;
-  readonly start: number;
-  readonly length: number;
-
-  constructor(image: Uint8Array, start: number, length: number) {
-    this.image = image;
-    this.start = start;
-    this.length = length;
-  }
-
-  get bytes(): Uint8Array {
-    return this.image.subarray(this.start, this.start + this.length);
-  }
-}
-
-/** Room for two descriptors, whose numbers are known, or for what another step refers to; a program has it once. */
-export const PAIR_ROOM = { bytes: new Uint8Array(8) } as const;
 
 /** One system call that has to succeed, and to return `expected` when that is known. */
 export interface Step {
@@ -168,8 +107,9 @@ export class StepList {
     for (let i = first; i < last; i++) args.push(toProgramArg(program, references[i] as StepObject));
     const shift = program.length - start;
     program.append(abi === ABI_64 ? this.#ops : this.#openedAs(abi), args, start, end);
-    for (const { step, frame, data } of this.#frames) {
-      if (step >= start && step < end) program.frame(step + shift, frame, data);
+    for (let i = this.#firstFrame(start); i < this.#firstFrame(end); i++) {
+      const { step, frame, data } = this.#frames[i] as FrameCopy;
+      program.frame(step + shift, frame, data);
     }
   }
 
@@ -253,10 +193,19 @@ export class StepList {
 
   /** Where the list may be cut: at a step or, when that is within a frame, behind the frame. */
   cutAt(step: number): number {
-    for (const { step: first, frame } of this.#frames) {
-      if (first < step && step < first + frame.length) return first + frame.length;
+    const before = this.#frames[this.#firstFrame(step) - 1];
+    return Math.max(step, before === undefined ? 0 : before.step + before.frame.length);
+  }
+
+  /** The index of the first frame that begins at this step or behind it. */
+  #firstFrame(step: number): number {
+    let low = 0;
+    for (let high = this.#frames.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if ((this.#frames[middle] as FrameCopy).step < step) low = middle + 1;
+      else high = middle;
     }
-    return step;
+    return low;
   }
 
   /** How much room (bytes) they take in a program, at most. */

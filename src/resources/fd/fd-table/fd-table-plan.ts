@@ -17,7 +17,8 @@ import {
   O_PATH,
 } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { type ManySteps, type StepArg, StepList } from '../step.ts';
+import { type ManySteps, StepList } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 import type { StepFrame } from '../step-frame.ts';
 import { NumberSet } from './number-set.ts';
 

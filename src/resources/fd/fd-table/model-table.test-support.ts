@@ -1,7 +1,8 @@
 /** A model of a kernel's descriptor tables that executes planned steps: for tests of plans without a kernel. */
 import { F_DUPFD_CLOEXEC, F_SETFD, O_CLOEXEC } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { Step, StepArg } from '../step.ts';
+import type { Step } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 
 /** An open file description: what made it. */
 export interface ModelFile {

@@ -1,6 +1,6 @@
 /** Steps that fetch descriptors of another process (pidfd_getfd). */
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import type { LaterNumber } from '../step.ts';
+import type { LaterNumber } from '../step-args.ts';
 import type { FdTablePlan } from './fd-table-plan.ts';
 
 /** The other process. Its pidfd is opened at the first one and parked. */

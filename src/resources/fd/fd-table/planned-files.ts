@@ -58,10 +58,9 @@ export class PlannedFiles implements FilesPlan {
     if (steps === undefined) return [];
     const parts: ((program: Program) => void)[] = [];
     for (let start = 0; start < steps.length; ) {
-      const [first, end] = [
-        start,
-        start + 2 * PART_STEPS > steps.length ? steps.length : steps.cutAt(start + PART_STEPS),
-      ];
+      const first = start;
+      const isLast = start + 2 * PART_STEPS > steps.length;
+      const end = isLast ? steps.length : steps.cutAt(start + PART_STEPS);
       parts.push((program) => steps.addTo(program, this.#abi, first, end));
       start = end;
     }

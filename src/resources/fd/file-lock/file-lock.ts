@@ -31,7 +31,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FileLock, FileLockKind } from '../../../proc/locks.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { OpenFile } from '../file-kind.ts';
-import type { StepArg } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 
 /** Values of FileLockEntry.flag (criu/include/file-lock.h, 4.2). */
 const LOCK_FLAGS = { POSIX: 1, FLOCK: 2, OFDLCK: 4, LEASE: 8 } as const;

@@ -6,7 +6,7 @@ import { AF_INET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreContext } from '../file-kind.ts';
-import type { Pointer } from '../step.ts';
+import type { Pointer } from '../step-args.ts';
 import { packSockaddr } from './address.ts';
 import { planDatagrams } from './udp-queue.ts';
 

@@ -25,7 +25,7 @@ import type { KindDump, OpenFile, RestoreContext } from '../file-kind.ts';
 import { controlMessages, type Peeked, peekMessage } from '../peek-message.ts';
 import { membershipDevice } from '../socket-options/multicast.ts';
 import { planIntOption, planOption } from '../socket-options/plan-option.ts';
-import { PAIR_ROOM, type Pointer, type StepArg } from '../step.ts';
+import { PAIR_ROOM, type Pointer, type StepArg } from '../step-args.ts';
 import {
   type InetAddress,
   isBroadcast,

@@ -25,7 +25,7 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { FileKind, RestoreHome } from '../file-kind.ts';
-import { PAIR_ROOM } from '../step.ts';
+import { PAIR_ROOM } from '../step-args.ts';
 import { dumpPipeData, isAnonymousPipe, type PipeContent, pipeContent, pipeId, planPipeContent } from './pipe-data.ts';
 import { plainPipes } from './plain-pipes.ts';
 

@@ -6,7 +6,7 @@ import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { PairColumns, PairKind } from '../fd-table/pair-columns.ts';
 import type { RestoreContext } from '../file-kind.ts';
-import { ImagePart, PAIR_ROOM, type StepObject } from '../step.ts';
+import { ImagePart, PAIR_ROOM, type StepObject } from '../step-args.ts';
 import { pipeContent, pipeRows } from './pipe-data.ts';
 
 /** The mode of an end that has no other flag than O_NONBLOCK; −1 for any other. */

@@ -16,7 +16,8 @@ import {
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
 import type { RestoreHome } from '../file-kind.ts';
-import type { ManySteps, StepObject } from '../step.ts';
+import type { ManySteps } from '../step.ts';
+import type { StepObject } from '../step-args.ts';
 import { inheritedFd } from './check.ts';
 import { isHeld } from './remap-restore.ts';
 

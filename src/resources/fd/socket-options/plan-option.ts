@@ -2,7 +2,7 @@
 import type { Reason } from '../../../agent/ops.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { FdTablePlan } from '../fd-table/fd-table-plan.ts';
-import type { StepArg } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 
 /** Plans setsockopt(2) of an option that is an int. */
 export function planIntOption(

@@ -7,7 +7,7 @@ import { MSG_DONTWAIT, MSG_NOSIGNAL, SO_SNDBUFFORCE, SOCK_DGRAM, SOL_SOCKET } fr
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
-import type { StepArg } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 import { socketKey } from './check.ts';
 import { showName, socketAddress } from './name.ts';
 import { type QueuedMessage, queuedMessages, SCM_CREDENTIALS, SCM_RIGHTS } from './queue.ts';

@@ -13,7 +13,7 @@ import { SETFL_MASK } from '../fd-table/owner.ts';
 import type { PairColumns, PairKind } from '../fd-table/pair-columns.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { checkSocketOptions, planSocketOptions } from '../socket-options/socket-options.ts';
-import { ImagePart, PAIR_ROOM, type StepObject } from '../step.ts';
+import { ImagePart, PAIR_ROOM, type StepObject } from '../step-args.ts';
 import { bytesInQueue, hasRoomFor, SEND_FLAGS } from './fill-queues.ts';
 import { queuedMessages, queueRows } from './queue.ts';
 import { TCP_ESTABLISHED } from './states.ts';

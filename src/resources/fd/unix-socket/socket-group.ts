@@ -29,7 +29,7 @@ import type { RestoreHome } from '../file-kind.ts';
 import { planKeptOptions } from '../socket-options/kept-options.ts';
 import { planIntOption } from '../socket-options/plan-option.ts';
 import { planSocketOptions } from '../socket-options/socket-options.ts';
-import { IntArg, PAIR_ROOM } from '../step.ts';
+import { IntArg, PAIR_ROOM } from '../step-args.ts';
 import { socketKey } from './check.ts';
 import { QueueFiller } from './fill-queues.ts';
 import { type UnixLinks, unixLinks } from './links.ts';

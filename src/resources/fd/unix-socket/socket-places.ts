@@ -3,7 +3,7 @@ import type { UnixSkEntry } from '../../../image/gen/sk-unix.ts';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import type { RestoreHome } from '../file-kind.ts';
-import type { StepArg } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 import { socketKey } from './check.ts';
 import { GhostNames } from './ghost-names.ts';
 import { isConnection } from './links.ts';

@@ -8,7 +8,7 @@ import { errnoName } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { allRemaps } from '../regular-file/remap-restore.ts';
-import type { StepArg } from '../step.ts';
+import type { StepArg } from '../step-args.ts';
 import { decodeHandle } from './describe.ts';
 import { MountAnchors } from './mount-anchors.ts';
 
