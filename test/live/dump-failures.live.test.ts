@@ -3,7 +3,7 @@
  * (so nobody takes the folder for a checkpoint), and the program runs on as if nothing had happened.
  */
 import { expect } from 'bun:test';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuResult, criuBinary, explain, readResult, spawnCriu } from '../harness/criu-command.ts';
 import {
@@ -123,6 +123,19 @@ liveCase('what cannot be told about a dump or restore that is done is a warning,
   const restored = await restore(specimen, imagesDir, inFolder('restore.log'));
   expectSuccess(restored);
   expect(restored.log).toMatch(/Warn .*all is done, but .*stats-restore: /);
+  await checkRound(specimen, 1);
+});
+
+liveCase('a script that fails after the tree runs does not make a failure of the restore', async () => {
+  const specimen = await startProgram('static-counter');
+  const imagesDir = makeImagesDir(specimen, 'images');
+  expectSuccess(await dump(specimen, imagesDir));
+  await expectGone([specimen.pid], 'after the dump');
+  const script = join(specimen.dir, 'script');
+  writeFileSync(script, '#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-resume ]\n', { mode: 0o755 });
+  const restored = await restore(specimen, imagesDir, ['--action-script', script]);
+  expectSuccess(restored);
+  expect(restored.log).toMatch(/Warn .*all is done, but .*post-resume/);
   await checkRound(specimen, 1);
 });
 

@@ -124,7 +124,7 @@ function restore(context: CommandContext): number {
   };
   tryTell(log, () => ImageDir.open(context.workDir).write('stats', 'restore', [{ restore: entry }]));
   if (options.displayStats) for (const line of formatRestoreStats(stats)) log.message(line);
-  hook('post-resume');
+  tryTell(log, () => hook('post-resume'));
   context.client?.restored(tree.root.pid);
   log.info(RESTORE_FINISHED);
   const { statusFd } = options;
