@@ -20,7 +20,7 @@ const EXPECTED_AT = argumentAt(5);
 export type TextReason = string | readonly (string | number)[];
 export type Reason = TextReason | SharedReasons;
 
-/** What each of some ops in a row is for: all of them have this object. */
+/** What each of some ops in a row is for: all of them have this object, and nobody else has it. */
 export interface SharedReasons {
   /** Of one of them, counted from the first. */
   readonly textOf: (op: number) => string;

@@ -72,7 +72,6 @@ describe('a list of steps', () => {
 describe('a frame of steps', () => {
   const SENDTO = 44;
   const address = (number: number) => Uint8Array.of(2, 0, number, 0, 127);
-  const reasons = { textOf: (step: number) => `step ${step} of another` };
   const addAll = (list: StepList, fd: number, option: number, port: number, data: string) => {
     const bytes = Buffer.from(data, 'latin1');
     list.add(['make', 'it'], 41, [2, 1], fd);
@@ -91,7 +90,9 @@ describe('a frame of steps', () => {
       const data = frame.data.slice();
       data.set(address(80 + fd), frame.dataOf(2));
       new DataView(data.buffer).setInt32(frame.dataOf(1), fd, true);
-      list.addFrame(frame, fd, data, [Buffer.from(`more for ${fd}`, 'latin1')], reasons);
+      list.addFrame(frame, fd, data, [Buffer.from(`more for ${fd}`, 'latin1')], {
+        textOf: (step) => `step ${step} of ${fd}`,
+      });
     }
     return list;
   };
@@ -138,9 +139,10 @@ describe('a frame of steps', () => {
         .toSteps()
         .slice(4, 7)
         .map(({ because }) => because),
-    ).toEqual(['fill it', 'step 0 of another', 'step 1 of another']);
+    ).toEqual(['fill it', 'step 0 of 4', 'step 1 of 4']);
     const { program } = programOf((it) => list.addTo(it, ABI_64, 5, list.length));
-    expect(program.describe(2).because).toBe('step 2 of another');
+    expect(program.describe(2).because).toBe('step 2 of 4');
+    expect(program.describe(7).because).toBe('step 3 of 5');
     expect([4, 5, 6, 8, 9, 10].map((step) => list.cutAt(step))).toEqual([4, 5, 9, 9, 9, 13]);
   });
 

@@ -61,15 +61,14 @@ const planCopy = ({ source, runs }: Copy) =>
   new CallPlan(runs, BUFFER_BYTES, source.memFd === undefined ? undefined : 1);
 
 function copySmall(copies: readonly Copy[]): FailedCopy | undefined {
-  const plans = copies.map(planCopy);
-  const most = Math.max(0, ...plans.flatMap(({ bytes }) => bytes));
+  const planned = copies.map((copy) => ({ copy, plan: planCopy(copy) }));
+  const most = Math.max(0, ...planned.flatMap(({ plan }) => plan.bytes));
   if (most === 0) return undefined;
   // Memory that is not needed would cost the time to clear it.
   const buffer = new Uint8Array(most);
   const local = BigUint64Array.of(BigInt(addressOf(buffer)), BigInt(most));
-  for (const [i, copy] of copies.entries()) {
+  for (const { copy, plan } of planned) {
     const { pid, memFd } = copy.source;
-    const plan = plans[i] ?? planCopy(copy);
     for (let call = 0; call < plan.length; call++) {
       const bytes = plan.bytes[call] ?? 0;
       const copied =
