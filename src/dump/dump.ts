@@ -88,16 +88,13 @@ export interface TakenDump {
   readonly statistics: DumpStatistics;
   /** Copies what is left of the memory (from twins), and writes the images that make the dump complete. */
   complete(): void;
-  /** Takes back what was changed outside the images, for a tree that goes on. */
-  undo(): void;
-  /** To be called for a tree that does not, when it cannot run any more: what it had belongs to the images. */
-  handOver(): void;
 }
 
 /**
  * Takes all that is needed of a frozen tree. Throws CriuErrors with every blocker before anything in the tree is touched.
  * With `twins` big tasks get a copy-on-write twin; without, or when there can't be one, all memory is copied at once.
- * `early`: what was read before the freeze.
+ * `early`: what was read before the freeze. When the tree goes on, also after an error, the aftermath in the options has to
+ * be rolled back, and else handed over.
  */
 export function dumpTree(
   tree: FrozenTree,
@@ -107,26 +104,8 @@ export function dumpTree(
   options: DumpOptions,
   log: Logger,
 ): TakenDump {
-  const files = new FilesDump(options, log);
-  try {
-    const { statistics, complete } = takeTree(tree, images, twins, early, options, files, log);
-    return { statistics, complete, undo: () => files.rollback(), handOver: () => files.handOver() };
-  } catch (error) {
-    files.rollback();
-    throw error;
-  }
-}
-
-function takeTree(
-  tree: FrozenTree,
-  images: ImageDir,
-  twins: Twins | undefined,
-  early: EarlyMappings | undefined,
-  options: DumpOptions,
-  files: FilesDump,
-  log: Logger,
-): Pick<TakenDump, 'statistics' | 'complete'> {
   const { network } = options;
+  const files = new FilesDump(options, log);
   const namespaces = new NamespaceNumbers(network?.ownLink);
   tellNamespaces(files, (link) => namespaces.numberOf(link));
   const problems: CriuErrorFields[] = [

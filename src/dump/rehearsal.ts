@@ -7,6 +7,7 @@ import { type Logger, LogSink } from '../base/log.ts';
 import { ImageDir } from '../image/image-dir.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
+import { Aftermath } from '../resources/fd/aftermath.ts';
 import { spawnIdle } from '../tracee/idle.ts';
 import { type DumpOptions, dumpTree } from './dump.ts';
 import { EarlyMappings } from './early-mappings.ts';
@@ -22,17 +23,18 @@ export function rehearse(options: DumpOptions, withTwin: boolean, log: Logger): 
   const { logger } = new LogSink((_fd, bytes) => bytes.length);
   const twins = withTwin ? new Twins(logger) : undefined;
   const freezer = new Freezer(logger, 1000);
+  const aftermath = new Aftermath();
   let pid: number | undefined;
   try {
     pid = spawnIdle();
     const big = { bytes: new Map([[pid, TWIN_BYTES_MIN]]), isLargeTree: false };
     const early = withTwin ? new EarlyMappings(big) : undefined;
-    const dump = dumpTree(freezer.freeze(pid), ImageDir.inMemory(), twins, early, options, logger);
-    dump.undo();
+    dumpTree(freezer.freeze(pid), ImageDir.inMemory(), twins, early, { ...options, aftermath }, logger);
     log.debug(`rehearsed with process ${pid}`);
   } catch (error) {
     log.debug(`the rehearsal ended early: ${error instanceof Error ? error.message : error}`);
   } finally {
+    aftermath.rollback();
     freezer.release();
     twins?.[Symbol.dispose]();
     if (pid !== undefined) {

@@ -24,7 +24,7 @@ export function runTableOutliving(table: CallTable, rows: number): void {
 }
 
 /** Returns when it is done. Throws SyscallError when there can't be a child. */
-function runOutliving(program: Program): Outcome {
+export function runOutliving(program: Program): Outcome {
   program.call(SYS.exit, 0);
   const own = new OwnProgram(program);
   const flags = CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_VFORK;

@@ -3,7 +3,7 @@
  * (so nobody takes the folder for a checkpoint), and the program runs on as if nothing had happened.
  */
 import { expect } from 'bun:test';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuResult, criuBinary, explain, readResult, spawnCriu } from '../harness/criu-command.ts';
 import {
@@ -92,6 +92,26 @@ liveCase('a full disk fails the dump and names the reason', async () => {
   await Bun.$`mkdir ${imagesDir}`.quiet();
   const result = await expectRefusal(specimen, imagesDir);
   expect(`${result.log}${result.output}`).toMatch(/ENOSPC|No space left/);
+});
+
+/** One of the last images cannot be written, when the files and terminals of the tree have long been looked at. */
+function makeUnwritableDir(specimen: Specimen): string {
+  const imagesDir = makeImagesDir(specimen, 'images');
+  mkdirSync(join(imagesDir, 'pstree.img'));
+  return imagesDir;
+}
+
+liveCase('a dump that fails late leaves no name behind that --link-remap has made', async () => {
+  const specimen = await startProgram('link-remap');
+  const result = await expectRefusal(specimen, makeUnwritableDir(specimen), ['--link-remap']);
+  expect(result.log).toContain('pstree.img: cannot create the image: EISDIR');
+  expect(readdirSync(specimen.dir).filter((name) => name.includes('link_remap'))).toEqual([]);
+});
+
+liveCase('a dump that fails late gives back what was on the way through pseudo terminals', async () => {
+  const specimen = await startProgram('pty-queues');
+  const result = await expectRefusal(specimen, makeUnwritableDir(specimen));
+  expect(result.log).toContain('pstree.img: cannot create the image: EISDIR');
 });
 
 liveCase('a read-only folder fails the dump and names the folder', async () => {

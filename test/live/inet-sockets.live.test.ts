@@ -104,6 +104,29 @@ liveCase('TCP connections go on after a dump that ends with a script that fails'
   await checkRound(specimen, 1);
 });
 
+/** An action script that has the peer of test/programs/inet-lost-reset.c reset the connection while the network is locked. */
+function resetWhileLocked({ dir }: Specimen): string[] {
+  const script = join(dir, 'reset-while-locked');
+  const body = `kill -USR1 $(cat ${dir}/peer)\nuntil test -e ${dir}/reset; do sleep 0.01; done`;
+  writeFileSync(script, `#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" = post-dump ] || exit 0\n${body}\n`, { mode: 0o755 });
+  return ['--action-script', script];
+}
+
+for (const end of ['--leave-running', 'a restore']) {
+  liveCase(`a TCP connection that is reset during the dump is so after ${end}`, async () => {
+    const specimen = await startProgram('inet-lost-reset');
+    const images = makeImagesDir(specimen, 'images');
+    const args = [...established, ...resetWhileLocked(specimen)];
+    if (end === '--leave-running') args.push(end);
+    expectSuccess(await dump(specimen, images, args));
+    if (end === 'a restore') {
+      await expectGone([specimen.pid], 'after the dump');
+      expectSuccess(await restore(specimen, images, ['--tcp-established']));
+    }
+    await checkRound(specimen, 1);
+  });
+}
+
 liveCase('TCP connections wait for the restore when the tree is left stopped, and is killed afterwards', async () => {
   const specimen = await startProgram('inet-peers', { args: ['4'] });
   const tree = readTree(specimen.pid);

@@ -17,6 +17,7 @@ import { forgetSignals, holdSignals, holdWaits, Interrupted, noteSignals, setAla
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
+import { Aftermath } from '../../resources/fd/aftermath.ts';
 import { prepareListing } from '../../resources/fd/fd-table/listed-files.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { prepareThreads } from '../../resources/task/listed-threads.ts';
@@ -49,7 +50,8 @@ export function run(context: CommandContext): number {
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
-  const plan = { ...dumpOptions(context, cgroup), runId };
+  const aftermath = new Aftermath();
+  const plan = { ...dumpOptions(context, cgroup), runId, aftermath };
   if (twins !== undefined && !invocation().isWarm) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
   using network = new DumpNetwork(networkOptions(context, runId, scripts));
   noteSignals(ENDING_SIGNALS);
@@ -69,11 +71,17 @@ export function run(context: CommandContext): number {
     setAlarm(0);
     holdWaits();
     const frozen = monotonicNs();
-    const dump = dumpTree(tree, images, twins, early, { ...plan, onProgress, ...network.freeze() }, log);
-    const { statistics, complete, undo, handOver } = dump;
+    const { statistics, complete } = dumpTree(
+      tree,
+      images,
+      twins,
+      early,
+      { ...plan, onProgress, ...network.freeze() },
+      log,
+    );
     const release = () => {
-      undo();
       network.unlock();
+      aftermath.rollback();
       freezer.release();
     };
     let status = 0;
@@ -106,8 +114,9 @@ export function run(context: CommandContext): number {
       else {
         const end = options.finalState === 'stopped' ? stopTree : killTree;
         images.keep();
+        aftermath.commit();
         end(tree, freezer, () => {
-          handOver();
+          aftermath.handOver();
           network.keepLocked(log);
           stats = writeStatsNow();
         });
@@ -120,6 +129,7 @@ export function run(context: CommandContext): number {
   } catch (error) {
     holdSignals();
     tryUnlock(network, log);
+    aftermath.rollback();
     freezer.release();
     images.discard();
     throw error instanceof Interrupted ? interrupted(error) : error;
@@ -173,7 +183,7 @@ function networkOptions(
 function dumpOptions(
   { options, client }: CommandContext,
   freezer: FreezerCgroup | undefined,
-): Omit<DumpOptions, 'runId'> {
+): Omit<DumpOptions, 'runId' | 'aftermath'> {
   const external = [...options.external, ...(client?.queryExternal() ?? [])];
   const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
   const { tcpEstablished, tcpClose, skipInFlight } = options;

@@ -66,7 +66,8 @@ export const TCP_TIMESTAMP = 24;
 export const TCP_REPAIR_WINDOW = 29;
 export const TCP_RECV_QUEUE = 1;
 export const TCP_SEND_QUEUE = 2;
-/** Leave repair mode without a word to the other side (4.19). */
+/** Leave repair mode with a window probe, and without a word to the other side (4.19). */
+export const TCP_REPAIR_OFF = 0;
 export const TCP_REPAIR_OFF_NO_WP = -1;
 export const TCP_NO_QUEUE = 0;
 /** Options of the protocol that both sides agreed on, as in tcpi_options. */

@@ -15,6 +15,7 @@ import type { Stat } from '../../linux/syscalls/fs.ts';
 import type { Fdinfo } from '../../proc/fdinfo.ts';
 import type { RestoreTask, RestoreTree } from '../../restore/restore-tree.ts';
 import type { NetworkLock } from '../network-lock/network-lock.ts';
+import type { Aftermath } from './aftermath.ts';
 import type { FdTablePlan } from './fd-table/fd-table-plan.ts';
 import type { PairKind } from './fd-table/pair-columns.ts';
 import type { LaterNumber, StepArg } from './step-args.ts';
@@ -94,6 +95,8 @@ export interface DumpFilesOptions {
   readonly skipInFlight?: boolean;
   /** Holds back packets; −errno when that is impossible, undefined when the user sees to it. */
   readonly networkLock?: NetworkLock | number | undefined;
+  /** Where kinds leave what is to be done when it is known whether the tree goes on. */
+  readonly aftermath: Aftermath;
   /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
   readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */

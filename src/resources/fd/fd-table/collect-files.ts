@@ -62,8 +62,6 @@ export class FilesDump implements KindDump {
   readonly #inFlight: { readonly fd: number; id: number | undefined }[] = [];
   /** Other descriptors of ours, to be closed in the end. */
   readonly #others: number[] = [];
-  readonly #undo: (() => void)[] = [];
-  readonly #handOver: (() => void)[] = [];
   /** Ids of files by what they are, for exe, cwd, root and mappings. */
   readonly #byPath = new PathMap<number>();
   readonly #byMapping = new Map<string, number>();
@@ -175,16 +173,6 @@ export class FilesDump implements KindDump {
     for (const write of this.#images) write(images);
   }
 
-  /** Undoes what was done outside the image directory: for a dump that failed, or left the tree running. */
-  rollback(): void {
-    for (const undo of this.#undo.splice(0).reverse()) undo();
-  }
-
-  /** The tree does not go on: what it had belongs to the images. */
-  handOver(): void {
-    for (const action of this.#handOver.splice(0)) action();
-  }
-
   // What kinds may use.
 
   hasTask(pid: number): boolean {
@@ -270,11 +258,11 @@ export class FilesDump implements KindDump {
   }
 
   onRollback(undo: () => void): void {
-    this.#undo.push(undo);
+    this.options.aftermath.onRollback(undo);
   }
 
   onHandOver(action: () => void): void {
-    this.#handOver.push(action);
+    this.options.aftermath.onHandOver(action);
   }
 
   #fail(problem: CriuErrorFields): undefined {

@@ -26,6 +26,7 @@ import { endsOf, keysOfEnds } from './address.ts';
 import { TCP_KINDS } from './endpoint.ts';
 import type { InetKind } from './inet-options.ts';
 import { forgottenPorts } from './inspect-tcp.ts';
+import { type Probed, probePeers } from './probe-peers.ts';
 import { type InetOptions, InetReader } from './read-inet.ts';
 import type { KnownSocket } from './sock-diag.ts';
 import { describeStream } from './tcp-pairs.ts';
@@ -53,16 +54,32 @@ interface Connection extends Held {
 
 const heldSockets = (dump: KindDump): Held[] => dump.state('TCP sockets', () => []);
 
-/** The duplicates of connections, which are closed when the tree goes on, or does not. */
-const kept = (dump: KindDump): number[] =>
+interface Kept {
+  /** The duplicates of connections, which are closed when the tree goes on, or does not. */
+  readonly fds: number[];
+  /** Of these: whose other sides may have said something that was dropped. */
+  readonly deaf: Probed[];
+}
+
+const kept = (dump: KindDump): Kept =>
   dump.state('TCP connections', () => {
-    const fds: number[] = [];
+    const [fds, deaf]: [number[], Probed[]] = [[], []];
     dump.onRollback(() => {
+      tryProbe(deaf, dump);
       for (const fd of fds) close(fd);
     });
     dump.onHandOver(() => closeSilently(fds));
-    return fds;
+    return { fds, deaf };
   });
+
+function tryProbe(deaf: readonly Probed[], dump: KindDump): void {
+  try {
+    probePeers(deaf);
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    dump.warn(`TCP connections that were ended during the dump may not notice it before they send: ${error.message}`);
+  }
+}
 
 /** Closing a connection in repair mode says nothing to the other side. */
 function closeSilently(fds: readonly number[]): void {
@@ -78,7 +95,7 @@ function closeSilently(fds: readonly number[]): void {
 /** Throws SyscallError. */
 export function holdSocket(socket: HeldSocket, dump: KindDump): void {
   const fd = check('fcntl', fcntl(socket.file.localFd, F_DUPFD_CLOEXEC, 0), 'F_DUPFD_CLOEXEC');
-  if (socket.isConnected && dump.options.tcpClose !== true) kept(dump).push(fd);
+  if (socket.isConnected && dump.options.tcpClose !== true) kept(dump).fds.push(fd);
   else dump.closeAfterwards(fd);
   heldSockets(dump).push({ ...socket, fd });
 }
@@ -195,9 +212,15 @@ function lockNetwork(
   if (networkLock === undefined) return;
   const result =
     typeof networkLock === 'number' ? networkLock : networkLock.tryAdd(connections.map(({ entry }) => entry));
-  if (result === 0) return;
-  const why = `packets cannot be held back (nf_tables: ${errnoName(-result)})`;
   const outside = connections.filter((one) => !isInside(one) && !forgottenPorts(dump).has(one.entry.dst_port));
+  if (result === 0) {
+    for (const { fd, entry } of outside) {
+      if (entry.state === INET.TCP_ESTABLISHED)
+        kept(dump).deaf.push({ fd, reuseAddress: entry.opts.reuseaddr === true });
+    }
+    return;
+  }
+  const why = `packets cannot be held back (nf_tables: ${errnoName(-result)})`;
   if (outside.length === 0) dump.warn(`TCP connections inside of the tree are dumped while ${why}`);
   for (const { file, entry } of outside) {
     const [from, to] = endsOf(entry);
