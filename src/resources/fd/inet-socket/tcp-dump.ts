@@ -148,7 +148,8 @@ function tryComplete(
 
 function saveConnections(connections: readonly Connection[], dump: KindDump): void {
   const others = findOtherEnds(connections);
-  lockNetwork(connections, (connection) => others.has(connection), dump);
+  const isLocked = lockNetwork(connections, (connection) => others.has(connection), dump);
+  if (isLocked) kept(dump).deaf.push(...findDeaf(connections, others));
   refuseUrgent(connections, dump);
   const streams = tryReadAll(connections, dump);
   const described: DescribedStream[] = [];
@@ -202,24 +203,26 @@ function findOtherEnds(connections: readonly Connection[]): ReadonlyMap<Connecti
   return others;
 }
 
-/** From now on no packet comes or goes. Both ends inside of the tree do without it. */
+/** Those that may miss what other sides say; other ends in the tree are silent, unless they have been closed before. */
+function findDeaf(connections: readonly Connection[], others: ReadonlyMap<Connection, Connection>): Probed[] {
+  const isOpen = (one: Connection | undefined) => one?.entry.state === INET.TCP_ESTABLISHED;
+  return connections
+    .filter((one) => isOpen(one) && !isOpen(others.get(one)))
+    .map(({ fd, entry }) => ({ fd, reuseAddress: entry.opts.reuseaddr === true }));
+}
+
+/** From now on no packet comes or goes: true when that holds. Both ends inside of the tree do without it. */
 function lockNetwork(
   connections: readonly Connection[],
   isInside: (connection: Connection) => boolean,
   dump: KindDump,
-): void {
+): boolean {
   const { networkLock } = dump.options;
-  if (networkLock === undefined) return;
+  if (networkLock === undefined) return false;
   const result =
     typeof networkLock === 'number' ? networkLock : networkLock.tryAdd(connections.map(({ entry }) => entry));
+  if (result === 0) return true;
   const outside = connections.filter((one) => !isInside(one) && !forgottenPorts(dump).has(one.entry.dst_port));
-  if (result === 0) {
-    for (const { fd, entry } of outside) {
-      if (entry.state === INET.TCP_ESTABLISHED)
-        kept(dump).deaf.push({ fd, reuseAddress: entry.opts.reuseaddr === true });
-    }
-    return;
-  }
   const why = `packets cannot be held back (nf_tables: ${errnoName(-result)})`;
   if (outside.length === 0) dump.warn(`TCP connections inside of the tree are dumped while ${why}`);
   for (const { file, entry } of outside) {
@@ -228,6 +231,7 @@ function lockNetwork(
     const subject = `the other end of this TCP connection (${from} to ${to}) is not in the tree, and its`;
     dump.addProblem({ object: file.object, action: 'cannot be dumped', why: `${subject} ${why}`, remedy });
   }
+  return false;
 }
 
 const POLLPRI = 2;
