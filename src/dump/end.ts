@@ -1,12 +1,13 @@
 /** What becomes of a tree after a successful dump: killed, or left stopped. */
 
-import { SIGKILL, SIGSTOP } from '../linux/abi/signal.ts';
+import { CriuError } from '../base/errors.ts';
+import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { syscall } from '../linux/kernel.ts';
 import { kill } from '../linux/syscalls/process.ts';
 import { waitForAll } from '../tracee/many-threads.ts';
-import { waitForJobStop } from '../tracee/stop.ts';
+import { killTracee, waitForJobStop } from '../tracee/stop.ts';
 import type { Freezer } from './freeze.ts';
 import type { FrozenTree } from './frozen-tree.ts';
 
@@ -18,7 +19,7 @@ const RELEASED_PAGES_MIN = 16_384;
  * `meanwhile` is done while the kernel takes them apart, when they can no longer run.
  */
 export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
-  for (const { pid } of tree.tasks) kill(pid, SIGKILL);
+  for (const { pid } of tree.tasks) killTracee(pid);
   // Much memory is given back here and by the dying task at once, on two cores (man 2 process_mrelease; where it is not
   // known, the task does it alone).
   for (const { pidfd, stat } of tree.tasks) {
@@ -29,10 +30,21 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
   freezer.forget(true);
 }
 
-/** Leaves all tasks stopped as by a job-control stop. `meanwhile` is done while they are still in our hands. */
+/**
+ * Leaves all tasks stopped as by a job-control stop. `meanwhile` is done while they are still in our hands. Throws CriuError
+ * when that is not allowed; the images are complete.
+ */
 export function stopTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
-  for (const { pid } of tree.tasks) kill(pid, SIGSTOP);
+  const running = tree.tasks.filter(({ pid }) => kill(pid, SIGSTOP) < 0);
   meanwhile();
   freezer.release();
-  waitForJobStop(tree.tasks.map(({ pid }) => pid));
+  waitForJobStop(tree.tasks.filter((task) => !running.includes(task)).map(({ pid }) => pid));
+  const [first] = running;
+  if (first === undefined) return;
+  throw new CriuError({
+    object: first.label,
+    action: 'is saved, but runs on instead of being left stopped',
+    why: 'it belongs to another user',
+    remedy: 'run criu with CAP_KILL',
+  });
 }

@@ -21,18 +21,18 @@ import { CLOSE_RANGE_UNSHARE } from '../linux/abi/fcntl.ts';
 import { PR_SET_NAME } from '../linux/abi/prctl.ts';
 import { PTRACE_O_EXITKILL } from '../linux/abi/ptrace.ts';
 import { CLONE_FILES, CLONE_PTRACE } from '../linux/abi/sched.ts';
-import { SIGKILL, SIGTRAP } from '../linux/abi/signal.ts';
+import { SIGTRAP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid, kill } from '../linux/syscalls/process.ts';
+import { getpid } from '../linux/syscalls/process.ts';
 import { parseChildren } from '../proc/small.ts';
 import { parseStatus, type Status } from '../proc/status.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { Guest, VisitResult } from '../tracee/guest.ts';
 import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
-import { resume, setOptions, waitForStop } from '../tracee/stop.ts';
+import { killTracee, resume, setOptions, waitForStop } from '../tracee/stop.ts';
 import { type FrozenTask, type FrozenTree, TWIN_NAME } from './frozen-tree.ts';
 import { runInTask } from './run-in-task.ts';
 
@@ -105,7 +105,7 @@ export class Twins {
   }
 
   #end({ pid, ownPid, task }: Twin): void {
-    kill(pid, SIGKILL);
+    killTracee(pid);
     while (waitForStop(pid) !== 'gone');
     try {
       runInTask(task.pid, (program) => addReap(program, ownPid));

@@ -10,13 +10,12 @@ import { Program } from '../agent/program.ts';
 import type { Logger } from '../base/log.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
-import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { monotonicNs } from '../linux/clock.ts';
 import { syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
-import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
+import { getpid, tryWait } from '../linux/syscalls/process.ts';
 import type { Filler } from '../pages/filler-link.ts';
 import { parseLimits } from '../proc/limits.ts';
 import { parseLoginuid } from '../proc/small.ts';
@@ -33,6 +32,7 @@ import { HostSegments } from '../resources/sysv/restore-segments.ts';
 import type { TaskNow } from '../resources/task/restore-thread.ts';
 import { supportsTimerIds } from '../resources/timers/posix-timers.ts';
 import type { HostTask } from '../tracee/host.ts';
+import { killTracee } from '../tracee/stop.ts';
 import { StartedStub } from '../tracee/stub.ts';
 import { planBirths } from './births.ts';
 import { TreeBuilder } from './builder.ts';
@@ -176,7 +176,7 @@ function killAll(pids: readonly number[]): void {
     const names = tryListDirectory(`/proc/${pid}/task`);
     return typeof names === 'number' ? [] : names.map(Number).filter((tid) => tid !== pid);
   });
-  for (const pid of pids) kill(pid, SIGKILL);
+  for (const pid of pids) killTracee(pid);
   // Threads that we trace are reported to us, and before their leader.
   for (const tid of [...tids, ...pids]) {
     for (;;) {

@@ -114,6 +114,8 @@ export class Guest {
   readonly #putOff: PutOffStops;
   #home = { address: 0, codeBytes: 0, bytes: 0 };
   #plans: Plan[] = [];
+  /** Why its programs cannot run, or what they have done is not known. What is ours is taken out of the task all the same. */
+  #problem: CriuError | SyscallError | undefined;
 
   /**
    * @param leader a stopped thread of the task
@@ -165,10 +167,18 @@ export class Guest {
       },
       () => trampoline.cross(),
       () => {
-        this.#succeeded(trampoline.leave());
-        this.#moveIn();
+        const result = trampoline.leave();
+        this.#attempt(() => {
+          this.#succeeded(result);
+          this.#moveIn();
+        });
       },
     ];
+  }
+
+  #attempt(action: () => void): void {
+    this.#problem = trying(action);
+    if (this.#problem !== undefined) this.#plans = [];
   }
 
   /** The programs as they are to run now. */
@@ -186,10 +196,14 @@ export class Guest {
     return [
       () => {
         const { address, codeBytes, bytes } = this.#home;
-        const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
-        for (const { layout, offset } of this.#plans) {
-          const block = data.subarray(offset, offset + layout.image.length);
-          results.push(new VisitResult(layout.program, block, layout.maskAt));
+        if (this.#problem === undefined) {
+          this.#attempt(() => {
+            const data = readMemory(this.#pid, address + codeBytes, bytes - codeBytes);
+            for (const { layout, offset } of this.#plans) {
+              const block = data.subarray(offset, offset + layout.image.length);
+              results.push(new VisitResult(layout.program, block, layout.maskAt));
+            }
+          });
         }
         trampoline.enter('munmap', address, bytes);
       },
@@ -198,6 +212,7 @@ export class Guest {
         trampoline.leave();
         trampoline.clear();
         this.#putOff.send();
+        if (this.#problem !== undefined) throw this.#problem;
       },
     ];
   }
@@ -275,12 +290,19 @@ export function runGuests(tasks: readonly { guest: Guest; visits: readonly Visit
   return { results, failure };
 }
 
-function tryStep(guest: Guest, step: (() => void) | undefined, failures: Map<Guest, CriuError | SyscallError>): void {
+function tryStep(guest: Guest, step: () => void = () => {}, failures: Map<Guest, CriuError | SyscallError>): void {
+  const failure = trying(step);
+  if (failure !== undefined) failures.set(guest, failure);
+}
+
+/** What goes wrong in a task or with the kernel. */
+function trying(action: () => void): CriuError | SyscallError | undefined {
   try {
-    step?.();
+    action();
+    return undefined;
   } catch (error) {
-    if (!(error instanceof CriuError || error instanceof SyscallError)) throw error;
-    failures.set(guest, error);
+    if (error instanceof CriuError || error instanceof SyscallError) return error;
+    throw error;
   }
 }
 

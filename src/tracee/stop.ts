@@ -9,16 +9,17 @@ import {
   PTRACE_DETACH,
   PTRACE_EVENT_STOP,
   PTRACE_INTERRUPT,
+  PTRACE_KILL,
   PTRACE_O_SUSPEND_SECCOMP,
   PTRACE_O_TRACESYSGOOD,
   PTRACE_SEIZE,
   PTRACE_SETOPTIONS,
 } from '../linux/abi/ptrace.ts';
-import { SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU } from '../linux/abi/signal.ts';
+import { SIGKILL, SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU } from '../linux/abi/signal.ts';
 import { ptraceEvent, WIFSTOPPED, WSTOPSIG } from '../linux/abi/wait.ts';
 import { check } from '../linux/kernel.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
-import { ptrace, tryWait } from '../linux/syscalls/process.ts';
+import { kill, ptrace, tryWait } from '../linux/syscalls/process.ts';
 import { parseStat } from '../proc/stat.ts';
 
 /** Why a thread stopped. */
@@ -112,6 +113,14 @@ export function waitForJobStop(pids: readonly number[]): void {
     if (left.length === 0) return;
     Bun.sleepSync(1);
   }
+}
+
+/**
+ * Ends a task that we trace. A tracer may do that where kill(2) may not: without CAP_KILL, to a task of another user
+ * (kernel/ptrace.c, ptrace_request()).
+ */
+export function killTracee(pid: number): void {
+  if (kill(pid, SIGKILL) < 0) ptrace(PTRACE_KILL, pid);
 }
 
 /**

@@ -94,6 +94,7 @@ int main(int argc, char **argv) {
     EXPECT(cooked_slave, "two\n");
     EXPECT_ERROR(cooked_slave, EAGAIN);
     put(cooked, "ial\n");
+    usleep(20000);
     EXPECT(cooked_slave, "partial\n");
     EXPECT(cooked, "ial\r\n");
     EXPECT(packets, "\0to master");

@@ -1,10 +1,8 @@
-/**
- * Numbers for open file descriptions: equal ones of all tasks get one number. The kernel compares them (kcmp, man 2
- * kcmp) and orders those that differ, so a binary search finds equals among many descriptions of one inode.
- */
+/** Numbers for open file descriptions: equal ones of all tasks get one number. The kernel compares them (man 2 kcmp). */
 import { KCMP_FILE } from '../../../linux/abi/kcmp.ts';
 import { kcmp } from '../../../linux/syscalls/process.ts';
 import type { OpenFile } from '../file-kind.ts';
+import { KcmpOrder } from './kcmp-order.ts';
 
 /** A description that is known, by one of its descriptors. */
 interface Known {
@@ -20,7 +18,7 @@ interface First extends Known {
   readonly pos: bigint;
   readonly flags: number;
   /** All of them in the kernel's order, when there are others. */
-  known: Known[] | undefined;
+  known: KcmpOrder<Known> | undefined;
   /** The first of others with the same hash. */
   readonly next: First | undefined;
 }
@@ -42,7 +40,7 @@ export class FileIds {
     return this.#next - 1;
   }
 
-  /** The number of a description; when it is seen for the first time, a new one. */
+  /** The number of a description; when it is seen for the first time, a new one. Throws SyscallError. */
   identify({ task, fd, stat, flags, pos }: OpenFile): number {
     const { st_dev: dev, st_ino: ino } = stat;
     const hash = pos === 0n ? ino : ino + Number(pos) * POSITION_FACTOR;
@@ -58,20 +56,8 @@ export class FileIds {
   }
 
   #identifyAmong(first: First, pid: number, fd: number): number {
-    first.known ??= [first];
-    const { known } = first;
-    let low = 0;
-    for (let high = known.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      const other = known[middle];
-      if (other === undefined) break;
-      const order = kcmp(pid, other.pid, KCMP_FILE, fd, other.fd);
-      if (order === 0) return other.id;
-      if (order === 1) high = middle;
-      else low = middle + 1;
-    }
-    const id = this.#next++;
-    known.splice(low, 0, { pid, fd, id });
-    return id;
+    first.known ??= new KcmpOrder<Known>(first);
+    const compare = (known: Known) => kcmp(pid, known.pid, KCMP_FILE, fd, known.fd);
+    return first.known.findOrAdd(compare, () => ({ pid, fd, id: this.#next++ })).id;
   }
 }

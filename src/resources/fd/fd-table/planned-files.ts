@@ -111,7 +111,7 @@ export class PlannedFiles implements FilesPlan {
 
   /** After a successful restore: removes the names that --link-remap made at the dump. */
   commit(): void {
-    this.#holders.commit();
+    this.#holders.commit(this.#context);
     for (const kind of FILE_KINDS) kind.release?.(this.#context);
   }
 

@@ -5,11 +5,10 @@
  * Number 1 of each belongs to the dumper itself and goes into the inventory (root_ids), as in CRIU.
  */
 
-import { SyscallError } from '../../../base/errors.ts';
 import type { FrozenTree } from '../../../dump/frozen-tree.ts';
-import { errnoName } from '../../../linux/abi/errno.ts';
 import { KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM } from '../../../linux/abi/kcmp.ts';
 import { getpid, kcmp } from '../../../linux/syscalls/process.ts';
+import { KcmpOrder } from './kcmp-order.ts';
 
 export interface SharedIds {
   readonly vm_id: number;
@@ -42,29 +41,17 @@ export function assignSharedIds(tree: FrozenTree): Map<number, SharedIds> {
   );
 }
 
-/** Objects of one type, in the order that the kernel gives them. */
+/** Numbers for objects of one type. */
 class ObjectIds {
   readonly #type: number;
-  readonly #known: { pid: number; id: number }[] = [];
+  readonly #known = new KcmpOrder<{ readonly pid: number; readonly id: number }>();
 
   constructor(type: number) {
     this.#type = type;
   }
 
   identify(pid: number): number {
-    let low = 0;
-    for (let high = this.#known.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      const other = this.#known[middle];
-      if (other === undefined) break;
-      const order = kcmp(pid, other.pid, this.#type);
-      if (order < 0) throw new SyscallError('kcmp', -order, errnoName(-order), `${pid}, ${other.pid}`);
-      if (order === 0) return other.id;
-      if (order === 1) high = middle;
-      else low = middle + 1;
-    }
-    const id = this.#known.length + 1;
-    this.#known.splice(low, 0, { pid, id });
-    return id;
+    const compare = (known: { readonly pid: number }) => kcmp(pid, known.pid, this.#type);
+    return this.#known.findOrAdd(compare, () => ({ pid, id: this.#known.size + 1 })).id;
   }
 }

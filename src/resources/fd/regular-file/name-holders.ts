@@ -37,6 +37,7 @@ import {
 } from '../../../linux/syscalls/names.ts';
 import { trySetXattr } from '../../../linux/syscalls/xattr.ts';
 import type { RestoreContext } from '../file-kind.ts';
+import { removeLinkRemap } from './link-remap.ts';
 import { allRemaps } from './remap-restore.ts';
 
 /** A file to be held: its old name, and where its inode comes from. */
@@ -86,8 +87,8 @@ export class NameHolders {
   }
 
   /** After a successful restore: removes the link_remap names, which have served. */
-  commit(): void {
-    for (const path of this.#linkRemaps) tryUnlink(path);
+  commit(context: RestoreContext): void {
+    for (const path of this.#linkRemaps) removeLinkRemap(path, context);
     this.#linkRemaps.clear();
   }
 

@@ -20,11 +20,12 @@ import {
   SECRETMEM_MAGIC,
 } from '../../../linux/abi/statfs.ts';
 import { type Stat, tryLstat, tryStat } from '../../../linux/syscalls/fs.ts';
-import { tryLinkFd, tryUnlink } from '../../../linux/syscalls/names.ts';
+import { tryLinkFd } from '../../../linux/syscalls/names.ts';
 import { NO_OWNER } from '../fd-table/open-file.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { dumpGhost } from './ghost-dump.ts';
 import { HIDDEN_MOUNT, isOnHiddenMount } from './hidden-mount.ts';
+import { removeLinkRemap } from './link-remap.ts';
 
 const DELETED = ' (deleted)';
 
@@ -140,7 +141,7 @@ function remapToLink(file: OpenFile, name: string, id: number, dump: KindDump): 
     if (linked === -ERRNO.ENOENT && file.fsType === OVERLAYFS_SUPER_MAGIC) return remapToGhost(file, name, id, dump);
     return { unsupported: `no hard link link_remap.${linkId} can be made beside it (${errnoName(-linked)})` };
   }
-  dump.onRollback(() => tryUnlink(prefix + linked));
+  dump.onRollback(() => removeLinkRemap(prefix + linked, dump));
   dump.addEntry({
     type: FdTypes.REG,
     id: linkId,

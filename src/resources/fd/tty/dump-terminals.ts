@@ -22,6 +22,7 @@ import {
   TIOCGSID,
   TIOCPKT,
 } from '../../../linux/abi/tty.ts';
+import { check } from '../../../linux/kernel.ts';
 import { close, fcntl, ioctl } from '../../../linux/syscalls/fs.ts';
 import type { KindDump, OpenFile, Unsupported } from '../file-kind.ts';
 import { fillQueues, isHungUp, takeFromMaster, takeFromSlave } from './queue.ts';
@@ -170,7 +171,7 @@ export class DumpedTerminals {
     const seen = this.#seen.get(id);
     if (seen === undefined || seen.fd !== undefined || type !== TtyType.PTY || seen.info.termios === undefined) return;
     if ((flags & O_ACCMODE) === O_WRONLY) return;
-    seen.fd = fcntl(localFd, F_DUPFD_CLOEXEC, 3);
+    seen.fd = check('fcntl', fcntl(localFd, F_DUPFD_CLOEXEC, 3), 'F_DUPFD_CLOEXEC');
   }
 
   #write(images: ImageDir): void {
