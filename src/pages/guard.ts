@@ -10,9 +10,11 @@
  * a name and a session of its own, and the cgroup of the tree, so nobody hits both by accident; what ends the whole cgroup
  * of the tree ends the tree too.
  */
+
 import { Program } from '../agent/program.ts';
 import { assert } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { errnoName } from '../linux/abi/errno.ts';
 import { EPOLLIN as POLLIN } from '../linux/abi/event.ts';
 import { F_SETFD, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
@@ -89,7 +91,7 @@ export class Guard {
     if (path === undefined || path === unifiedPath(getpid())) return;
     using hierarchy = new Hierarchy([''], undefined);
     const result = tryWriteFile(`${hierarchy.root}${path}/cgroup.procs`, String(this.#pid), O_WRONLY);
-    if (result < 0) log.debug(`the guard stays in the cgroup of criu (errno ${-result})`);
+    if (result < 0) log.debug(`the guard stays in the cgroup of criu (${errnoName(-result)})`);
   }
 
   /** It is not needed any more. */

@@ -13,10 +13,12 @@
  * Neither stack nor FPU state is touched. The restart block of an interrupted system call stays intact, because no
  * system call that a program makes can itself be restarted.
  */
+
 import { agentCode, OP_BYTES, OP_RESULT, putResumeCode, RESUME_BYTES } from '../agent/agent-code.ts';
 import type { Place, Program, Result } from '../agent/program.ts';
 import { relocate, setWord } from '../base/bytes.ts';
 import { assert, CriuError, SyscallError } from '../base/errors.ts';
+import { errnoName } from '../linux/abi/errno.ts';
 import { MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE } from '../linux/abi/mman.ts';
 import { SIG_SETMASK, SIGCHLD, SIGURG, SIGWINCH } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
@@ -236,7 +238,7 @@ export class Guest {
     if (result >= 0) return result;
     throw new CriuError({
       object: `task ${this.#pid}`,
-      action: `cannot map memory for the agent (mmap: errno ${-result})`,
+      action: `cannot map memory for the agent (mmap: ${errnoName(-result)})`,
       why: 'the task is at its limit of address space or mappings',
       remedy: 'raise RLIMIT_AS or vm.max_map_count',
     });

@@ -20,7 +20,7 @@ import {
   trackProcess,
 } from '../harness/harness.ts';
 import { readProcSnapshot } from '../harness/proc-snapshot.ts';
-import { isAlive, killAll, readTree, waitGone } from '../harness/processes.ts';
+import { isAlive, killAll, readState, readTree, waitGone } from '../harness/processes.ts';
 import { chooseFault, countCalls, type Fault } from './faults.ts';
 
 /** What is done under faults: a dump that ends the tree, one that does not, or a restore. */
@@ -48,7 +48,6 @@ export const SUBJECTS: Readonly<
   events: {},
   epolls: {},
   pidfds: {},
-  timers: {},
   creds: {},
   'seccomp-filter': {},
   'unix-backlog': {},
@@ -151,7 +150,7 @@ class Sweep {
       await this.#checkGone(tree, 'after the dump');
       await this.#must(this.#runCriu('restore', specimen, images, []));
     } else {
-      const ended = tree.filter((pid) => !isAlive(pid));
+      const ended = tree.filter((pid) => readState(pid) === undefined);
       if (ended.length > 0) throw new Error(`ended: ${ended}`);
       expectSamePicture(before, readProcSnapshot(tree), []);
       if (!isDone && existsSync(join(images, 'inventory.img'))) throw new Error('there is an inventory');

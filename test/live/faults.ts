@@ -15,8 +15,6 @@ const ERRORS: Readonly<Record<string, readonly string[]>> = {
   open: ['EMFILE', 'EIO', 'EACCES'],
   openat: ['EMFILE', 'EIO', 'EACCES'],
   openat2: ['EMFILE', 'EIO'],
-  open_by_handle_at: ['ESTALE'],
-  name_to_handle_at: ['EOPNOTSUPP'],
   read: ['EIO'],
   pread64: ['EIO'],
   preadv: ['EIO'],

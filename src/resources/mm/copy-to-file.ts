@@ -4,8 +4,10 @@
  * one reads while another one writes. A piece is read into a buffer that stays in the processor's cache, and written from
  * there.
  */
+
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/abi/mman.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { addressOf, syscall } from '../../linux/kernel.ts';
@@ -176,7 +178,7 @@ function addCall(
 
 function notCopied(copy: Copy, plan: CallPlan, call: number, result: number): FailedCopy {
   const where = `0x${plan.start(call).toString(16)}`;
-  const how = result < 0 ? `errno ${-result}` : `${result}`;
+  const how = result < 0 ? errnoName(-result) : `${result}`;
   const action = `cannot copy its memory to the images: ${how} of ${plan.bytes[call]} bytes from ${where} on`;
   return { copy, error: new CriuError({ object: `task ${copy.source.pid}`, action }) };
 }

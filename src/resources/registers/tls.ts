@@ -8,6 +8,7 @@ import { CriuError } from '../../base/errors.ts';
 import { once } from '../../base/per-run.ts';
 import { keepEncoded } from '../../image/codec.ts';
 import type { UserDescT } from '../../image/gen/core-x86.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
 import { GDT_ENTRY_TLS_ENTRIES, GDT_ENTRY_TLS_MIN, USER_DESC, USER_DESC_BYTES } from '../../linux/abi/ldt.ts';
 import { PTRACE_GET_THREAD_AREA, PTRACE_SET_THREAD_AREA } from '../../linux/abi/ptrace.ts';
 import { check } from '../../linux/kernel.ts';
@@ -88,7 +89,7 @@ export function writeTls(tid: number, entries: readonly UserDescT[]): void {
     if (result === 0) continue;
     throw new CriuError({
       object: `core-${tid}.img`,
-      action: `has a thread-local segment ${entry.entry_number} that the kernel does not take (errno ${-result})`,
+      action: `has a thread-local segment ${entry.entry_number} that the kernel does not take (${errnoName(-result)})`,
       why: 'the image is damaged',
     });
   }

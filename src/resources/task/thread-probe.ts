@@ -2,10 +2,12 @@
  * Everything that is read of stopped threads from outside, for all of them at once: tables of system calls, one row for
  * each thread. Most threads of a process are alike, so what is the same as in the thread before is the same object.
  */
+
 import type { Program } from '../../agent/program.ts';
 import { byteString } from '../../base/bytes.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { AlikeThread, FrozenThread } from '../../dump/frozen-tree.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
 import {
   NT_X86_XSTATE,
   PTRACE_GETREGS,
@@ -252,7 +254,7 @@ function probingTable(): KeptTable<ThreadColumns> {
 const readingFiles = new KeptTable(planFiles);
 
 function unreadable(path: string, result: number): CriuError {
-  return new CriuError({ object: path, action: `cannot be read (errno ${-result})`, why: 'the task has gone' });
+  return new CriuError({ object: path, action: `cannot be read (${errnoName(-result)})`, why: 'the task has gone' });
 }
 
 /** The length first: a single thread has nothing to be compared with, and the first use of Buffer takes 0.2 ms. */

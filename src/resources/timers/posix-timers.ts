@@ -7,9 +7,11 @@
  * A timer on CLOCK_THREAD_CPUTIME_ID (the kernel calls it −2) belongs to the thread that made it, which the kernel doesn't
  * tell: it becomes one of the leader, as CRIU does it. CLOCK_PROCESS_CPUTIME_ID shows up as −6.
  */
+
 import type { Place, Program, Result } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import type { PosixTimerEntry } from '../../image/gen/timer.ts';
+import { errnoName } from '../../linux/abi/errno.ts';
 import { PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_GET } from '../../linux/abi/prctl.ts';
 import { SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, SIGEVENT_BYTES } from '../../linux/abi/signal.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -32,7 +34,7 @@ export function readPosixTimers(pid: number): PosixTimer[] {
   const text = tryReadFile(file);
   if (typeof text === 'string') return parseTimers(text, file).toSorted((a, b) => a.id - b.id);
   if (isGone(text)) return [];
-  throw new CriuError({ object: `task ${pid}`, action: `cannot read ${file} (errno ${-text})` });
+  throw new CriuError({ object: `task ${pid}`, action: `cannot read ${file} (${errnoName(-text)})` });
 }
 
 export interface PosixTimersToken {
