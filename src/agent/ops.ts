@@ -2,7 +2,9 @@
  * A list of ops as they will be in memory (agent-code.ts has the layout), but for arguments that are not known yet: those
  * are kept beside it. Thousands of ops are no objects this way, and are copied as a whole.
  */
+
 import { assert } from '../base/errors.ts';
+import { countBefore } from '../base/sorted.ts';
 import type { Abi } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
@@ -220,13 +222,7 @@ export class Ops<R extends object> {
   /** The index of the first reference in the ops from `op` on. */
   firstReference(op: number): number {
     const { referenceAt } = this;
-    let low = 0;
-    for (let high = referenceAt.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if ((referenceAt[middle] ?? 0) < op * OP_WORDS) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return countBefore(referenceAt.length, (i) => (referenceAt[i] ?? 0) < op * OP_WORDS);
   }
 
   /** Appends ops of another list, with what their unknown arguments are now. */

@@ -2,6 +2,7 @@
  * Regular files of files.img about which there is nothing special: a path, flags and a position. There may be many
  * thousands, so they are columns instead of objects, and paths that several of them have are there once.
  */
+import { countBefore } from '../base/sorted.ts';
 import { FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { RegFileEntry } from './gen/regfile.ts';
 import { LENGTH } from './wire-reader.ts';
@@ -134,15 +135,10 @@ export class PlainFiles {
     const { ids, count } = this;
     // Mostly they are asked for in order.
     if (this.#next < count && ids[this.#next] === id) return this.#next++;
-    let low = 0;
-    for (let high = count; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if ((ids[middle] ?? 0) < id) low = middle + 1;
-      else high = middle;
-    }
-    if (low >= count || ids[low] !== id) return -1;
-    this.#next = low + 1;
-    return low;
+    const row = countBefore(count, (i) => (ids[i] ?? 0) < id);
+    if (row >= count || ids[row] !== id) return -1;
+    this.#next = row + 1;
+    return row;
   }
 
   nameOf(row: number): string {

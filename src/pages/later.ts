@@ -7,6 +7,7 @@
  * messages say nothing about it), code, mappings that children of the tree get by fork and share, and pages that are used
  * at once.
  */
+import { countBefore } from '../base/sorted.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
@@ -91,7 +92,8 @@ function inheritedStarts(vmas: readonly VmaEntry[], children: readonly (readonly
 function divide(run: PageRun, wanted: readonly number[], now: PageRun[], later: PageRun[]): void {
   const end = run.address + run.bytes;
   let from = run.address;
-  for (let i = firstAtLeast(wanted, from); i < wanted.length; i++) {
+  const first = countBefore(wanted.length, (i) => (wanted[i] ?? from) < from);
+  for (let i = first; i < wanted.length; i++) {
     const page = wanted[i] ?? end;
     if (page >= end) break;
     if (page > from) later.push(part(run, from, page));
@@ -99,17 +101,6 @@ function divide(run: PageRun, wanted: readonly number[], now: PageRun[], later: 
     from = page + PAGE_BYTES;
   }
   if (from < end) later.push(part(run, from, end));
-}
-
-/** Binary search. */
-function firstAtLeast(sorted: readonly number[], value: number): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] ?? value) < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 const part = ({ address, file, offset }: PageRun, start: number, end: number): PageRun => ({

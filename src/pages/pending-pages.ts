@@ -2,7 +2,9 @@
  * The pages that an address space does not have yet, and where each is to be had: runs in order of address, which are cut
  * as pages arrive, or as the task gives up or moves a part of them. Pure.
  */
+
 import { PAGE_BYTES } from '../image/pagemap.ts';
+import { firstEndingAfter } from '../resources/mm/pages-image.ts';
 
 /** Consecutive pages, and the place of the first one in their source. What a place is, is the source's matter. */
 export interface PendingRun {
@@ -33,7 +35,7 @@ export class PendingPages {
 
   /** Takes out whatever is missing between two addresses. */
   take(start: number, end: number): PendingRun[] {
-    const first = this.#firstEndingAfter(start);
+    const first = firstEndingAfter(this.#runs, start);
     const taken: PendingRun[] = [];
     const left: PendingRun[] = [];
     let last = first;
@@ -56,7 +58,7 @@ export class PendingPages {
    * last one it goes on with the first. Undefined when nothing is missing.
    */
   takeNext(from: number, bytesMax: number): PendingRun | undefined {
-    const run = this.#runs[this.#firstEndingAfter(from)] ?? this.#runs[0];
+    const run = this.#runs[firstEndingAfter(this.#runs, from)] ?? this.#runs[0];
     if (run === undefined) return undefined;
     const start = run.address <= from && from < run.address + run.bytes ? from : run.address;
     const end = (Math.floor(start / bytesMax) + 1) * bytesMax;
@@ -66,25 +68,13 @@ export class PendingPages {
   /** What was taken is missing again after all. */
   putBack(run: PendingRun): void {
     if (run.bytes <= 0) return;
-    this.#runs.splice(this.#firstEndingAfter(run.address), 0, run);
+    this.#runs.splice(firstEndingAfter(this.#runs, run.address), 0, run);
     this.#bytes += run.bytes;
   }
 
   /** mremap(2): what was to come to one range belongs to another one. */
   move(from: number, to: number, bytes: number): void {
     for (const run of this.take(from, from + bytes)) this.putBack({ ...run, address: run.address - from + to });
-  }
-
-  /** Binary search. */
-  #firstEndingAfter(address: number): number {
-    let [low, high] = [0, this.#runs.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const run = this.#runs[middle];
-      if (run !== undefined && run.address + run.bytes <= address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 

@@ -2,6 +2,7 @@
  * Steps of a restore: system calls of one task, each with its reason. A plan can be printed and tested as data without a
  * kernel; when it is carried out, its steps become ops of an agent program.
  */
+
 import type { Abi } from '../../agent/abi.ts';
 import { ABI_64 } from '../../agent/abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_RESULT } from '../../agent/agent-code.ts';
@@ -19,6 +20,7 @@ import {
 } from '../../agent/ops.ts';
 import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
+import { countBefore } from '../../base/sorted.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { ImagePart, IntArg, PAIR_ROOM, type Pointing, type StepArg, type StepObject } from './step-args.ts';
 import { type FrameCopy, StepFrame } from './step-frame.ts';
@@ -199,13 +201,8 @@ export class StepList {
 
   /** The index of the first frame that begins at this step or behind it. */
   #firstFrame(step: number): number {
-    let low = 0;
-    for (let high = this.#frames.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if ((this.#frames[middle] as FrameCopy).step < step) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    const frames = this.#frames;
+    return countBefore(frames.length, (i) => (frames[i] as FrameCopy).step < step);
   }
 
   /** How much room (bytes) they take in a program, at most. */

@@ -2,7 +2,9 @@
  * The pages of a task in its images: runs of pages and where their bytes are. Some may lie in the images that the link
  * "parent" of the folder leads to: those of a dump before, or pages that tasks of the tree share.
  */
+
 import { CriuError } from '../../base/errors.ts';
+import { countBefore } from '../../base/sorted.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import type { Pagemap } from '../../image/image-kinds.ts';
 import { PAGE_BYTES, PE_PARENT, PE_PRESENT, pagemapEntryFlags, pagemapEntryPages } from '../../image/pagemap.ts';
@@ -107,14 +109,10 @@ export function cut(runs: readonly PageRun[], address: number, bytes: number): P
   return parts;
 }
 
-/** Binary search. */
-function firstEndingAfter(runs: readonly PageRun[], address: number): number {
-  let [low, high] = [0, runs.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const run = runs[middle];
-    if (run !== undefined && run.address + run.bytes <= address) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** The index of the first of some runs in order that ends behind an address. */
+export function firstEndingAfter(runs: readonly Pick<PageRun, 'address' | 'bytes'>[], address: number): number {
+  return countBefore(runs.length, (i) => {
+    const run = runs[i];
+    return run !== undefined && run.address + run.bytes <= address;
+  });
 }

@@ -1,4 +1,5 @@
 /** The descriptors that a dump has found, by task. */
+import { countBefore } from '../../../base/sorted.ts';
 import type { FdinfoEntry } from '../../../image/gen/fdinfo.ts';
 import type { DescriptorOf } from '../file-kind.ts';
 
@@ -19,15 +20,8 @@ export class FoundDescriptors {
   /** Id of a description by its number in a task. */
   idOf(pid: number, fd: number): number | undefined {
     const entries = this.#tables.get(pid) ?? [];
-    let low = 0;
-    for (let high = entries.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      const entry = entries[middle];
-      if (entry === undefined || entry.fd === fd) return entry?.id;
-      if (entry.fd > fd) high = middle;
-      else low = middle + 1;
-    }
-    return undefined;
+    const entry = entries[countBefore(entries.length, (i) => (entries[i]?.fd ?? fd) < fd)];
+    return entry?.fd === fd ? entry.id : undefined;
   }
 
   /** Id of the first descriptor that passes the test. */
