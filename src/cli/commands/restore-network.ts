@@ -2,7 +2,6 @@
  * The network during a restore: criu is in the namespace of the tree from before the first check of its sockets until the
  * tree runs, and leaves it for scripts of the user only.
  */
-import { CriuError } from '../../base/errors.ts';
 import type { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import type { CriuOptions, ExternalResource } from '../../options/criu-options.ts';
@@ -18,7 +17,7 @@ import {
   NETWORK_LOCK_SKIP,
   runIdOf,
 } from '../../resources/network-lock/methods.ts';
-import { tableName, tryUnlock } from '../../resources/network-lock/network-lock.ts';
+import { tableName, unlock } from '../../resources/network-lock/network-lock.ts';
 import type { RestoreTree } from '../../restore/restore-tree.ts';
 
 /** The number of the network namespace that the tree had for itself when it was dumped. */
@@ -102,15 +101,8 @@ export class RestoreNetwork {
     const method = lockMethodOf(inventory);
     if (!this.isLocked || method === NETWORK_LOCK_SKIP) return;
     if (method === NETWORK_LOCK_IPTABLES) unlockNamespace();
-    const result = tryUnlock(runIdOf(inventory, root.pid));
     // EPERM: a lock that this restore has made for connections (tcp-resume.ts), and releases itself.
-    if (result === 0 || result === -ERRNO.ENOENT || result === -ERRNO.EPERM) return;
-    if (method === NETWORK_LOCK_IPTABLES) return;
-    throw new CriuError({
-      object: 'the network namespace of the tree',
-      action: 'cannot be unlocked',
-      crErrno: -result,
-    });
+    unlock(runIdOf(inventory, root.pid), method, [ERRNO.EPERM]);
   }
 
   /** The tree runs: what was made stays. */

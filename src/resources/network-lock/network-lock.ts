@@ -9,9 +9,12 @@
  * Packets with CRIU's mark pass: those that a restore makes itself.
  */
 
+import { CriuError } from '../../base/errors.ts';
+import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { AF_INET } from '../../linux/abi/socket.ts';
 import * as NFT from '../../netlink/nf-tables.ts';
 import { isMapped, keysOfEnds } from '../fd/inet-socket/address.ts';
+import { NETWORK_LOCK_IPTABLES } from './methods.ts';
 
 /** One side of a connection, with addresses as images have them. */
 export interface LockedEnds {
@@ -226,8 +229,25 @@ export class NetworkLock {
 /** Whether the lock of a dump is there. */
 export const isLocked = (runId: string) => NFT.hasTable(tableName(runId));
 
-/** Takes away the lock of a dump: 0 or −errno; −ENOENT when there is none. */
-export function tryUnlock(runId: string): number {
+/**
+ * Takes away the lock of a dump, if it is there. `method`: that of the dump. Throws CriuError when it stays, so that nothing
+ * would get through, unless by one of the `tolerated` errors.
+ */
+export function unlock(runId: string, method: number, tolerated: readonly number[] = []): void {
+  const result = tryUnlock(runId);
+  // A dump by iptables has made no table, and the kernel need not have any.
+  if (result === 0 || result === -ERRNO.ENOENT || method === NETWORK_LOCK_IPTABLES) return;
+  if (tolerated.includes(-result)) return;
+  throw new CriuError({
+    object: `the network lock of the dump (inet ${tableName(runId)})`,
+    action: `cannot be taken away (nf_tables: ${errnoName(-result)})`,
+    remedy: 'restore with CAP_NET_ADMIN',
+    crErrno: -result,
+  });
+}
+
+/** 0 or −errno; −ENOENT when there is none. */
+function tryUnlock(runId: string): number {
   const socket = NFT.NfTables.tryOpen();
   if (typeof socket === 'number') return socket;
   const result = socket.tryCommit([NFT.deleteTable(tableName(runId))]);

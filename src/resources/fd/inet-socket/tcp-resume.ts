@@ -6,12 +6,12 @@
 
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
-import { ERRNO } from '../../../linux/abi/errno.ts';
+import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
 import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
-import { isLocked, NetworkLock, tryUnlock } from '../../network-lock/network-lock.ts';
+import { isLocked, NetworkLock, unlock } from '../../network-lock/network-lock.ts';
 import { contextState } from '../context-state.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
@@ -57,10 +57,10 @@ export function lockNetwork(context: RestoreContext): void {
   const connections = connectionsOf(context);
   if (connections.length === 0 || methodOf(context) === NETWORK_LOCK_SKIP || isLocked(nameOfRun(context))) return;
   const lock = NetworkLock.tryMake(nameOfRun(context));
-  // There can be none.
-  if (typeof lock === 'number') return;
-  ownLock(context).lock = lock;
-  lock.tryAdd(connections);
+  const result = typeof lock === 'number' ? lock : lock.tryAdd(connections);
+  if (typeof lock !== 'number') ownLock(context).lock = lock;
+  if (result === 0 || result === -ERRNO.EEXIST) return;
+  context.warn(`packets of TCP connections are not held back while these are made (nf_tables: ${errnoName(-result)})`);
 }
 
 /** A restore that failed leaves the network as it was: locked by the dump, or not. */
@@ -78,7 +78,7 @@ export function resumeConnections(context: RestoreContext): void {
   if (connections.length === 0) return;
   if (methodOf(context) === NETWORK_LOCK_IPTABLES) unlockIptables(connections);
   if (ownLock(context).lock !== undefined) releaseNetwork(context);
-  else if (methodOf(context) !== NETWORK_LOCK_SKIP) tryUnlock(nameOfRun(context));
+  else if (methodOf(context) !== NETWORK_LOCK_SKIP) unlock(nameOfRun(context), methodOf(context));
   const pidfds = new Map<number, number>();
   try {
     const steps = new OwnSteps();
