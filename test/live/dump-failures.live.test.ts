@@ -146,18 +146,20 @@ liveCase('what cannot be told about a dump or restore that is done is a warning,
   await checkRound(specimen, 1);
 });
 
-liveCase('a script that fails after the tree runs does not make a failure of the restore', async () => {
-  const specimen = await startProgram('static-counter');
-  const imagesDir = makeImagesDir(specimen, 'images');
-  expectSuccess(await dump(specimen, imagesDir));
-  await expectGone([specimen.pid], 'after the dump');
-  const script = join(specimen.dir, 'script');
-  writeFileSync(script, '#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-resume ]\n', { mode: 0o755 });
-  const restored = await restore(specimen, imagesDir, ['--action-script', script]);
-  expectSuccess(restored);
-  expect(restored.log).toMatch(/Warn .*all is done, but .*post-resume/);
-  await checkRound(specimen, 1);
-});
+for (const hook of ['pre-resume', 'post-resume']) {
+  liveCase(`a ${hook} script that fails does not make a failure of the restore`, async () => {
+    const specimen = await startProgram('static-counter');
+    const imagesDir = makeImagesDir(specimen, 'images');
+    expectSuccess(await dump(specimen, imagesDir));
+    await expectGone([specimen.pid], 'after the dump');
+    const script = join(specimen.dir, 'script');
+    writeFileSync(script, `#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != ${hook} ]\n`, { mode: 0o755 });
+    const restored = await restore(specimen, imagesDir, ['--action-script', script]);
+    expectSuccess(restored);
+    expect(restored.log).toMatch(new RegExp(`Warn .*all is done, but .*${hook}`));
+    await checkRound(specimen, 1);
+  });
+}
 
 liveCase('a pid that does not exist is refused', async () => {
   const specimen = await startProgram('static-counter');

@@ -101,7 +101,8 @@ function restore(context: CommandContext): number {
         if (network.isLocked) hook('network-unlock');
         network.unlock();
         files.resume();
-        hook('pre-resume');
+        // What others have been told cannot be taken back.
+        tryTell(log, () => hook('pre-resume'));
       },
     },
     log,
