@@ -29,35 +29,34 @@ export const MODES = ['dump', 'keep', 'restore'] as const;
 export type Mode = (typeof MODES)[number];
 
 /** Programs, and the options that their dumps and restores take. */
-export const SUBJECTS: Readonly<
-  Record<string, { readonly dump?: readonly string[]; readonly restore?: readonly string[] }>
-> = {
-  'link-remap': { dump: ['--link-remap'] },
-  'pty-queues': {},
-  pipes: {},
-  'unix-queues': {},
-  ghost: {},
-  threads: {},
-  'mem-shared': {},
-  'file-locks': { dump: ['--file-locks'], restore: ['--file-locks'] },
-  'inet-connected': { dump: ['--tcp-established'], restore: ['--tcp-established'] },
-  tree: {},
-  'mem-cow': {},
-  'mem-sysv': {},
-  'mem-private': {},
-  memfds: {},
-  events: {},
-  epolls: {},
-  pidfds: {},
-  creds: {},
-  'seccomp-filter': {},
-  'unix-backlog': {},
-  'unix-sockets': {},
-  'udp-queued': {},
-  'odd-files': { dump: ['--link-remap'] },
-  'inet-peers': { dump: ['--tcp-established', '--network-lock', 'nftables'], restore: ['--tcp-established'] },
-  interrupted: {},
-};
+const SUBJECTS: Readonly<Record<string, { readonly dump?: readonly string[]; readonly restore?: readonly string[] }>> =
+  {
+    'link-remap': { dump: ['--link-remap'] },
+    'pty-queues': {},
+    pipes: {},
+    'unix-queues': {},
+    ghost: {},
+    threads: {},
+    'mem-shared': {},
+    'file-locks': { dump: ['--file-locks'], restore: ['--file-locks'] },
+    'inet-connected': { dump: ['--tcp-established'], restore: ['--tcp-established'] },
+    tree: {},
+    'mem-cow': {},
+    'mem-sysv': {},
+    'mem-private': {},
+    memfds: {},
+    events: {},
+    epolls: {},
+    pidfds: {},
+    creds: {},
+    'seccomp-filter': {},
+    'unix-backlog': {},
+    'unix-sockets': {},
+    'udp-queued': {},
+    'odd-files': { dump: ['--link-remap'] },
+    'inet-peers': { dump: ['--tcp-established', '--network-lock', 'nftables'], restore: ['--tcp-established'] },
+    interrupted: {},
+  };
 
 export interface FaultResult {
   readonly runs: number;

@@ -273,7 +273,7 @@ export class ManySteps {
   }
 }
 
-export const EXPECTED_ARGUMENT = 5;
+const EXPECTED_ARGUMENT = 5;
 const EXPECTED_AT = argumentAt(EXPECTED_ARGUMENT);
 const FIRST_AT = argumentAt(0);
 const LENGTH_AT = argumentAt(2);

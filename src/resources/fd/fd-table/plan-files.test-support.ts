@@ -75,7 +75,7 @@ export function planRows(
 export const planWithoutRows: typeof plan = (tasks, files, images = {}, more = {}) =>
   planOf(tasks, new Map(files.map((entry) => [entry.id, entry])), images, more, []);
 
-export function planOf(
+function planOf(
   tasks: RestoreTask[],
   files: OpenFiles,
   images: Images,

@@ -26,7 +26,7 @@ export const unspecified = (family: number): InetAddress => ({ port: 0, words: n
 export const isUnspecified = (words: readonly number[]) => words.every((word) => word === 0);
 
 /** The first words of the `bytes` as an image has them. */
-export function readWords(bytes: Uint8Array, family: number): number[] {
+function readWords(bytes: Uint8Array, family: number): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: wordsOf(family) }, (_, i) => view.getUint32(i * 4, true));
 }

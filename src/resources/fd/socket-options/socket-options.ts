@@ -255,10 +255,6 @@ export function planReceiveRules(table: FdTablePlan, fd: number, opts: SkOptsEnt
   planFilter(table, fd, opts.so_filter, what);
 }
 
-/** Whether nothing has to be set on a new socket with such buffers: as far as it is known from a socket before. */
-export const hasFreshOptions = (opts: SkOptsEntry, fresh: SocketBuffers | undefined): boolean =>
-  fresh !== undefined && settled.get(opts) === fresh;
-
 /** Options that a new socket has anyway, with the buffers it has then: equal ones of many sockets are one object. */
 const settled = new WeakMap<SkOptsEntry, SocketBuffers | 'set later'>();
 
