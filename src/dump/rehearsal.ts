@@ -9,9 +9,10 @@ import { SIGKILL } from '../linux/abi/signal.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
 import { Aftermath } from '../resources/fd/aftermath.ts';
 import { spawnIdle } from '../tracee/idle.ts';
-import { type DumpOptions, dumpTree } from './dump.ts';
+import { dumpTree } from './dump.ts';
 import { EarlyMappings } from './early-mappings.ts';
 import { Freezer } from './freeze.ts';
+import type { DumpOptions } from './inspect-tree.ts';
 import { TWIN_BYTES_MIN } from './twin-policy.ts';
 import { Twins } from './twins.ts';
 

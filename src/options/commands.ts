@@ -58,8 +58,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   },
   {
     name: 'check',
-    usage: 'check [--feature NAME] [OPTION...]',
-    summary: 'tell whether this kernel has what criu needs',
+    usage: 'check [--feature NAME | --tree PID] [OPTION...]',
+    summary: 'tell whether this kernel has what criu needs, or whether a tree can be dumped',
+    examples: [
+      ['criu check', 'ask the kernel'],
+      ['criu check --tree 1234', 'tell all that speaks against a dump of process 1234, which goes on'],
+    ],
     capability: 'built',
   },
   {

@@ -5,7 +5,7 @@
  */
 import { CriuError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import type { DumpOptions } from '../../dump/dump.ts';
+import type { DumpOptions } from '../../dump/inspect-tree.ts';
 import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import type { CriuOptions, ExternalResource } from '../../options/criu-options.ts';
 import { DumpedNetns, type NetnsHandling } from '../../resources/netns/dump-netns.ts';

@@ -1,19 +1,17 @@
 /** `criu dump`: translates the options into calls of the modules that do the work, and sees to it that nothing is lost. */
 
-import { CriuError, errorText } from '../../base/errors.ts';
+import { CriuError } from '../../base/errors.ts';
 import { invocation } from '../../base/invocation.ts';
-import type { Logger } from '../../base/log.ts';
-import { type DumpOptions, dumpTree } from '../../dump/dump.ts';
+import { dumpTree } from '../../dump/dump.ts';
 import { EarlyMappings, findBigTasks } from '../../dump/early-mappings.ts';
 import { killTree, stopTree } from '../../dump/end.ts';
-import { Freezer, notInTime } from '../../dump/freeze.ts';
+import { Freezer } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import { rehearse } from '../../dump/rehearsal.ts';
 import { Twins } from '../../dump/twins.ts';
 import { ImageDir } from '../../image/image-dir.ts';
-import { SIGALRM, SIGHUP, SIGINT, SIGTERM, signalName } from '../../linux/abi/signal.ts';
 import { monotonicNs } from '../../linux/clock.ts';
-import { forgetSignals, holdSignals, holdWaits, Interrupted, noteSignals, setAlarm } from '../../linux/interrupts.ts';
+import { forgetSignals, holdSignals, noteSignals } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
 import { waitForFilling } from '../../pages/fill-notice.ts';
 import { writeCpuinfo } from '../../resources/cpuinfo/cpuinfo.ts';
@@ -21,14 +19,15 @@ import { Aftermath } from '../../resources/fd/aftermath.ts';
 import { prepareListing } from '../../resources/fd/fd-table/listed-files.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import { prepareThreads } from '../../resources/task/listed-threads.ts';
-import { postDumpStatus, runActionScripts, type ScriptRun } from '../action-script.ts';
+import { postDumpStatus, runActionScripts } from '../action-script.ts';
 import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
 import { formatDumpStats } from '../stats.ts';
 import { reportReady, tryTell } from '../status-files.ts';
-import { DumpNetwork, type DumpNetworkOptions } from './dump-network.ts';
+import { ENDING_SIGNALS, failureOf, freezeInTime, freezeTimeoutMs, tryUnlock } from './dump-freeze.ts';
+import { DumpNetwork } from './dump-network.ts';
+import { dumpOptions, networkOptions } from './dump-options.ts';
 
-const DEFAULT_TIMEOUT_SECONDS = 10;
 const us = (from: number, to: number) => Math.round((to - from) / 1000);
 
 /** Throws CriuError when it cannot be done; then the tree runs as before and no image is left that looks complete. */
@@ -42,7 +41,7 @@ export function run(context: CommandContext): number {
   const notify = context.client?.notify;
   const scripts = { scripts: actionScripts, imagesDir, initPid: treePid, log, outputFd: context.logFd, notify };
   runActionScripts({ ...scripts, hook: 'pre-dump' });
-  const timeoutMs = (options.timeoutSeconds > 0 ? options.timeoutSeconds : DEFAULT_TIMEOUT_SECONDS) * 1000;
+  const timeoutMs = freezeTimeoutMs(options);
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   // Made first, so that it comes last: twins must be reaped.
@@ -53,7 +52,9 @@ export function run(context: CommandContext): number {
   const aftermath = new Aftermath();
   const plan = { ...dumpOptions(context, cgroup), runId, aftermath };
   if (twins !== undefined && !invocation().isWarm) rehearse(plan, findBigTasks(treePid).bytes.size > 0, log);
-  using network = new DumpNetwork(networkOptions(context, runId, scripts));
+  using network = new DumpNetwork(
+    networkOptions(context, runId, (name) => runActionScripts({ ...scripts, hook: name })),
+  );
   noteSignals(ENDING_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
@@ -66,10 +67,7 @@ export function run(context: CommandContext): number {
     if (twins !== undefined) prepareListing(treePid);
     prepareThreads(treePid);
     const begin = monotonicNs();
-    setAlarm(Math.ceil(timeoutMs / 1000));
-    const tree = freezer.freeze(options.treePid);
-    setAlarm(0);
-    holdWaits();
+    const tree = freezeInTime(freezer, treePid, timeoutMs);
     const frozen = monotonicNs();
     const { statistics, complete } = dumpTree(
       tree,
@@ -132,7 +130,7 @@ export function run(context: CommandContext): number {
     aftermath.rollback();
     freezer.release();
     images.discard();
-    throw error instanceof Interrupted ? interrupted(error) : error;
+    throw failureOf(error);
   } finally {
     holdSignals();
   }
@@ -148,80 +146,8 @@ function mayUseTwins({ options, client }: CommandContext, cgroup?: FreezerCgroup
   return cowDump && finalState === 'alive' && !isWatched && cgroup?.wasFrozen !== true;
 }
 
-/** A dump ends in good order on these; SIGALRM is the end of --timeout. */
-const ENDING_SIGNALS = [SIGINT, SIGTERM, SIGHUP, SIGALRM];
-
-function interrupted({ signal }: Interrupted): CriuError {
-  if (signal === SIGALRM) return notInTime();
-  const exitCode = 128 + signal;
-  return new CriuError({ action: `given up because of ${signalName(signal)}; the tree runs as before`, exitCode });
-}
-
-/** After a failure, which is what the user has to know of. */
-function tryUnlock(network: DumpNetwork, log: Logger): void {
-  try {
-    network.unlock();
-  } catch (error) {
-    log.error(errorText(error));
-  }
-}
-
 const STOPPED_CONNECTIONS =
   'TCP connections of the tree are kept for the restore: they do not work any more if it is continued here';
-
-function networkOptions(
-  { options }: CommandContext,
-  runId: string,
-  scripts: Omit<ScriptRun, 'hook'>,
-): DumpNetworkOptions {
-  const { networkLock, tcpEstablished, tcpClose, treePid, external } = options;
-  const isEmpty = options.emptyNamespaces.length > 0;
-  const hook: DumpNetworkOptions['hook'] = (name) => runActionScripts({ ...scripts, hook: name });
-  return { networkLock, tcpEstablished, tcpClose, rootPid: treePid, runId, isEmpty, external, hook };
-}
-
-function dumpOptions(
-  { options, client }: CommandContext,
-  freezer: FreezerCgroup | undefined,
-): Omit<DumpOptions, 'runId' | 'aftermath'> {
-  const external = [...options.external, ...(client?.queryExternal() ?? [])];
-  const { linkRemap, fileLocks, ghostLimitBytes, evasiveDevices, fileValidation, shellJob } = options;
-  const { tcpEstablished, tcpClose, skipInFlight } = options;
-  const keysOf = (wanted: string) => new Set(external.filter(({ type }) => type === wanted).map(({ key }) => key));
-  return {
-    linkRemap,
-    ghostLimitBytes,
-    evasiveDevices,
-    fileValidation,
-    fileLocks,
-    shellJob,
-    tcpEstablished,
-    tcpClose,
-    skipInFlight,
-    irmap: { isForced: options.forceIrmap, scanPaths: options.irmapScanPaths },
-    externalFiles: keysOf('file'),
-    externalTerminals: keysOf('tty'),
-    externalUnixSockets: options.externalUnixSockets,
-    externalUnixInodes: new Set([
-      ...options.externalUnixInodes,
-      ...external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
-    ]),
-    keepsTree: options.finalState !== 'dead',
-    hasOwnMounts: false,
-    serviceSocketInode: client?.socketInode,
-    orphanMasters: client?.offerMaster !== undefined,
-    cgroups: {
-      isIgnored: options.manageCgroups === 'ignore',
-      roots: options.cgroupRoots,
-      yard: options.cgroupYard,
-      controllers: options.cgroupDumpControllers,
-      properties: options.cgroupProps,
-      propertiesFile: options.cgroupPropsFile,
-      ignoresDefaultProperties: options.cgroupPropsIgnoreDefault,
-      freezer,
-    },
-  };
-}
 
 type DumpStats = Parameters<typeof formatDumpStats>[0];
 

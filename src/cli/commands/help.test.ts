@@ -16,7 +16,8 @@ test('the help of a command shows only what concerns it', () => {
   const help = commandHelp('check');
   expect(help).toContain('--feature NAME');
   expect(help).toContain('--log-file FILE');
-  expect(help).not.toContain('--tree');
+  expect(help).toContain('--tree PID');
+  expect(help).not.toContain('--leave-running');
   expect(help).not.toContain('Memory:');
 });
 

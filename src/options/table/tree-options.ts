@@ -16,10 +16,12 @@ export const TREE_OPTIONS = [
     metavar: 'PID',
     sets: 'treePid',
     group: 'tree',
-    commands: DUMP,
+    commands: [...DUMP, 'check'],
     rpc: 'pid',
     capability: 'built',
-    help: 'The root of the tree: this task and all its descendants are dumped.',
+    help:
+      'The root of the tree: this task and all its descendants are dumped, or, by check, looked at, for which they ' +
+      'stand still for a moment.',
     apply: (options, { value = '', spelling }) => {
       options.treePid = parsePositive(value, spelling);
     },
@@ -93,7 +95,7 @@ export const TREE_OPTIONS = [
     argument: 'negatable',
     sets: 'shellJob',
     group: 'tree',
-    commands: TREE,
+    commands: [...TREE, 'check'],
     rpc: 'shell_job',
     capability: 'built',
     help:
@@ -106,7 +108,7 @@ export const TREE_OPTIONS = [
     metavar: 'SECONDS',
     sets: 'timeoutSeconds',
     group: 'tree',
-    commands: DUMP,
+    commands: [...DUMP, 'check'],
     rpc: 'timeout',
     capability: 'built',
     help: 'Give up when the tasks cannot be stopped within SECONDS; 0 means never. 10 when not given.',
@@ -120,7 +122,7 @@ export const TREE_OPTIONS = [
     metavar: 'PATH',
     sets: 'freezeCgroup',
     group: 'tree',
-    commands: DUMP,
+    commands: [...DUMP, 'check'],
     rpc: 'freeze_cgroup',
     capability: 'built',
     help: 'Stop the tasks with the freezer of the cgroup at PATH.',
