@@ -104,7 +104,7 @@ export function inspectTree(
  * Finds what speaks against a dump, also what only a program inside of the tasks can tell. Throws CriuErrors. The aftermath in the
  * options has to be rolled back.
  */
-export function checkTree(tree: FrozenTree, options: DumpOptions, log: Logger): void {
+export function checkDump(tree: FrozenTree, options: DumpOptions, log: Logger): void {
   using inspected = inspectTree(tree, undefined, options, log);
   const { dumped, files, rings } = inspected;
   for (const warning of [...readHeldSemaphores(tree).warnings, ...rings.warnings]) log.warn(warning);

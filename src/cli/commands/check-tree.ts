@@ -5,7 +5,7 @@
 import { Freezer } from '../../dump/freeze.ts';
 import { FreezerCgroup } from '../../dump/freezer-cgroup.ts';
 import type { FrozenTree } from '../../dump/frozen-tree.ts';
-import { checkTree } from '../../dump/inspect-tree.ts';
+import { checkDump } from '../../dump/inspect-tree.ts';
 import { monotonicNs } from '../../linux/clock.ts';
 import { forgetSignals, holdSignals, noteSignals } from '../../linux/interrupts.ts';
 import { readFile } from '../../linux/syscalls/fs.ts';
@@ -32,7 +32,7 @@ export function checkTreeOf(context: CommandContext): number {
   let tree: FrozenTree;
   try {
     tree = freezeInTime(freezer, options.treePid, timeoutMs);
-    checkTree(tree, { ...dumpOptions(context, cgroup), runId, aftermath, ...network.freeze() }, log);
+    checkDump(tree, { ...dumpOptions(context, cgroup), runId, aftermath, ...network.freeze() }, log);
   } catch (error) {
     throw failureOf(error);
   } finally {
