@@ -23,6 +23,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
+import { PR_SET_PDEATHSIG } from '../linux/abi/prctl.ts';
 import { PTRACE_O_EXITKILL, PTRACE_O_SUSPEND_SECCOMP, PTRACE_SETOPTIONS, PTRACE_TRACEME } from '../linux/abi/ptrace.ts';
 import { CLONE_NEWTIME, CLONE_PARENT, CLONE_VFORK, CLONE_VM } from '../linux/abi/sched.ts';
 import { SIGCHLD, SIGKILL } from '../linux/abi/signal.ts';
@@ -113,6 +114,8 @@ export class StartedStub {
 /** The program that a stub has in its file, without its end. */
 function makeHome(home: StubOptions['home']): Program {
   const program = new Program();
+  // From now on the tracer's death is enough: see startProcess().
+  program.call(SYS.prctl, PR_SET_PDEATHSIG, 0);
   const prot = PROT_READ | PROT_WRITE | PROT_EXEC;
   const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
   program.must('make room for the agent', SYS.mmap, home.address, home.bytes, prot, flags, -1, 0);
@@ -191,7 +194,12 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
     ops.push([what, result]);
     return result;
   };
-  if (!sibling) add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
+  if (!sibling) {
+    // When we are killed now, whoever adopts the child must not become its tracer. An int3 ends what nobody traces.
+    add('prctl(PR_SET_PDEATHSIG)', SYS.prctl, PR_SET_PDEATHSIG, SIGKILL);
+    p.expect('have criu as parent', getpid(), SYS.getppid);
+    add('ptrace(TRACEME)', SYS.ptrace, PTRACE_TRACEME);
+  }
   if (clockOffsets !== undefined) {
     const text = bytesOf(clockOffsets);
     raiseForClocks(p);
