@@ -17,6 +17,7 @@ import { MADV_DONTNEED } from '../linux/abi/mman.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL } from '../linux/abi/wait.ts';
+import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { readFile } from '../linux/syscalls/fs.ts';
 import { checkVdso } from '../resources/mm/check-vdso.ts';
 import { MappedFiles, planFilling } from '../resources/mm/fill-memory.ts';
@@ -171,6 +172,7 @@ export class TreeBuilder {
       finishIn(host, task.label);
       return write;
     });
+    stopIfInterrupted();
     copyToTasks(copies, (bytes) => this.#tell(bytes));
     return begun.map(({ task, host, parkedVdso, plan }, i) => {
       this.#overwrite(task.pid, plan, written[i] ?? []);

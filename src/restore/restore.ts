@@ -13,6 +13,7 @@ import { PR_GET_SECUREBITS } from '../linux/abi/prctl.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
 import { monotonicNs } from '../linux/clock.ts';
+import { stopIfInterrupted } from '../linux/interrupts.ts';
 import { syscall } from '../linux/kernel.ts';
 import { readFile, tryListDirectory, tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, tryWait } from '../linux/syscalls/process.ts';
@@ -123,6 +124,7 @@ export function restoreTree(
     const tasks = builder.build(root);
     const forkingUs = Math.round((monotonicNs() - started) / 1000);
     later?.begin(tasks);
+    stopIfInterrupted();
     const finished = runStages(context, tasks);
     files.seal();
     cgroups.finish();

@@ -1,7 +1,8 @@
-/** A restore that is killed at any moment leaves nothing, or, when it was through, the program: never half of it. */
+/** A restore that is ended by a signal at any moment leaves nothing, or, when it was through, the program: never half of it. */
 import { expect } from 'bun:test';
 import { readFileSync } from 'node:fs';
-import { spawnCriu } from '../harness/criu-command.ts';
+import { constants } from 'node:os';
+import { readResult, spawnCriu } from '../harness/criu-command.ts';
 import { dump, expectGone, expectSuccess, makeImagesDir, startProgram, trackProcess } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 import { isAlive, killAll, readOwnDescendants, readState } from '../harness/processes.ts';
@@ -20,14 +21,18 @@ async function findSurvivors(pid: number): Promise<string[]> {
   return look();
 }
 
-liveCase('a restore that is killed leaves the whole program or nothing', async () => {
+for (const signal of ['SIGKILL', 'SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  liveCase(`a restore that is ended by ${signal} leaves the whole program or nothing`, () => endAtAnyMoment(signal));
+}
+
+async function endAtAnyMoment(signal: 'SIGKILL' | 'SIGINT' | 'SIGTERM' | 'SIGHUP'): Promise<void> {
   const specimen = await startProgram('static-counter');
   const imagesDir = makeImagesDir(specimen, 'images');
   expectSuccess(await dump(specimen, imagesDir));
   await expectGone([specimen.pid], 'after the dump');
   const run = { args: ['restore', '-d', '-D', imagesDir, '-o', 'restore.log'], imagesDir, logName: 'restore.log' };
   let usualMs = 0;
-  const seen = { nothing: 0, program: 0 };
+  const seen = { nothing: 0, program: 0, givenUp: 0 };
   for (let turn = 0; turn < KILLS; turn++) {
     const start = performance.now();
     const child = spawnCriu(run);
@@ -38,16 +43,22 @@ liveCase('a restore that is killed leaves the whole program or nothing', async (
     } else {
       const afterMs = (usualMs * turn) / KILLS;
       while (performance.now() - start < afterMs) {}
-      child.kill('SIGKILL');
+      child.kill(signal);
       await child.exited;
     }
     const survivors = await findSurvivors(specimen.pid);
     if (survivors.length > 0)
       expect([turn, survivors]).toEqual([turn, [expect.stringMatching(/^static-counter [RS]$/)]]);
+    if (child.exitCode !== null && child.exitCode > 0) {
+      expect([child.exitCode, survivors]).toEqual([128 + constants.signals[signal], []]);
+      expect(readResult(run, child).output).toContain(`given up because of ${signal}; nothing is left of the tree`);
+      seen.givenUp++;
+    }
     seen[survivors.length === 0 ? 'nothing' : 'program']++;
     await killAll([specimen.pid, ...readOwnDescendants()]);
     await expectGone([specimen.pid], `after turn ${turn}`);
   }
   expect(seen.nothing).toBeGreaterThan(KILLS / 4);
   expect(seen.program).toBeGreaterThanOrEqual(3);
-});
+  if (signal !== 'SIGKILL') expect(seen.givenUp).toBeGreaterThan(KILLS / 10);
+}

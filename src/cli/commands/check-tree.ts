@@ -12,7 +12,7 @@ import { readFile } from '../../linux/syscalls/fs.ts';
 import { Aftermath } from '../../resources/fd/aftermath.ts';
 import { shortRunId } from '../../resources/network-lock/network-lock.ts';
 import type { CommandContext } from '../command-context.ts';
-import { ENDING_SIGNALS, failureOf, freezeInTime, freezeTimeoutMs, tryUnlock } from './dump-freeze.ts';
+import { DUMP_SIGNALS, failureOf, freezeInTime, freezeTimeoutMs, tryUnlock } from './dump-freeze.ts';
 import { DumpNetwork } from './dump-network.ts';
 import { dumpOptions, networkOptions } from './dump-options.ts';
 
@@ -22,12 +22,12 @@ export function checkTreeOf(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const timeoutMs = freezeTimeoutMs(options);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
-  using _signals = { [Symbol.dispose]: () => forgetSignals(ENDING_SIGNALS) };
+  using _signals = { [Symbol.dispose]: () => forgetSignals(DUMP_SIGNALS) };
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   const aftermath = new Aftermath();
   // Scripts are for work that is done.
   using network = new DumpNetwork(networkOptions(context, runId, () => {}));
-  noteSignals(ENDING_SIGNALS);
+  noteSignals(DUMP_SIGNALS);
   const begin = monotonicNs();
   let tree: FrozenTree;
   try {

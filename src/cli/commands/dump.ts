@@ -24,7 +24,7 @@ import type { CommandContext } from '../command-context.ts';
 import { memoryProgress, type Progress } from '../progress.ts';
 import { formatDumpStats } from '../stats.ts';
 import { reportReady, tryTell } from '../status-files.ts';
-import { ENDING_SIGNALS, failureOf, freezeInTime, freezeTimeoutMs, tryUnlock } from './dump-freeze.ts';
+import { DUMP_SIGNALS, failureOf, freezeInTime, freezeTimeoutMs, tryUnlock } from './dump-freeze.ts';
 import { DumpNetwork } from './dump-network.ts';
 import { dumpOptions, networkOptions } from './dump-options.ts';
 
@@ -45,7 +45,7 @@ export function run(context: CommandContext): number {
   const cgroup = options.freezeCgroup === undefined ? undefined : new FreezerCgroup(options.freezeCgroup);
   const freezer = new Freezer(log.child('seize'), timeoutMs, cgroup);
   // Made first, so that it comes last: twins must be reaped.
-  using _signals = { [Symbol.dispose]: () => forgetSignals(ENDING_SIGNALS) };
+  using _signals = { [Symbol.dispose]: () => forgetSignals(DUMP_SIGNALS) };
   using twins = mayUseTwins(context, cgroup) ? new Twins(log.child('twins')) : undefined;
   const runId = shortRunId(readFile('/proc/sys/kernel/random/uuid'));
   waitForFilling(options.treePid, log);
@@ -55,7 +55,7 @@ export function run(context: CommandContext): number {
   using network = new DumpNetwork(
     networkOptions(context, runId, (name) => runActionScripts({ ...scripts, hook: name })),
   );
-  noteSignals(ENDING_SIGNALS);
+  noteSignals(DUMP_SIGNALS);
   try {
     if (options.cpuCap.image) writeCpuinfo(images);
     let progress: Progress | undefined;

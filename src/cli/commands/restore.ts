@@ -6,6 +6,14 @@ import { ImageDir } from '../../image/image-dir.ts';
 import { ERRNO } from '../../linux/abi/errno.ts';
 import { WEXITSTATUS, WIFEXITED, WIFSTOPPED } from '../../linux/abi/wait.ts';
 import { monotonicNs } from '../../linux/clock.ts';
+import {
+  forgetSignals,
+  holdSignals,
+  holdWaits,
+  Interrupted,
+  noteSignals,
+  stopIfInterrupted,
+} from '../../linux/interrupts.ts';
 import { getpid, tryWait } from '../../linux/syscalls/process.ts';
 import type { CpuCapabilities, CriuOptions } from '../../options/criu-options.ts';
 import { Filler } from '../../pages/filler-link.ts';
@@ -24,6 +32,7 @@ import type { RestoreTree } from '../../restore/restore-tree.ts';
 import { type Hook, runActionScripts } from '../action-script.ts';
 import { RESTORE_FINISHED } from '../closing-lines.ts';
 import type { CommandContext } from '../command-context.ts';
+import { ENDING_SIGNALS, givenUp } from '../given-up.ts';
 import { memoryProgress } from '../progress.ts';
 import { formatRestoreStats } from '../stats.ts';
 import { reportReady, tryTell, writePidfile } from '../status-files.ts';
@@ -35,8 +44,20 @@ export function run(context: CommandContext): number {
   return context.options.detached ? 0 : waitForRoot(pid);
 }
 
-/** The pid of the root, when the tree runs and nothing of the restore is left. */
+/** The pid of the root, when the tree runs and nothing of the restore is left. A signal ends it only at resting points. */
 function restore(context: CommandContext): number {
+  noteSignals(ENDING_SIGNALS);
+  holdWaits();
+  try {
+    return restoreOrGiveUp(context);
+  } catch (error) {
+    throw error instanceof Interrupted ? givenUp(error, 'nothing is left of the tree') : error;
+  } finally {
+    forgetSignals(ENDING_SIGNALS);
+  }
+}
+
+function restoreOrGiveUp(context: CommandContext): number {
   const { options, log, imagesDir } = context;
   const started = monotonicNs();
   if (options.runAtOnce) checkUserfaults();
@@ -77,6 +98,7 @@ function restore(context: CommandContext): number {
     warn: (text) => log.warn(text),
   });
   hook('pre-restore');
+  stopIfInterrupted();
   files.prepare();
   using progress = memoryProgress(context, 'restore', pagesBytes(tree, images));
   const statistics = restoreTree(
@@ -98,10 +120,12 @@ function restore(context: CommandContext): number {
         if (options.pidfile !== undefined) writePidfile(options.pidfile, tree.root.pid);
         files.settle();
         hook('post-restore');
+        stopIfInterrupted();
+        // What others are told cannot be taken back.
+        holdSignals();
         if (network.isLocked) hook('network-unlock');
         network.unlock();
         files.resume();
-        // What others have been told cannot be taken back.
         tryTell(log, () => hook('pre-resume'));
       },
     },
