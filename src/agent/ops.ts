@@ -4,7 +4,7 @@
  */
 
 import { assert } from '../base/errors.ts';
-import { countBefore } from '../base/sorted.ts';
+import { lowerBound } from '../base/sorted.ts';
 import type { Abi } from './abi.ts';
 import { KIND, OP_ARGS, OP_BYTES, OP_EXPECT, OP_FLAGS, OP_MUST, OP_NR, OP_RESULT } from './agent-code.ts';
 
@@ -221,8 +221,7 @@ export class Ops<R extends object> {
 
   /** The index of the first reference in the ops from `op` on. */
   firstReference(op: number): number {
-    const { referenceAt } = this;
-    return countBefore(referenceAt.length, (i) => (referenceAt[i] ?? 0) < op * OP_WORDS);
+    return lowerBound(this.referenceAt, op * OP_WORDS);
   }
 
   /** Appends ops of another list, with what their unknown arguments are now. */

@@ -2,7 +2,7 @@
  * Regular files of files.img about which there is nothing special: a path, flags and a position. There may be many
  * thousands, so they are columns instead of objects, and paths that several of them have are there once.
  */
-import { countBefore } from '../base/sorted.ts';
+import { lowerBound } from '../base/sorted.ts';
 import { FdTypes, type FileEntry } from './gen/fdinfo.ts';
 import type { RegFileEntry } from './gen/regfile.ts';
 import { LENGTH } from './wire-reader.ts';
@@ -135,7 +135,7 @@ export class PlainFiles {
     const { ids, count } = this;
     // Mostly they are asked for in order.
     if (this.#next < count && ids[this.#next] === id) return this.#next++;
-    const row = countBefore(count, (i) => (ids[i] ?? 0) < id);
+    const row = lowerBound(ids, id, count);
     if (row >= count || ids[row] !== id) return -1;
     this.#next = row + 1;
     return row;

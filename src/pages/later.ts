@@ -7,7 +7,7 @@
  * messages say nothing about it), code, mappings that children of the tree get by fork and share, and pages that are used
  * at once.
  */
-import { countBefore } from '../base/sorted.ts';
+import { lowerBound } from '../base/sorted.ts';
 import type { CoreEntry } from '../image/gen/core.ts';
 import type { VmaEntry } from '../image/gen/vma.ts';
 import { PAGE_BYTES } from '../image/pagemap.ts';
@@ -92,8 +92,7 @@ function inheritedStarts(vmas: readonly VmaEntry[], children: readonly (readonly
 function divide(run: PageRun, wanted: readonly number[], now: PageRun[], later: PageRun[]): void {
   const end = run.address + run.bytes;
   let from = run.address;
-  const first = countBefore(wanted.length, (i) => (wanted[i] ?? from) < from);
-  for (let i = first; i < wanted.length; i++) {
+  for (let i = lowerBound(wanted, from); i < wanted.length; i++) {
     const page = wanted[i] ?? end;
     if (page >= end) break;
     if (page > from) later.push(part(run, from, page));

@@ -69,8 +69,6 @@ const ERRORS: Readonly<Record<string, readonly string[]>> = {
   process_mrelease: ['EINTR'],
   kcmp: ['EPERM'],
   lseek: ['ESPIPE'],
-  mmap: ['ENOMEM'],
-  mlock: ['ENOMEM'],
   prctl: ['EPERM'],
   setns: ['EPERM'],
   unshare: ['EPERM', 'ENOSPC'],

@@ -43,7 +43,7 @@ const NOTHING = new Uint8Array(0);
  */
 const RUNTIME_OPTIONS = {
   BUN_JSC_useWarmUpMarkedBlocks: '0',
-  BUN_JSC_largeHeapSize: String(128 << 20),
+  BUN_JSC_largeHeapSize: String(160 << 20),
   BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_useFTLJIT: '0',
   BUN_JSC_thresholdForJITAfterWarmUp: '50',

@@ -40,7 +40,6 @@ export function dumpOptions(
       ...options.externalUnixInodes,
       ...external.filter(({ type }) => type === 'unix').map(({ id }) => Number(id)),
     ]),
-    keepsTree: options.finalState !== 'dead',
     hasOwnMounts: false,
     serviceSocketInode: client?.socketInode,
     orphanMasters: client?.offerMaster !== undefined,

@@ -97,8 +97,6 @@ export interface DumpFilesOptions {
   readonly networkLock?: NetworkLock | number | undefined;
   /** Where kinds leave what is to be done when it is known whether the tree goes on. */
   readonly aftermath: Aftermath;
-  /** The tree is not killed after the dump: what was taken out of it has to be put back at once. */
-  readonly keepsTree: boolean;
   /** Write mnt_id into the entries: the tree has a mount namespace of its own. */
   readonly hasOwnMounts: boolean;
   /** Prefix that makes a path of this task one of ours (`/proc/PID/root`); empty when they are the same. */

@@ -1,24 +1,16 @@
 /** Numbers for open file descriptions: equal ones of all tasks get one number. The kernel compares them (man 2 kcmp). */
 import { KCMP_FILE } from '../../../linux/abi/kcmp.ts';
-import { kcmp } from '../../../linux/syscalls/process.ts';
 import type { OpenFile } from '../file-kind.ts';
-import { KcmpOrder } from './kcmp-order.ts';
-
-/** A description that is known, by one of its descriptors. */
-interface Known {
-  readonly pid: number;
-  readonly fd: number;
-  readonly id: number;
-}
+import { KcmpOrder, type Numbered } from './kcmp-order.ts';
 
 /** The first of the descriptions that may be equal: same inode and position, opened with the same flags. */
-interface First extends Known {
+interface First extends Numbered {
   readonly dev: number;
   readonly ino: number;
   readonly pos: bigint;
   readonly flags: number;
   /** All of them in the kernel's order, when there are others. */
-  known: KcmpOrder<Known> | undefined;
+  known: KcmpOrder | undefined;
   /** The first of others with the same hash. */
   readonly next: First | undefined;
 }
@@ -56,8 +48,9 @@ export class FileIds {
   }
 
   #identifyAmong(first: First, pid: number, fd: number): number {
-    first.known ??= new KcmpOrder<Known>(first);
-    const compare = (known: Known) => kcmp(pid, known.pid, KCMP_FILE, fd, known.fd);
-    return first.known.findOrAdd(compare, () => ({ pid, fd, id: this.#next++ })).id;
+    first.known ??= new KcmpOrder(KCMP_FILE, first);
+    const id = first.known.identify(pid, fd, this.#next);
+    if (id === this.#next) this.#next++;
+    return id;
   }
 }

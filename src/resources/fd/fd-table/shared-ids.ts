@@ -7,7 +7,7 @@
 
 import type { FrozenTree } from '../../../dump/frozen-tree.ts';
 import { KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM } from '../../../linux/abi/kcmp.ts';
-import { getpid, kcmp } from '../../../linux/syscalls/process.ts';
+import { getpid } from '../../../linux/syscalls/process.ts';
 import { KcmpOrder } from './kcmp-order.ts';
 
 export interface SharedIds {
@@ -22,10 +22,10 @@ export const DUMPER_IDS: SharedIds = { vm_id: 1, files_id: 1, fs_id: 1, sighand_
 
 /** Ids of all living tasks by pid. Throws SyscallError. */
 export function assignSharedIds(tree: FrozenTree): Map<number, SharedIds> {
-  const vm = new ObjectIds(KCMP_VM);
-  const files = new ObjectIds(KCMP_FILES);
-  const fs = new ObjectIds(KCMP_FS);
-  const sighand = new ObjectIds(KCMP_SIGHAND);
+  const vm = new KcmpOrder(KCMP_VM);
+  const files = new KcmpOrder(KCMP_FILES);
+  const fs = new KcmpOrder(KCMP_FS);
+  const sighand = new KcmpOrder(KCMP_SIGHAND);
   const self = getpid();
   for (const ids of [vm, files, fs, sighand]) ids.identify(self);
   return new Map(
@@ -39,19 +39,4 @@ export function assignSharedIds(tree: FrozenTree): Map<number, SharedIds> {
       },
     ]),
   );
-}
-
-/** Numbers for objects of one type. */
-class ObjectIds {
-  readonly #type: number;
-  readonly #known = new KcmpOrder<{ readonly pid: number; readonly id: number }>();
-
-  constructor(type: number) {
-    this.#type = type;
-  }
-
-  identify(pid: number): number {
-    const compare = (known: { readonly pid: number }) => kcmp(pid, known.pid, this.#type);
-    return this.#known.findOrAdd(compare, () => ({ pid, id: this.#known.size + 1 })).id;
-  }
 }

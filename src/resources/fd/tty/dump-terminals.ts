@@ -187,7 +187,7 @@ export class DumpedTerminals {
     images.write('tty-data', undefined, data);
   }
 
-  /** Reads the queues of both sides; they are filled again when the tree is not killed. */
+  /** Reads the queues of both sides, and fills them again at once: nobody knows yet what becomes of the tree, or of us. */
   #takeQueues(seen: Seen, master: number): { tty_id: number; data: Uint8Array }[] {
     const { info } = seen;
     const other = this.#seen.get(info.id - 1);
@@ -197,12 +197,8 @@ export class DumpedTerminals {
       master: takeFromMaster(master),
       slave: other?.fd === undefined ? new Uint8Array(0) : takeFromSlave(other.fd),
     }));
-    const giveBack = () => {
-      putBack(master, seen, queues);
-      if (info.packet_mode) ioctl(master, TIOCPKT, Int32Array.of(1));
-    };
-    if (this.#dump.options.keepsTree) giveBack();
-    else this.#dump.onRollback(giveBack);
+    putBack(master, seen, queues);
+    if (info.packet_mode) ioctl(master, TIOCPKT, Int32Array.of(1));
     const entries: { tty_id: number; data: Uint8Array }[] = [];
     if (queues.master.length > 0) entries.push({ tty_id: info.id, data: queues.master });
     if (other !== undefined && queues.slave.length > 0) entries.push({ tty_id: other.info.id, data: queues.slave });
