@@ -3,8 +3,9 @@
  * threads at once.
  */
 import { CriuError } from '../../base/errors.ts';
+import { ERRNO, errnoName } from '../../linux/abi/errno.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { addressOf, check, syscall } from '../../linux/kernel.ts';
+import { addressOf, syscall } from '../../linux/kernel.ts';
 import { Running, threadCount } from '../../tracee/parallel.ts';
 import { CallPlan, type FileRange, IOV_BYTES, type OnCopied, PlannedOps, tellProgress } from './call-plan.ts';
 
@@ -89,12 +90,13 @@ function fileIov({ offsets, bytes }: CallPlan, address: number): BigUint64Array 
   return iov;
 }
 
-/** Throws: it has not copied all of its bytes. */
+/** Throws CriuError: it has not copied all of its bytes. */
 function failed(pid: number, plan: CallPlan, call: number, result: number): never {
-  const where = `0x${plan.start(call).toString(16)}`;
-  check('process_vm_writev', result, `task ${pid}, ${where}`);
+  const how = result < 0 ? errnoName(-result) : `${result}`;
+  const isShort = result === -ERRNO.EFAULT;
   throw new CriuError({
     object: `task ${pid}`,
-    action: `cannot fill its memory: ${result} of ${plan.bytes[call]} bytes from ${where} on`,
+    action: `cannot fill its memory: ${how} of ${plan.bytes[call]} bytes from 0x${plan.start(call).toString(16)} on`,
+    ...(isShort ? { why: 'the file that is mapped there is shorter than the images say' } : {}),
   });
 }
