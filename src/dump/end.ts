@@ -1,6 +1,7 @@
 /** What becomes of a tree after a successful dump: killed, or left stopped. */
 
 import { CriuError } from '../base/errors.ts';
+import { ERRNO } from '../linux/abi/errno.ts';
 import { SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { WIFSTOPPED } from '../linux/abi/wait.ts';
@@ -35,7 +36,8 @@ export function killTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => vo
  * when that is not allowed; the images are complete.
  */
 export function stopTree(tree: FrozenTree, freezer: Freezer, meanwhile: () => void): void {
-  const running = tree.tasks.filter(({ pid }) => kill(pid, SIGSTOP) < 0);
+  // One that has been killed meanwhile (ESRCH) does not run on.
+  const running = tree.tasks.filter(({ pid }) => kill(pid, SIGSTOP) === -ERRNO.EPERM);
   meanwhile();
   freezer.release();
   waitForJobStop(tree.tasks.filter((task) => !running.includes(task)).map(({ pid }) => pid));

@@ -22,6 +22,7 @@ import {
 } from '../harness/harness.ts';
 import { readProcSnapshot } from '../harness/proc-snapshot.ts';
 import { isAlive, killAll, readState, readTree, waitGone } from '../harness/processes.ts';
+import { scriptOption } from '../harness/script-option.ts';
 import { chooseFault, countCalls, type Fault } from './faults.ts';
 
 /** What is done under faults: a dump that ends the tree, one that does not, or a restore. */
@@ -262,27 +263,23 @@ export async function faultSweep(
 }
 
 if (import.meta.main) {
-  const option = (name: string): string | undefined => {
-    const at = process.argv.indexOf(name);
-    return at < 0 ? undefined : process.argv[at + 1];
-  };
-  const criu = option('--criu');
+  const criu = scriptOption('--criu');
   if (criu !== undefined) setCriuBinary(criu);
-  const programs = option('--program')?.split(',') ?? Object.keys(SUBJECTS);
-  const modes = MODES.filter((mode) => option('--mode') === undefined || option('--mode') === mode);
+  const programs = scriptOption('--program')?.split(',') ?? Object.keys(SUBJECTS);
+  const modes = MODES.filter((mode) => scriptOption('--mode') === undefined || scriptOption('--mode') === mode);
   try {
     for (const program of programs) {
       for (const mode of modes) {
         const { findings, crashes, ...counts } = await faultSweep(
           program,
           mode,
-          Number(option('--faults') ?? 30),
-          Number(option('--seed') ?? 1),
-          option('--only'),
+          Number(scriptOption('--faults') ?? 30),
+          Number(scriptOption('--seed') ?? 1),
+          scriptOption('--only'),
         );
         console.log(program, mode, JSON.stringify(counts));
         for (const line of [...crashes.map((one) => `crash: ${one}`), ...findings]) console.log(`  ${line}`);
-        if (findings.length > 0) process.exitCode = 1;
+        if (findings.length + crashes.length > 0) process.exitCode = 1;
       }
     }
   } finally {

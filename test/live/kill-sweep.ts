@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { setCriuBinary, spawnCriu } from '../harness/criu-command.ts';
 import { cleanUp, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
 import { isAlive, killAll, readTree } from '../harness/processes.ts';
+import { scriptOption } from '../harness/script-option.ts';
 
 const threadsPerTask = 20;
 
@@ -199,17 +200,13 @@ export function describeSweep(result: SweepResult): string {
 }
 
 if (import.meta.main) {
-  const option = (name: string): string | undefined => {
-    const at = process.argv.indexOf(name);
-    return at < 0 ? undefined : process.argv[at + 1];
-  };
-  const criu = option('--criu');
+  const criu = scriptOption('--criu');
   if (criu !== undefined) setCriuBinary(criu);
   try {
     const result = await killSweep(
-      Number(option('--kills') ?? process.env['KILLS'] ?? 200),
-      Number(option('--seed') ?? 1),
-      option('--program') === 'sweep-tcp' ? 'sweep-tcp' : 'sweep',
+      Number(scriptOption('--kills') ?? process.env['KILLS'] ?? 200),
+      Number(scriptOption('--seed') ?? 1),
+      scriptOption('--program') === 'sweep-tcp' ? 'sweep-tcp' : 'sweep',
     );
     console.log(describeSweep(result));
     process.exitCode = result.losses.length === 0 ? 0 : 1;
