@@ -53,11 +53,11 @@ function launcherData(programs?: StartPrograms): { data: Uint8Array; choices: re
   const nextAt = PROGRAM_AT + memory.opBytes - OP_BYTES + OP_ARGS;
   const choices: Choice[] = [];
   for (const command of COMMANDS) {
-    const program = hotPages[command];
-    if (program === undefined) continue;
-    const block = place(program, restAt);
-    blocks.push(block);
-    choices.push({ command, at: nextAt, value: block.address });
+    const both = hotPages[command];
+    if (both === undefined) continue;
+    const [cheap, dear] = [place(both.cheap, restAt), place(both.dear, restAt)];
+    blocks.push(cheap, dear);
+    choices.push({ command, at: nextAt, value: cheap.address, dearValue: dear.address });
   }
   const data = new Uint8Array(paged(at - DATA_AT));
   for (const { address, bytes } of blocks) data.set(bytes, address - DATA_AT);

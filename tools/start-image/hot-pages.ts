@@ -1,6 +1,6 @@
 /**
- * Which pages every process that starts from an image writes: a page of the image that is written costs a fault and a copy, and
- * more than twice that when it was read before.
+ * Which pages every process that starts from an image touches: a page of the image that is written costs a fault and a copy, and
+ * more than twice that when it was read before; one that is read costs a fault for each 64 KiB.
  */
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { O_RDONLY } from '../../src/linux/abi/fcntl.ts';
@@ -10,7 +10,7 @@ import { check } from '../../src/linux/kernel.ts';
 import { close, open } from '../../src/linux/syscalls/fs.ts';
 import { kill, ptrace } from '../../src/linux/syscalls/process.ts';
 import { classify, seize, waitForJobStop, waitForStatus } from '../../src/tracee/stop.ts';
-import { isOwnPage, readPagemap } from './capture.ts';
+import { isOwnPage, isPresent, readPagemap } from './capture.ts';
 
 /** Memory by address and size. */
 export interface Range {
@@ -18,11 +18,20 @@ export interface Range {
   readonly bytes: number;
 }
 
+/** Pages and windows by address. */
+export interface Touched {
+  readonly written: ReadonlySet<number>;
+  /** Of 64 KiB, what the kernel maps at once around a page that is read (mm/memory.c, fault_around_bytes). */
+  readonly read: ReadonlySet<number>;
+}
+
+const WINDOW_BYTES = 64 << 10;
+
 /**
- * Runs a program to its end; returns the addresses of the pages in `watched` that it had written by then. Throws SyscallError,
- * and Error when the program does not succeed.
+ * Runs a program to its end; returns what it had touched by then of `watched`. Throws SyscallError, and Error when the
+ * program does not succeed.
  */
-export function findWrittenPages(command: readonly string[], watched: readonly Range[]): Set<number> {
+export function findTouchedPages(command: readonly string[], watched: readonly Range[]): Touched {
   // The shell waits for us to trace it before it becomes the program.
   const { pid } = Bun.spawn(['/bin/sh', '-c', 'kill -STOP $$; exec "$@"', 'sh', ...command], {
     stdio: ['ignore', 'ignore', 'ignore'],
@@ -30,37 +39,63 @@ export function findWrittenPages(command: readonly string[], watched: readonly R
   waitForJobStop([pid]);
   seize(pid, PTRACE_O_TRACEEXIT);
   check('kill', kill(pid, SIGCONT));
-  const written = new Set<number>();
+  const touched = { written: new Set<number>(), read: new Set<number>() };
   for (;;) {
     const status = waitForStatus(pid);
     const stop = classify(status);
     if (stop === 'gone') {
       if (status !== 0) throw new Error(`${command.join(' ')} ends with status ${status}`);
-      return written;
+      return touched;
     }
-    if (stop.kind === 'event' && stop.event === PTRACE_EVENT_EXIT) addWritten(pid, watched, written);
+    if (stop.kind === 'event' && stop.event === PTRACE_EVENT_EXIT) addTouched(pid, watched, touched);
     ptrace(PTRACE_CONT, pid, 0, stop.kind === 'signal' ? stop.signal : 0);
   }
 }
 
-function addWritten(pid: number, watched: readonly Range[], written: Set<number>): void {
+function addTouched(
+  pid: number,
+  watched: readonly Range[],
+  touched: { written: Set<number>; read: Set<number> },
+): void {
   const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
   for (const { address, bytes } of watched) {
     readPagemap(pagemap, address, bytes / PAGE_BYTES).forEach((word, i) => {
-      if (isOwnPage(word)) written.add(address + i * PAGE_BYTES);
+      const page = address + i * PAGE_BYTES;
+      if (isOwnPage(word)) touched.written.add(page);
+      else if (isPresent(word)) touched.read.add(Math.max(address, page - (page % WINDOW_BYTES)));
     });
   }
   close(pagemap);
 }
 
-/** The pages that are in all sets, as ranges by address. */
-export function commonRanges([first = new Set(), ...others]: readonly ReadonlySet<number>[]): Range[] {
-  const ranges: { address: number; bytes: number }[] = [];
-  const pages = [...first].filter((page) => others.every((set) => set.has(page))).sort((a, b) => a - b);
-  for (const page of pages) {
-    const last = ranges.at(-1);
-    if (last !== undefined && last.address + last.bytes === page) last.bytes += PAGE_BYTES;
-    else ranges.push({ address: page, bytes: PAGE_BYTES });
+/** What every run of a command touches, as ranges by address. */
+export interface HotPages {
+  readonly written: readonly Range[];
+  readonly read: readonly Range[];
+}
+
+export function hotPages(runs: readonly Touched[]): HotPages {
+  const written = runs.map((run) => run.written);
+  const read = runs.map((run) => run.read);
+  return { written: commonRanges(written, PAGE_BYTES), read: commonRanges(read, WINDOW_BYTES) };
+}
+
+/** What is in all sets, each of so many bytes. */
+export function commonRanges([first = new Set(), ...others]: readonly ReadonlySet<number>[], bytes: number): Range[] {
+  const all = [...first].filter((address) => others.every((set) => set.has(address))).sort((a, b) => a - b);
+  return joined(
+    all.map((address) => ({ address, bytes })),
+    0,
+  );
+}
+
+/** Ranges by address, of which those that are at most `gap` bytes apart are one. */
+export function joined(ranges: readonly Range[], gap: number): Range[] {
+  const all: { address: number; bytes: number }[] = [];
+  for (const { address, bytes } of ranges) {
+    const last = all.at(-1);
+    if (last !== undefined && address - (last.address + last.bytes) <= gap) last.bytes = address + bytes - last.address;
+    else all.push({ address, bytes });
   }
-  return ranges;
+  return all;
 }

@@ -24,7 +24,7 @@ import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
-import { commonRanges, findWrittenPages, type Range } from './hot-pages.ts';
+import { findTouchedPages, type HotPages, hotPages, type Range } from './hot-pages.ts';
 import { type Command, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -95,10 +95,10 @@ export async function addStartImage(executable: string): Promise<void> {
 /** False of a process that has ended and is not reaped yet; throws when there is none. */
 const isStopped = (pid: number) => /^State:\tT/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
-/** By command, what it writes. */
-type HotPages = Partial<Record<Command, readonly Range[]>>;
+/** By command, what it touches. */
+type HotPagesOf = Partial<Record<Command, HotPages>>;
 
-function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: HotPages): void {
+function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot: HotPagesOf): void {
   const plan = { mode: 'image' as const, needs: readCpuNeeds(), resume: resumeFrom(taken.registers) };
   // How long it is does not depend on where the content will be.
   const { length } = withLauncher(original, plan, planStart(taken, 0, hot));
@@ -123,19 +123,20 @@ const distanceToLike = (place: number, address: number) =>
   (((address - place) % HUGE_PAGE_BYTES) + HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
 
 /** Dumps and restores a process, and looks which pages that takes. Where this can't be done, none are known. */
-function findHotPages(executable: string, taken: Capture, folder: string): HotPages {
+function findHotPages(executable: string, taken: Capture, folder: string): HotPagesOf {
   const images = join(folder, 'images');
   mkdirSync(images);
   const anywhere = ['-D', images, '-o', 'log'];
-  const watched = [...taken.runs, ...taken.areas.filter(({ prot }) => (prot & PROT_WRITE) !== 0).map(rangeOf)];
-  const find = (...words: string[]) => findWrittenPages([executable, ...words, ...anywhere], watched);
+  const writable = taken.areas.filter(({ prot }) => (prot & PROT_WRITE) !== 0);
+  const watched = [...taken.runs, ...[...writable, ...taken.own].map(rangeOf)];
+  const find = (...words: string[]) => findTouchedPages([executable, ...words, ...anywhere], watched);
   let target = 0;
   try {
     target = spawnIdle();
     const pid = String(target);
     const dumps = [find('dump', '-R', '-t', pid), find('dump', '-t', pid)];
     tryWait(target);
-    return { dump: commonRanges(dumps), restore: commonRanges([find('restore', '-d')]) };
+    return { dump: hotPages(dumps), restore: hotPages([find('restore', '-d')]) };
   } catch (error) {
     console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
     return {};

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KIND, OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
-import { MADV_POPULATE_WRITE } from '../../src/linux/abi/mman.ts';
+import { MADV_POPULATE_READ, MADV_POPULATE_WRITE } from '../../src/linux/abi/mman.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
@@ -12,7 +12,7 @@ import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
-import { planHotPages } from './plan-start.ts';
+import { planDearPages, planHotPages } from './plan-start.ts';
 
 const PAGE = 4096;
 const NOTHING = new Uint8Array(0);
@@ -98,31 +98,37 @@ describe('an executable with a launcher', () => {
   });
 
   test('has its programs one behind the other: memory leads to the rest, and by a command to what it needs first', () => {
-    const [memory, restore, rest] = [new Program(), new Program(), new Program()];
+    const [memory, cheap, dear, rest] = [new Program(), new Program(), new Program(), new Program()];
     memory.call(SYS.getpid);
-    restore.call(SYS.getppid);
+    cheap.call(SYS.getppid);
+    dear.call(SYS.getgid);
     rest.call(SYS.getuid);
     const plan = { mode: 'image', needs: [], resume: NOTHING } as const;
-    const file = withLauncher(original, plan, { memory, hotPages: { restore }, rest });
+    const file = withLauncher(original, plan, { memory, hotPages: { restore: { cheap, dear } }, rest });
     const view = new DataView(file.buffer, 2 * PAGE + PROGRAM_AT - DATA_AT);
     const op = (index: number) => {
       const at = index * OP_BYTES;
       return { kind: view.getUint8(at + 1), nr: view.getUint32(at + 4, true), first: view.getUint32(at + 8, true) };
     };
     const address = (index: number) => PROGRAM_AT + index * OP_BYTES;
-    expect([0, 1, 2, 3, 4].map(op)).toEqual([
+    expect([0, 1, 2, 3, 4, 5, 6].map(op)).toEqual([
       { kind: KIND.syscall, nr: SYS.getpid, first: 0 },
       { kind: KIND.jump, nr: 0, first: address(2) },
       { kind: KIND.syscall, nr: SYS.getuid, first: 0 },
       { kind: KIND.syscall, nr: SYS.getppid, first: 0 },
       { kind: KIND.jump, nr: 0, first: address(2) },
+      { kind: KIND.syscall, nr: SYS.getgid, first: 0 },
+      { kind: KIND.jump, nr: 0, first: address(2) },
     ]);
     const code = Buffer.from(file.subarray(PAGE, 2 * PAGE));
-    // mov ebx, the jump's argument; mov ecx, the program for the command
+    // mov ebx, the jump's argument; mov ecx, the program for the command; mov ecx, the one where faults are dear
     const words = Uint8Array.of(0xbb, 0, 0, 0, 0, 0xb9, 0, 0, 0, 0);
     new DataView(words.buffer).setUint32(1, address(1) + OP_ARGS, true);
     new DataView(words.buffer).setUint32(6, address(3), true);
     expect(code.indexOf(words)).toBeGreaterThan(0);
+    const dearWord = Uint8Array.of(0xb9, 0, 0, 0, 0);
+    new DataView(dearWord.buffer).setUint32(1, address(5), true);
+    expect(code.indexOf(dearWord, code.indexOf(words))).toBeGreaterThan(0);
   });
 
   test('is refused when it is no program at fixed addresses', () => {
@@ -134,11 +140,11 @@ describe('an executable with a launcher', () => {
 
 test('pages that all programs write become ranges', () => {
   const [a, b] = [new Set([0x5000, 0x1000, 0x2000, 0x9000]), new Set([0x2000, 0x1000, 0x9000, 0xa000])];
-  expect(commonRanges([a, b])).toEqual([
+  expect(commonRanges([a, b], PAGE)).toEqual([
     { address: 0x1000, bytes: 0x2000 },
     { address: 0x9000, bytes: 0x1000 },
   ]);
-  expect(commonRanges([])).toEqual([]);
+  expect(commonRanges([], PAGE)).toEqual([]);
 });
 
 test('a few of them are written to with what they have, and many are asked for', () => {
@@ -167,6 +173,25 @@ test('a few of them are written to with what they have, and many are asked for',
     [KIND.store32, 0x8000, 0x0101_0101, 0],
     [KIND.store32, 0x9000, 0, 0],
     [KIND.syscall, 0x20000, 3 * PAGE, MADV_POPULATE_WRITE],
+  ]);
+});
+
+test('where faults are dear all are asked for, with small gaps, and then what is read', () => {
+  const program = planDearPages({
+    written: [
+      { address: 0x3000, bytes: PAGE },
+      { address: 0x6000, bytes: PAGE },
+      { address: 0xa000, bytes: PAGE },
+    ],
+    read: [{ address: 0x20000, bytes: 0x10000 }],
+  });
+  const view = new DataView(program.assemble(0).buffer);
+  const op = (index: number) => [0, 1, 2].map((i) => view.getUint32(index * OP_BYTES + OP_ARGS + 8 * i, true));
+  expect(program.length).toBe(3);
+  expect([0, 1, 2].map(op)).toEqual([
+    [0x3000, 4 * PAGE, MADV_POPULATE_WRITE],
+    [0xa000, PAGE, MADV_POPULATE_WRITE],
+    [0x20000, 0x10000, MADV_POPULATE_READ],
   ]);
 });
 
