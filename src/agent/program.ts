@@ -368,10 +368,9 @@ export class Program {
     this.#frames.add(op, frame, this.data(data));
   }
 
-  /** The agent does not look at what an op returns; `first`: another first argument. */
-  uncheck(op: number, first?: ProgramArg): void {
+  /** The agent does not look at what an op returns. */
+  uncheck(op: number): void {
     this.#ops.clearFlags(op, OP_MUST | OP_EXPECT);
-    if (first !== undefined) this.#ops.set(op, 0, first);
   }
 
   #add(

@@ -3,12 +3,13 @@ import { CriuError, errorText } from '../base/errors.ts';
 import { invocationOf, setInvocation } from '../base/invocation.ts';
 import { forgetRun } from '../base/per-run.ts';
 import { type Programs, runProgram } from '../cli/run-program.ts';
+import { F_DUPFD_CLOEXEC, O_CLOEXEC, O_WRONLY } from '../linux/abi/fcntl.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../linux/abi/prctl.ts';
 import { IFF_UP } from '../linux/abi/rtnetlink.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { cString, syscall } from '../linux/kernel.ts';
-import { readFile } from '../linux/syscalls/fs.ts';
+import { check, cString, syscall } from '../linux/kernel.ts';
+import { close, readFile } from '../linux/syscalls/fs.ts';
 import { trySetDeviceFlags } from '../linux/syscalls/network-device.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { NetworkVisit } from '../resources/netns/network-visit.ts';
@@ -19,6 +20,8 @@ import { warmUpFiller } from './warm-up-filler.ts';
 import { SMALL_TREES, TREES, type WarmUpTree } from './warm-up-trees.ts';
 
 const START_ROUNDS = 50;
+const CHECK_ROUNDS = 2;
+const STDOUT = 1;
 
 /** Times the thresholds of the image: code is compiled while it is made, and not in a run from it (base/hot-code.ts). */
 const WHILE_WARMING_UP = 1;
@@ -57,6 +60,7 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
   for (const [index, tree] of TREES.entries()) await tryTrees([tree], `${folder}/${index}`, programs);
   tryFiller(folder);
+  await withoutOutput(() => tryTrees(SMALL_TREES.map(checkedOnly), `${folder}/checked`, programs));
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
@@ -67,7 +71,12 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   await tryTrees(eachWay, `${folder}/last`, programs);
 }
 
-/** Dumps and restores each of the trees as often as it says, by turns. One that fails is left out; false when all are. */
+const checkedOnly = (tree: WarmUpTree): WarmUpTree => ({ ...tree, rounds: CHECK_ROUNDS, isChecked: true });
+
+/**
+ * Dumps and restores each of the trees, or checks it, as often as it says, by turns. One that fails is left out; false when
+ * all are.
+ */
 async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: Programs): Promise<boolean> {
   syscall(SYS.mkdir, cString(folder), 0o700);
   const possible = new Set(trees);
@@ -77,7 +86,7 @@ async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: 
     for (const tree of possible) {
       if (round >= tree.rounds) continue;
       try {
-        await dumpAndRestore(tree, folder, programs, way);
+        await runWith(tree, folder, programs, way);
       } catch (error) {
         sayLeftOut(tree.name, error);
         possible.delete(tree);
@@ -85,6 +94,19 @@ async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: 
     }
   }
   return possible.size > 0;
+}
+
+/** Whoever makes the image reads its description from our standard output, and not what a check says of a tree. */
+async function withoutOutput<T>(action: () => Promise<T>): Promise<T> {
+  const output = check('fcntl', syscall(SYS.fcntl, STDOUT, F_DUPFD_CLOEXEC, 0));
+  const nowhere = check('open', syscall(SYS.open, cString('/dev/null'), O_WRONLY | O_CLOEXEC));
+  try {
+    syscall(SYS.dup2, nowhere, STDOUT);
+    return await action();
+  } finally {
+    syscall(SYS.dup2, output, STDOUT);
+    for (const fd of [nowhere, output]) close(fd);
+  }
 }
 
 function tryFiller(folder: string): void {
@@ -112,12 +134,7 @@ function sayLeftOut(what: string, error: unknown): void {
   syscall(SYS.write, 2, new TextEncoder().encode(text), text.length);
 }
 
-async function dumpAndRestore(
-  tree: WarmUpTree,
-  folder: string,
-  programs: Programs,
-  way: readonly string[],
-): Promise<void> {
+async function runWith(tree: WarmUpTree, folder: string, programs: Programs, way: readonly string[]): Promise<void> {
   const { prepare, dumpOptions = [], restoreOptions = [] } = tree;
   const options = ['-D', folder, ...way, ...(tree.options ?? [])];
   try {
@@ -125,6 +142,10 @@ async function dumpAndRestore(
       tree.program === undefined
         ? spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder))
         : spawnProgram(tree.program);
+    if (tree.isChecked === true) {
+      await runOnce(programs, 'check', ['--tree', String(pid), ...options]);
+      return;
+    }
     await runOnce(programs, 'dump', ['-R', '-t', String(pid), ...options, ...dumpOptions]);
     await runOnce(programs, 'dump', ['-t', String(pid), ...options, ...dumpOptions]);
     endChildren();

@@ -162,7 +162,10 @@ export class Guest {
       () => trampoline.enter('mmap', 0, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
       () => trampoline.cross(),
       () => {
-        const address = this.#succeeded(trampoline.leave());
+        const result = trampoline.leave();
+        // There is no home to be taken out again.
+        if (result < 0) this.#leaveAsItWas();
+        const address = this.#succeeded(result);
         this.#home = { address, codeBytes, bytes };
         // Code and data apart: a task with PR_SET_MDWE may not have memory that is both writable and executable.
         trampoline.enter('mmap', address, codeBytes, PROT_READ | PROT_EXEC, flags | MAP_FIXED, -1, 0);
@@ -212,11 +215,15 @@ export class Guest {
       () => trampoline.cross(),
       () => {
         trampoline.leave();
-        trampoline.clear();
-        this.#putOff.send();
+        this.#leaveAsItWas();
         if (this.#problem !== undefined) throw this.#problem;
       },
     ];
+  }
+
+  #leaveAsItWas(): void {
+    this.#trampoline.clear();
+    this.#putOff.send();
   }
 
   #layOut(visits: readonly Visit[]): void {

@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test';
 import { Program } from '../agent/program.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { withDescriptorLimit } from '../linux/syscalls/descriptor-limit.test-support.ts';
 import { tryListDirectory } from '../linux/syscalls/fs.ts';
 import { CallTable } from './call-table.ts';
 import { threadCount } from './parallel.ts';
@@ -36,4 +37,8 @@ test.skipIf(threadCount() < 2)('rows are executed by two threads, each row once'
 
 test('few things are left to one thread', () => {
   expect(SecondCore.tryStart(10)).toBeUndefined();
+});
+
+test('and so are many where there can be no more descriptors', () => {
+  expect(withDescriptorLimit(0, () => SecondCore.tryStart(1000))).toBeUndefined();
 });

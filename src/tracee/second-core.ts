@@ -52,15 +52,15 @@ export class SecondCore {
     this.#exit = this.#thread.address + exitAt;
   }
 
-  /** Undefined when it would not pay for `count` things, on one core, and where there can't be one thread more. */
+  /** Undefined when it would not pay for `count` things, on one core, and where there can't be one thread or descriptor more. */
   static tryStart(count: number): SecondCore | undefined {
     if (count < MANY || threadCount() < 2) return undefined;
-    const [go, done] = [newEvent(), newEvent()];
+    const events: number[] = [];
     try {
+      const [go, done] = [newEvent(events), newEvent(events)];
       return new SecondCore(go, done);
     } catch (error) {
-      close(go);
-      close(done);
+      for (const event of events) close(event);
       if (error instanceof SyscallError) return undefined;
       throw error;
     }
@@ -90,4 +90,8 @@ export class SecondCore {
 
 const ONE = BigUint64Array.of(1n);
 
-const newEvent = () => check('eventfd2', syscall(SYS.eventfd2, 0, EFD_CLOEXEC));
+function newEvent(events: number[]): number {
+  const event = check('eventfd2', syscall(SYS.eventfd2, 0, EFD_CLOEXEC));
+  events.push(event);
+  return event;
+}

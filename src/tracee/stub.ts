@@ -9,7 +9,7 @@
 import { ABI_64, type Abi } from '../agent/abi.ts';
 import { Program, type ProgramArg, type Result } from '../agent/program.ts';
 import { bytesOf } from '../base/bytes.ts';
-import { assert, CriuError } from '../base/errors.ts';
+import { assert, CriuError, SyscallError } from '../base/errors.ts';
 import { CAP_SYS_ADMIN, CAP_SYS_TIME } from '../linux/abi/capability.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_RDONLY, O_WRONLY } from '../linux/abi/fcntl.ts';
@@ -32,6 +32,7 @@ import { check, cString, syscall } from '../linux/kernel.ts';
 import { capabilityData, capabilityHeader, capabilityMask, getCapabilities } from '../linux/syscalls/capabilities.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
 import { getpid, kill, ptrace } from '../linux/syscalls/process.ts';
+import { parseStat } from '../proc/stat.ts';
 import { OwnProgram } from './clone-agent.ts';
 import { HostTask } from './host.ts';
 import { readRegisters, register } from './registers.ts';
@@ -88,16 +89,20 @@ export class StartedStub {
   arrive(): HostTask {
     const { pid, home, sibling } = this.#options;
     const task = new HostTask(pid, home);
-    if (!sibling) {
-      const stop = waitForStop(pid);
-      this.#starter.check();
-      assert(stop !== 'gone', `the stub ${pid} stops after execveat`);
-      setOptions(pid);
-      task.continueInStub(this.#program);
-    } else {
-      this.#starter.check();
-      catchSibling(pid);
-      task.moveIn();
+    const stop = sibling ? undefined : waitForStop(pid);
+    this.#starter.check();
+    try {
+      if (stop === 'gone') throw stubDied(pid);
+      if (sibling) {
+        catchSibling(pid);
+        task.moveIn();
+      } else {
+        setOptions(pid);
+        task.continueInStub(this.#program);
+      }
+    } catch (error) {
+      // What the kernel answers for one that is dying depends on the moment.
+      throw error instanceof SyscallError && hasDied(pid) ? stubDied(pid) : error;
     }
     this.#isOurs = false;
     return task;
@@ -148,15 +153,31 @@ export function exchangeStub(host: HostTask, abi: Abi): void {
  * agent and waits in pause(2).
  */
 function catchSibling(pid: number): void {
-  const gone = () => new CriuError({ object: `task ${pid}`, action: 'cannot be restored: its stub died' });
-  if (seize(pid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) === 'gone') throw gone();
+  if (seize(pid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) === 'gone') throw stubDied(pid);
   for (;;) {
     interrupt(pid);
-    if (waitForTrap(pid) === 'gone') throw gone();
+    if (waitForTrap(pid) === 'gone') throw stubDied(pid);
     if (Number(register(readRegisters(pid), 'orig_rax')) === SYS.pause) return;
     resume(pid);
     syscall(SYS.sched_yield);
   }
+}
+
+/** Nobody but somebody else ends it. */
+function stubDied(pid: number): CriuError {
+  return new CriuError({
+    object: `task ${pid}`,
+    action: 'cannot be restored: the process that was to become it has died',
+    why: 'it was killed from outside: by somebody, or for want of memory, as the log of the kernel tells then',
+    remedy: 'restore again',
+    crErrno: ERRNO.ESRCH,
+  });
+}
+
+/** Also when nobody has reaped it yet: ptrace answers EPERM then, or ESRCH. */
+function hasDied(pid: number): boolean {
+  const text = tryReadFile(`/proc/${pid}/stat`);
+  return typeof text !== 'string' || 'ZX'.includes(parseStat(text).state);
 }
 
 /** Children inherit both options. Without CAP_SYS_ADMIN filters can't be suspended, nor can there be any to install. */

@@ -3,8 +3,20 @@
  * (so nobody takes the folder for a checkpoint), and the program runs on as if nothing had happened.
  */
 import { expect } from 'bun:test';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { RLIMIT_AS } from '../../src/linux/abi/resource.ts';
+import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import { check, syscall } from '../../src/linux/kernel.ts';
 import { type CriuResult, criuBinary, explain, readResult, spawnCriu } from '../harness/criu-command.ts';
 import {
   checkRound,
@@ -274,3 +286,33 @@ for (const [object, text] of Object.entries(refusals)) {
     expect(output).toContain(text);
   });
 }
+
+/** The last bytes of a task's vdso, where criu puts code for its first call. */
+function readVdsoTail(pid: number): Buffer {
+  const [, end = ''] = /^\w+-(\w+) .*\[vdso\]$/m.exec(readFileSync(`/proc/${pid}/maps`, 'latin1')) ?? [];
+  const tail = Buffer.alloc(512, 0xff);
+  const fd = openSync(`/proc/${pid}/mem`, 'r');
+  expect(readSync(fd, tail, 0, tail.length, Number.parseInt(end, 16) - tail.length)).toBe(tail.length);
+  closeSync(fd);
+  return tail;
+}
+
+liveCase('a task without room for the agent is refused, and nothing of criu is left in it', async () => {
+  const specimen = await startProgram('static-counter');
+  const { pid } = specimen;
+  const zeros = Buffer.alloc(512);
+  expect(readVdsoTail(pid)).toEqual(zeros);
+  const [, kilobytes = ''] = /^VmSize:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1')) ?? [];
+  const limit = new BigUint64Array(2);
+  const full = BigUint64Array.of(BigInt(kilobytes) * 1024n, 0xffff_ffff_ffff_ffffn);
+  check('prlimit64', syscall(SYS.prlimit64, pid, RLIMIT_AS, full, limit));
+  const result = await dump(specimen, makeImagesDir(specimen, 'images'));
+  expect(result.exitCode).toBe(1);
+  expect(result.log).toContain(
+    `task ${pid}: cannot map memory for the agent (mmap: ENOMEM): the task is at its limit of address space or mappings; ` +
+      'raise RLIMIT_AS or vm.max_map_count',
+  );
+  expect(readVdsoTail(pid)).toEqual(zeros);
+  check('prlimit64', syscall(SYS.prlimit64, pid, RLIMIT_AS, limit, 0));
+  await checkRound(specimen, 1);
+});

@@ -22,3 +22,8 @@ for (const program of ['link-remap', 'pty-queues', 'unix-queues', 'inet-connecte
 liveCase('connections to others: a restore that cannot open a socket', () =>
   expectNothingLost('inet-peers', 'restore', Math.ceil(faults / 2), 'socket'),
 );
+
+// When packets pass again, what was not fetched before is reset.
+liveCase('connections to others: a restore that cannot fetch one of them', () =>
+  expectNothingLost('inet-peers', 'restore', Math.ceil(faults / 2), 'pidfd_getfd'),
+);

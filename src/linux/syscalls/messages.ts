@@ -32,9 +32,14 @@ export function unixSocket(type: number): number {
 
 /** socketpair(2) of the UNIX family, close-on-exec. Throws SyscallError. */
 export function unixSocketPair(type: number): [number, number] {
+  const pair = tryUnixSocketPair(type);
+  return typeof pair === 'number' ? [check('socketpair', pair), -1] : pair;
+}
+
+function tryUnixSocketPair(type: number): [number, number] | number {
   const pair = new Int32Array(2);
-  check('socketpair', syscall(SYS.socketpair, AF_UNIX, type | SOCK_CLOEXEC, 0, pair));
-  return [pair[0] ?? -1, pair[1] ?? -1];
+  const result = syscall(SYS.socketpair, AF_UNIX, type | SOCK_CLOEXEC, 0, pair);
+  return result < 0 ? result : [pair[0] ?? -1, pair[1] ?? -1];
 }
 
 /** Whether `path` fits the address of a UNIX socket, with its NUL. */
@@ -108,10 +113,15 @@ export function trySend(fd: number, bytes: Uint8Array, passed?: number): number 
 /**
  * close(2) that does not wait for what the kernel does when nobody has the file any more. The file waits in the queue of a
  * socket that waits in its own queue: nobody can receive from it, so the kernel's collector of such sockets closes both, in
- * a thread of its own (net/unix/garbage.c).
+ * a thread of its own (net/unix/garbage.c). It does wait where there cannot be such sockets.
  */
 export function closeInBackground(fd: number): void {
-  const [sender, queue] = unixSocketPair(SOCK_STREAM);
+  const pair = tryUnixSocketPair(SOCK_STREAM);
+  if (typeof pair === 'number') {
+    close(fd);
+    return;
+  }
+  const [sender, queue] = pair;
   const byte = new Uint8Array(1);
   for (const passed of [fd, queue]) trySend(sender, byte, passed);
   // The collector looks when a socket is closed.

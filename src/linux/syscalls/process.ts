@@ -89,3 +89,14 @@ export function descriptorLimit(): number {
   // RLIM_INFINITY and the like are more than anybody needs.
   return limits[1] === 0 ? (limits[0] ?? 0) : 0xffff_ffff;
 }
+
+/** Allows this process so many descriptors. 0 or −errno: −EPERM without CAP_SYS_RESOURCE, and above fs.nr_open. */
+export function tryRaiseDescriptorLimit(count: number): number {
+  const limits = new BigUint64Array(2);
+  check('prlimit64', syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, 0, limits));
+  const [soft = 0n, hard = 0n] = limits;
+  const wanted = BigInt(count);
+  if (soft >= wanted) return 0;
+  limits.set([wanted, hard > wanted ? hard : wanted]);
+  return syscall(SYS.prlimit64, 0, RLIMIT_NOFILE, limits, 0);
+}

@@ -243,11 +243,11 @@ export interface FileKind {
   pathEntry?(entry: FileEntry): number | undefined;
   /** What the controller has to do itself, once, before any op is added to a program. Throws CriuError. */
   prepare?(context: RestoreContext): void;
-  /** Lets go of what tasks have fetched: when all are complete and none runs yet. */
+  /** Lets go of what tasks have fetched, and fetches what `resume` needs: when all are complete and none runs yet. */
   settle?(context: RestoreContext): void;
   /** Talks to others again: the last thing before the tasks run, when nothing can fail any more. Throws CriuError. */
   resume?(context: RestoreContext): void;
-  /** Lets go of all that `prepare` made: when the tasks run, or never will. May be called twice. */
+  /** Lets go of all that `prepare` and `settle` made: when the tasks run, or never will. May be called twice. */
   release?(context: RestoreContext): void;
   /** Where pairs of them may be thousands: those about which there is nothing special. */
   readonly pairs?: PairKind;

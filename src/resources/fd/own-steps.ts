@@ -1,5 +1,5 @@
 /**
- * Steps of a restore that the controller does itself, on descriptors that it fetches from tasks: all of them in one
+ * Steps of a restore that the controller does itself, on descriptors that it has fetched from tasks: all of them in one
  * program that its own thread executes.
  */
 import { Program } from '../../agent/program.ts';
@@ -13,7 +13,7 @@ import { FdTablePlan } from './fd-table/fd-table-plan.ts';
 interface Errand {
   /** The descriptor, for errors. */
   readonly object: string;
-  /** The steps: one that fetches it, those with it, and one that closes it. */
+  /** The steps: those with it, and one that closes it. */
   readonly start: number;
   readonly end: number;
 }
@@ -22,11 +22,10 @@ export class OwnSteps {
   readonly #table = new FdTablePlan(-1);
   readonly #errands: Errand[] = [];
 
-  /** Adds steps with descriptor `fd` of a task, of which we have a pidfd; each has it for its first argument. */
-  add(object: string, pidfd: number, fd: number, plan: (table: FdTablePlan) => void): void {
+  /** Adds steps with descriptor `fd` of ours, which is closed afterwards. */
+  add(object: string, fd: number, plan: (table: FdTablePlan) => void): void {
     const table = this.#table;
     const start = table.stepCount;
-    table.do('be fetched', SYS.pidfd_getfd, pidfd, fd, 0);
     plan(table);
     table.do('be closed', SYS.close, fd);
     this.#errands.push({ object, start, end: table.stepCount });
@@ -40,7 +39,7 @@ export class OwnSteps {
     if (this.#errands.length === 0) return;
     const program = new Program();
     const steps = this.#table.take();
-    steps.addUnchecked(program, this.#errands);
+    steps.addUnchecked(program);
     const calls = new OwnCalls(program);
     calls.run();
     const failure = steps.findFailure((step) => calls.resultAt(step), tolerated);

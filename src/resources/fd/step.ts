@@ -18,7 +18,7 @@ import {
   type TextReason,
   textOf,
 } from '../../agent/ops.ts';
-import type { Place, Program, ProgramArg, Result } from '../../agent/program.ts';
+import type { Place, Program, ProgramArg } from '../../agent/program.ts';
 import { assert } from '../../base/errors.ts';
 import { countBefore } from '../../base/sorted.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
@@ -124,17 +124,11 @@ export class StepList {
     return ops;
   }
 
-  /**
-   * Adds them for a program that goes on when one fails, for nobody traces it; see `findFailure`. Each is in one of the
-   * ranges, the first step of which returns what the others have for their first argument.
-   */
-  addUnchecked(program: Program, ranges: readonly { readonly start: number; readonly end: number }[]): void {
+  /** Adds them for a program that goes on when one fails, for nobody traces it; see `findFailure`. */
+  addUnchecked(program: Program): void {
     const base = program.length;
     this.addTo(program, ABI_64);
-    for (const { start, end } of ranges) {
-      const result: Result = { kind: 'result', op: base + start };
-      for (let step = start; step < end; step++) program.uncheck(base + step, step === start ? undefined : result);
-    }
+    for (let step = 0; step < this.length; step++) program.uncheck(base + step);
   }
 
   /** The first step that has failed otherwise than it may, when `resultOf` says what each has returned. */

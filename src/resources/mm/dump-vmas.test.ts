@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { composeMessage } from '../../base/errors.ts';
 import {
   VMA_ANON_PRIVATE,
   VMA_ANON_SHARED,
@@ -136,24 +137,39 @@ describe('kinds of mappings', () => {
   });
 });
 
-test('what cannot be dumped says why', () => {
-  const { problems } = describeVmas(
-    parseSmaps(smaps('rw-s 0 00:0e 5     anon_inode:[perf_event]', 'rd wr')),
-    "task 7 'x'",
-  );
-  expect(problems).toEqual([
-    {
-      object: "task 7 'x': mapping 7f0000000000-7f0000200000 anon_inode:[perf_event]",
-      action: 'cannot be dumped',
-      why: 'anon_inode:[perf_event] is not supported',
-    },
-  ]);
+describe('what cannot be dumped says why, and what helps', () => {
+  const unmapped = 'dump when the program has unmapped it';
+  const cases: [line: string, flags: string, name: string, reason: string][] = [
+    [
+      'rw-s 0 00:0e 5     anon_inode:[perf_event]',
+      'rd wr',
+      ' anon_inode:[perf_event]',
+      `anon_inode:[perf_event] is not supported; ${unmapped}`,
+    ],
+    ['rw-s 0 00:05 5     /dev/mem', 'rd wr io', ' /dev/mem', `it is memory of a device; ${unmapped}`],
+    ['rw-s 0 00:05 5     /dev/fb0', 'rd wr', ' /dev/fb0', `it is a mapped device; ${unmapped}`],
+    ['rw-p 0 00:00 0 ', 'rd wr um', '', 'it is registered with a userfaultfd; dump when the program has closed that'],
+    ['r-xp 0 00:00 0     [uprobes]', 'rd ex', ' [uprobes]', 'uprobes are active in the task; remove the uprobes first'],
+    [
+      'rw-p 0 00:00 0     [shadow_stack]',
+      'rd wr ss',
+      ' [shadow_stack]',
+      'shadow stacks are not supported; run it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off',
+    ],
+  ];
+  test.each(cases)('%s %s', (line, flags, name, reason) => {
+    const { problems } = describeVmas(parseSmaps(smaps(line, flags)), "task 7 'x'");
+    expect(problems.map(composeMessage)).toEqual([
+      `task 7 'x': mapping 7f0000000000-7f0000200000${name}: cannot be dumped: ${reason}`,
+    ]);
+  });
 });
 
 test('memory with a protection key is refused, unless it can only be executed', () => {
   const problemsOf = (line: string) => describeVmas(parseSmaps(smaps(line, 'rd wr', 4, 1)), 'x').problems;
   expect(problemsOf('--xp 00000000 00:00 0 ')).toEqual([]);
-  expect(problemsOf('rw-p 00000000 00:00 0 ').map(({ why }) => why)).toEqual([
-    'it has a memory protection key (man 7 pkeys)',
+  expect(problemsOf('rw-p 00000000 00:00 0 ').map(composeMessage)).toEqual([
+    'x: mapping 7f0000000000-7f0000200000: cannot be dumped: it has a memory protection key (man 7 pkeys); ' +
+      'run the program without such keys, if it has an option for that',
   ]);
 });

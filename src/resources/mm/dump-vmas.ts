@@ -134,7 +134,9 @@ const isVvar = ({ path }: SmapsEntry) => path.startsWith('[vvar');
 export const nameOf = ({ start, end, rawPath }: SmapsEntry) =>
   `${start.toString(16)}-${end.toString(16)} ${rawPath}`.trim();
 
-type Refusal = Pick<CriuErrorFields, 'why' | 'remedy'>;
+type Refusal = Required<Pick<CriuErrorFields, 'why' | 'remedy'>>;
+
+const UNMAPPED = 'dump when the program has unmapped it';
 
 function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): Refusal | undefined {
   if (isKernelProvided(path)) return undefined;
@@ -144,14 +146,19 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
   }
   // What speaks against a ring, its descriptor says.
   if (isIoUring(path)) return undefined;
-  if (path.startsWith('anon_inode:')) return { why: `${path} is not supported` };
-  if (!isSocket(path) && (vmFlags.has('pf') || vmFlags.has('io'))) return { why: 'it is memory of a device' };
+  if (path.startsWith('anon_inode:')) return { why: `${path} is not supported`, remedy: UNMAPPED };
+  if (!isSocket(path) && (vmFlags.has('pf') || vmFlags.has('io')))
+    return { why: 'it is memory of a device', remedy: UNMAPPED };
   // Memory that can only be executed gets a key from the kernel (arch/x86/mm/pkeys.c), and will get one again.
-  if (protectionKey !== 0 && prot !== MM.PROT_EXEC) return { why: 'it has a memory protection key (man 7 pkeys)' };
-  if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui'))
-    return { why: 'it is registered with a userfaultfd' };
+  if (protectionKey !== 0 && prot !== MM.PROT_EXEC) {
+    const remedy = 'run the program without such keys, if it has an option for that';
+    return { why: 'it has a memory protection key (man 7 pkeys)', remedy };
+  }
+  if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui')) {
+    return { why: 'it is registered with a userfaultfd', remedy: 'dump when the program has closed that' };
+  }
   if (isShared && path.startsWith('/dev/') && path !== '/dev/zero' && !path.startsWith('/dev/shm/')) {
-    return { why: 'it is a mapped device' };
+    return { why: 'it is a mapped device', remedy: UNMAPPED };
   }
   return undefined;
 }

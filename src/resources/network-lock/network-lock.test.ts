@@ -1,8 +1,9 @@
 /** What is locked: both directions of each connection, once. */
 import { describe, expect, test } from 'bun:test';
+import { ERRNO } from '../../linux/abi/errno.ts';
 import { AF_INET, AF_INET6 } from '../../linux/abi/socket.ts';
 import { describeUnlock } from './iptables.ts';
-import { describeConnections, describeTable, shortRunId, tableName } from './network-lock.ts';
+import { describeConnections, describeTable, lockStays, shortRunId, tableName } from './network-lock.ts';
 
 const LOCAL = 0x0100_007f;
 const OTHER = 0x0200_007f;
@@ -62,4 +63,10 @@ test('rules of iptables that CRIU has made are taken away', () => {
     '',
   ]);
   expect(describeUnlock([v6]).v6).toContain('-s ::200:0 --sport 4660 -d ::100:0 --dport 80');
+});
+
+test('a lock that stays says so, and names a capability where that is what is missing', () => {
+  const text = 'the network lock of the dump (inet CRIU-x): cannot be taken away (nf_tables: ';
+  expect(lockStays('x', ERRNO.EPERM).message).toBe(`${text}EPERM); restore with CAP_NET_ADMIN`);
+  expect(lockStays('x', ERRNO.EMFILE).message).toBe(`${text}EMFILE)`);
 });

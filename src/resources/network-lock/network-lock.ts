@@ -237,12 +237,16 @@ export function unlock(runId: string, method: number, tolerated: readonly number
   const result = tryUnlock(runId);
   // A dump by iptables has made no table, and the kernel need not have any.
   if (result === 0 || result === -ERRNO.ENOENT || method === NETWORK_LOCK_IPTABLES) return;
-  if (tolerated.includes(-result)) return;
-  throw new CriuError({
+  if (!tolerated.includes(-result)) throw lockStays(runId, -result);
+}
+
+/** The error for the lock of a dump that cannot be taken away. */
+export function lockStays(runId: string, errno: number): CriuError {
+  return new CriuError({
     object: `the network lock of the dump (inet ${tableName(runId)})`,
-    action: `cannot be taken away (nf_tables: ${errnoName(-result)})`,
-    remedy: 'restore with CAP_NET_ADMIN',
-    crErrno: -result,
+    action: `cannot be taken away (nf_tables: ${errnoName(errno)})`,
+    ...(errno === ERRNO.EPERM ? { remedy: 'restore with CAP_NET_ADMIN' } : {}),
+    crErrno: errno,
   });
 }
 

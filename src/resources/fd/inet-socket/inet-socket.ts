@@ -12,7 +12,7 @@ import type { FileKind, OpenFile } from '../file-kind.ts';
 import { dumpInetSocket } from './dump-inet.ts';
 import { checkInetSocket, createInetSocket, finishInetSocket } from './restore-inet.ts';
 import { dumpHeldSockets } from './tcp-dump.ts';
-import { lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
+import { holdConnections, lockNetwork, releaseNetwork, resumeConnections } from './tcp-resume.ts';
 import { checkArrived } from './udp-arrived.ts';
 
 export const inetSocket: FileKind = {
@@ -26,7 +26,10 @@ export const inetSocket: FileKind = {
 
   prepare: lockNetwork,
 
-  settle: checkArrived,
+  settle(context) {
+    checkArrived(context);
+    holdConnections(context);
+  },
 
   resume: resumeConnections,
 

@@ -13,9 +13,8 @@ import { KeptTable } from '../../../tracee/call-table.ts';
 import { SecondCore } from '../../../tracee/second-core.ts';
 import { nameOf } from './tcp-restore.ts';
 
-/** A connection in repair mode, where it is open, and what it has when that has ended. */
-export interface Resumed {
-  readonly pidfd: number;
+/** A connection in repair mode that the controller has open, and what it has when that has ended. */
+export interface Held {
   readonly fd: number;
   readonly entry: InetSkEntry;
 }
@@ -25,12 +24,11 @@ const BOTH_LOCKS = SOCKET.SOCK_SNDBUF_LOCK | SOCKET.SOCK_RCVBUF_LOCK;
 
 /** The same in each run. */
 const resuming = new KeptTable((row) => {
-  const [pidfd, fd] = [row.words(0), row.words(0)];
-  const fetched = row.call(SYS.pidfd_getfd, row.wordAt(pidfd), row.wordAt(fd), 0);
+  const fd = row.words(0);
   const steps: Result[] = [];
   const set = (level: number, option: number) => {
     const value = row.words(0);
-    steps.push(row.call(SYS.setsockopt, fetched, level, option, value, INT_BYTES));
+    steps.push(row.call(SYS.setsockopt, row.wordAt(fd), level, option, value, INT_BYTES));
     return value;
   };
   set(INET.SOL_TCP, INET.TCP_REPAIR);
@@ -41,12 +39,15 @@ const resuming = new KeptTable((row) => {
   // Setting the sizes has fixed them: without this option, and before Linux 5.14, they stay so.
   const locks = set(SOCKET.SOL_SOCKET, SOCKET.SO_BUF_LOCK);
   const withoutLocks = steps.slice(0, -1);
-  row.call(SYS.close, fetched);
-  return { pidfd, fd, fetched, steps, withoutLocks, reuseAddress, reusePort, send, locks };
+  row.call(SYS.close, row.wordAt(fd));
+  return { fd, steps, withoutLocks, reuseAddress, reusePort, send, locks };
 });
 
-/** Throws CriuError for the first that fails, unless by one of the `tolerated` errors; the others are done all the same. */
-export function resumeAll(connections: readonly Resumed[], tolerated: readonly number[]): void {
+/**
+ * Closes all of them. Throws CriuError for the first that fails, unless by one of the `tolerated` errors; the others are
+ * done all the same.
+ */
+export function resumeAll(connections: readonly Held[], tolerated: readonly number[]): void {
   let failure: CriuError | undefined;
   using core = SecondCore.tryStart(connections.length);
   resuming.use(connections.length, (table, columns) => {
@@ -54,9 +55,8 @@ export function resumeAll(connections: readonly Resumed[], tolerated: readonly n
     table.runAll(
       connections.length,
       (row, index) => {
-        const { pidfd, fd, entry } = connections[index] as Resumed;
+        const { fd, entry } = connections[index] as Held;
         const { opts } = entry;
-        view.setUint32(table.at(row, columns.pidfd), pidfd, true);
         view.setUint32(table.at(row, columns.fd), fd, true);
         view.setUint32(table.at(row, columns.reuseAddress), Number(opts.reuseaddr === true), true);
         view.setUint32(table.at(row, columns.reusePort), Number(opts.so_reuseport === true), true);
@@ -64,15 +64,14 @@ export function resumeAll(connections: readonly Resumed[], tolerated: readonly n
         view.setUint32(table.at(row, columns.locks), opts.so_buf_lock ?? BOTH_LOCKS, true);
       },
       (row, index) => {
-        const { entry } = connections[index] as Resumed;
-        const fetched = table.result(row, columns.fetched);
+        const { entry } = connections[index] as Held;
         const steps = entry.opts.so_buf_lock === undefined ? columns.withoutLocks : columns.steps;
-        const failed = fetched < 0 ? columns.fetched : steps.find((step) => table.result(row, step) < 0);
+        const failed = steps.find((step) => table.result(row, step) < 0);
         if (failed === undefined) return;
         const errno = -table.result(row, failed);
         if (tolerated.includes(errno)) return;
-        const action = fetched < 0 ? 'cannot be fetched' : 'cannot leave repair mode with its options';
-        failure ??= new CriuError({ object: nameOf(entry), action: `${action} (${errnoName(errno)})`, crErrno: errno });
+        const action = `cannot leave repair mode with its options (${errnoName(errno)})`;
+        failure ??= new CriuError({ object: nameOf(entry), action, crErrno: errno });
       },
       core,
     );

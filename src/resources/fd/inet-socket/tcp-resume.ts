@@ -1,14 +1,13 @@
 /**
  * What the controller does for the TCP connections of a restored tree: the network is locked while they are made, and when
- * all tasks are complete they begin to speak again. Nothing can fail then any more, and that is just as well: what the
- * other sides are told cannot be taken back.
+ * all tasks are complete they are fetched, and begin to speak again. Nothing can fail then any more, and that is just as
+ * well: what the other sides are told cannot be taken back.
  */
 
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { InetSkEntry } from '../../../image/gen/sk-inet.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
 import { close } from '../../../linux/syscalls/fs.ts';
-import { pidfd_open } from '../../../linux/syscalls/process.ts';
 import { unlockIptables } from '../../network-lock/iptables.ts';
 import { lockMethodOf, NETWORK_LOCK_IPTABLES, NETWORK_LOCK_SKIP, runIdOf } from '../../network-lock/methods.ts';
 import { isLocked, NetworkLock, unlock } from '../../network-lock/network-lock.ts';
@@ -16,14 +15,9 @@ import { contextState } from '../context-state.ts';
 import type { RestoreContext } from '../file-kind.ts';
 import { filesOfType } from '../files-of-type.ts';
 import { OwnSteps } from '../own-steps.ts';
-import { type Resumed, resumeAll } from './resume-table.ts';
+import { fetchConnections, type Place } from './fetch-connections.ts';
+import { type Held, resumeAll } from './resume-table.ts';
 import { finishConnection, hasNothingToSend, isConnection, nameOf } from './tcp-restore.ts';
-
-/** Where a task has a connection open. */
-interface Place {
-  readonly pid: number;
-  readonly fd: number;
-}
 
 /** By id of the file; those that are only in flight inside of UNIX sockets have none. */
 const placesOf = contextState('places of TCP connections', ({ tree }): ReadonlyMap<number, Place> => {
@@ -63,8 +57,26 @@ export function lockNetwork(context: RestoreContext): void {
   context.warn(`packets of TCP connections are not held back while these are made (nf_tables: ${errnoName(-result)})`);
 }
 
+/** Those that the controller has fetched and not closed yet. */
+const heldOf = (context: RestoreContext): Held[] => context.state('held TCP connections', () => []);
+
+/** Fetches all connections, while a failure has not been told to anybody. Throws CriuError, SyscallError. */
+export function holdConnections(context: RestoreContext): void {
+  const wanted = connectionsOf(context).flatMap((entry) => {
+    const place = placesOf(context).get(entry.id);
+    return place === undefined ? [] : { ...place, entry };
+  });
+  fetchConnections(wanted, heldOf(context));
+}
+
 /** A restore that failed leaves the network as it was: locked by the dump, or not. */
 export function releaseNetwork(context: RestoreContext): void {
+  // In repair mode they end without a word.
+  for (const { fd } of heldOf(context).splice(0)) close(fd);
+  releaseLock(context);
+}
+
+function releaseLock(context: RestoreContext): void {
   ownLock(context).lock?.release();
   ownLock(context).lock = undefined;
 }
@@ -72,33 +84,23 @@ export function releaseNetwork(context: RestoreContext): void {
 /** Other sides may have reset a connection meanwhile: the program is told when it uses it. */
 const LOST = [ERRNO.EPIPE, ERRNO.ECONNRESET, ERRNO.ENOTCONN, ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH];
 
-/** Unlocks the network, and lets all connections speak. Throws CriuError. */
+/** Unlocks the network, and lets all connections speak that are held. Throws CriuError. */
 export function resumeConnections(context: RestoreContext): void {
   const connections = connectionsOf(context);
   if (connections.length === 0) return;
   if (methodOf(context) === NETWORK_LOCK_IPTABLES) unlockIptables(connections);
-  if (ownLock(context).lock !== undefined) releaseNetwork(context);
+  if (ownLock(context).lock !== undefined) releaseLock(context);
   else if (methodOf(context) !== NETWORK_LOCK_SKIP) unlock(nameOfRun(context), methodOf(context));
-  const pidfds = new Map<number, number>();
-  try {
-    const steps = new OwnSteps();
-    const plain: Resumed[] = [];
-    for (const entry of connections) {
-      const place = placesOf(context).get(entry.id);
-      if (place === undefined) continue;
-      const { fd } = place;
-      const pidfd = pidfds.get(place.pid) ?? pidfd_open(place.pid);
-      pidfds.set(place.pid, pidfd);
-      if (hasNothingToSend(entry, context)) {
-        plain.push({ pidfd, fd, entry });
-        continue;
-      }
-      const object = nameOf(entry);
-      steps.add(object, pidfd, fd, (table) => finishConnection(table, fd, entry, object, context));
+  const steps = new OwnSteps();
+  const plain: Held[] = [];
+  for (const { fd, entry } of heldOf(context).splice(0)) {
+    if (hasNothingToSend(entry, context)) {
+      plain.push({ fd, entry });
+      continue;
     }
-    resumeAll(plain, LOST);
-    steps.run(LOST);
-  } finally {
-    for (const pidfd of pidfds.values()) close(pidfd);
+    const object = nameOf(entry);
+    steps.add(object, fd, (table) => finishConnection(table, fd, entry, object, context));
   }
+  resumeAll(plain, LOST);
+  steps.run(LOST);
 }
