@@ -1,4 +1,5 @@
 /** Stubs for tests that change a live task: with a pid that is free, and gone after the test. */
+import { ABI_64, type Abi } from '../agent/abi.ts';
 import { ERRNO } from '../linux/abi/errno.ts';
 import { SIGKILL } from '../linux/abi/signal.ts';
 import { kill, tryWait } from '../linux/syscalls/process.ts';
@@ -6,7 +7,7 @@ import type { HostTask } from './host.ts';
 import { spawnStub } from './stub.ts';
 
 /** Where the agent of each stub lives. */
-const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
+export const HOME = { address: 0x4000_0000, bytes: 1 << 20 };
 
 const stubs: number[] = [];
 const FIRST_PID = 20_000;
@@ -19,9 +20,9 @@ export function firstFreePid(): number {
 }
 
 /** Starts a stub; `endStubs` ends it. */
-export function newStub(): HostTask {
+export function newStub(abi: Abi = ABI_64): HostTask {
   const pid = firstFreePid();
-  const host = spawnStub({ pid, sibling: false, home: HOME });
+  const host = spawnStub({ pid, sibling: false, home: HOME, abi });
   stubs.push(pid);
   return host;
 }

@@ -163,6 +163,16 @@ function catchSibling(pid: number): void {
   }
 }
 
+function notExecuted(pid: number, { bits }: Abi): CriuError {
+  return new CriuError({
+    object: `task ${pid}`,
+    action: `cannot be restored: this kernel does not execute programs of ${bits} bits`,
+    why: 'it has been built or started without CONFIG_IA32_EMULATION, or runs under a hypervisor without 32-bit code',
+    remedy: 'restore on another machine',
+    crErrno: ERRNO.ENOEXEC,
+  });
+}
+
 /** Nobody but somebody else ends it. */
 function stubDied(pid: number): CriuError {
   return new CriuError({
@@ -198,7 +208,7 @@ export function makeMemfd(file: Uint8Array): number {
 
 /** What executes the stub in our memory; it must be kept until that is done. */
 interface Starter {
-  /** Throws SyscallError when it could not be executed. */
+  /** Throws SyscallError when it could not be executed, CriuError when the kernel executes none of its kind. */
   check(): void;
 }
 
@@ -230,7 +240,7 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
     p.call(SYS.close, fd);
   }
   if (abi.personality !== 0) add('personality', SYS.personality, abi.personality);
-  add('execveat', SYS.execveat, ...stubArguments(p, memfd));
+  const executed = add('execveat', SYS.execveat, ...stubArguments(p, memfd));
   p.call(SYS.exit, EXEC_FAILED);
   const setTid = p.data(new Uint8Array(Int32Array.of(pid).buffer));
   const own = new OwnProgram(p);
@@ -245,6 +255,7 @@ function startProcess(memfd: number, { pid, abi = ABI_64, sibling, clockOffsets 
   assert(result === pid, 'clone3 returns the pid that was asked for');
   return {
     check() {
+      if (own.result(executed) === -ERRNO.ENOEXEC) throw notExecuted(pid, abi);
       for (const [what, op] of ops) check(what, own.result(op));
     },
   };

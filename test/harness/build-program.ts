@@ -2,9 +2,10 @@
  * Builds the C programs of test/programs into a cache folder, keyed by their content: a program is compiled once.
  * Extra compiler flags stand in the program itself, in a comment line of its own that begins with "flags:".
  */
-import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { once } from '../../src/base/per-run.ts';
 
 const programsDir = join(import.meta.dir, '..', 'programs');
 
@@ -17,14 +18,25 @@ export function findCompiler(): string | undefined {
 export type Bits = 64 | 32;
 const defaultBits: Bits = process.env['CRIU_TEST_BITS'] === '32' ? 32 : 64;
 
-let canBuild32: boolean | undefined;
-
 /** Whether the compiler makes programs of 32 bits: it needs their C library (gcc-multilib, libc6-dev-i386). */
-export function supports32(): boolean {
-  canBuild32 ??= Bun.spawnSync([findCompiler() ?? 'cc', '-m32', '-x', 'c', '-o', '/dev/null', '-'], {
+export const canBuild32 = once(() => tryBuild32('/dev/null'));
+
+/** Whether the kernel executes them: some hypervisors have no 32-bit code. */
+export const canExecute32 = once(() => {
+  const folder = mkdtempSync(join(tmpdir(), 'criu-test-32-'));
+  try {
+    const binary = join(folder, 'program');
+    return tryBuild32(binary) && Bun.spawnSync(['/bin/sh', '-c', `exec ${binary}`], { stderr: 'ignore' }).success;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+function tryBuild32(binary: string): boolean {
+  return Bun.spawnSync([findCompiler() ?? 'cc', '-m32', '-x', 'c', '-o', binary, '-'], {
     stdin: Buffer.from('#include <stdio.h>\nint main(void) { return 0; }\n'),
+    stderr: 'ignore',
   }).success;
-  return canBuild32;
 }
 
 /** The path of the built program. Throws with the compiler's words when it can't be built. */

@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { type Bits, buildProgram, supports32 } from './build-program.ts';
+import { type Bits, buildProgram, canBuild32, canExecute32 } from './build-program.ts';
 import { type CriuResult, explain, runCriu } from './criu-command.ts';
 import { becomeSubreaper } from './libc.ts';
 import { compareSnapshots, type ProcSnapshot, readProcSnapshot } from './proc-snapshot.ts';
@@ -94,7 +94,7 @@ export async function cleanUp(): Promise<void> {
 export async function startProgram(name: string, options: StartOptions = {}): Promise<Specimen> {
   const dir = makeFolder(name);
   const status = join(dir, 'status');
-  if (options.bits === 32 && !supports32()) skip32();
+  if (options.bits === 32) skipUnless32();
   const binary = buildProgram(name, options.bits);
   const child = Bun.spawn([binary, status, ...(options.args ?? [])], {
     cwd: dir,
@@ -119,9 +119,16 @@ export async function startProgram(name: string, options: StartOptions = {}): Pr
   return { dir, pid, status, reporters };
 }
 
-/** Where nothing may be skipped, the compiler will say what is missing. */
-function skip32(): void {
-  if (process.env['CRIU_TEST_NO_SKIP'] !== '1') throw new SkippedByProgram('the compiler makes no programs of 32 bits');
+/**
+ * Throws SkippedByProgram where no program of 32 bits can be made or executed. Where nothing may be skipped the compiler will
+ * say what it lacks; nobody can install another kernel.
+ */
+export function skipUnless32(): void {
+  if (!canBuild32()) {
+    if (process.env['CRIU_TEST_NO_SKIP'] === '1') return;
+    throw new SkippedByProgram('the compiler makes no programs of 32 bits');
+  }
+  if (!canExecute32()) throw new SkippedByProgram('the kernel executes no programs of 32 bits');
 }
 
 /** A status file is "status" or "status.NAME"; "status.go1" and "status.tmp12" are not. */

@@ -2,9 +2,9 @@
  * Programs of 32 bits: those of other tests that are portable, built with -m32, and what only they have. To run all other
  * live tests with them: CRIU_TEST_BITS=32.
  */
-import { buildProgram, supports32 } from '../harness/build-program.ts';
+import { buildProgram } from '../harness/build-program.ts';
 import { isInterop, isOriginal } from '../harness/criu-command.ts';
-import { roundTrip } from '../harness/harness.ts';
+import { roundTrip, skipUnless32 } from '../harness/harness.ts';
 import { liveCase, liveTest as liveTestOf64 } from '../harness/live-test.ts';
 
 /** Restored by the original, files have O_LARGEFILE, and the address space is one of 64 bits, with its [vsyscall]. */
@@ -45,7 +45,7 @@ liveTest('no call is made twice by threads that catch all signals', 'busy-calls'
 
 for (const bits of [64, 32] as const) {
   liveCase(`programs of both kinds in a tree whose root has ${bits} bits`, async () => {
-    if (!supports32()) return;
+    skipUnless32();
     await roundTrip('mixed-tree', { bits, args: [buildProgram('mixed-tree', bits === 64 ? 32 : 64)] });
   });
 }
