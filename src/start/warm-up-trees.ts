@@ -68,10 +68,10 @@ export const TREES: readonly WarmUpTree[] = [
 
 /** What users have mostly: small trees of different kinds, so that code is compiled for what all of them are like. */
 export const SMALL_TREES: readonly WarmUpTree[] = [
-  { name: 'a small process', rounds: 10 },
-  { name: 'an ordinary program', rounds: 10, program: ['/bin/sleep', 'infinity'] },
-  { name: 'one of each', rounds: 10, prepare: addOneOfEach },
-  { name: 'a program with a child', rounds: 10, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
+  { name: 'a small process', rounds: 12 },
+  { name: 'an ordinary program', rounds: 12, program: ['/bin/sleep', 'infinity'] },
+  { name: 'one of each', rounds: 12, prepare: addOneOfEach },
+  { name: 'a program with a child', rounds: 12, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
 ];
 
 const PAGE = 4096;

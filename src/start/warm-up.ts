@@ -15,6 +15,7 @@ import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { NetworkVisit } from '../resources/netns/network-visit.ts';
 import { spawnIdle } from '../tracee/idle.ts';
 import { spawnProgram } from './ordinary-program.ts';
+import { OwnRequest, type Wanted } from './own-request.ts';
 import { rehearseStart } from './start-image.ts';
 import { warmUpFiller } from './warm-up-filler.ts';
 import { SMALL_TREES, TREES, type WarmUpTree } from './warm-up-trees.ts';
@@ -28,7 +29,12 @@ const WHILE_WARMING_UP = 1;
 const AFTERWARDS = 3000;
 
 /** How criu is called, by turns: with a log of everything, of what is out of order, and without one. */
-const WAYS = [['-v4', '-o', 'criu.log'], ['-o', 'criu.log'], []] as const;
+const WAYS: readonly Way[] = [['-v4', '-o', 'criu.log'], ['-o', 'criu.log'], []];
+/** And by a request. */
+const ALL_WAYS: readonly Way[] = [...WAYS, 'request'];
+
+/** Options of the command line, or a request that has all its options itself. */
+type Way = readonly string[] | 'request';
 
 const ENVIRONMENT = [
   'SHELL=/bin/sh',
@@ -64,11 +70,11 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
-  await tryTrees(SMALL_TREES, `${folder}/small`, programs);
+  await tryTrees(SMALL_TREES, `${folder}/small`, programs, ALL_WAYS);
   Bun.unsafe.setJITPolicy(AFTERWARDS);
   // What was compiled last has its first run here, not in each run from the image.
-  const eachWay = SMALL_TREES.map((tree) => ({ ...tree, rounds: WAYS.length }));
-  await tryTrees(eachWay, `${folder}/last`, programs);
+  const eachWay = SMALL_TREES.map((tree) => ({ ...tree, rounds: ALL_WAYS.length }));
+  await tryTrees(eachWay, `${folder}/last`, programs, ALL_WAYS);
 }
 
 const checkedOnly = (tree: WarmUpTree): WarmUpTree => ({ ...tree, rounds: CHECK_ROUNDS, isChecked: true });
@@ -77,12 +83,17 @@ const checkedOnly = (tree: WarmUpTree): WarmUpTree => ({ ...tree, rounds: CHECK_
  * Dumps and restores each of the trees, or checks it, as often as it says, by turns. One that fails is left out; false when
  * all are.
  */
-async function tryTrees(trees: readonly WarmUpTree[], folder: string, programs: Programs): Promise<boolean> {
+async function tryTrees(
+  trees: readonly WarmUpTree[],
+  folder: string,
+  programs: Programs,
+  ways: readonly Way[] = WAYS,
+): Promise<boolean> {
   syscall(SYS.mkdir, cString(folder), 0o700);
   const possible = new Set(trees);
   const rounds = Math.max(...trees.map((tree) => tree.rounds));
   for (let round = 0; round < rounds; round++) {
-    const way = WAYS[round % WAYS.length] ?? [];
+    const way = ways[round % ways.length] ?? [];
     for (const tree of possible) {
       if (round >= tree.rounds) continue;
       try {
@@ -134,9 +145,10 @@ function sayLeftOut(what: string, error: unknown): void {
   syscall(SYS.write, 2, new TextEncoder().encode(text), text.length);
 }
 
-async function runWith(tree: WarmUpTree, folder: string, programs: Programs, way: readonly string[]): Promise<void> {
+async function runWith(tree: WarmUpTree, folder: string, programs: Programs, way: Way): Promise<void> {
   const { prepare, dumpOptions = [], restoreOptions = [] } = tree;
-  const options = ['-D', folder, ...way, ...(tree.options ?? [])];
+  const ask = (wanted: Wanted) => runRequest(programs, folder, wanted);
+  const options = way === 'request' ? [] : ['-D', folder, ...way, ...(tree.options ?? [])];
   try {
     const pid =
       tree.program === undefined
@@ -144,6 +156,13 @@ async function runWith(tree: WarmUpTree, folder: string, programs: Programs, way
         : spawnProgram(tree.program);
     if (tree.isChecked === true) {
       await runOnce(programs, 'check', ['--tree', String(pid), ...options]);
+      return;
+    }
+    if (way === 'request') {
+      await ask({ pid, leave_running: true });
+      await ask({ pid });
+      endChildren();
+      await ask({});
       return;
     }
     await runOnce(programs, 'dump', ['-R', '-t', String(pid), ...options, ...dumpOptions]);
@@ -167,6 +186,11 @@ function endChildren(): void {
     for (const pid of pids) kill(pid, SIGKILL);
     for (const pid of pids) tryWait(pid);
   }
+}
+
+async function runRequest(programs: Programs, folder: string, wanted: Wanted): Promise<void> {
+  using request = new OwnRequest(folder, wanted);
+  await runOnce(programs, 'swrk', [String(request.fd)]);
 }
 
 async function runOnce(programs: Programs, command: string, words: string[]): Promise<void> {

@@ -28,13 +28,13 @@ export interface Touched {
 const WINDOW_BYTES = 64 << 10;
 
 /**
- * Runs a program to its end; returns what it had touched by then of `watched`. Throws SyscallError, and Error when the
- * program does not succeed.
+ * Runs a program to its end; returns what it had touched by then of `watched`. `fd` is its descriptor 3. Throws
+ * SyscallError, and Error when the program does not succeed.
  */
-export function findTouchedPages(command: readonly string[], watched: readonly Range[]): Touched {
+export function findTouchedPages(command: readonly string[], watched: readonly Range[], fd?: number): Touched {
   // The shell waits for us to trace it before it becomes the program.
   const { pid } = Bun.spawn(['/bin/sh', '-c', 'kill -STOP $$; exec "$@"', 'sh', ...command], {
-    stdio: ['ignore', 'ignore', 'ignore'],
+    stdio: ['ignore', 'ignore', 'ignore', ...(fd === undefined ? [] : [fd])],
   });
   waitForJobStop([pid]);
   seize(pid, PTRACE_O_TRACEEXIT);

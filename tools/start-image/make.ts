@@ -19,12 +19,13 @@ import { SIGKILL } from '../../src/linux/abi/signal.ts';
 import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
+import { OwnRequest, type Wanted } from '../../src/start/own-request.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
-import { findTouchedPages, type HotPages, hotPages, type Range } from './hot-pages.ts';
+import { findTouchedPages, type HotPages, hotPages, type Range, type Touched } from './hot-pages.ts';
 import { type Command, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -130,19 +131,40 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
   const writable = taken.areas.filter(({ prot }) => (prot & PROT_WRITE) !== 0);
   const watched = [...taken.runs, ...[...writable, ...taken.own].map(rangeOf)];
   const find = (...words: string[]) => findTouchedPages([executable, ...words, ...anywhere], watched);
-  let target = 0;
+  const findRequest = (wanted: Wanted) => {
+    using request = new OwnRequest(images, wanted);
+    return findTouchedPages([executable, 'swrk', '3'], watched, request.fd);
+  };
   try {
-    target = spawnIdle();
-    const pid = String(target);
-    const dumps = [find('dump', '-R', '-t', pid), find('dump', '-t', pid)];
-    tryWait(target);
-    return { dump: hotPages(dumps), restore: hotPages([find('restore', '-d')]) };
+    const commands = withTarget((pid) => ({
+      dumps: [find('dump', '-R', '-t', String(pid)), find('dump', '-t', String(pid))],
+      restore: () => find('restore', '-d'),
+    }));
+    const requests = withTarget((pid) => ({
+      dumps: [findRequest({ pid, leave_running: true }), findRequest({ pid })],
+      restore: () => findRequest({}),
+    }));
+    return {
+      dump: hotPages(commands.dumps),
+      restore: hotPages([commands.restored]),
+      swrk: hotPages([...requests.dumps, requests.restored]),
+    };
   } catch (error) {
     console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
     return {};
+  }
+}
+
+/** Has a process dumped, and restored when it is gone. */
+function withTarget(dump: (pid: number) => { dumps: Touched[]; restore: () => Touched }) {
+  const pid = spawnIdle();
+  try {
+    const { dumps, restore } = dump(pid);
+    tryWait(pid);
+    return { dumps, restored: restore() };
   } finally {
     // After the restore it is no child of ours, so its number may be that of somebody else.
-    if (target > 0 && isStub(target)) kill(target, SIGKILL);
+    if (isStub(pid)) kill(pid, SIGKILL);
   }
 }
 

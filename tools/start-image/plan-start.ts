@@ -36,8 +36,8 @@ export interface HotPrograms {
   readonly dear: Program;
 }
 
-/** Commands that have much to write. */
-export const COMMANDS = ['dump', 'restore'] as const;
+/** Commands that have much to write; `swrk` is told what to do later. */
+export const COMMANDS = ['dump', 'restore', 'swrk'] as const;
 export type Command = (typeof COMMANDS)[number];
 
 /** `fileOffset`: where the content of the image begins in the executable; `hot`: pages that a command will touch. */
