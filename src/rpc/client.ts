@@ -113,6 +113,11 @@ export class Client {
   release(): void {
     for (const fd of this.#fds.splice(0)) close(fd);
   }
+
+  [Symbol.dispose](): void {
+    this.release();
+    close(this.#pidfd);
+  }
 }
 
 function unknown(why: string): CriuError {

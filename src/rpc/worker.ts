@@ -24,7 +24,7 @@ export interface WorkerOptions {
 /** Returns the exit status: 0 when the last request was done. Throws CriuError when nobody can be served. */
 export async function serveClient(options: WorkerOptions): Promise<number> {
   const connection = new Connection(options.fd);
-  const client = new Client(options.fd);
+  using client = new Client(options.fd);
   const readOwnFile = remembering(readConfigFile);
   for (;;) {
     let request: CriuReq | undefined;
