@@ -9,7 +9,7 @@ import { addressOf, check } from '../../src/linux/kernel.ts';
 import { close, open, pread, readFile } from '../../src/linux/syscalls/fs.ts';
 import { ptrace } from '../../src/linux/syscalls/process.ts';
 import { type MapsEntry, parseMaps } from '../../src/proc/maps.ts';
-import { CODE_AT, DATA_AT, FIRST_FD } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_END, FIRST_FD } from '../../src/start/layout.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { readRegisters } from '../../src/tracee/registers.ts';
 import { interrupt, seize, waitForTrap } from '../../src/tracee/stop.ts';
@@ -39,7 +39,6 @@ export interface Capture {
 
 /** They are the kernel's, and differ from kernel to kernel; the process of an image uses none of them. */
 const OF_THE_KERNEL = new Set(['[vvar]', '[vvar_vclock]', '[vdso]', '[vsyscall]', '[stack]']);
-const LAUNCHER_END = DATA_AT + 0x10_0000;
 
 /** Stops the process by ptrace, too. `executable`: path of its program. Throws SyscallError. */
 export function capture(pid: number, executable: string, self: SelfDescription): Capture {
@@ -47,7 +46,7 @@ export function capture(pid: number, executable: string, self: SelfDescription):
   interrupt(pid);
   waitForTrap(pid);
   const mapped = parseMaps(readFile(`/proc/${pid}/maps`)).filter(
-    ({ path, start }) => !OF_THE_KERNEL.has(path) && (start < CODE_AT || start >= LAUNCHER_END),
+    ({ path, start }) => !OF_THE_KERNEL.has(path) && (start < CODE_AT || start >= DATA_END),
   );
   const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const runs = mapped.flatMap((area) => runsOf(area, area.path === executable, pagemap));

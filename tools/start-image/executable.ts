@@ -2,9 +2,10 @@
 
 import { OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import type { Program } from '../../src/agent/program.ts';
+import { assert } from '../../src/base/errors.ts';
 import { PAGE_BYTES } from '../../src/image/pagemap.ts';
 import { PF_R, PF_W, PF_X } from '../../src/linux/abi/elf.ts';
-import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT, DATA_END } from '../../src/start/layout.ts';
 import { programHeadersWith, readExecutable, redirect } from './elf.ts';
 import { type Choice, type LauncherPlan, launcherPage, PROGRAM_AT } from './launcher.ts';
 import { COMMANDS, type StartPrograms } from './plan-start.ts';
@@ -59,6 +60,7 @@ function launcherData(programs?: StartPrograms): { data: Uint8Array; choices: re
     blocks.push(cheap, dear);
     choices.push({ command, at: nextAt, value: cheap.address, dearValue: dear.address });
   }
+  assert(at <= DATA_END, 'the programs end before the runtime begins');
   const data = new Uint8Array(paged(at - DATA_AT));
   for (const { address, bytes } of blocks) data.set(bytes, address - DATA_AT);
   return { data, choices };
