@@ -40,13 +40,17 @@ export interface Capture {
 /** They are the kernel's, and differ from kernel to kernel; the process of an image uses none of them. */
 const OF_THE_KERNEL = new Set(['[vvar]', '[vvar_vclock]', '[vdso]', '[vsyscall]', '[stack]']);
 
-/** Stops the process by ptrace, too. `executable`: path of its program. Throws SyscallError. */
+/**
+ * Stops the process by ptrace, too. The runtime's constants, from DATA_END on, are left as the kernel has mapped them: in huge
+ * pages they would count as memory of criu, and nobody writes to them. `executable`: path of its program. Throws
+ * SyscallError.
+ */
 export function capture(pid: number, executable: string, self: SelfDescription): Capture {
   seize(pid);
   interrupt(pid);
   waitForTrap(pid);
   const mapped = parseMaps(readFile(`/proc/${pid}/maps`)).filter(
-    ({ path, start }) => !OF_THE_KERNEL.has(path) && (start < CODE_AT || start >= DATA_END),
+    ({ path, start }) => !OF_THE_KERNEL.has(path) && (start < CODE_AT || start > DATA_END),
   );
   const pagemap = open(`/proc/${pid}/pagemap`, O_RDONLY);
   const runs = mapped.flatMap((area) => runsOf(area, area.path === executable, pagemap));
