@@ -92,15 +92,18 @@ async function tryTrees(
   syscall(SYS.mkdir, cString(folder), 0o700);
   const possible = new Set(trees);
   const rounds = Math.max(...trees.map((tree) => tree.rounds));
+  let possibleWays = ways;
   for (let round = 0; round < rounds; round++) {
-    const way = ways[round % ways.length] ?? [];
     for (const tree of possible) {
       if (round >= tree.rounds) continue;
+      const way = possibleWays[round % possibleWays.length] ?? [];
       try {
         await runWith(tree, folder, programs, way);
       } catch (error) {
-        sayLeftOut(tree.name, error);
-        possible.delete(tree);
+        sayLeftOut(way === 'request' ? 'requests' : tree.name, error);
+        // Kernels before 6.5 do not tell who sends them (SO_PEERPIDFD).
+        if (way === 'request') possibleWays = WAYS;
+        else possible.delete(tree);
       }
     }
   }

@@ -135,23 +135,26 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
     using request = new OwnRequest(images, wanted);
     return findTouchedPages([executable, 'swrk', '3'], watched, request.fd);
   };
+  const commands = tryFind('each run', (pid) => ({
+    dumps: [find('dump', '-R', '-t', String(pid)), find('dump', '-t', String(pid))],
+    restore: () => find('restore', '-d'),
+  }));
+  const requests = tryFind('each request', (pid) => ({
+    dumps: [findRequest({ pid, leave_running: true }), findRequest({ pid })],
+    restore: () => findRequest({}),
+  }));
+  return {
+    ...(commands && { dump: hotPages(commands.dumps), restore: hotPages([commands.restored]) }),
+    ...(requests && { swrk: hotPages([...requests.dumps, requests.restored]) }),
+  };
+}
+
+function tryFind(what: string, dump: Parameters<typeof withTarget>[0]) {
   try {
-    const commands = withTarget((pid) => ({
-      dumps: [find('dump', '-R', '-t', String(pid)), find('dump', '-t', String(pid))],
-      restore: () => find('restore', '-d'),
-    }));
-    const requests = withTarget((pid) => ({
-      dumps: [findRequest({ pid, leave_running: true }), findRequest({ pid })],
-      restore: () => findRequest({}),
-    }));
-    return {
-      dump: hotPages(commands.dumps),
-      restore: hotPages([commands.restored]),
-      swrk: hotPages([...requests.dumps, requests.restored]),
-    };
+    return withTarget(dump);
   } catch (error) {
-    console.warn(`the pages that each run needs are not known: ${errorText(error)}`);
-    return {};
+    console.warn(`the pages that ${what} needs are not known: ${errorText(error)}`);
+    return undefined;
   }
 }
 
