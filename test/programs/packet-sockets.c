@@ -83,17 +83,20 @@ static uint64_t groups_of(int fd) {
   return mask;
 }
 
-/* Asks for the loopback device; the answer goes to the port. */
+/* Asks for the loopback device; the answer goes to the port. What the kernel tells members of groups may come before it. */
 static void expect_answer(int fd, const char *who) {
   struct {
     struct nlmsghdr head;
     struct ifinfomsg info;
   } request = {.head = {sizeof request, RTM_GETLINK, NLM_F_REQUEST, 7, 0}, .info = {.ifi_index = lo}};
   char answer[8192];
-  CHECK_EQ(send(fd, &request, sizeof request, 0), (long)sizeof request);
-  CHECK(comes(fd) == 1, "%s: no answer", who);
-  ssize_t got = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
   struct nlmsghdr *head = (void *)answer;
+  ssize_t got;
+  CHECK_EQ(send(fd, &request, sizeof request, 0), (long)sizeof request);
+  do {
+    CHECK(comes(fd) == 1, "%s: no answer", who);
+    got = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+  } while (got > 16 && head->nlmsg_seq != request.head.nlmsg_seq);
   CHECK(got > 16 && head->nlmsg_type == RTM_NEWLINK && head->nlmsg_pid == netlink_name(fd).nl_pid, "%s: wrong answer", who);
 }
 
