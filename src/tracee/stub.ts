@@ -129,7 +129,7 @@ function makeHome(home: StubOptions['home']): Program {
 
 /**
  * Turns a task that is being built into a stub of another kind: what tells a 32-bit task from others (the limit of its
- * address space, its vdso) the kernel sets in execve(2) only. All other properties of the process stay.
+ * address space, its vdso) the kernel sets in execve(2) only. All other properties of the process stay. Throws CriuError.
  */
 export function exchangeStub(host: HostTask, abi: Abi): void {
   const inStub = makeHome(host.home);
@@ -143,6 +143,8 @@ export function exchangeStub(host: HostTask, abi: Abi): void {
     program.must(`become a task of ${abi.bits} bits`, SYS.execveat, ...stubArguments(program, fd));
     program.stop();
     host.execute(program, inStub);
+  } catch (error) {
+    throw error instanceof CriuError && error.crErrno === ERRNO.ENOEXEC ? notExecuted(host.pid, abi) : error;
   } finally {
     syscall(SYS.close, memfd);
   }
