@@ -23,15 +23,11 @@ export class KcmpOrder {
     this.#known = first;
   }
 
-  private get size(): number {
-    return this.#known.length;
-  }
-
   /**
    * The number of the equal object, or `next` for one that is new. Throws SyscallError: an object that is taken for another
    * one would be restored twice.
    */
-  identify(pid: number, fd = 0, next = this.size + 1): number {
+  identify(pid: number, fd = 0, next = this.#known.length + 1): number {
     let low = 0;
     for (let high = this.#known.length; low < high; ) {
       const middle = (low + high) >>> 1;
