@@ -19,13 +19,16 @@ const NOTHING = new Uint8Array(0);
 const START = { entry: 0x1a4_0d00, headers: 0x20_0040, headerCount: 9 };
 const objdump = Bun.which('objdump');
 
+const CHOICE = { command: 'dump', at: 0x1234, value: 0x5678, dearValue: 0x9abc };
+
 /** Instructions of the launcher as objdump decodes them, up to its last one. */
 function disassemble(mode: 'record' | 'image'): string[] {
   const folder = mkdtempSync(join(tmpdir(), 'criu-launcher-'));
   try {
     const file = join(folder, 'code');
     const needs = mode === 'image' ? readCpuNeeds() : [];
-    writeFileSync(file, launcherPage({ ...START, mode, needs, choices: [], resume: NOTHING }).subarray(0, 0x800));
+    const choices = mode === 'image' ? [CHOICE] : [];
+    writeFileSync(file, launcherPage({ ...START, mode, needs, choices, resume: NOTHING }).subarray(0, 0x800));
     const args = ['-D', '-b', 'binary', '-m', 'i386:x86-64', '-M', 'intel', '--no-show-raw-insn', file];
     const lines = Bun.spawnSync([objdump ?? 'objdump', ...args])
       .stdout.toString()
@@ -51,6 +54,16 @@ describe.skipIf(objdump === null)('the launcher, decoded by objdump (skipped whe
   test('asks the CPU only when there is an image', () => {
     expect(disassemble('record').filter((line) => line === 'cpuid')).toHaveLength(0);
     expect(disassemble('image').filter((line) => line === 'cpuid')).toHaveLength(readCpuNeeds().length);
+  });
+
+  test('times two page faults, and takes the other program only when both are dear', () => {
+    const lines = disassemble('image');
+    expect(lines.filter((line) => line === `mov eax,0x${SYS.clock_gettime.toString(16)}`)).toHaveLength(4);
+    expect(lines.filter((line) => line === 'or QWORD PTR [rbx],0x0')).toHaveLength(2);
+    const dear = lines.indexOf('mov ecx,0x9abc');
+    expect(lines.slice(dear - 3, dear - 1)).toEqual(['mov ecx,0x5678', 'test r12,r12']);
+    expect(lines[dear - 1]).toMatch(/^je /);
+    expect(disassemble('record')).not.toContain('or QWORD PTR [rbx],0x0');
   });
 
   test('tells the linker the entry and the program headers that the executable had', () => {
