@@ -4,6 +4,7 @@
 export const CODE_AT = 0x10_0000;
 /** Its data; writable. */
 export const DATA_AT = 0x11_0000;
+/** Where the runtime's own segments begin. */
 export const DATA_END = 0x20_0000;
 /** The address of the stack as the kernel made it. */
 export const STACK_WORD = DATA_AT;

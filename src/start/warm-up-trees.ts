@@ -21,8 +21,6 @@ export interface WarmUpTree {
   readonly name: string;
   /** How often it is dumped and restored. */
   readonly rounds: number;
-  /** It is not dumped: criu is asked whether it can be (`check --tree`). */
-  readonly isChecked?: boolean;
   /** What its root executes; it does no more than the agent unless stated. */
   readonly program?: readonly string[];
   /** What its root does before it sleeps; `folder` is for files. */

@@ -28,13 +28,13 @@ const STDOUT = 1;
 const WHILE_WARMING_UP = 1;
 const AFTERWARDS = 3000;
 
-/** How criu is called, by turns: with a log of everything, of what is out of order, and without one. */
-const WAYS: readonly Way[] = [['-v4', '-o', 'criu.log'], ['-o', 'criu.log'], []];
-/** And by a request. */
-const ALL_WAYS: readonly Way[] = [...WAYS, 'request'];
+/** With these options, by a request that has all its options itself, or only asked whether a tree can be dumped. */
+type Way = readonly string[] | 'request' | 'check';
 
-/** Options of the command line, or a request that has all its options itself. */
-type Way = readonly string[] | 'request';
+const LOGGED = ['-v4', '-o', 'criu.log'];
+/** How criu is called, by turns: with a log of everything, of what is out of order, and without one. */
+const WAYS: readonly Way[] = [LOGGED, ['-o', 'criu.log'], []];
+const ALL_WAYS: readonly Way[] = [...WAYS, 'request'];
 
 const ENVIRONMENT = [
   'SHELL=/bin/sh',
@@ -66,7 +66,8 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
   for (const [index, tree] of TREES.entries()) await tryTrees([tree], `${folder}/${index}`, programs);
   tryFiller(folder);
-  await withoutOutput(() => tryTrees(SMALL_TREES.map(checkedOnly), `${folder}/checked`, programs));
+  const checked = SMALL_TREES.map((tree) => ({ ...tree, rounds: CHECK_ROUNDS }));
+  await withoutOutput(() => tryTrees(checked, `${folder}/checked`, programs, ['check']));
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
   // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
   Bun.gc(true);
@@ -77,12 +78,7 @@ async function warmUpWithAll(folder: string, programs: Programs): Promise<void> 
   await tryTrees(eachWay, `${folder}/last`, programs, ALL_WAYS);
 }
 
-const checkedOnly = (tree: WarmUpTree): WarmUpTree => ({ ...tree, rounds: CHECK_ROUNDS, isChecked: true });
-
-/**
- * Dumps and restores each of the trees, or checks it, as often as it says, by turns. One that fails is left out; false when
- * all are.
- */
+/** Dumps and restores each of the trees as often as it says, the ways by turns. One that fails is left out; false when all are. */
 async function tryTrees(
   trees: readonly WarmUpTree[],
   folder: string,
@@ -111,12 +107,12 @@ async function tryTrees(
 }
 
 /** Whoever makes the image reads its description from our standard output, and not what a check says of a tree. */
-async function withoutOutput<T>(action: () => Promise<T>): Promise<T> {
+async function withoutOutput(action: () => Promise<unknown>): Promise<void> {
   const output = check('fcntl', syscall(SYS.fcntl, STDOUT, F_DUPFD_CLOEXEC, 0));
   const nowhere = check('open', syscall(SYS.open, cString('/dev/null'), O_WRONLY | O_CLOEXEC));
   try {
     syscall(SYS.dup2, nowhere, STDOUT);
-    return await action();
+    await action();
   } finally {
     syscall(SYS.dup2, output, STDOUT);
     for (const fd of [nowhere, output]) close(fd);
@@ -149,32 +145,42 @@ function sayLeftOut(what: string, error: unknown): void {
 }
 
 async function runWith(tree: WarmUpTree, folder: string, programs: Programs, way: Way): Promise<void> {
-  const { prepare, dumpOptions = [], restoreOptions = [] } = tree;
-  const ask = (wanted: Wanted) => runRequest(programs, folder, wanted);
-  const options = way === 'request' ? [] : ['-D', folder, ...way, ...(tree.options ?? [])];
+  const { prepare } = tree;
   try {
     const pid =
       tree.program === undefined
         ? spawnIdle(prepare === undefined ? undefined : (program) => prepare(program, folder))
         : spawnProgram(tree.program);
-    if (tree.isChecked === true) {
-      await runOnce(programs, 'check', ['--tree', String(pid), ...options]);
-      return;
-    }
-    if (way === 'request') {
-      await ask({ pid, leave_running: true });
-      await ask({ pid });
-      endChildren();
-      await ask({});
-      return;
-    }
-    await runOnce(programs, 'dump', ['-R', '-t', String(pid), ...options, ...dumpOptions]);
-    await runOnce(programs, 'dump', ['-t', String(pid), ...options, ...dumpOptions]);
-    endChildren();
-    await runOnce(programs, 'restore', ['-d', ...options, ...restoreOptions]);
+    if (way === 'check') await runOnce(programs, 'check', ['--tree', String(pid), '-D', folder, ...LOGGED]);
+    else if (way === 'request') await askFor(pid, folder, programs);
+    else await dumpAndRestore(pid, tree, ['-D', folder, ...way], programs);
   } finally {
     endChildren();
   }
+}
+
+async function dumpAndRestore(
+  pid: number,
+  { options = [], dumpOptions = [], restoreOptions = [] }: WarmUpTree,
+  words: readonly string[],
+  programs: Programs,
+): Promise<void> {
+  const all = [...words, ...options];
+  await runOnce(programs, 'dump', ['-R', '-t', String(pid), ...all, ...dumpOptions]);
+  await runOnce(programs, 'dump', ['-t', String(pid), ...all, ...dumpOptions]);
+  endChildren();
+  await runOnce(programs, 'restore', ['-d', ...all, ...restoreOptions]);
+}
+
+async function askFor(pid: number, folder: string, programs: Programs): Promise<void> {
+  const ask = async (wanted: Wanted) => {
+    using request = new OwnRequest(folder, wanted);
+    await runOnce(programs, 'swrk', [String(request.fd)]);
+  };
+  await ask({ pid, leave_running: true });
+  await ask({ pid });
+  endChildren();
+  await ask({});
 }
 
 /** All of them are of the warm-up. */
@@ -189,11 +195,6 @@ function endChildren(): void {
     for (const pid of pids) kill(pid, SIGKILL);
     for (const pid of pids) tryWait(pid);
   }
-}
-
-async function runRequest(programs: Programs, folder: string, wanted: Wanted): Promise<void> {
-  using request = new OwnRequest(folder, wanted);
-  await runOnce(programs, 'swrk', [String(request.fd)]);
 }
 
 async function runOnce(programs: Programs, command: string, words: string[]): Promise<void> {
