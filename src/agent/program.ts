@@ -342,7 +342,7 @@ export class Program {
   placeOffset(place: Place): number {
     const { offset } = place;
     const inData = offset < BLOBS_AT ? offset : this.#dataBytes + offset - BLOBS_AT;
-    return this.#ops.length * OP_BYTES + inData;
+    return (this.#ops.length * OP_BYTES + inData) | 0;
   }
 
   /** Byte offset of a label in the block. */

@@ -27,12 +27,14 @@ export interface SelfDescription {
   readonly robustList: readonly string[];
   /** Where the runtime keeps the id of its main thread. */
   readonly tidAddress: string;
+  /** An address in the memory where objects are, if it is known. */
+  readonly heap?: number | undefined;
 }
 
 const SIGNALS = 64;
 
-/** Throws SyscallError. */
-export function describeSelf(): SelfDescription {
+/** `heap`: see there. Throws SyscallError. */
+export function describeSelf(heap: number | undefined): SelfDescription {
   const actions: string[][] = [];
   const action = new BigUint64Array(4);
   for (let signal = 1; signal <= SIGNALS; signal++) {
@@ -50,6 +52,7 @@ export function describeSelf(): SelfDescription {
     altStack: Array.from(stack, String),
     robustList: Array.from(robust, String),
     tidAddress: String(tid[0]),
+    heap,
   };
 }
 

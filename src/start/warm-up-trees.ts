@@ -17,10 +17,20 @@ import { AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../linux/abi/socket.t
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { addChild, addThread, FIRST_IDLE_FD } from '../tracee/idle.ts';
 
+/** With these options, by a request that has all its options itself, or only asked whether a tree can be dumped. */
+export type Way = readonly string[] | 'request' | 'check';
+
+export const LOGGED = ['-v4', '-o', 'criu.log'];
+/** How criu is called: with a log of everything, of what is out of order, and without one. */
+const CALLED: readonly Way[] = [LOGGED, ['-o', 'criu.log'], []];
+/** The same, and asked. */
+export const ALL_WAYS: readonly Way[] = [...CALLED, 'request'];
+
 export interface WarmUpTree {
   readonly name: string;
-  /** How often it is dumped and restored. */
+  /** How often it is dumped and restored, in these ways by turns. */
   readonly rounds: number;
+  readonly ways: readonly Way[];
   /** What its root executes; it does no more than the agent unless stated. */
   readonly program?: readonly string[];
   /** What its root does before it sleeps; `folder` is for files. */
@@ -31,7 +41,7 @@ export interface WarmUpTree {
   readonly restoreOptions?: readonly string[];
 }
 
-export const TREES: readonly WarmUpTree[] = [
+const MANY: readonly Omit<WarmUpTree, 'ways'>[] = [
   { name: 'many files', rounds: 6, prepare: (p, folder) => addFiles(p, folder, 1200) },
   { name: 'many pipes', rounds: 6, prepare: (p) => addPipes(p, 1000) },
   { name: 'many pairs of sockets', rounds: 6, prepare: (p) => addUnixPairs(p, 1000) },
@@ -64,17 +74,31 @@ export const TREES: readonly WarmUpTree[] = [
   },
 ];
 
+/** With one of each besides: whoever has many of a kind has a few of the others as well. */
+export const BIG_TREES: readonly WarmUpTree[] = MANY.map((tree) => ({
+  ...tree,
+  ways: CALLED,
+  prepare: (p, folder) => {
+    tree.prepare?.(p, folder);
+    addOneOfEach(p, folder);
+  },
+}));
+
+const SMALL = { rounds: 12, ways: ALL_WAYS };
+
 /** What users have mostly: small trees of different kinds, so that code is compiled for what all of them are like. */
 export const SMALL_TREES: readonly WarmUpTree[] = [
-  { name: 'a small process', rounds: 12 },
-  { name: 'an ordinary program', rounds: 12, program: ['/bin/sleep', 'infinity'] },
-  { name: 'one of each', rounds: 12, prepare: addOneOfEach },
-  { name: 'a program with a child', rounds: 12, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
+  { name: 'a small process', ...SMALL },
+  { name: 'an ordinary program', ...SMALL, program: ['/bin/sleep', 'infinity'] },
+  { name: 'one of each', ...SMALL, prepare: addOneOfEach },
+  { name: 'a program with a child', ...SMALL, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
 ];
 
 const PAGE = 4096;
 /** Far away from all that the process and the agent have. */
 const AREA = 0x10_0000_0000;
+/** For mappings that are one of a kind. */
+const SINGLES = 0x20_0000_0000;
 const AREA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 const READ_WRITE = PROT_READ | PROT_WRITE;
 
@@ -172,12 +196,12 @@ function addChildren(p: Program, count: number): void {
 function addOneOfEach(p: Program, folder: string): void {
   const file = p.must('open a file', SYS.openat, AT_FDCWD, p.string(`${folder}/file`), O_RDWR | O_CREAT, 0o600);
   p.must('size it', SYS.ftruncate, file, 4 * PAGE);
-  p.must('map it', SYS.mmap, AREA, PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0);
-  p.must('map it', SYS.mmap, AREA + 2 * PAGE, PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
+  p.must('map it', SYS.mmap, SINGLES, PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0);
+  p.must('map it', SYS.mmap, SINGLES + 2 * PAGE, PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
   const shared = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-  p.must('map shared memory', SYS.mmap, AREA + 4 * PAGE, 4 * PAGE, READ_WRITE, shared, -1, 0);
-  p.store64(AREA + 5 * PAGE, 1);
-  p.store64(AREA, 1);
+  p.must('map shared memory', SYS.mmap, SINGLES + 4 * PAGE, 4 * PAGE, READ_WRITE, shared, -1, 0);
+  p.store64(SINGLES + 5 * PAGE, 1);
+  p.store64(SINGLES, 1);
   p.must('make an eventfd', SYS.eventfd2, 1, 0);
   const CLOCK_MONOTONIC = 1;
   p.must('make a timerfd', SYS.timerfd_create, CLOCK_MONOTONIC, 0);

@@ -14,11 +14,12 @@ import { trySetDeviceFlags } from '../linux/syscalls/network-device.ts';
 import { getpid, kill, tryWait } from '../linux/syscalls/process.ts';
 import { NetworkVisit } from '../resources/netns/network-visit.ts';
 import { spawnIdle } from '../tracee/idle.ts';
+import { plugHoles } from './heap-room.ts';
 import { spawnProgram } from './ordinary-program.ts';
 import { OwnRequest, type Wanted } from './own-request.ts';
 import { rehearseStart } from './start-image.ts';
 import { warmUpFiller } from './warm-up-filler.ts';
-import { SMALL_TREES, TREES, type WarmUpTree } from './warm-up-trees.ts';
+import { ALL_WAYS, BIG_TREES, LOGGED, SMALL_TREES, type WarmUpTree, type Way } from './warm-up-trees.ts';
 
 const START_ROUNDS = 50;
 const CHECK_ROUNDS = 2;
@@ -27,14 +28,6 @@ const STDOUT = 1;
 /** Times the thresholds of the image: code is compiled while it is made, and not in a run from it (base/hot-code.ts). */
 const WHILE_WARMING_UP = 1;
 const AFTERWARDS = 3000;
-
-/** With these options, by a request that has all its options itself, or only asked whether a tree can be dumped. */
-type Way = readonly string[] | 'request' | 'check';
-
-const LOGGED = ['-v4', '-o', 'criu.log'];
-/** How criu is called, by turns: with a log of everything, of what is out of order, and without one. */
-const WAYS: readonly Way[] = [LOGGED, ['-o', 'criu.log'], []];
-const ALL_WAYS: readonly Way[] = [...WAYS, 'request'];
 
 const ENVIRONMENT = [
   'SHELL=/bin/sh',
@@ -50,57 +43,66 @@ const ENVIRONMENT = [
 
 /**
  * `folder` is for images and files. What cannot be done here is left out: that code will be slow when it runs for the first
- * time. Never throws.
+ * time. Returns an address in the memory where objects are, undefined when nothing can be done. Never throws.
  */
-export async function warmUp(folder: string, programs: Programs): Promise<void> {
+export async function warmUp(folder: string, programs: Programs): Promise<number | undefined> {
   // What a tree leaves behind becomes a child of ours.
   syscall(SYS.prctl, PR_SET_CHILD_SUBREAPER, 1);
   const once = SMALL_TREES.map((tree) => ({ ...tree, rounds: 1 }));
   const isPossible = await tryTrees(once, `${folder}/first`, programs);
-  if (isPossible) await warmUpWithAll(folder, programs);
+  const heap = isPossible ? await warmUpWithAll(folder, programs) : undefined;
   setInvocation(undefined);
+  return heap;
 }
 
-async function warmUpWithAll(folder: string, programs: Programs): Promise<void> {
+async function warmUpWithAll(folder: string, programs: Programs): Promise<number> {
   using _visit = enterNetwork();
   Bun.unsafe.setJITPolicy(WHILE_WARMING_UP);
-  for (const [index, tree] of TREES.entries()) await tryTrees([tree], `${folder}/${index}`, programs);
+  await tryTrees([...BIG_TREES, ...SMALL_TREES], `${folder}/all`, programs);
   tryFiller(folder);
-  const checked = SMALL_TREES.map((tree) => ({ ...tree, rounds: CHECK_ROUNDS }));
-  await withoutOutput(() => tryTrees(checked, `${folder}/checked`, programs, ['check']));
+  const checked = SMALL_TREES.map((tree) => ({ ...tree, rounds: CHECK_ROUNDS, ways: ['check'] as const }));
+  await withoutOutput(() => tryTrees(checked, `${folder}/checked`, programs));
   for (let round = 0; round < START_ROUNDS; round++) rehearseStart();
-  // What comes now takes the room that is free between what stays; then a run of criu has new pages for itself.
-  Bun.gc(true);
-  await tryTrees(SMALL_TREES, `${folder}/small`, programs, ALL_WAYS);
   Bun.unsafe.setJITPolicy(AFTERWARDS);
-  // What was compiled last has its first run here, not in each run from the image.
+  const heap = plugHoles();
+  // What was compiled last has its first run here, not in each run from the image. And what objects take their place goes on
+  // behind what stays, so nothing is collected any more.
   const eachWay = SMALL_TREES.map((tree) => ({ ...tree, rounds: ALL_WAYS.length }));
-  await tryTrees(eachWay, `${folder}/last`, programs, ALL_WAYS);
+  await tryTrees(eachWay, `${folder}/last`, programs, () => {});
+  return heap;
 }
 
-/** Dumps and restores each of the trees as often as it says, the ways by turns. One that fails is left out; false when all are. */
+/** Garbage of a hundred runs would be everywhere between what stays. */
+const collect = () => Bun.gc(true);
+
+/**
+ * Dumps and restores each of the trees as often as it says; `afterEach` comes after each run. One that fails is left out;
+ * false when all are.
+ */
 async function tryTrees(
   trees: readonly WarmUpTree[],
   folder: string,
   programs: Programs,
-  ways: readonly Way[] = WAYS,
+  afterEach: () => void = collect,
 ): Promise<boolean> {
   syscall(SYS.mkdir, cString(folder), 0o700);
   const possible = new Set(trees);
+  const impossible = new Set<Way>();
   const rounds = Math.max(...trees.map((tree) => tree.rounds));
-  let possibleWays = ways;
   for (let round = 0; round < rounds; round++) {
     for (const tree of possible) {
-      if (round >= tree.rounds) continue;
-      const way = possibleWays[round % possibleWays.length] ?? [];
+      const ways = tree.ways.filter((way) => !impossible.has(way));
+      const way = ways[round % ways.length];
+      if (round >= tree.rounds || way === undefined) continue;
       try {
         await runWith(tree, folder, programs, way);
       } catch (error) {
         sayLeftOut(way === 'request' ? 'requests' : tree.name, error);
         // Kernels before 6.5 do not tell who sends them (SO_PEERPIDFD).
-        if (way === 'request') possibleWays = WAYS;
+        if (way === 'request') impossible.add(way);
         else possible.delete(tree);
       }
+      afterEach();
     }
   }
   return possible.size > 0;

@@ -26,7 +26,7 @@ import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
 import { findTouchedPages, type HotPages, hotPages, type Range, type Touched } from './hot-pages.ts';
-import { type Command, planStart, resumeFrom } from './plan-start.ts';
+import { type Command, HUGE_PAGE_BYTES, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -44,7 +44,7 @@ const NOTHING = new Uint8Array(0);
  */
 const RUNTIME_OPTIONS = {
   BUN_JSC_useWarmUpMarkedBlocks: '0',
-  BUN_JSC_largeHeapSize: String(160 << 20),
+  BUN_JSC_largeHeapSize: String(256 << 20),
   BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_useFTLJIT: '0',
   BUN_JSC_thresholdForJITAfterWarmUp: '50',
@@ -115,9 +115,6 @@ function writeExecutable(path: string, original: Uint8Array, taken: Capture, hot
   writeSync(fd, taken.content);
   closeSync(fd);
 }
-
-/** What a page table of the second level maps on x86-64. */
-const HUGE_PAGE_BYTES = 2 << 20;
 
 /** How many bytes further on a place of the file is as far from the beginning of a huge page as an address. */
 const distanceToLike = (place: number, address: number) =>

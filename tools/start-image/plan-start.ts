@@ -17,6 +17,7 @@ import { ARCH_SET_FS } from '../../src/linux/abi/prctl.ts';
 import { USER_REGS } from '../../src/linux/abi/ptrace.ts';
 import { SIGSET_BYTES } from '../../src/linux/abi/signal.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import type { MapsEntry } from '../../src/proc/maps.ts';
 import { FIRST_FD } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
 import { type HotPages, joined, type Range } from './hot-pages.ts';
@@ -47,7 +48,7 @@ export function planStart(
   hot: Partial<Record<Command, HotPages>>,
 ): StartPrograms {
   const [memory, rest] = [new Program(), new Program()];
-  planMemory(memory, capture, fileOffset);
+  planMemory(memory, capture, fileOffset, hugeRoom(capture, hot));
   planThread(rest, capture);
   planEpoll(rest, capture.fdinfo);
   rest.leave(RESUME_AT);
@@ -59,6 +60,9 @@ export function planStart(
   }
   return { memory, hotPages, rest };
 }
+
+/** What a page table of the second level maps on x86-64. */
+export const HUGE_PAGE_BYTES = 2 << 20;
 
 /** From so many bytes on one call for all pages takes less time than to write to each: 2.6 and 1.9 microseconds for one. */
 const CALL_BYTES_MIN = 3 * PAGE_BYTES;
@@ -94,11 +98,11 @@ export function planDearPages({ written, read }: HotPages): Program {
 /** Four bytes of memory as they are in the image. */
 function wordAt({ runs, content }: Pick<Capture, 'runs' | 'content'>, address: number): number {
   let at = 0;
-  for (const { address: start, bytes } of runs) {
-    if (address >= start && address < start + bytes) {
-      return new DataView(content.buffer, content.byteOffset).getUint32(at + address - start, true);
+  for (const run of runs) {
+    if (isInside(address, run)) {
+      return new DataView(content.buffer, content.byteOffset).getUint32(at + address - run.address, true);
     }
-    at += bytes;
+    at += run.bytes;
   }
   return 0;
 }
@@ -107,13 +111,14 @@ function wordAt({ runs, content }: Pick<Capture, 'runs' | 'content'>, address: n
  * What is mapped of the file is asked for in huge pages. Then it is read that way (mm/filemap.c, do_sync_mmap_readahead): from
  * pages that lie anywhere in memory, as after a reboot, a small dump takes a third longer.
  */
-function planMemory(p: Program, { areas, own, runs }: Capture, fileOffset: number): void {
+function planMemory(p: Program, { areas, own, runs }: Capture, fileOffset: number, huge: readonly Range[]): void {
   const whole = new Set(runs.map(({ address, bytes }) => `${address} ${bytes}`));
   const anonymous = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
   for (const { start, end, prot } of areas) {
     if (whole.has(`${start} ${end - start}`)) continue;
     p.must('reserve', SYS.mmap, start, end - start, prot, anonymous, -1, 0);
   }
+  for (const { address, bytes } of huge) p.call(SYS.madvise, address, bytes, MADV_HUGEPAGE);
   let at = fileOffset;
   for (const { address, bytes, prot } of runs) {
     p.must('map', SYS.mmap, address, bytes, prot, MAP_PRIVATE | MAP_FIXED, FILE_FD, at);
@@ -123,6 +128,41 @@ function planMemory(p: Program, { areas, own, runs }: Capture, fileOffset: numbe
   for (const { start, end } of own) p.call(SYS.madvise, start, end - start, MADV_HUGEPAGE);
   p.call(SYS.close, FILE_FD);
 }
+
+/**
+ * Where the heap is and will be: what is empty of it comes in huge pages, but for those pieces where a small run writes
+ * some pages, for a huge one takes as long as a hundred of them. None while these are not known.
+ */
+export function hugeRoom(
+  {
+    areas,
+    runs,
+    self: { heap },
+  }: Pick<Capture, 'runs' | 'self'> & { areas: readonly Pick<MapsEntry, 'start' | 'end'>[] },
+  hot: Partial<Record<Command, Pick<HotPages, 'written'>>>,
+): Range[] {
+  const written = Object.values(hot).flatMap((pages) => pages.written);
+  const area = heap === undefined ? undefined : areas.find(({ start, end }) => heap >= start && heap < end);
+  if (area === undefined || written.length === 0) return [];
+  const pieces = new Set<number>();
+  for (const { address, bytes } of written) {
+    for (let page = address; page < address + bytes; page += PAGE_BYTES) {
+      const isEmpty = page >= area.start && page < area.end && !runs.some((run) => isInside(page, run));
+      if (isEmpty) pieces.add(Math.floor(page / HUGE_PAGE_BYTES));
+    }
+  }
+  const ranges: Range[] = [];
+  let address = area.start;
+  for (const piece of [...pieces].sort((a, b) => a - b)) {
+    const at = piece * HUGE_PAGE_BYTES;
+    if (at > address) ranges.push({ address, bytes: at - address });
+    address = at + HUGE_PAGE_BYTES;
+  }
+  if (address < area.end) ranges.push({ address, bytes: area.end - address });
+  return ranges;
+}
+
+const isInside = (page: number, { address, bytes }: Range) => page >= address && page < address + bytes;
 
 /** What belongs to the thread, and actions for signals. */
 function planThread(p: Program, { registers, rseq, self }: Capture): void {

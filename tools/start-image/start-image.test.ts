@@ -12,13 +12,14 @@ import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { commonRanges } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
-import { planDearPages, planHotPages } from './plan-start.ts';
+import { hugeRoom, planDearPages, planHotPages } from './plan-start.ts';
 
 const PAGE = 4096;
 const NOTHING = new Uint8Array(0);
 const START = { entry: 0x1a4_0d00, headers: 0x20_0040, headerCount: 9 };
 const objdump = Bun.which('objdump');
 
+const SELF = { actions: [], altStack: [], robustList: [], tidAddress: '0' };
 const CHOICE = { command: 'dump', at: 0x1234, value: 0x5678, dearValue: 0x9abc };
 
 /** Instructions of the launcher as objdump decodes them, up to its last one. */
@@ -206,6 +207,30 @@ test('where faults are dear all are asked for, with small gaps, and then what is
     [0xa000, PAGE, MADV_POPULATE_WRITE],
     [0x20000, 0x10000, MADV_POPULATE_READ],
   ]);
+});
+
+test('the heap is in huge pages where it is empty, but not where a small run writes', () => {
+  const MIB = 1 << 20;
+  const heap = 64 * MIB;
+  const area = { start: heap, end: heap + 20 * MIB };
+  const runs = [{ address: heap + 3 * MIB, bytes: 2 * MIB, prot: 3 }];
+  const room = (at: number | undefined, pages: readonly number[]) =>
+    hugeRoom(
+      { areas: [area], runs, self: { ...SELF, heap: at } },
+      {
+        dump: { written: pages.map((address) => ({ address, bytes: PAGE })) },
+      },
+    );
+  const used = [heap + 3 * MIB, heap + 5 * MIB, heap + 9 * MIB, heap + 10 * MIB - PAGE, heap + 40 * MIB];
+  expect(room(heap + 7 * MIB, used)).toEqual([
+    { address: heap, bytes: 4 * MIB },
+    { address: heap + 6 * MIB, bytes: 2 * MIB },
+    { address: heap + 10 * MIB, bytes: 10 * MIB },
+  ]);
+  expect(room(heap, [heap + 3 * MIB])).toEqual([{ address: heap, bytes: 20 * MIB }]);
+  expect(room(heap, [])).toEqual([]);
+  expect(room(undefined, used)).toEqual([]);
+  expect(room(heap + 20 * MIB, used)).toEqual([]);
 });
 
 /** A header, PT_PHDR, PT_INTERP and one segment. */

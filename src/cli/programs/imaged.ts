@@ -24,9 +24,9 @@ const PROGRAMS: Programs = {
 /** Makes itself ready and stops; then it is each run of criu. `folder`: see warmUp. Returns the exit status. */
 export async function run(folder: string): Promise<number> {
   await loadAll();
-  await warmUp(folder, PROGRAMS);
+  const heap = await warmUp(folder, PROGRAMS);
   waitForThreads();
-  const description = describeSelf();
+  const description = describeSelf(heap);
   const text = new TextEncoder().encode(`${JSON.stringify(description)}\n`);
   syscall(SYS.write, 1, text, text.length);
   const called = stopForImage();
