@@ -12,7 +12,7 @@ import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
 import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, check, cString, memoryAt, readAddress, syscall } from '../linux/kernel.ts';
+import { addressOf, check, cString, memoryAt, readAddress, readWord32, syscall } from '../linux/kernel.ts';
 import { close, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { descriptorLimit, getpid } from '../linux/syscalls/process.ts';
 import { FIRST_FD, STACK_WORD } from './layout.ts';
@@ -160,13 +160,15 @@ function readStack(address: number): Invocation {
   const argc = readAddress(address);
   const argv = address + 8;
   const environment = argv + 8 * (argc + 1);
-  let at = environment;
-  while (readAddress(at) !== 0) at += 8;
-  const variables = (at - environment) / 8;
-  at += 8;
+  let variables = 0;
+  while (!isNull(environment + 8 * variables)) variables++;
+  let at = environment + 8 * (variables + 1);
   while (readAddress(at) !== AT_EXECFN) at += 16;
   const end = readAddress(at + 8);
   const begin = readAddress(argc > 0 ? argv : environment);
   const texts = begin === 0 ? [] : byteString(memoryAt(begin, end - begin)).split('\0');
   return invocationOf(texts.slice(0, argc), texts.slice(argc, argc + variables));
 }
+
+/** Without a look at an address as a number: code that is compiled for those of a rehearsal would be left at others. */
+const isNull = (address: number) => (readWord32(address) | readWord32(address + 4)) === 0;

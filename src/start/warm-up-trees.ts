@@ -91,20 +91,21 @@ export const SMALL_TREES: readonly WarmUpTree[] = [
   { name: 'a small process', ...SMALL },
   { name: 'an ordinary program', ...SMALL, program: ['/bin/sleep', 'infinity'] },
   { name: 'one of each', ...SMALL, prepare: addOneOfEach },
-  { name: 'a program with a child', ...SMALL, program: ['/bin/sh', '-c', 'sleep infinity; :'] },
+  { name: 'a program with children', ...SMALL, program: ['/bin/sh', '-c', 'sleep infinity & sleep 1000000; :'] },
 ];
 
 const PAGE = 4096;
 /** Far away from all that the process and the agent have. */
 const AREA = 0x10_0000_0000;
-/** For mappings that are one of a kind. */
+/** For mappings that are one of a kind, and for a few threads. */
 const SINGLES = 0x20_0000_0000;
+const THREADS = 0x21_0000_0000;
 const AREA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 const READ_WRITE = PROT_READ | PROT_WRITE;
 
-/** Anonymous memory at AREA. */
-function addArea(p: Program, bytes: number): void {
-  p.must('map memory', SYS.mmap, AREA, bytes, READ_WRITE, AREA_FLAGS, -1, 0);
+/** Anonymous memory. */
+function addArea(p: Program, bytes: number, at = AREA): void {
+  p.must('map memory', SYS.mmap, at, bytes, READ_WRITE, AREA_FLAGS, -1, 0);
 }
 
 function addMemory(p: Program, bytes: number): void {
@@ -174,25 +175,38 @@ function addConnections(p: Program, count: number): void {
   }
 }
 
-/** As the C library makes them: each with a stack, struct rseq and a list of futexes. */
-function addThreads(p: Program, count: number): void {
+/** As the C library makes them: each with a stack, struct rseq and a list of futexes. `wait`: what one does then. */
+function addThreads(p: Program, count: number, at = AREA, wait: (index: number) => void = () => {}): void {
   const ROOM = 4 * PAGE;
-  addArea(p, count * ROOM);
+  addArea(p, count * ROOM, at);
   for (let i = 0; i < count; i++) {
-    const stack = AREA + i * ROOM;
+    const stack = at + i * ROOM;
     addThread(p, { stack, stackBytes: ROOM - PAGE }, () => {
       const own = stack + ROOM - PAGE;
       p.must('register struct rseq', SYS.rseq, own, RSEQ.bytes, 0, RSEQ_SIG);
       p.must('register robust futexes', SYS.set_robust_list, own + 2 * RSEQ.bytes, 24);
+      wait(i);
     });
   }
+}
+
+/** Threads in the system calls in which most threads are. */
+function addWaitingThreads(p: Program): void {
+  const FUTEX_WAIT_PRIVATE = 128;
+  const calls = [
+    () => p.call(SYS.nanosleep, p.words(1_000_000, 0), 0),
+    () => p.call(SYS.futex, p.words(0), FUTEX_WAIT_PRIVATE, 0, 0),
+    () => p.call(SYS.poll, 0, 0, -1),
+    () => p.call(SYS.poll, 0, 0, 1_000_000_000),
+  ];
+  addThreads(p, calls.length, THREADS, (index) => calls[index]?.());
 }
 
 function addChildren(p: Program, count: number): void {
   for (let i = 0; i < count; i++) addChild(p);
 }
 
-/** A descriptor or mapping of most kinds that a program has. */
+/** A descriptor, mapping or thread of most kinds that a program has. */
 function addOneOfEach(p: Program, folder: string): void {
   const file = p.must('open a file', SYS.openat, AT_FDCWD, p.string(`${folder}/file`), O_RDWR | O_CREAT, 0o600);
   p.must('size it', SYS.ftruncate, file, 4 * PAGE);
@@ -215,5 +229,6 @@ function addOneOfEach(p: Program, folder: string): void {
   const tcp = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM, 0);
   p.must('bind it', SYS.bind, tcp, p.data(LOOPBACK), SOCKADDR_IN_BYTES);
   p.must('listen', SYS.listen, tcp, 1);
+  addWaitingThreads(p);
   addChild(p);
 }

@@ -19,6 +19,7 @@ import { SIGKILL } from '../../src/linux/abi/signal.ts';
 import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
 import { MAKE_IMAGE } from '../../src/start/layout.ts';
+import { spawnProgram } from '../../src/start/ordinary-program.ts';
 import { OwnRequest, type Wanted } from '../../src/start/own-request.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
@@ -47,6 +48,7 @@ const RUNTIME_OPTIONS = {
   BUN_JSC_largeHeapSize: String(256 << 20),
   BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_useFTLJIT: '0',
+  BUN_JSC_maxPolymorphicCallVariantListSize: '1',
   BUN_JSC_thresholdForJITAfterWarmUp: '50',
   BUN_JSC_thresholdForJITSoon: '20',
   BUN_JSC_thresholdForOptimizeAfterWarmUp: '20',
@@ -141,38 +143,48 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
     restore: () => findRequest({}),
   }));
   return {
-    ...(commands && { dump: hotPages(commands.dumps), restore: hotPages([commands.restored]) }),
-    ...(requests && { swrk: hotPages([...requests.dumps, requests.restored]) }),
+    ...(commands && { dump: hotPages(commands.dumps), restore: hotPages(commands.restores) }),
+    ...(requests && { swrk: hotPages([...requests.dumps, ...requests.restores]) }),
   };
 }
 
-function tryFind(what: string, dump: Parameters<typeof withTarget>[0]) {
-  try {
-    return withTarget(dump);
-  } catch (error) {
-    console.warn(`the pages that ${what} needs are not known: ${errorText(error)}`);
-    return undefined;
+/** Of different kinds: what only one of them needs is no hot page. */
+const TARGETS: readonly (() => number)[] = [() => spawnIdle(), () => spawnProgram(['/bin/sleep', 'infinity'])];
+
+function tryFind(what: string, dump: Parameters<typeof withTarget>[1]) {
+  const dumps: Touched[] = [];
+  const restores: Touched[] = [];
+  for (const target of TARGETS) {
+    try {
+      const found = withTarget(target, dump);
+      dumps.push(...found.dumps);
+      restores.push(found.restored);
+    } catch (error) {
+      console.warn(`the pages that ${what} needs are not known: ${errorText(error)}`);
+    }
   }
+  return restores.length === 0 ? undefined : { dumps, restores };
 }
 
 /** Has a process dumped, and restored when it is gone. */
-function withTarget(dump: (pid: number) => { dumps: Touched[]; restore: () => Touched }) {
-  const pid = spawnIdle();
+function withTarget(start: () => number, dump: (pid: number) => { dumps: Touched[]; restore: () => Touched }) {
+  const pid = start();
+  const executable = readlinkSync(`/proc/${pid}/exe`);
   try {
     const { dumps, restore } = dump(pid);
     tryWait(pid);
     return { dumps, restored: restore() };
   } finally {
     // After the restore it is no child of ours, so its number may be that of somebody else.
-    if (isStub(pid)) kill(pid, SIGKILL);
+    if (isProgram(pid, executable)) kill(pid, SIGKILL);
   }
 }
 
 const rangeOf = ({ start, end }: MapsEntry): Range => ({ address: start, bytes: end - start });
 
-function isStub(pid: number): boolean {
+function isProgram(pid: number, executable: string): boolean {
   try {
-    return readlinkSync(`/proc/${pid}/exe`).startsWith('/memfd:criu-stub');
+    return readlinkSync(`/proc/${pid}/exe`) === executable;
   } catch {
     return false;
   }
