@@ -2,19 +2,24 @@
 import type { Program } from '../agent/program.ts';
 import { bytesOf } from '../base/bytes.ts';
 import { EPOLL_CTL_ADD } from '../linux/abi/event.ts';
-import { AT_FDCWD, O_CREAT, O_RDWR } from '../linux/abi/fcntl.ts';
+import { AT_FDCWD, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NONBLOCK, O_RDWR } from '../linux/abi/fcntl.ts';
 import {
+  MADV_HUGEPAGE,
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
   MAP_NORESERVE,
   MAP_PRIVATE,
   MAP_SHARED,
+  PROT_NONE,
   PROT_READ,
   PROT_WRITE,
 } from '../linux/abi/mman.ts';
+import { PR_SET_NAME } from '../linux/abi/prctl.ts';
 import { RSEQ, RSEQ_SIG } from '../linux/abi/rseq.ts';
-import { AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM } from '../linux/abi/socket.ts';
+import { SA_RESTORER, SIG_SETMASK, SIGSET_BYTES, SIGUSR1, SIGUSR2 } from '../linux/abi/signal.ts';
+import { AF_INET, AF_INET6, AF_UNIX, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET } from '../linux/abi/socket.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { CLOCK_MONOTONIC } from '../linux/abi/time.ts';
 import { addChild, addThread, FIRST_IDLE_FD } from '../tracee/idle.ts';
 
 /** With these options, by a request that has all its options itself, or only asked whether a tree can be dumped. */
@@ -158,6 +163,9 @@ function addMessage(p: Program, fd: number, i: number): void {
 const SOCKADDR_IN_BYTES = 16;
 /** A port of 127.0.0.1 that the kernel chooses. */
 const LOOPBACK = Uint8Array.of(AF_INET, 0, 0, 0, 127, 0, 0, 1, ...new Uint8Array(8));
+const SOCKADDR_IN6_BYTES = 28;
+/** The same of ::1. */
+const LOOPBACK6 = Uint8Array.of(AF_INET6, ...new Uint8Array(22), 1, 0, 0, 0, 0);
 
 /** Connections over the loopback device, and who listens for them. */
 function addConnections(p: Program, count: number): void {
@@ -199,36 +207,85 @@ function addWaitingThreads(p: Program): void {
     () => p.call(SYS.poll, 0, 0, -1),
     () => p.call(SYS.poll, 0, 0, 1_000_000_000),
   ];
-  addThreads(p, calls.length, THREADS, (index) => calls[index]?.());
+  // Blocked: none, SIGPIPE, all real-time signals, the lowest one.
+  const masks = [0, 0x1000, 0xffff_ffff_0000_0000n, 1];
+  addThreads(p, calls.length, THREADS, (index) => {
+    p.call(SYS.prctl, PR_SET_NAME, p.string(`waiting ${index}`));
+    p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(masks[index] ?? 0), 0, SIGSET_BYTES);
+    calls[index]?.();
+  });
 }
 
 function addChildren(p: Program, count: number): void {
   for (let i = 0; i < count; i++) addChild(p);
 }
 
-/** A descriptor, mapping or thread of most kinds that a program has. */
+/** A descriptor, mapping, timer or thread of most kinds that a program has. */
 function addOneOfEach(p: Program, folder: string): void {
-  const file = p.must('open a file', SYS.openat, AT_FDCWD, p.string(`${folder}/file`), O_RDWR | O_CREAT, 0o600);
+  addFilesAndMappings(p, folder);
+  addEventFiles(p);
+  addSockets(p);
+  addSignals(p);
+  addWaitingThreads(p);
+  addChild(p);
+}
+
+function addFilesAndMappings(p: Program, folder: string): void {
+  const path = p.string(`${folder}/file`);
+  const file = p.must('open a file', SYS.openat, AT_FDCWD, path, O_RDWR | O_CREAT, 0o600);
   p.must('size it', SYS.ftruncate, file, 4 * PAGE);
+  p.must('open it again', SYS.openat, AT_FDCWD, path, O_RDWR | O_APPEND | O_CLOEXEC, 0);
+  p.must('open a folder', SYS.openat, AT_FDCWD, p.string(folder), O_DIRECTORY | O_CLOEXEC, 0);
   p.must('map it', SYS.mmap, SINGLES, PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0);
   p.must('map it', SYS.mmap, SINGLES + 2 * PAGE, PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
   const shared = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
   p.must('map shared memory', SYS.mmap, SINGLES + 4 * PAGE, 4 * PAGE, READ_WRITE, shared, -1, 0);
   p.store64(SINGLES + 5 * PAGE, 1);
   p.store64(SINGLES, 1);
-  p.must('make an eventfd', SYS.eventfd2, 1, 0);
-  const CLOCK_MONOTONIC = 1;
-  p.must('make a timerfd', SYS.timerfd_create, CLOCK_MONOTONIC, 0);
+  // As an allocator leaves it: pages that are used, between others, with guards.
+  const heap = SINGLES + 16 * PAGE;
+  addArea(p, 64 * PAGE, heap);
+  for (const page of [1, 2, 5, 20, 21, 40, 63]) p.store64(heap + page * PAGE, page);
+  p.must('protect memory', SYS.mprotect, heap, PAGE, PROT_NONE);
+  p.must('protect memory', SYS.mprotect, heap + 5 * PAGE, PAGE, PROT_READ);
+  p.must('protect memory', SYS.mprotect, heap + 30 * PAGE, 8 * PAGE, PROT_NONE);
+  p.must('advise', SYS.madvise, heap + 40 * PAGE, 8 * PAGE, MADV_HUGEPAGE);
+}
+
+function addEventFiles(p: Program): void {
+  p.must('make an eventfd', SYS.eventfd2, 1, O_CLOEXEC);
+  const timer = p.must('make a timerfd', SYS.timerfd_create, CLOCK_MONOTONIC, 0);
+  p.must('set it', SYS.timerfd_settime, timer, 0, p.words(0, 0, 1_000_000, 0), 0);
   p.must('make a signalfd', SYS.signalfd4, -1, p.words(0), 8, 0);
   p.must('make an inotify', SYS.inotify_init1, 0);
-  const epoll = p.must('make an epoll', SYS.epoll_create1, 0);
+  const epoll = p.must('make an epoll', SYS.epoll_create1, O_CLOEXEC);
   const pipe = FIRST_IDLE_FD - 2;
   p.must('watch a pipe', SYS.epoll_ctl, epoll, EPOLL_CTL_ADD, pipe, p.words(1, 0));
+  p.must('watch a timer', SYS.epoll_ctl, epoll, EPOLL_CTL_ADD, timer, p.words(1, 0));
+}
+
+function addSockets(p: Program): void {
   p.must('make a UNIX socket', SYS.socket, AF_UNIX, SOCK_DGRAM, 0);
+  const server = p.must('make a UNIX socket', SYS.socket, AF_UNIX, SOCK_STREAM | O_CLOEXEC, 0);
+  // The kernel chooses a name.
+  p.must('bind it', SYS.bind, server, p.words(AF_UNIX), 2);
+  p.must('listen', SYS.listen, server, 1);
   p.must('make a UDP socket', SYS.socket, AF_INET, SOCK_DGRAM, 0);
-  const tcp = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM, 0);
+  const tcp = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM | O_CLOEXEC | O_NONBLOCK, 0);
+  p.must('share its port', SYS.setsockopt, tcp, SOL_SOCKET, SO_REUSEADDR, p.int(1), 4);
   p.must('bind it', SYS.bind, tcp, p.data(LOOPBACK), SOCKADDR_IN_BYTES);
   p.must('listen', SYS.listen, tcp, 1);
-  addWaitingThreads(p);
-  addChild(p);
+  // Where there is no IPv6 these fail, and nothing is lost.
+  const tcp6 = p.call(SYS.socket, AF_INET6, SOCK_STREAM | O_CLOEXEC, 0);
+  p.call(SYS.bind, tcp6, p.data(LOOPBACK6), SOCKADDR_IN6_BYTES);
+  p.call(SYS.listen, tcp6, 1);
+}
+
+function addSignals(p: Program): void {
+  p.must('ignore a signal', SYS.rt_sigaction, SIGUSR1, p.words(1, 0, 0, 0), 0, SIGSET_BYTES);
+  const [handler, restorer] = [AREA, AREA];
+  const action = p.words(handler, SA_RESTORER, restorer, 0);
+  p.must('handle a signal', SYS.rt_sigaction, SIGUSR2, action, 0, SIGSET_BYTES);
+  p.must('set a timer', SYS.setitimer, 0, p.words(0, 0, 1_000_000, 0), 0);
+  p.must('make a timer', SYS.timer_create, CLOCK_MONOTONIC, 0, p.scratch);
 }
