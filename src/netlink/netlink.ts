@@ -167,6 +167,9 @@ export function words(bytes: Uint8Array | undefined): number[] {
   return Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(i * 4, true));
 }
 
+/** Answers are copies of what is in it. */
+const datagram = new Uint8Array(32 * 1024);
+
 /** Sends a request over a socket of `protocol` and receives the first datagram; −errno on failure. */
 export function ask(protocol: number, request: Uint8Array): Answer[] | number {
   const fd = syscall(SYS.socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
@@ -175,9 +178,8 @@ export function ask(protocol: number, request: Uint8Array): Answer[] | number {
     syscall(SYS.setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, BigUint64Array.of(1n, 0n), 16);
     const sent = syscall(SYS.sendto, fd, request, request.length, 0, 0, 0);
     if (sent < 0) return sent;
-    const buffer = new Uint8Array(32 * 1024);
-    const got = syscall(SYS.recvfrom, fd, buffer, buffer.length, 0, 0, 0);
-    return got < 0 ? (got === -ERRNO.EAGAIN ? -ERRNO.ETIMEDOUT : got) : parseAnswers(buffer.subarray(0, got));
+    const got = syscall(SYS.recvfrom, fd, datagram, datagram.length, 0, 0, 0);
+    return got < 0 ? (got === -ERRNO.EAGAIN ? -ERRNO.ETIMEDOUT : got) : parseAnswers(datagram.subarray(0, got));
   } finally {
     close(fd);
   }

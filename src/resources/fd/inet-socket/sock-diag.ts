@@ -1,7 +1,7 @@
 /**
  * What only sock_diag (man 7 sock_diag) tells of Internet sockets: which directions of a UDP socket are shut down,
- * whether a TCP socket signs its segments, and what is between it and the program. Asked once for each family and protocol,
- * when the first such socket is seen.
+ * whether a TCP socket signs its segments, and what is between it and the program. A busy machine has a hundred thousand
+ * sockets, so the first TCP sockets are asked for one by one; for others all of a family and protocol are listed once.
  */
 import { IPPROTO_TCP, TCP_TIME_WAIT } from '../../../linux/abi/inet.ts';
 import * as NL from '../../../netlink/netlink.ts';
@@ -26,6 +26,7 @@ export interface KnownSocket {
 
 /** struct inet_diag_msg, and its id at byte 4 (uapi/linux/inet_diag.h). */
 const DIAG_BYTES = 72;
+const INODE_AT = 68;
 const REQUEST_BYTES = 56;
 const INET_DIAG_INFO = 2;
 const INET_DIAG_SHUTDOWN = 8;
@@ -35,15 +36,34 @@ const INET_ULP_INFO_NAME = 1;
 /** Those that nobody has a descriptor of are left out. */
 const STATES = ~(1 << TCP_TIME_WAIT) >>> 0;
 
-/** A dump request: struct inet_diag_req_v2. */
-function packRequest(family: number, protocol: number): Uint8Array {
+/** Whatever its cookie (INET_DIAG_NOCOOKIE). */
+const ANY_COOKIE = 0xffff_ffff;
+
+/** Addresses of both ends of a TCP socket; those of a listening one that are not known are 0. */
+interface Ends {
+  readonly source: InetAddress;
+  readonly destination: InetAddress;
+}
+
+/** struct inet_diag_req_v2: for the one socket with these addresses, or for all. */
+function packRequest(family: number, protocol: number, ends?: Ends): Uint8Array {
   const body = new Uint8Array(REQUEST_BYTES);
+  const view = new DataView(body.buffer);
   body[0] = family;
   body[1] = protocol;
   // Keys come with struct tcp_info only (net/ipv4/inet_diag.c inet_sk_diag_fill()).
   if (protocol === IPPROTO_TCP) body[2] = 1 << (INET_DIAG_INFO - 1);
-  new DataView(body.buffer).setUint32(4, STATES, true);
-  return NL.message(SOCK_DIAG_BY_FAMILY, NL.NLM_F_REQUEST | NL.NLM_F_DUMP, 1, body);
+  view.setUint32(4, STATES, true);
+  if (ends !== undefined) {
+    const put = ({ port, words }: InetAddress, portAt: number, at: number) => {
+      view.setUint16(portAt, port);
+      for (const [i, word] of words.entries()) view.setUint32(at + 4 * i, word, true);
+    };
+    put(ends.source, 8, 12);
+    put(ends.destination, 10, 28);
+    for (const at of [48, 52]) view.setUint32(at, ANY_COOKIE, true);
+  }
+  return NL.message(SOCK_DIAG_BY_FAMILY, NL.NLM_F_REQUEST | (ends === undefined ? NL.NLM_F_DUMP : 0), 1, body);
 }
 
 /** A socket and its inode; undefined for messages of other kinds, and for those that are cut off. */
@@ -59,7 +79,7 @@ export function parseInetDiag({ type, payload }: NL.Answer): readonly [inode: nu
     wqueue: view.getUint32(60, true),
     ...parseAttributes(payload, view),
   };
-  return [view.getUint32(68, true), socket];
+  return [view.getUint32(INODE_AT, true), socket];
 }
 
 function addressAt(view: DataView, portAt: number, at: number, family: number): InetAddress {
@@ -90,14 +110,37 @@ function parseAttributes(payload: Uint8Array, view: DataView): Pick<KnownSocket,
   return { shutdown, hasKeys, ulp };
 }
 
-/** All sockets of a family and protocol in our network namespace, by inode; −errno when the kernel does not tell. */
-export function readDiag(family: number, protocol: number): ReadonlyMap<number, KnownSocket> | number {
-  const answers = NL.list(NL.NETLINK_SOCK_DIAG, packRequest(family, protocol));
-  if (typeof answers === 'number') return answers;
-  const sockets = new Map<number, KnownSocket>();
-  for (const answer of answers) {
-    const found = parseInetDiag(answer);
-    if (found !== undefined) sockets.set(found[0], found[1]);
+/** The sockets of a list, which are looked at when they are asked for: most are somebody else's. */
+export class KnownSockets {
+  readonly #answers = new Map<number, NL.Answer>();
+
+  constructor(answers: readonly NL.Answer[]) {
+    for (const answer of answers) {
+      if (answer.payload.length < DIAG_BYTES) continue;
+      const { buffer, byteOffset } = answer.payload;
+      this.#answers.set(new DataView(buffer, byteOffset + INODE_AT, 4).getUint32(0, true), answer);
+    }
   }
-  return sockets;
+
+  get(inode: number): KnownSocket | undefined {
+    const answer = this.#answers.get(inode);
+    return answer && parseInetDiag(answer)?.[1];
+  }
+}
+
+/** All sockets of a family and protocol in our network namespace; −errno when the kernel does not tell. */
+export function readDiag(family: number, protocol: number): KnownSockets | number {
+  const answers = NL.list(NL.NETLINK_SOCK_DIAG, packRequest(family, protocol));
+  return typeof answers === 'number' ? answers : new KnownSockets(answers);
+}
+
+/**
+ * The TCP socket with these addresses and this inode. Undefined when the kernel finds none, or another one (several can
+ * listen at the same port), so that nothing is known.
+ */
+export function tryFindTcp(family: number, ends: Ends, inode: number): KnownSocket | undefined {
+  const answers = NL.ask(NL.NETLINK_SOCK_DIAG, packRequest(family, IPPROTO_TCP, ends));
+  const [answer] = typeof answers === 'number' ? [] : answers;
+  const found = answer && parseInetDiag(answer);
+  return found?.[0] === inode ? found[1] : undefined;
 }
