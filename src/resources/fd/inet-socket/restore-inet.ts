@@ -65,9 +65,9 @@ function findDamage(entry: InetSkEntry): string | undefined {
 
 /** Who has which port: sockets of the tree that share one can only be bound while all of them allow that. */
 function isShared(entry: InetSkEntry, context: RestoreContext): boolean {
-  const keyOf = ({ proto, src_port }: InetSkEntry) => `${proto}:${src_port}`;
+  const keyOf = ({ proto, src_port }: InetSkEntry) => proto * (PORT_MAX + 1) + src_port;
   const users = context.state('inet ports', () => {
-    const counts = new Map<string, number>();
+    const counts = new Map<number, number>();
     for (const { isk } of filesOfType(context.tree.files, FdTypes.INETSK)) {
       if (isk === undefined || isRaw(isk)) continue;
       counts.set(keyOf(isk), (counts.get(keyOf(isk)) ?? 0) + 1);
