@@ -198,19 +198,22 @@ function addThreads(p: Program, count: number, at = AREA, wait: (index: number) 
   }
 }
 
-/** Threads in the system calls in which most threads are. */
+/** Threads in the system calls in which most threads are; some of them are alike. */
 function addWaitingThreads(p: Program): void {
   const FUTEX_WAIT_PRIVATE = 128;
+  const futex = () => p.call(SYS.futex, p.words(0), FUTEX_WAIT_PRIVATE, 0, 0);
   const calls = [
+    futex,
+    futex,
+    futex,
     () => p.call(SYS.nanosleep, p.words(1_000_000, 0), 0),
-    () => p.call(SYS.futex, p.words(0), FUTEX_WAIT_PRIVATE, 0, 0),
     () => p.call(SYS.poll, 0, 0, -1),
     () => p.call(SYS.poll, 0, 0, 1_000_000_000),
   ];
   // Blocked: none, SIGPIPE, all real-time signals, the lowest one.
-  const masks = [0, 0x1000, 0xffff_ffff_0000_0000n, 1];
+  const masks = [0, 0, 0, 0x1000, 0xffff_ffff_0000_0000n, 1];
   addThreads(p, calls.length, THREADS, (index) => {
-    p.call(SYS.prctl, PR_SET_NAME, p.string(`waiting ${index}`));
+    if (index > 1) p.call(SYS.prctl, PR_SET_NAME, p.string(`waiting ${index}`));
     p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(masks[index] ?? 0), 0, SIGSET_BYTES);
     calls[index]?.();
   });
@@ -254,6 +257,7 @@ function addFilesAndMappings(p: Program, folder: string): void {
 
 function addEventFiles(p: Program): void {
   p.must('make an eventfd', SYS.eventfd2, 1, O_CLOEXEC);
+  p.must('make an eventfd', SYS.eventfd2, 0, O_NONBLOCK);
   const timer = p.must('make a timerfd', SYS.timerfd_create, CLOCK_MONOTONIC, 0);
   p.must('set it', SYS.timerfd_settime, timer, 0, p.words(0, 0, 1_000_000, 0), 0);
   p.must('make a signalfd', SYS.signalfd4, -1, p.words(0), 8, 0);
@@ -270,6 +274,7 @@ function addSockets(p: Program): void {
   // The kernel chooses a name.
   p.must('bind it', SYS.bind, server, p.words(AF_UNIX), 2);
   p.must('listen', SYS.listen, server, 1);
+  p.must('make a pair of sockets', SYS.socketpair, AF_UNIX, SOCK_STREAM, 0, p.scratch);
   p.must('make a UDP socket', SYS.socket, AF_INET, SOCK_DGRAM, 0);
   const tcp = p.must('make a TCP socket', SYS.socket, AF_INET, SOCK_STREAM | O_CLOEXEC | O_NONBLOCK, 0);
   p.must('share its port', SYS.setsockopt, tcp, SOL_SOCKET, SO_REUSEADDR, p.int(1), 4);
