@@ -2,8 +2,18 @@
 import type { Program } from '../agent/program.ts';
 import { bytesOf } from '../base/bytes.ts';
 import { EPOLL_CTL_ADD } from '../linux/abi/event.ts';
-import { AT_FDCWD, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NONBLOCK, O_RDWR } from '../linux/abi/fcntl.ts';
 import {
+  AT_FDCWD,
+  O_APPEND,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_NONBLOCK,
+  O_RDWR,
+  O_WRONLY,
+} from '../linux/abi/fcntl.ts';
+import {
+  MADV_DONTDUMP,
   MADV_HUGEPAGE,
   MAP_ANONYMOUS,
   MAP_FIXED_NOREPLACE,
@@ -238,6 +248,7 @@ function addFilesAndMappings(p: Program, folder: string): void {
   const file = p.must('open a file', SYS.openat, AT_FDCWD, path, O_RDWR | O_CREAT, 0o600);
   p.must('size it', SYS.ftruncate, file, 4 * PAGE);
   p.must('open it again', SYS.openat, AT_FDCWD, path, O_RDWR | O_APPEND | O_CLOEXEC, 0);
+  p.must('open a log', SYS.openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
   p.must('open a folder', SYS.openat, AT_FDCWD, p.string(folder), O_DIRECTORY | O_CLOEXEC, 0);
   p.must('map it', SYS.mmap, SINGLES, PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0);
   p.must('map it', SYS.mmap, SINGLES + 2 * PAGE, PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0);
@@ -253,6 +264,7 @@ function addFilesAndMappings(p: Program, folder: string): void {
   p.must('protect memory', SYS.mprotect, heap + 5 * PAGE, PAGE, PROT_READ);
   p.must('protect memory', SYS.mprotect, heap + 30 * PAGE, 8 * PAGE, PROT_NONE);
   p.must('advise', SYS.madvise, heap + 40 * PAGE, 8 * PAGE, MADV_HUGEPAGE);
+  for (const page of [50, 52, 54, 56]) p.must('advise', SYS.madvise, heap + page * PAGE, PAGE, MADV_DONTDUMP);
 }
 
 function addEventFiles(p: Program): void {
