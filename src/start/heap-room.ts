@@ -17,7 +17,7 @@ const plugs: Uint8Array[] = [];
 
 /**
  * Takes all holes between what is allocated, without touching them. Returns an address in memory that nobody has used
- * before, and from which the next blocks come.
+ * before, and from which the next blocks come. Throws RangeError when there is no memory.
  */
 export function plugHoles(): number {
   // What it has freed itself is a hole, too.

@@ -43,7 +43,8 @@ const ENVIRONMENT = [
 
 /**
  * `folder` is for images and files. What cannot be done here is left out: that code will be slow when it runs for the first
- * time. Returns an address in the memory where objects are, undefined when nothing can be done. Never throws.
+ * time. Returns an address in the memory where objects are, undefined when nothing can be done. Throws
+ * RangeError when there is no memory.
  */
 export async function warmUp(folder: string, programs: Programs): Promise<number | undefined> {
   // What a tree leaves behind becomes a child of ours.
