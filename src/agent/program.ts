@@ -342,6 +342,7 @@ export class Program {
   placeOffset(place: Place): number {
     const { offset } = place;
     const inData = offset < BLOBS_AT ? offset : this.#dataBytes + offset - BLOBS_AT;
+    // What is computed from BLOBS_AT is no integer for the compilers, and their code is left at each view that has it for an index.
     return (this.#ops.length * OP_BYTES + inData) | 0;
   }
 

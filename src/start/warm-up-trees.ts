@@ -12,6 +12,7 @@ import {
   O_RDWR,
   O_WRONLY,
 } from '../linux/abi/fcntl.ts';
+import { FUTEX_WAIT } from '../linux/abi/futex.ts';
 import {
   MADV_DONTDUMP,
   MADV_HUGEPAGE,
@@ -210,8 +211,7 @@ function addThreads(p: Program, count: number, at = AREA, wait: (index: number) 
 
 /** Threads in the system calls in which most threads are; some of them are alike. */
 function addWaitingThreads(p: Program): void {
-  const FUTEX_WAIT_PRIVATE = 128;
-  const futex = () => p.call(SYS.futex, p.words(0), FUTEX_WAIT_PRIVATE, 0, 0);
+  const futex = () => p.call(SYS.futex, p.words(0), FUTEX_WAIT, 0, 0);
   const calls = [
     futex,
     futex,

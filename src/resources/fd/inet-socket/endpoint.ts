@@ -55,9 +55,10 @@ export function lookUp({ stat, object, localFd }: OpenFile, kind: InetKind, dump
   const { family, proto } = kind;
   const asked = dump.state(`TCP sockets asked for ${family}`, () => ({ count: 0 }));
   if (isTcp(kind) && asked.count++ < ASKED_ONE_BY_ONE) {
-    const ends = { source: readName(localFd, family), destination: readPeer(localFd, family) };
-    const found = ends.source.port === 0 ? undefined : tryFindTcp(family, ends, stat.st_ino);
-    if (found !== undefined || ends.source.port === 0) return found;
+    const source = readName(localFd, family);
+    if (source.port === 0) return undefined;
+    const found = tryFindTcp(family, { source, destination: readPeer(localFd, family) }, stat.st_ino);
+    if (found !== undefined) return found;
   }
   const suffix = family === SOCKET.AF_INET6 ? '6' : '';
   const list = isUdp(kind) || isTcp(kind) ? `${proto}` : isPing(kind) ? 'icmp' : 'raw';

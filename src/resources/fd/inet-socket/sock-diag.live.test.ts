@@ -1,5 +1,6 @@
 /** TCP sockets of this process: what the kernel tells of one that is asked for is what it tells in a list of all. */
 import { describe, expect, test } from 'bun:test';
+import { IPPROTO_TCP } from '../../../linux/abi/inet.ts';
 import { AF_INET, AF_INET6, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET } from '../../../linux/abi/socket.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../../linux/kernel.ts';
@@ -8,7 +9,6 @@ import { packSockaddr } from './address.ts';
 import { readName, readPeer } from './endpoint.ts';
 import { readDiag, tryFindTcp } from './sock-diag.ts';
 
-const IPPROTO_TCP = 6;
 const LOOPBACK = { [AF_INET]: [0x0100_007f], [AF_INET6]: [0, 0, 0, 0x0100_0000] };
 
 function socket(family: number, port = 0): number {
