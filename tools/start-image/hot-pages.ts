@@ -25,7 +25,7 @@ export interface Touched {
   readonly read: ReadonlySet<number>;
 }
 
-const WINDOW_BYTES = 64 << 10;
+export const WINDOW_BYTES = 64 << 10;
 
 /**
  * Runs a program to its end; returns what it had touched by then of `watched`. `fd` is its descriptor 3. Throws
@@ -80,22 +80,17 @@ export function hotPages(runs: readonly Touched[]): HotPages {
   return { written: commonRanges(written, PAGE_BYTES), read: commonRanges(read, WINDOW_BYTES) };
 }
 
-/** What is in all sets, each of so many bytes. */
+/** What is in all sets, each of so many bytes. What is side by side is one range. */
 export function commonRanges([first = new Set(), ...others]: readonly ReadonlySet<number>[], bytes: number): Range[] {
   const all = [...first].filter((address) => others.every((set) => set.has(address))).sort((a, b) => a - b);
-  return joined(
-    all.map((address) => ({ address, bytes })),
-    0,
-  );
+  const ranges: { address: number; bytes: number }[] = [];
+  for (const address of all) {
+    const last = ranges.at(-1);
+    if (last !== undefined && address <= last.address + last.bytes) last.bytes = address + bytes - last.address;
+    else ranges.push({ address, bytes });
+  }
+  return ranges;
 }
 
-/** Ranges by address, of which those that are at most `gap` bytes apart are one. */
-export function joined(ranges: readonly Range[], gap: number): Range[] {
-  const all: { address: number; bytes: number }[] = [];
-  for (const { address, bytes } of ranges) {
-    const last = all.at(-1);
-    if (last !== undefined && address - (last.address + last.bytes) <= gap) last.bytes = address + bytes - last.address;
-    else all.push({ address, bytes });
-  }
-  return all;
-}
+export const pagesOf = ({ address, bytes }: Range): number[] =>
+  Array.from({ length: bytes / PAGE_BYTES }, (_, i) => address + i * PAGE_BYTES);

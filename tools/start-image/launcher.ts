@@ -23,6 +23,7 @@ import { ERRNO } from '../../src/linux/abi/errno.ts';
 import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC } from '../../src/linux/abi/event.ts';
 import { AT_FDCWD, F_DUPFD_CLOEXEC, O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
 import {
+  MADV_POPULATE_READ,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_NORESERVE,
@@ -31,6 +32,7 @@ import {
   PROT_READ,
   PROT_WRITE,
 } from '../../src/linux/abi/mman.ts';
+import { PIDFD_SELF_THREAD_GROUP } from '../../src/linux/abi/pidfd.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CLOCK_MONOTONIC } from '../../src/linux/abi/time.ts';
 import { CODE_AT, DATA_AT, FIRST_FD, STACK_WORD } from '../../src/start/layout.ts';
@@ -228,7 +230,10 @@ function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
     .jumpTo('rax');
 }
 
-/** r12 = 1 when faults of two pages, which the programs write to in any case, are dear; else 0. */
+/**
+ * r12 = 1 when faults of two pages, which the programs write to in any case, are dear, and the kernel takes lists of ranges
+ * for what is to be done instead (Linux 6.14); else 0.
+ */
 function timeFaults(a: LauncherAssembler): void {
   // A struct timespec below the stack. Where a second ends in between, the other page decides.
   const [timespec, nanoseconds] = [-32, -24];
@@ -243,6 +248,9 @@ function timeFaults(a: LauncherAssembler): void {
     a.load('rax', 'rbp', nanoseconds).operate('sub', 'rax', 'r14');
     a.operateWith('cmp', 'rax', DEAR_FAULT_NS).jump('ae', `dear${page}`).small('r12', 0).label(`dear${page}`);
   }
+  a.test('r12').jump('z', 'timed');
+  const nothing = { rdi: PIDFD_SELF_THREAD_GROUP, rsi: 0, rdx: 0, r10: MADV_POPULATE_READ, r8: 0 };
+  a.call(SYS.process_madvise, nothing).test('rax').jump('z', 'timed').small('r12', 0).label('timed');
 }
 
 /** A plain start after all, without the descriptors that have been opened for the image. */

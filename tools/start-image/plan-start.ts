@@ -13,14 +13,16 @@ import {
   MAP_NORESERVE,
   MAP_PRIVATE,
 } from '../../src/linux/abi/mman.ts';
+import { PIDFD_SELF_THREAD_GROUP } from '../../src/linux/abi/pidfd.ts';
 import { ARCH_SET_FS } from '../../src/linux/abi/prctl.ts';
 import { USER_REGS } from '../../src/linux/abi/ptrace.ts';
 import { SIGSET_BYTES } from '../../src/linux/abi/signal.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
+import { UIO_MAXIOV } from '../../src/linux/abi/uio.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
 import { FIRST_FD } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
-import { type HotPages, joined, type Range } from './hot-pages.ts';
+import { type HotPages, pagesOf, type Range, WINDOW_BYTES } from './hot-pages.ts';
 import { FILE_FD, RESUME_AT } from './launcher.ts';
 
 /** What the launcher's agent executes, one after the other. */
@@ -75,24 +77,40 @@ export function planHotPages(capture: Pick<Capture, 'runs' | 'content'>, ranges:
       program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
       continue;
     }
-    for (let page = address; page < address + bytes; page += PAGE_BYTES) program.store32(page, wordAt(capture, page));
+    for (const page of pagesOf({ address, bytes })) program.store32(page, wordAt(capture, page));
   }
   return program;
 }
 
-/** Pages in between that are asked for as well take less time than one call more. */
-const GAP_BYTES = 2 * PAGE_BYTES;
-
 /**
- * The same without faults, and then all that will be read: a call takes 1.4 microseconds and 0.8 for each page that is
- * written, where shadow page tables make a fault take 10.
+ * The same where faults are dear, and then all that will be read, with a list of ranges for each: one call for a range would
+ * take longer than making its page. Of each window that will be read one page is asked for, and the kernel maps the others
+ * with it; not one that is written, for it is there already.
  */
 export function planDearPages({ written, read }: HotPages): Program {
   const program = new Program();
-  for (const { address, bytes } of joined(written, GAP_BYTES))
-    program.call(SYS.madvise, address, bytes, MADV_POPULATE_WRITE);
-  for (const { address, bytes } of read) program.call(SYS.madvise, address, bytes, MADV_POPULATE_READ);
+  const populate = (ranges: readonly Range[], advice: number) => {
+    for (let at = 0; at < ranges.length; at += UIO_MAXIOV) {
+      const some = ranges.slice(at, at + UIO_MAXIOV);
+      const list = program.words(...some.flatMap(({ address, bytes }) => [address, bytes]));
+      program.call(SYS.process_madvise, PIDFD_SELF_THREAD_GROUP, list, some.length, advice, 0);
+    }
+  };
+  populate(written, MADV_POPULATE_WRITE);
+  populate(oneOfEachWindow(read, new Set(written.flatMap(pagesOf))), MADV_POPULATE_READ);
   return program;
+}
+
+function oneOfEachWindow(ranges: readonly Range[], written: ReadonlySet<number>): Range[] {
+  const pages: Range[] = [];
+  let window = -1;
+  for (const page of ranges.flatMap(pagesOf)) {
+    const its = Math.floor(page / WINDOW_BYTES);
+    if (its === window || written.has(page)) continue;
+    window = its;
+    pages.push({ address: page, bytes: PAGE_BYTES });
+  }
+  return pages;
 }
 
 /** Four bytes of memory as they are in the image. */
@@ -145,11 +163,9 @@ export function hugeRoom(
   const area = heap === undefined ? undefined : areas.find(({ start, end }) => heap >= start && heap < end);
   if (area === undefined || written.length === 0) return [];
   const pieces = new Set<number>();
-  for (const { address, bytes } of written) {
-    for (let page = address; page < address + bytes; page += PAGE_BYTES) {
-      const isEmpty = page >= area.start && page < area.end && !runs.some((run) => isInside(page, run));
-      if (isEmpty) pieces.add(Math.floor(page / HUGE_PAGE_BYTES));
-    }
+  for (const page of written.flatMap(pagesOf)) {
+    const isEmpty = page >= area.start && page < area.end && !runs.some((run) => isInside(page, run));
+    if (isEmpty) pieces.add(Math.floor(page / HUGE_PAGE_BYTES));
   }
   const ranges: Range[] = [];
   let address = area.start;

@@ -61,6 +61,7 @@ describe.skipIf(objdump === null)('the launcher, decoded by objdump (skipped whe
     const lines = disassemble('image');
     expect(lines.filter((line) => line === `mov eax,0x${SYS.clock_gettime.toString(16)}`)).toHaveLength(4);
     expect(lines.filter((line) => line === 'or QWORD PTR [rbx],0x0')).toHaveLength(2);
+    expect(lines).toContain(`mov eax,0x${SYS.process_madvise.toString(16)}`);
     const dear = lines.indexOf('mov ecx,0x9abc');
     expect(lines.slice(dear - 3, dear - 1)).toEqual(['mov ecx,0x5678', 'test r12,r12']);
     expect(lines[dear - 1]).toMatch(/^je /);
@@ -190,22 +191,39 @@ test('a few of them are written to with what they have, and many are asked for',
   ]);
 });
 
-test('where faults are dear all are asked for, with small gaps, and then what is read', () => {
+test('where faults are dear all are asked for in one go, and then a page of each window that is read', () => {
+  const at = 0x10_0000;
   const program = planDearPages({
     written: [
       { address: 0x3000, bytes: PAGE },
-      { address: 0x6000, bytes: PAGE },
-      { address: 0xa000, bytes: PAGE },
+      { address: 0x2_0000, bytes: 2 * PAGE },
     ],
-    read: [{ address: 0x20000, bytes: 0x10000 }],
+    read: [{ address: 0x1_8000, bytes: 0x2_8000 }],
   });
-  const view = new DataView(program.assemble(0).buffer);
-  const op = (index: number) => [0, 1, 2].map((i) => view.getUint32(index * OP_BYTES + OP_ARGS + 8 * i, true));
-  expect(program.length).toBe(3);
-  expect([0, 1, 2].map(op)).toEqual([
-    [0x3000, 4 * PAGE, MADV_POPULATE_WRITE],
-    [0xa000, PAGE, MADV_POPULATE_WRITE],
-    [0x20000, 0x10000, MADV_POPULATE_READ],
+  const view = new DataView(program.assemble(at).buffer);
+  const word = (offset: number) => Number(view.getBigUint64(offset, true));
+  const lists = [0, 1].map((op) => {
+    const argument = (index: number) => word(op * OP_BYTES + OP_ARGS + 8 * index);
+    const [list, length, advice] = [argument(1) - at, argument(2), argument(3)];
+    return { advice, ranges: Array.from({ length }, (_, i) => [word(list + 16 * i), word(list + 16 * i + 8)]) };
+  });
+  expect(program.length).toBe(2);
+  expect(lists).toEqual([
+    {
+      advice: MADV_POPULATE_WRITE,
+      ranges: [
+        [0x3000, PAGE],
+        [0x2_0000, 2 * PAGE],
+      ],
+    },
+    {
+      advice: MADV_POPULATE_READ,
+      ranges: [
+        [0x1_8000, PAGE],
+        [0x2_2000, PAGE],
+        [0x3_0000, PAGE],
+      ],
+    },
   ]);
 });
 

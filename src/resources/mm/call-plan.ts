@@ -3,12 +3,11 @@
  * and how far threads of ours have come with them. There may be many thousands, so they are no objects.
  */
 import { expectMany } from '../../base/hot-code.ts';
+import { UIO_MAXIOV } from '../../linux/abi/uio.ts';
 import { addressOf } from '../../linux/kernel.ts';
 import type { Running } from '../../tracee/parallel.ts';
 import type { Range } from './address-space.ts';
 
-/** Ranges of the task that one system call may name (UIO_MAXIOV). */
-const IOV_MAX = 1024;
 /** struct iovec, in halves of words. */
 const IOV_HALVES = 4;
 export const IOV_BYTES = 16;
@@ -38,7 +37,7 @@ export class CallPlan {
   #iovCount = 0;
 
   /** Calls for ranges that follow each other in the file; each moves at most `bytesMax` bytes, of `iovMax` ranges. */
-  constructor(ranges: readonly FileRange[], bytesMax: number, iovMax = IOV_MAX) {
+  constructor(ranges: readonly FileRange[], bytesMax: number, iovMax = UIO_MAXIOV) {
     expectMany(ranges.length);
     let most = 0;
     for (const { start, end } of ranges) most += 1 + Math.ceil((end - start) / bytesMax);
