@@ -90,11 +90,15 @@ const MANY: readonly Omit<WarmUpTree, 'ways'>[] = [
   },
 ];
 
-/** With one of each besides: whoever has many of a kind has a few of the others as well. */
+/**
+ * With one of each besides: whoever has many of a kind has a few of the others as well. But the child is there first: what
+ * it would inherit is no longer one task's alone, and other code is for that.
+ */
 export const BIG_TREES: readonly WarmUpTree[] = MANY.map((tree) => ({
   ...tree,
   ways: CALLED,
   prepare: (p, folder) => {
+    addChild(p);
     tree.prepare?.(p, folder);
     addOneOfEach(p, folder);
   },
@@ -106,7 +110,14 @@ const SMALL = { rounds: 12, ways: ALL_WAYS };
 export const SMALL_TREES: readonly WarmUpTree[] = [
   { name: 'a small process', ...SMALL },
   { name: 'an ordinary program', ...SMALL, program: ['/bin/sleep', 'infinity'] },
-  { name: 'one of each', ...SMALL, prepare: addOneOfEach },
+  {
+    name: 'one of each',
+    ...SMALL,
+    prepare: (p, folder) => {
+      addOneOfEach(p, folder);
+      addChild(p);
+    },
+  },
   { name: 'a program with children', ...SMALL, program: ['/bin/sh', '-c', 'sleep infinity & sleep 1000000; :'] },
 ];
 
@@ -240,7 +251,6 @@ function addOneOfEach(p: Program, folder: string): void {
   addSockets(p);
   addSignals(p);
   addWaitingThreads(p);
-  addChild(p);
 }
 
 function addFilesAndMappings(p: Program, folder: string): void {
