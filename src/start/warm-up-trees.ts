@@ -91,18 +91,21 @@ const MANY: readonly Omit<WarmUpTree, 'ways'>[] = [
 ];
 
 /**
- * With one of each besides: whoever has many of a kind has a few of the others as well. But the child is there first: what
- * it would inherit is no longer one task's alone, and other code is for that.
+ * With one of each besides: whoever has many of a kind has a few of the others as well. Half of them have a child, for which
+ * there is other code. It is there first: what it would inherit is no longer one task's alone.
  */
-export const BIG_TREES: readonly WarmUpTree[] = MANY.map((tree) => ({
-  ...tree,
-  ways: CALLED,
-  prepare: (p, folder) => {
-    addChild(p);
-    tree.prepare?.(p, folder);
-    addOneOfEach(p, folder);
-  },
-}));
+export const BIG_TREES: readonly WarmUpTree[] = MANY.flatMap((tree) =>
+  [false, true].map((hasChild) => ({
+    ...tree,
+    rounds: Math.ceil(tree.rounds / 2),
+    ways: CALLED,
+    prepare: (p: Program, folder: string) => {
+      if (hasChild) addChild(p);
+      tree.prepare?.(p, folder);
+      addOneOfEach(p, folder);
+    },
+  })),
+);
 
 const SMALL = { rounds: 12, ways: ALL_WAYS };
 
