@@ -13,6 +13,7 @@ import {
   O_WRONLY,
 } from '../linux/abi/fcntl.ts';
 import { FUTEX_WAIT } from '../linux/abi/futex.ts';
+import { IPV6_ADD_MEMBERSHIP, SOL_IPV6 } from '../linux/abi/inet.ts';
 import {
   MADV_DONTDUMP,
   MADV_HUGEPAGE,
@@ -117,6 +118,7 @@ export const SMALL_TREES: readonly WarmUpTree[] = [
     name: 'one of each',
     ...SMALL,
     prepare: (p, folder) => {
+      addHalfPipes(p);
       addOneOfEach(p, folder);
       addChild(p);
     },
@@ -125,11 +127,14 @@ export const SMALL_TREES: readonly WarmUpTree[] = [
 ];
 
 const PAGE = 4096;
-/** Far away from all that the process and the agent have. */
-const AREA = 0x10_0000_0000;
+/**
+ * Far away from all that the process and the agent have. The lower halves of these addresses are above 2^31 as often as
+ * below, as everywhere: code for words that have always been below is left when one is not.
+ */
+const AREA = 0x10_7f80_0000;
 /** For mappings that are one of a kind, and for a few threads. */
-const SINGLES = 0x20_0000_0000;
-const THREADS = 0x21_0000_0000;
+const SINGLES = 0x20_e000_0000;
+const THREADS = 0x21_c000_0000;
 const AREA_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
 const READ_WRITE = PROT_READ | PROT_WRITE;
 
@@ -173,6 +178,16 @@ function addPipes(p: Program, count: number): void {
   }
 }
 
+/** One whose reader has gone, and one whose writer has. Nothing has been opened before. */
+function addHalfPipes(p: Program): void {
+  const bytes = p.data(Uint8Array.of(1));
+  p.must('make a pipe', SYS.pipe2, p.scratch, O_CLOEXEC);
+  p.must('make a pipe', SYS.pipe2, p.scratch, 0);
+  p.must('write to a pipe', SYS.write, FIRST_IDLE_FD + 3, bytes, 1);
+  p.must('close its reader', SYS.close, FIRST_IDLE_FD);
+  p.must('close its writer', SYS.close, FIRST_IDLE_FD + 3);
+}
+
 function addUnixPairs(p: Program, count: number): void {
   for (let i = 0; i < count; i++) {
     p.must('make sockets', SYS.socketpair, AF_UNIX, SOCK_STREAM, 0, p.scratch);
@@ -191,6 +206,8 @@ const LOOPBACK = Uint8Array.of(AF_INET, 0, 0, 0, 127, 0, 0, 1, ...new Uint8Array
 const SOCKADDR_IN6_BYTES = 28;
 /** The same of ::1. */
 const LOOPBACK6 = Uint8Array.of(AF_INET6, ...new Uint8Array(22), 1, 0, 0, 0, 0);
+/** struct ipv6_mreq: a group of the loopback device, which is number 1. */
+const GROUP6 = Uint8Array.of(0xff, 2, ...new Uint8Array(13), 0xfb, 1, 0, 0, 0);
 
 /** Connections over the loopback device, and who listens for them. */
 function addConnections(p: Program, count: number): void {
@@ -230,12 +247,13 @@ function addWaitingThreads(p: Program): void {
     futex,
     futex,
     futex,
+    futex,
     () => p.call(SYS.nanosleep, p.words(1_000_000, 0), 0),
     () => p.call(SYS.poll, 0, 0, -1),
     () => p.call(SYS.poll, 0, 0, 1_000_000_000),
   ];
-  // Blocked: none, SIGPIPE, all real-time signals, the lowest one.
-  const masks = [0, 0, 0, 0x1000, 0xffff_ffff_0000_0000n, 1];
+  // Blocked: none, all, SIGPIPE, all real-time signals, the lowest one.
+  const masks = [0, 0, 0, 0xffff_ffff_ffff_ffffn, 0x1000, 0xffff_ffff_0000_0000n, 1];
   addThreads(p, calls.length, THREADS, (index) => {
     if (index > 1) p.call(SYS.prctl, PR_SET_NAME, p.string(`waiting ${index}`));
     p.call(SYS.rt_sigprocmask, SIG_SETMASK, p.words(masks[index] ?? 0), 0, SIGSET_BYTES);
@@ -309,6 +327,8 @@ function addSockets(p: Program): void {
   const tcp6 = p.call(SYS.socket, AF_INET6, SOCK_STREAM | O_CLOEXEC, 0);
   p.call(SYS.bind, tcp6, p.data(LOOPBACK6), SOCKADDR_IN6_BYTES);
   p.call(SYS.listen, tcp6, 1);
+  const udp6 = p.call(SYS.socket, AF_INET6, SOCK_DGRAM | O_CLOEXEC, 0);
+  p.call(SYS.setsockopt, udp6, SOL_IPV6, IPV6_ADD_MEMBERSHIP, p.data(GROUP6), GROUP6.length);
 }
 
 function addSignals(p: Program): void {

@@ -189,8 +189,10 @@ export class StepList {
 
   /** Where the list may be cut: at a step or, when that is within a frame, behind the frame. */
   cutAt(step: number): number {
-    const before = this.#frames[this.#firstFrame(step) - 1];
-    return Math.max(step, before === undefined ? 0 : before.step + before.frame.length);
+    const next = this.#firstFrame(step);
+    if (next === 0) return step;
+    const before = this.#frames[next - 1] as FrameCopy;
+    return Math.max(step, before.step + before.frame.length);
   }
 
   /** The index of the first frame that begins at this step or behind it. */
