@@ -266,7 +266,7 @@ function addChildren(p: Program, count: number): void {
 }
 
 /** A descriptor, mapping, timer or thread of most kinds that a program has. */
-function addOneOfEach(p: Program, folder: string): void {
+export function addOneOfEach(p: Program, folder: string): void {
   addFilesAndMappings(p, folder);
   addEventFiles(p);
   addSockets(p);

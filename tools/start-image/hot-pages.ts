@@ -68,23 +68,41 @@ function addTouched(
   close(pagemap);
 }
 
-/** What every run of a command touches, as ranges by address. */
-export interface HotPages {
+/** Ranges by address. */
+export interface Pages {
   readonly written: readonly Range[];
   readonly read: readonly Range[];
 }
 
-export function hotPages(runs: readonly Touched[]): HotPages {
-  const written = runs.map((run) => run.written);
-  const read = runs.map((run) => run.read);
-  return { written: commonRanges(written, PAGE_BYTES), read: commonRanges(read, WINDOW_BYTES) };
+/** What runs of a command touch. */
+export interface HotPages {
+  /** All of them, whatever they are for. */
+  readonly always: Pages;
+  /** Those for one kind of process at least. */
+  readonly sometimes: Pages;
 }
 
-/** What is in all sets, each of so many bytes. What is side by side is one range. */
-export function commonRanges([first = new Set(), ...others]: readonly ReadonlySet<number>[], bytes: number): Range[] {
-  const all = [...first].filter((address) => others.every((set) => set.has(address))).sort((a, b) => a - b);
+/** `kinds`: the runs for each kind of process. */
+export function hotPages(kinds: readonly (readonly Touched[])[]): HotPages {
+  const inAllOf = (sets: readonly ReadonlySet<number>[]) => new Set(sets[0]?.values().filter(isInAll(sets)));
+  const written = kinds.map((runs) => inAllOf(runs.map((run) => run.written)));
+  const read = kinds.map((runs) => inAllOf(runs.map((run) => run.read)));
+  const pagesIn = (count: number): Pages => ({
+    written: rangesIn(written, count, PAGE_BYTES),
+    read: rangesIn(read, count, WINDOW_BYTES),
+  });
+  return { always: pagesIn(kinds.length), sometimes: pagesIn(1) };
+}
+
+const isInAll = (sets: readonly ReadonlySet<number>[]) => (address: number) => sets.every((set) => set.has(address));
+
+/** What is in at least so many of the sets, each of so many bytes. What is side by side is one range. */
+export function rangesIn(sets: readonly ReadonlySet<number>[], count: number, bytes: number): Range[] {
+  const times = new Map<number, number>();
+  for (const set of sets) for (const address of set) times.set(address, (times.get(address) ?? 0) + 1);
   const ranges: { address: number; bytes: number }[] = [];
-  for (const address of all) {
+  for (const address of [...times.keys()].sort((a, b) => a - b)) {
+    if ((times.get(address) ?? 0) < count) continue;
     const last = ranges.at(-1);
     if (last !== undefined && address <= last.address + last.bytes) last.bytes = address + bytes - last.address;
     else ranges.push({ address, bytes });

@@ -22,6 +22,7 @@ import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import { spawnProgram } from '../../src/start/ordinary-program.ts';
 import { OwnRequest, type Wanted } from '../../src/start/own-request.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
+import { addOneOfEach } from '../../src/start/warm-up-trees.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
@@ -134,36 +135,43 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
     using request = new OwnRequest(images, wanted);
     return findTouchedPages([executable, 'swrk', '3'], watched, request.fd);
   };
-  const commands = tryFind('each run', (pid) => ({
+  const commands = tryFind('each run', folder, (pid) => ({
     dumps: [find('dump', '-R', '-t', String(pid)), find('dump', '-t', String(pid))],
     restore: () => find('restore', '-d'),
   }));
-  const requests = tryFind('each request', (pid) => ({
+  const requests = tryFind('each request', folder, (pid) => ({
     dumps: [findRequest({ pid, leave_running: true }), findRequest({ pid })],
     restore: () => findRequest({}),
   }));
   return {
-    ...(commands && { dump: hotPages(commands.dumps), restore: hotPages(commands.restores) }),
-    ...(requests && { swrk: hotPages([...requests.dumps, ...requests.restores]) }),
+    ...(commands && {
+      dump: hotPages(commands.map(({ dumps }) => dumps)),
+      restore: hotPages(commands.map(({ restored }) => [restored])),
+    }),
+    ...(requests && { swrk: hotPages(requests.map(({ dumps, restored }) => [...dumps, restored])) }),
   };
 }
 
-/** Of different kinds: what only one of them needs is no hot page. */
-const TARGETS: readonly (() => number)[] = [() => spawnIdle(), () => spawnProgram(['/bin/sleep', 'infinity'])];
+/** Kinds of processes; the first one needs as little as any. */
+const kindsOfTargets = (folder: string): readonly (() => number)[] => [
+  () => spawnIdle(),
+  () => spawnProgram(['/bin/sleep', 'infinity']),
+  () => spawnIdle((program) => addOneOfEach(program, folder)),
+];
 
-function tryFind(what: string, dump: Parameters<typeof withTarget>[1]) {
-  const dumps: Touched[] = [];
-  const restores: Touched[] = [];
-  for (const target of TARGETS) {
+type Runs = ReturnType<typeof withTarget>;
+
+/** Undefined when it can't be done. */
+function tryFind(what: string, folder: string, dump: Parameters<typeof withTarget>[1]): readonly Runs[] | undefined {
+  const found: Runs[] = [];
+  for (const target of kindsOfTargets(folder)) {
     try {
-      const found = withTarget(target, dump);
-      dumps.push(...found.dumps);
-      restores.push(found.restored);
+      found.push(withTarget(target, dump));
     } catch (error) {
       console.warn(`the pages that ${what} needs are not known: ${errorText(error)}`);
     }
   }
-  return restores.length === 0 ? undefined : { dumps, restores };
+  return found.length === 0 ? undefined : found;
 }
 
 /** Has a process dumped, and restored when it is gone. */

@@ -22,7 +22,7 @@ import { UIO_MAXIOV } from '../../src/linux/abi/uio.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
 import { FIRST_FD } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
-import { type HotPages, pagesOf, type Range, WINDOW_BYTES } from './hot-pages.ts';
+import { type HotPages, type Pages, pagesOf, type Range, WINDOW_BYTES } from './hot-pages.ts';
 import { FILE_FD, RESUME_AT } from './launcher.ts';
 
 /** What the launcher's agent executes, one after the other. */
@@ -58,7 +58,7 @@ export function planStart(
   for (const command of COMMANDS) {
     const pages = hot[command];
     if (pages === undefined) continue;
-    hotPages[command] = { cheap: planHotPages(capture, pages.written), dear: planDearPages(pages) };
+    hotPages[command] = { cheap: planHotPages(capture, pages.always.written), dear: planDearPages(pages.sometimes) };
   }
   return { memory, hotPages, rest };
 }
@@ -83,11 +83,11 @@ export function planHotPages(capture: Pick<Capture, 'runs' | 'content'>, ranges:
 }
 
 /**
- * The same where faults are dear, and then all that will be read, with a list of ranges for each: one call for a range would
- * take longer than making its page. Of each window that will be read one page is asked for, and the kernel maps the others
+ * The same where faults are dear, of all that may be written, and then what may be read, with a list of ranges for each: a page
+ * that is not needed after all takes a tenth of a fault, and one call for a range longer than making its page. Of each window that will be read one page is asked for, and the kernel maps the others
  * with it; not one that is written, for it is there already.
  */
-export function planDearPages({ written, read }: HotPages): Program {
+export function planDearPages({ written, read }: Pages): Program {
   const program = new Program();
   const populate = (ranges: readonly Range[], advice: number) => {
     for (let at = 0; at < ranges.length; at += UIO_MAXIOV) {
@@ -157,9 +157,9 @@ export function hugeRoom(
     runs,
     self: { heap },
   }: Pick<Capture, 'runs' | 'self'> & { areas: readonly Pick<MapsEntry, 'start' | 'end'>[] },
-  hot: Partial<Record<Command, Pick<HotPages, 'written'>>>,
+  hot: Partial<Record<Command, { readonly always: Pick<Pages, 'written'> }>>,
 ): Range[] {
-  const written = Object.values(hot).flatMap((pages) => pages.written);
+  const written = Object.values(hot).flatMap((pages) => pages.always.written);
   const area = heap === undefined ? undefined : areas.find(({ start, end }) => heap >= start && heap < end);
   if (area === undefined || written.length === 0) return [];
   const pieces = new Set<number>();

@@ -10,7 +10,7 @@ import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
-import { commonRanges } from './hot-pages.ts';
+import { hotPages, rangesIn } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
 import { hugeRoom, planDearPages, planHotPages } from './plan-start.ts';
 
@@ -153,13 +153,28 @@ describe('an executable with a launcher', () => {
   });
 });
 
-test('pages that all programs write become ranges', () => {
+test('pages that are in so many sets become ranges', () => {
   const [a, b] = [new Set([0x5000, 0x1000, 0x2000, 0x9000]), new Set([0x2000, 0x1000, 0x9000, 0xa000])];
-  expect(commonRanges([a, b], PAGE)).toEqual([
+  expect(rangesIn([a, b], 2, PAGE)).toEqual([
     { address: 0x1000, bytes: 0x2000 },
     { address: 0x9000, bytes: 0x1000 },
   ]);
-  expect(commonRanges([], PAGE)).toEqual([]);
+  expect(rangesIn([a, b], 1, PAGE).map(({ bytes }) => bytes)).toEqual([0x2000, 0x1000, 0x2000]);
+  expect(rangesIn([], 0, PAGE)).toEqual([]);
+});
+
+test('a page is hot when all runs for a kind of process touch it, for one kind or for all', () => {
+  const run = (...pages: number[]) => ({ written: new Set(pages), read: new Set(pages.map((page) => page << 4)) });
+  const kinds = [
+    [run(0x1000, 0x3000, 0x7000), run(0x1000, 0x3000)],
+    [run(0x1000, 0x5000), run(0x1000, 0x5000)],
+    [run(0x1000, 0x3000, 0x7000)],
+  ];
+  const { always, sometimes } = hotPages(kinds);
+  expect(always.written).toEqual([{ address: 0x1000, bytes: PAGE }]);
+  expect(sometimes.written.map(({ address }) => address)).toEqual([0x1000, 0x3000, 0x5000, 0x7000]);
+  expect(sometimes.read[1]).toEqual({ address: 0x3_0000, bytes: 0x1_0000 });
+  expect(hotPages([[run(0x1000)]]).always.written).toEqual([{ address: 0x1000, bytes: PAGE }]);
 });
 
 test('a few of them are written to with what they have, and many are asked for', () => {
@@ -236,7 +251,7 @@ test('the heap is in huge pages where it is empty, but not where a small run wri
     hugeRoom(
       { areas: [area], runs, self: { ...SELF, heap: at } },
       {
-        dump: { written: pages.map((address) => ({ address, bytes: PAGE })) },
+        dump: { always: { written: pages.map((address) => ({ address, bytes: PAGE })) } },
       },
     );
   const used = [heap + 3 * MIB, heap + 5 * MIB, heap + 9 * MIB, heap + 10 * MIB - PAGE, heap + 40 * MIB];
