@@ -348,6 +348,16 @@ startCase('the file may be replaced or removed while it runs', [], async () => {
   expect(version?.major_number).toBe(4);
 });
 
+/** Page faults of processes of ours that have ended and been waited for (proc_pid_stat(5), cminflt). */
+const faultsOfChildren = () => Number(readFileSync('/proc/self/stat', 'latin1').split(') ')[1]?.split(' ')[8]);
+
+startCase('nothing of the start and of --version is made in a run', [], async () => {
+  const before = faultsOfChildren();
+  expect(Bun.spawnSync([criuBinary, '--version']).exitCode).toBe(0);
+  // Some 370; code of a few functions that has to be made first takes another 400.
+  expect(faultsOfChildren() - before).toBeLessThan(600);
+});
+
 startCase('a crash is told', [], async () => {
   for (const start of STARTS) {
     const folder = makeFolder('start');
