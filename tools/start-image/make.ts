@@ -152,7 +152,7 @@ function findHotPages(executable: string, taken: Capture, folder: string): HotPa
   };
 }
 
-/** Kinds of processes; the first one needs as little as any. */
+/** Kinds of processes. */
 const kindsOfTargets = (folder: string): readonly (() => number)[] => [
   () => spawnIdle(),
   () => spawnProgram(['/bin/sleep', 'infinity']),
