@@ -22,7 +22,7 @@ import { MAKE_IMAGE } from '../../src/start/layout.ts';
 import { spawnProgram } from '../../src/start/ordinary-program.ts';
 import { OwnRequest, type Wanted } from '../../src/start/own-request.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
-import { addOneOfEach } from '../../src/start/warm-up-trees.ts';
+import { addOneOfEach } from '../../src/start/tree-parts.ts';
 import { spawnIdle } from '../../src/tracee/idle.ts';
 import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
