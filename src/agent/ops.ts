@@ -212,11 +212,19 @@ export class Ops<R extends object> {
     const copied: R[] = [];
     for (let i = first; i < count && (this.referenceAt[i] ?? 0) < to * OP_WORDS; i++) {
       const reference = this.references[i] as R;
-      this.referenceAt.push((this.referenceAt[i] ?? 0) + shift);
-      this.references.push(reference);
+      this.addReference((this.referenceAt[i] ?? 0) + shift, reference);
       copied.push(reference);
     }
     return copied;
+  }
+
+  /**
+   * Notes what belongs at a place (in words) behind those of all others. Places are integers for the compilers, too: a list
+   * with one that is computed as another kind of number is of another kind, and their code is left at each look at it.
+   */
+  addReference(at: number, reference: R): void {
+    this.referenceAt.push(at | 0);
+    this.references.push(reference);
   }
 
   /** The index of the first reference in the ops from `op` on. */
@@ -279,10 +287,7 @@ export class Ops<R extends object> {
       }
       this.words[at] = Number(BigInt.asUintN(32, arg));
       this.words[at + 1] = Number(BigInt.asUintN(32, arg >> 32n));
-    } else {
-      this.referenceAt.push(at);
-      this.references.push(arg);
-    }
+    } else this.addReference(at, arg);
   }
 
   #setNumber(at: number, value: number): void {

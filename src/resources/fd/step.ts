@@ -71,8 +71,7 @@ export class StepList {
     words[at + OPTION_NUMBER] = option;
     words[at + OPTION_BYTES] = INT_BYTES;
     words[at + OP_RESULT / 4] = OPTION_ARGS;
-    ops.referenceAt.push(at + OPTION_VALUE);
-    ops.references.push(new IntArg(value));
+    ops.addReference(at + OPTION_VALUE, new IntArg(value));
   }
 
   /** Room for so many more steps. */
@@ -157,7 +156,7 @@ export class StepList {
     const from = start * OP_WORDS;
     const frame = new StepFrame(words.slice(from, length * OP_WORDS), because.slice(start));
     for (let i = this.#ops.firstReference(start); i < references.length; i++) {
-      const at = (referenceAt[i] ?? 0) - from;
+      const at = ((referenceAt[i] ?? 0) - from) | 0;
       if (frame.nr(Math.floor(at / OP_WORDS)) === given) frame.givenAt.push(at);
       else if (!tryAddTo(frame, at, references[i] as StepObject)) return undefined;
     }
@@ -181,8 +180,7 @@ export class StepList {
       const op = step + Math.floor(word / OP_WORDS);
       words[op * OP_WORDS + LENGTH_AT] = bytes.length;
       words[op * OP_WORDS + EXPECTED_AT] = bytes.length;
-      ops.referenceAt.push(step * OP_WORDS + word);
-      ops.references.push({ bytes });
+      ops.addReference(step * OP_WORDS + word, { bytes });
     }
     this.#frames.push({ step, frame, data });
   }
@@ -253,9 +251,11 @@ export class ManySteps {
 
   /** An argument (see argumentAt) of each of them. */
   refer(argument: number, objects: readonly StepObject[]): void {
-    const { referenceAt } = this.#ops;
-    for (let i = 0, at = this.start + argument; i < objects.length; i++, at += OP_WORDS) referenceAt.push(at);
-    this.#ops.references = this.#ops.references.concat(objects);
+    let at = this.start + argument;
+    for (const object of objects) {
+      this.#ops.addReference(at, object);
+      at += OP_WORDS;
+    }
   }
 
   /** The same object for an argument of all. */
