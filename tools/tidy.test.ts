@@ -45,6 +45,13 @@ describe('source', () => {
     expect(found).toEqual([expect.stringContaining('2: a namespace that is taken apart')]);
     expect(offences('src/dump/x.ts', `${HEADER}const { bytes } = table;\n`)).toEqual([]);
   });
+
+  test('has objects with all fields from the beginning', () => {
+    const found = offences('src/dump/x.ts', `${HEADER}class A {\n  #last: Seen | undefined;\n}\n`);
+    expect(found).toEqual([expect.stringContaining('3: a field that comes later')]);
+    const right = '  #last: Seen | undefined = undefined;\n  readonly #map: Seen | undefined;\n';
+    expect(offences('src/dump/x.ts', `${HEADER}class A {\n${right}}\n`)).toEqual([]);
+  });
 });
 
 describe('what outlives a run', () => {

@@ -96,6 +96,9 @@ function checkLine(path: string, line: string, isTest: boolean): string[] {
       'a namespace that is taken apart becomes an object with an accessor for each member: name them one by one',
     );
   }
+  if (/^ {2}#\w+: [^=]*\bundefined;$/.test(line)) {
+    found.push('a field that comes later changes the shape of its object: begin with undefined');
+  }
   if (/\bconsole\.|\bprocess\.(exit|stdout|stderr)\b/.test(line)) {
     found.push('only src/cli ends the process or writes to the terminal');
   }

@@ -61,7 +61,7 @@ export class Program {
   /** What is copied only when the program is laid out, behind the data. */
   #blobs = new Blobs();
   #frames = new Frames();
-  #scratch: Place | undefined;
+  #scratch: Place | undefined = undefined;
 
   /** A program that begins like this one: what this one's ops return and its places mean the same in it. */
   copy(): Program {

@@ -61,10 +61,10 @@ export class LogSink {
   readonly #write: WriteToFd;
   readonly #now: () => number;
   #level: LogLevel = LOG_WARN;
-  #fd: number | undefined;
+  #fd: number | undefined = undefined;
   #early: EarlyLine[] = [];
   #buffered = '';
-  #firstError: string | undefined;
+  #firstError: string | undefined = undefined;
 
   /** `now`: milliseconds since the start; without it all lines get the time zero. */
   constructor(write: WriteToFd, now: () => number = () => 0) {

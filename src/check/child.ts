@@ -34,7 +34,7 @@ type Place = ReturnType<Program['reserve']>;
 export class Child {
   readonly program = new Program();
   readonly #steps: { what: string; result: Result }[] = [];
-  #own: OwnProgram | undefined;
+  #own: OwnProgram | undefined = undefined;
 
   constructor() {
     addStart(this.program);

@@ -33,7 +33,7 @@ export class Progress {
   readonly #write: ((text: string) => void) | undefined;
   readonly #now: () => number;
   readonly #startMs: number;
-  #shownMs: number | undefined;
+  #shownMs: number | undefined = undefined;
 
   constructor(options: ProgressOptions) {
     this.#options = options;

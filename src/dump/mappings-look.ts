@@ -39,7 +39,7 @@ export class MappingsLook {
   readonly #files: FilesDump;
   readonly #problems: CriuErrorFields[];
   readonly #isQuick: boolean;
-  #last: Seen | undefined;
+  #last: Seen | undefined = undefined;
 
   /** `ahead` begins to look for pages meanwhile, `problems` gets what speaks against a dump. */
   constructor(

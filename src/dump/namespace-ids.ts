@@ -53,8 +53,8 @@ export class NamespaceNumbers {
   readonly own: NamespaceIds;
 
   /** The namespaces of the first task that was identified, the root. */
-  #root: NamespaceIds | undefined;
-  #last: { ids: NamespaceIds; problems: CriuErrorFields[] } | undefined;
+  #root: NamespaceIds | undefined = undefined;
+  #last: { ids: NamespaceIds; problems: CriuErrorFields[] } | undefined = undefined;
 
   /** `ownNetwork` is the link of criu's own network namespace, when it is in that of the tree just now. */
   constructor(ownNetwork?: string) {

@@ -277,8 +277,8 @@ function at<T>(list: readonly T[], index: number): T {
 
 /** FPU states, of which many are the same: see `FrozenThread`. */
 class XstateDescriber {
-  #area: Uint8Array | undefined;
-  #last: { entry: UserX86FpregsEntry; extended: ThreadInfoX86['xstate_ext'] } | undefined;
+  #area: Uint8Array | undefined = undefined;
+  #last: { entry: UserX86FpregsEntry; extended: ThreadInfoX86['xstate_ext'] } | undefined = undefined;
 
   describe(area: Uint8Array) {
     if (this.#last !== undefined && area === this.#area) return this.#last;

@@ -63,7 +63,7 @@ const MISSES_MAX = 20;
 export class AlikeDecoder {
   readonly #type: MessageType<unknown>;
   readonly #bytes: Uint8Array;
-  #compared: Buffer | undefined;
+  #compared: Buffer | undefined = undefined;
   readonly #reader: WireReader;
   readonly #examples: Example[] = [];
   #misses = 0;

@@ -21,7 +21,7 @@ export class KernelObjects {
   readonly memory: KernelMemory;
   readonly types: KernelTypes;
   readonly ownTask: bigint;
-  #ownFiles: bigint | undefined;
+  #ownFiles: bigint | undefined = undefined;
 
   private constructor(memory: KernelMemory, types: KernelTypes, ownTask: bigint) {
     this.memory = memory;

@@ -32,7 +32,7 @@ export class Filler {
   readonly #logLevel: number;
   /** The child executes it in our memory until it has become the filler. */
   readonly starter: OwnProgram;
-  #memfd: number | undefined;
+  #memfd: number | undefined = undefined;
 
   private constructor(socket: number, logLevel: number, program: OwnProgram) {
     this.#socket = socket;

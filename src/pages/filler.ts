@@ -106,7 +106,7 @@ class Filling {
   readonly #pidfds: readonly number[];
   #spaces: AddressSpace[];
   readonly #files: readonly MappedFile[];
-  #notice: FillNotice | undefined;
+  #notice: FillNotice | undefined = undefined;
 
   /** From here on the tree can't be without its memory. */
   constructor({ pids, tasks, files }: FillOrder, guard: Guard, log: Logger) {

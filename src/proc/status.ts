@@ -94,7 +94,7 @@ const [OWN_PID, OWN_NSPID, COUNTERS] = ['\nPid:\t', '\nNSpid:\t', '\nvoluntary_c
  * otherwise the same as in the file before is not parsed again.
  */
 export class StatusParser {
-  #status: Status | undefined;
+  #status: Status | undefined = undefined;
   #end = 0;
   #bytes = new Uint8Array(0);
   /** Three parts of `#bytes` that must be the same: up to the pid, from there up to NSpid, from there up to the counters. */

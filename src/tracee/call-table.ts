@@ -171,7 +171,7 @@ export class CallTable {
  */
 export class KeptTable<C> {
   readonly #plan: (row: Program) => C;
-  #kept: { readonly table: CallTable; readonly columns: C } | undefined;
+  #kept: { readonly table: CallTable; readonly columns: C } | undefined = undefined;
 
   constructor(plan: (row: Program) => C) {
     this.#plan = plan;

@@ -117,7 +117,7 @@ export class Guest {
   #home = { address: 0, codeBytes: 0, bytes: 0 };
   #plans: Plan[] = [];
   /** Why its programs cannot run, or what they have done is not known. What is ours is taken out of the task all the same. */
-  #problem: CriuError | SyscallError | undefined;
+  #problem: CriuError | SyscallError | undefined = undefined;
 
   /**
    * @param leader a stopped thread of the task

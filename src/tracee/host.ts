@@ -23,7 +23,7 @@ export function homeBytes(bytes: number): number {
 export class HostTask {
   readonly pid: number;
   readonly home: { address: number; bytes: number };
-  #program: Program | undefined;
+  #program: Program | undefined = undefined;
   #address: number;
   #isRunning = false;
   #registers: Registers = newRegisters();

@@ -28,9 +28,9 @@ export class DumpNetwork {
   readonly #link: string;
   readonly #visit: NetworkVisit | undefined;
   readonly #handling: NetnsHandling | undefined;
-  #namespace: DumpedNetns | undefined;
+  #namespace: DumpedNetns | undefined = undefined;
   /** −errno when it cannot be made. */
-  #lock: NetworkLock | number | undefined;
+  #lock: NetworkLock | number | undefined = undefined;
 
   /** While the tree still runs: all that needs no frozen tree. Throws CriuError. */
   constructor(options: DumpNetworkOptions) {

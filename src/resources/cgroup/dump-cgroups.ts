@@ -41,7 +41,7 @@ export class DumpedCgroups {
   readonly #table: PropertyTable;
   readonly #freezer: Stat | undefined;
   readonly #own: string;
-  #cgroupSets: CgroupSets | undefined;
+  #cgroupSets: CgroupSets | undefined = undefined;
   /** By thread. */
   readonly #setOf = new Map<number, CgroupSet>();
   readonly #rootSet: CgroupSet | undefined;

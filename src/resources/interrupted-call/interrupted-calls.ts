@@ -24,7 +24,7 @@ export class InterruptedCalls {
   /** Threads of which only the restart block tells the rest. */
   readonly #unknown: ReadonlySet<FrozenThread>;
   /** Opened for the first thread that is asked. */
-  #opened: { readonly blocks: RestartBlocks | undefined } | undefined;
+  #opened: { readonly blocks: RestartBlocks | undefined } | undefined = undefined;
 
   constructor({ tasks }: Pick<FrozenTree, 'tasks'>) {
     const interrupted = tasks.flatMap(({ threads }) => threads.filter(({ registers }) => hasRestartBlock(registers)));

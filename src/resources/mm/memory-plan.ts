@@ -73,8 +73,8 @@ export function planMemory(child: TaskMemory, parent: ParentMemory | undefined, 
 /** The mappings that are made with mmap, and what only a task with children or a parent needs of them. */
 class Ordinary {
   readonly vmas: readonly VmaEntry[];
-  #byStart: ReadonlyMap<number, VmaEntry> | undefined;
-  #all: ReadonlySet<VmaEntry> | undefined;
+  #byStart: ReadonlyMap<number, VmaEntry> | undefined = undefined;
+  #all: ReadonlySet<VmaEntry> | undefined = undefined;
 
   constructor(list: readonly VmaEntry[]) {
     this.vmas = ordinaryVmas(list);

@@ -30,7 +30,7 @@ export class PagesIndex {
   readonly #parent: PagesIndex | undefined;
   readonly #runs = new Map<string, readonly PageRun[]>();
   /** Pagemaps that are the same have the same runs. */
-  #last: { readonly pagemap: Pagemap; readonly runs: readonly PageRun[] } | undefined;
+  #last: { readonly pagemap: Pagemap; readonly runs: readonly PageRun[] } | undefined = undefined;
 
   /** Throws CriuError when a parent folder can't be opened. */
   constructor(images: ImageDir, depth = 0) {

@@ -136,8 +136,8 @@ class AnonymousMappings {
   readonly #vmas: readonly VmaEntry[];
   readonly #writable: ReadonlySet<VmaEntry>;
   /** The last ops, to be done again. */
-  #map: { flags: number; op: Result } | undefined;
-  #protect: Result | undefined;
+  #map: { flags: number; op: Result } | undefined = undefined;
+  #protect: Result | undefined = undefined;
 
   constructor(program: Program, vmas: readonly VmaEntry[], writable: ReadonlySet<VmaEntry>) {
     this.#program = program;

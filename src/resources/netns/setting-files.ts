@@ -23,7 +23,7 @@ export class SettingFiles {
   readonly #calls: OwnCalls;
   readonly #reads: readonly Result[];
   readonly #slots: number;
-  #earlier: Uint8Array | undefined;
+  #earlier: Uint8Array | undefined = undefined;
 
   constructor(paths: readonly string[]) {
     this.paths = paths;

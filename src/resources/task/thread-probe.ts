@@ -86,7 +86,7 @@ class ThreadProbe {
   #xstate: Uint8Array = new Uint8Array(0);
   #otherXstate: Uint8Array = new Uint8Array(0);
   #cgroup = new Uint8Array(0);
-  #cgroupText: string | undefined;
+  #cgroupText: string | undefined = undefined;
 
   constructor(table: CallTable, columns: ThreadColumns, files: CallTable, fileColumns: FileColumns) {
     this.#table = table;

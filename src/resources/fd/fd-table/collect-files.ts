@@ -50,7 +50,7 @@ export class FilesDump implements KindDump {
   #pids: ReadonlySet<number> = new Set();
   readonly #log: Logger;
   readonly #ids = new FileIds();
-  #kind: FileKind | undefined;
+  #kind: FileKind | undefined = undefined;
   readonly #tables = new DescriptorTables();
   readonly #remaps: RemapFilePathEntry[] = [];
   readonly #data = new Map<DataImage, unknown[]>();

@@ -15,8 +15,8 @@ import { QuickFiles } from './quick-files.ts';
 const MANY = 1500;
 
 export class DescriptorTables {
-  #tables: ProbeTables | undefined;
-  #quick: { readonly files: QuickFiles | undefined } | undefined;
+  #tables: ProbeTables | undefined = undefined;
+  #quick: { readonly files: QuickFiles | undefined } | undefined = undefined;
 
   /** The table of a task; one is open at a time. Throws CriuError. */
   open(task: FrozenTask): DescriptorTable {

@@ -76,9 +76,9 @@ export class InspectedFile implements DescriptorFile {
   readonly #isCloexec: boolean | undefined;
   readonly #role: string | undefined;
   readonly #fdinfoText: string | undefined;
-  #fdinfo: Fdinfo | undefined;
-  #fsType: number | undefined;
-  #socket: SocketFacts | undefined;
+  #fdinfo: Fdinfo | undefined = undefined;
+  #fsType: number | undefined = undefined;
+  #socket: SocketFacts | undefined = undefined;
 
   /** `fd`: −1 for what is no descriptor of the task, whose `role` says what it is. */
   constructor(task: FrozenTask, fd: number, localFd: number, role: string | undefined, facts: FileFacts) {

@@ -8,7 +8,7 @@ export class PeerDescriptors {
   readonly #plan: FdTablePlan;
   readonly #pid: number;
   readonly #label: string;
-  #pidfd: number | undefined;
+  #pidfd: number | undefined = undefined;
 
   constructor(plan: FdTablePlan, pid: number, label: string) {
     this.#plan = plan;

@@ -75,7 +75,7 @@ export class KnownOptions {
   readonly reader: OptionReader;
   readonly #type: SocketType;
   readonly #entries = new WeakMap<ValueSet, SkOptsEntry>();
-  #values: ValueSet | undefined;
+  #values: ValueSet | undefined = undefined;
   /** Of the socket that was read last, if it is known. */
   likeness: Uint8Array | undefined;
   /** Of that socket. */

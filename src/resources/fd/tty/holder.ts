@@ -65,9 +65,9 @@ class TerminalHolder {
   /** Sides that are needed only until tasks have theirs. */
   readonly #extra: number[] = [];
   readonly #sessions = new Map<number, ControllingTerminal>();
-  #takenOver: number | undefined;
+  #takenOver: number | undefined = undefined;
   /** The size that the terminal that is taken over really has. */
-  #size: Uint8Array | undefined;
+  #size: Uint8Array | undefined = undefined;
 
   constructor(context: RestoreContext) {
     this.#context = context;

@@ -56,7 +56,7 @@ export class SocketGroup {
   readonly #cloexec = new Set<number>();
   readonly #optionsSet = new Set<number>();
   /** The supplementary groups of the task, once that matters. */
-  #groups: readonly number[] | undefined;
+  #groups: readonly number[] | undefined = undefined;
 
   constructor(entries: readonly UnixSkEntry[], home: RestoreHome) {
     this.home = home;

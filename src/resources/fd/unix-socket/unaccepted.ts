@@ -39,7 +39,7 @@ const NOTHING = new Uint8Array(0);
 
 export class UnacceptedReader {
   readonly #objects: KernelObjects;
-  #pages: KernelPages | undefined;
+  #pages: KernelPages | undefined = undefined;
 
   private constructor(objects: KernelObjects) {
     this.#objects = objects;
