@@ -4,7 +4,8 @@
  * The kernel counts when the signal is taken and not before (kernel/time/posix-timers.c, posixtimer_deliver_signal), so
  * nobody can look. The thread takes such signals itself, and puts them back at once with what the kernel wrote into them,
  * in the same program: whatever happens to criu, they are there again. What was a signal of the timer is then one that
- * the thread sent to itself, with the same content; the timer goes on by itself, and no expiration is lost.
+ * the thread sent to itself, with the same content; the timer goes on by itself, and no expiration is lost. One that
+ * expires in these microseconds has its next signal in front of the old one.
  *
  * Lost: the count of the last signal that was taken before the dump (timer_getoverrun): timer_settime sets it to 0, and
  * only a signal of the timer sets it to anything else. And counts of signals that are pending in both queues, or that
