@@ -232,7 +232,7 @@ function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
 
 /**
  * r12 = 1 when faults of two pages, which the programs write to in any case, are dear, and the kernel takes lists of ranges
- * for what is to be done instead (Linux 6.14); else 0.
+ * for what is to be done instead (PIDFD_SELF_THREAD_GROUP: Linux 6.15); else 0.
  */
 function timeFaults(a: LauncherAssembler): void {
   // A struct timespec below the stack. Where a second ends in between, the other page decides.
