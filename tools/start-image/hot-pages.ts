@@ -82,19 +82,17 @@ export interface HotPages {
   readonly sometimes: Pages;
 }
 
-/** `kinds`: the runs for each kind of process. */
+/** `kinds`: the runs for each kind of process, at least one of each. */
 export function hotPages(kinds: readonly (readonly Touched[])[]): HotPages {
-  const inAllOf = (sets: readonly ReadonlySet<number>[]) => new Set(sets[0]?.values().filter(isInAll(sets)));
-  const written = kinds.map((runs) => inAllOf(runs.map((run) => run.written)));
-  const read = kinds.map((runs) => inAllOf(runs.map((run) => run.read)));
+  const inAll = (all: ReadonlySet<number>, set: ReadonlySet<number>) => all.intersection(set);
+  const written = kinds.map((runs) => runs.map((run) => run.written).reduce(inAll));
+  const read = kinds.map((runs) => runs.map((run) => run.read).reduce(inAll));
   const pagesIn = (count: number): Pages => ({
     written: rangesIn(written, count, PAGE_BYTES),
     read: rangesIn(read, count, WINDOW_BYTES),
   });
   return { always: pagesIn(kinds.length), sometimes: pagesIn(1) };
 }
-
-const isInAll = (sets: readonly ReadonlySet<number>[]) => (address: number) => sets.every((set) => set.has(address));
 
 /** What is in at least so many of the sets, each of so many bytes. What is side by side is one range. */
 export function rangesIn(sets: readonly ReadonlySet<number>[], count: number, bytes: number): Range[] {

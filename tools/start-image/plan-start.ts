@@ -84,8 +84,9 @@ export function planHotPages(capture: Pick<Capture, 'runs' | 'content'>, ranges:
 
 /**
  * The same where faults are dear, of all that may be written, and then what may be read, with a list of ranges for each: a page
- * that is not needed after all takes a tenth of a fault, and one call for a range longer than making its page. Of each window that will be read one page is asked for, and the kernel maps the others
- * with it; not one that is written, for it is there already.
+ * that is not needed after all takes a tenth of a fault, and one call for a range longer than making its page. Of each window
+ * that will be read one page is asked for, and the kernel maps the others with it; not one that is written, for it is there
+ * already.
  */
 export function planDearPages({ written, read }: Pages): Program {
   const program = new Program();
