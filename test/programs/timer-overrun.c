@@ -19,19 +19,17 @@ int main(int argc, char **argv) {
   timer_t timer;
   MUST(timer_create(CLOCK_MONOTONIC, &event, &timer));
   for (;;) {
-    struct itimerspec fast = {{0, 1000000}, {0, 1000000}};
+    /* One that expires while a dump has taken the signal has its next one in front of it: that must not happen often. */
+    struct itimerspec fast = {{0, 10000000}, {0, 10000000}};
     MUST(timer_settime(timer, 0, &fast, NULL));
-    usleep(100000);
+    usleep(600000);
     st_next();
-    siginfo_t infos[2];
+    siginfo_t info;
     struct timespec wait = {2, 0};
-    for (int i = 0; i < 2; i++) {
-      CHECK_EQ(sigtimedwait(&set, &infos[i], &wait), SIGRTMIN + 2);
-      CHECK_EQ(infos[i].si_code, SI_TIMER);
-      CHECK_EQ(infos[i].si_value.sival_int, 5);
-    }
-    /* A timer that expires while the signal is taken and put back has its next one in front of it. */
-    int most = infos[0].si_overrun > infos[1].si_overrun ? infos[0].si_overrun : infos[1].si_overrun;
-    CHECK(most > 50, "the overrun counts are %d and %d, one was over 50", infos[0].si_overrun, infos[1].si_overrun);
+    CHECK_EQ(sigtimedwait(&set, &info, &wait), SIGRTMIN + 2);
+    CHECK_EQ(info.si_code, SI_TIMER);
+    CHECK_EQ(info.si_value.sival_int, 5);
+    CHECK(info.si_overrun > 50, "the overrun count is %d, was over 50", info.si_overrun);
+    CHECK_EQ(sigtimedwait(&set, &info, &wait), SIGRTMIN + 2);
   }
 }
