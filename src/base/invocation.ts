@@ -46,21 +46,31 @@ function ofRuntime(): Invocation {
   };
 }
 
-/** The same of a start image: lists of byte strings, as a program gets them, arguments and `NAME=value`. */
-export function invocationOf(words: readonly string[], environment: readonly string[]): Invocation {
+/**
+ * The same of a start image, as the kernel keeps it (proc(5)): byte strings, each of them with a zero behind it. `environment` is
+ * called when a variable is asked for.
+ */
+export function invocationOf(commandLine: string, environment: () => string): Invocation {
+  const words = commandLine.split('\0');
+  words.pop();
+  let read: string | undefined;
+  const text = () => {
+    read ??= `\0${environment()}`;
+    return read;
+  };
   return {
     words,
     isWarm: true,
     variable(name) {
-      const prefix = `${name}=`;
-      for (const text of environment) if (text.startsWith(prefix)) return text.slice(prefix.length);
-      return undefined;
+      const prefix = `\0${name}=`;
+      const at = text().indexOf(prefix);
+      return at < 0 ? undefined : text().slice(at + prefix.length, text().indexOf('\0', at + 1));
     },
     environment() {
       const variables: Record<string, string> = {};
-      for (const text of environment) {
-        const at = text.indexOf('=');
-        variables[fromByteString(text.slice(0, at))] = fromByteString(text.slice(at + 1));
+      for (const variable of text().split('\0').slice(1, -1)) {
+        const at = variable.indexOf('=');
+        variables[fromByteString(variable.slice(0, at))] = fromByteString(variable.slice(at + 1));
       }
       return variables;
     },

@@ -43,9 +43,9 @@ describe('running it', () => {
       restore: program('restore', 0),
       version: program('version', 0),
     };
-    setInvocation(invocationOf(['criu', 'dump', 'restore'], []));
+    setInvocation(invocationOf('criu\0dump\0restore\0', () => ''));
     expect(await runProgram(programs)).toBe(7);
-    setInvocation(invocationOf(['criu', 'restore'], []));
+    setInvocation(invocationOf('criu\0restore\0', () => ''));
     expect(await runProgram(programs)).toBe(0);
     expect(asked).toEqual(['dump', 'others', 'restore']);
   });

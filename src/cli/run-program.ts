@@ -16,7 +16,8 @@ export type Programs = Readonly<Record<ProgramName, () => Program | Promise<Prog
 
 /** `words`: the command line, the program's name first. */
 export function programFor(words: readonly string[]): ProgramName {
-  const [name = '', first] = words;
+  const name = words[0] ?? '';
+  const first = words[1];
   if (isCritName(name) || first === 'crit') return 'crit';
   // Runtimes ask for it before each operation, so it pays for nothing else.
   if (words.length === 2 && (first === '--version' || first === '-V')) return 'version';

@@ -113,11 +113,6 @@ export function memoryAt(address: number, bytes: number): Uint8Array {
   return new Uint8Array(toArrayBuffer(address as Pointer, 0, bytes));
 }
 
-/** Reads one word of 64 bits of our own memory: an address, or another number up to 2^53. */
-export function readAddress(address: number): number {
-  return read.ptr(address as Pointer, 0);
-}
-
 /** Reads one 32-bit word of our own memory. */
 export function readWord32(address: number): number {
   return read.i32(address as Pointer, 0);

@@ -7,7 +7,7 @@ afterEach(() => setInvocation(undefined));
 
 /** What stands in the program for an execution by a criu with this environment. */
 function textOfExec(...environment: string[]): string {
-  setInvocation(invocationOf(['criu', 'restore'], environment));
+  setInvocation(invocationOf('criu\0restore\0', () => environment.map((variable) => `${variable}\0`).join('')));
   const program = new Program();
   addExec(program, ['12']);
   return Buffer.from(program.assemble(0)).toString('latin1');

@@ -6,8 +6,6 @@ export const CODE_AT = 0x10_0000;
 export const DATA_AT = 0x11_0000;
 /** Where the runtime's own segments begin. */
 export const DATA_END = 0x20_0000;
-/** The address of the stack as the kernel made it. */
-export const STACK_WORD = DATA_AT;
 /** From here on the runtime has its descriptors, so that those which a caller left open keep their numbers. */
 export const FIRST_FD = 190;
 /** The word of the command line with which an image is taken. */

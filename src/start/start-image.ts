@@ -2,20 +2,18 @@
  * The start image: criu's own memory after it was loaded and its code was run, from which each run of criu starts
  * (tools/start-image makes it; ARCHITECTURE.md says how it works).
  */
-import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
-import { AT_EXECFN, AT_PHNUM, AT_SYSINFO_EHDR } from '../linux/abi/auxvec.ts';
 import { CLOSE_RANGE_CLOEXEC, F_DUPFD_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE, PROT_NONE } from '../linux/abi/mman.ts';
 import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
 import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, check, cString, memoryAt, readAddress, readWord32, syscall } from '../linux/kernel.ts';
-import { close, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
+import { addressOf, check, cString, syscall } from '../linux/kernel.ts';
+import { close, readFile, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { descriptorLimit, getpid } from '../linux/syscalls/process.ts';
-import { FIRST_FD, STACK_WORD } from './layout.ts';
+import { FIRST_FD } from './layout.ts';
 
 /** What a process says of itself for an image, as far as it cannot be seen from outside. Numbers as text. */
 export interface SelfDescription {
@@ -80,27 +78,14 @@ export function stopForImage(): Invocation | undefined {
   check('close_range', syscall(SYS.close_range, 3, FIRST_FD - 1, 0));
   if (check('kill', syscall(SYS.kill, getpid(), SIGSTOP)) === 0) return undefined;
   settleIn();
-  return readStack(readAddress(STACK_WORD));
+  return readInvocation();
 }
 
 /** Does what each start does, so that this code has been run, too. */
 export function rehearseStart(): void {
   const heapEnd = settleIn();
   syscall(SYS.munmap, heapEnd, 1);
-  const name = cString('criu');
-  const text = addressOf(name);
-  const pointer = BigInt(text);
-  const environment = new Array<bigint>(20).fill(pointer);
-  const vector = [
-    BigInt(AT_SYSINFO_EHDR),
-    pointer,
-    BigInt(AT_PHNUM),
-    5n,
-    BigInt(AT_EXECFN),
-    BigInt(text + name.length),
-  ];
-  const stack = BigUint64Array.of(3n, pointer, pointer, pointer, 0n, ...environment, 0n, ...vector);
-  readStack(addressOf(stack)).variable('HOME');
+  readInvocation().variable('HOME');
 }
 
 /** What the runtime does when it starts, for its own sake and for what it starts. Returns the end of the heap. */
@@ -152,23 +137,5 @@ function endHeap(): number {
   return end;
 }
 
-/**
- * Arguments and environment, as the kernel lays them out: argc, argv, envp, the auxiliary vector (fs/binfmt_elf.c,
- * create_elf_tables). Their strings, one after the other, end where the program's name begins (fs/exec.c, copy_strings).
- */
-function readStack(address: number): Invocation {
-  const argc = readAddress(address);
-  const argv = address + 8;
-  const environment = argv + 8 * (argc + 1);
-  let variables = 0;
-  while (!isNull(environment + 8 * variables)) variables++;
-  let at = environment + 8 * (variables + 1);
-  while (readAddress(at) !== AT_EXECFN) at += 16;
-  const end = readAddress(at + 8);
-  const begin = readAddress(argc > 0 ? argv : environment);
-  const texts = begin === 0 ? [] : byteString(memoryAt(begin, end - begin)).split('\0');
-  return invocationOf(texts.slice(0, argc), texts.slice(argc, argc + variables));
-}
-
-/** Without a look at an address as a number: code that is compiled for those of a rehearsal would be left at others. */
-const isNull = (address: number) => (readWord32(address) | readWord32(address + 4)) === 0;
+const readInvocation = (): Invocation =>
+  invocationOf(readFile('/proc/self/cmdline'), () => readFile('/proc/self/environ'));

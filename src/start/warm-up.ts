@@ -40,7 +40,8 @@ const ENVIRONMENT = [
   'SHLVL=1',
   'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   '_=/usr/sbin/criu',
-];
+  '',
+].join('\0');
 
 /**
  * `folder` is for images and files. What cannot be done here is left out: that code will be slow when it runs for the first
@@ -217,9 +218,7 @@ function endChildren(): void {
 
 async function runOnce(programs: Programs, command: string, words: string[]): Promise<void> {
   // Made as at a start: the same kinds of strings and arrays.
-  const texts = ['criu', command, ...words, ...ENVIRONMENT].join('\0').split('\0');
-  const end = texts.length - ENVIRONMENT.length;
-  setInvocation(invocationOf(texts.slice(0, end), texts.slice(end)));
+  setInvocation(invocationOf(`${['criu', command, ...words].join('\0')}\0`, () => ENVIRONMENT));
   const status = await runProgram(programs);
   forgetRun();
   if (status !== 0) throw new CriuError({ action: `${command} fails` });

@@ -35,14 +35,14 @@ import {
 import { PIDFD_SELF_THREAD_GROUP } from '../../src/linux/abi/pidfd.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { CLOCK_MONOTONIC } from '../../src/linux/abi/time.ts';
-import { CODE_AT, DATA_AT, FIRST_FD, STACK_WORD } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT, FIRST_FD } from '../../src/start/layout.ts';
 import { Assembler, type Register } from '../assembler.ts';
 import { assembleAgent } from '../generate-agent.ts';
 import type { CpuNeeds } from './cpu-needs.ts';
 import type { ExecutableHeader } from './elf.ts';
 
 /** Programs for the agent, the first one makes the process again. */
-export const PROGRAM_AT = DATA_AT + 0x1000;
+export const PROGRAM_AT = DATA_AT;
 
 /** The executable, while its pages are mapped. */
 export const FILE_FD = FIRST_FD + 2;
@@ -213,7 +213,6 @@ function useImage(a: LauncherAssembler, choices: readonly Choice[]): void {
     .operateWith('cmp', 'rax', -ERRNO.ENOENT)
     .farJump('z', 'noProc');
   moveTo(FILE_FD);
-  a.small('rbx', STACK_WORD).store('rbx', 0, 'rbp');
   a.load('rax', 'rbp', 0).operateWith('cmp', 'rax', 2).farJump('b', 'chosen');
   if (choices.length > 0) timeFaults(a);
   a.load('rax', 'rbp', 16).load32('rax', 'rax', 0);
