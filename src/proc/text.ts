@@ -22,17 +22,30 @@ export function malformed(place: Place, expected: string): CriuError {
   });
 }
 
+const [MINUS, ZERO] = [45, 48];
+/** So many digits are a number of 32 bits. */
+const SHORT_DIGITS = 9;
+
 /** Decimal number as the kernel prints it, exact up to 2^53; undefined when it is anything else. */
 export function tryInteger(text: string): number | undefined {
-  const value = Number(text);
-  return Number.isSafeInteger(value) && String(value) === text ? value : undefined;
+  const first = text.charCodeAt(0) === MINUS ? 1 : 0;
+  if (text.charCodeAt(first) === ZERO) return text.length === 1 ? 0 : undefined;
+  if (!isDigits(text, 10, MINUS)) return undefined;
+  if (text.length - first > SHORT_DIGITS) {
+    const value = Number(text);
+    return Number.isSafeInteger(value) ? value : undefined;
+  }
+  // Without the runtime's help, for there are thousands: to compare what it prints of the number takes a string for each.
+  let value = 0;
+  for (let index = first; index < text.length; index++) value = (value * 10 + text.charCodeAt(index) - ZERO) | 0;
+  return first === 0 ? value : -value;
 }
 
 /** Decimal number, sign and leading zeros allowed; exact up to 2^53. */
 export function toInteger(text: string, place: Place, what: string): number {
   const plain = tryInteger(text);
   if (plain !== undefined) return plain;
-  if (!isDigits(text, 10, 45)) throw malformed(place, what);
+  if (!isDigits(text, 10, MINUS)) throw malformed(place, what);
   const value = Number(text);
   if (!Number.isSafeInteger(value)) throw malformed(place, `${what} below 2^53`);
   return value;
@@ -40,7 +53,7 @@ export function toInteger(text: string, place: Place, what: string): number {
 
 /** Decimal number of any size, sign allowed. */
 export function toBigint(text: string, place: Place, what: string): bigint {
-  if (!isDigits(text, 10, 45)) throw malformed(place, what);
+  if (!isDigits(text, 10, MINUS)) throw malformed(place, what);
   return BigInt(text);
 }
 
