@@ -71,7 +71,6 @@ interface Field {
 interface Compiled {
   /** Ordered by number. */
   readonly fields: readonly Field[];
-  readonly repeatedNames: readonly string[];
   readonly requiredMask: number;
   /** More than 31 required fields: the mask does not cover all. */
   readonly isMaskPartial: boolean;
@@ -85,7 +84,6 @@ function compile(type: MessageType<unknown>): Compiled {
   const known = compiledTypes.get(type);
   if (known !== undefined) return known;
   const fields: Field[] = [];
-  const repeatedNames: string[] = [];
   let requiredCount = 0;
   let requiredMask = 0;
   let isSorted = true;
@@ -115,13 +113,12 @@ function compile(type: MessageType<unknown>): Compiled {
       compiled: undefined,
     };
     if (isRequired) requiredCount++;
-    if (field.isRepeated) repeatedNames.push(field.name);
     requiredMask |= field.requiredBit;
     isSorted &&= number > (fields[fields.length - 1]?.number ?? 0);
     fields.push(field);
   }
   if (!isSorted) fields.sort((a, b) => a.number - b.number);
-  const compiled: Compiled = { fields, repeatedNames, requiredMask, isMaskPartial: requiredCount > 31 };
+  const compiled: Compiled = { fields, requiredMask, isMaskPartial: requiredCount > 31 };
   compiledTypes.set(type, compiled);
   return compiled;
 }
@@ -164,9 +161,10 @@ function decodeMessage(type: Compiled, reader: WireReader, previous: Message | u
   return message;
 }
 
-function newMessage(type: Compiled): Message {
+/** With all fields, so that messages of a type are of one kind for the compilers, whichever fields each of them has. */
+function newMessage({ fields }: Compiled): Message {
   const message: Message = {};
-  for (const name of type.repeatedNames) message[name] = [];
+  for (const { name, isRepeated } of fields) message[name] = isRepeated ? [] : undefined;
   return message;
 }
 

@@ -158,18 +158,20 @@ function valuesOf({ values }: EnumType): (true | undefined)[] {
  * past the end, into what comes behind; then the place is not the end when all is done, and the codec looks at it.
  */
 function sourceOf(fields: readonly Field[]): string {
-  const repeated = fields.filter(({ isRepeated }) => isRepeated);
-  const lines = repeated.map(({ index }) => `const list${index} = [];`);
-  // The same order of keys as the codec's.
-  const keys = repeated.map(({ name, index }) => `${name}: list${index}`);
+  const lines = fields.flatMap(({ isRepeated, index }) => (isRepeated ? [`const list${index} = [];`] : []));
+  // All fields in their order, as the codec has them.
+  const values = fields.map(({ isRepeated, index }) => (isRepeated ? `list${index}` : 'undefined'));
   const leading = fields.findIndex(({ isRequired }) => !isRequired);
   const count = leading < 0 ? fields.length : leading;
   const tail = tailOf(fields);
   for (const field of fields.slice(0, Math.min(count, tail))) {
     lines.push(`${needTag(field)} ${read(field)} const field${field.index} = v;`);
-    keys.push(`${field.name}: field${field.index}`);
+    values[field.index] = `field${field.index}`;
   }
-  lines.push(`const message = { ${keys.join(', ')} };`, 'done: {');
+  lines.push(
+    `const message = { ${fields.map(({ name, index }) => `${name}: ${values[index]}`).join(', ')} };`,
+    'done: {',
+  );
   for (const field of fields.slice(Math.min(count, tail))) {
     if (field.index === tail) lines.push(reuseTail(fields.slice(tail)));
     lines.push(readField(field, fields));
@@ -198,10 +200,7 @@ const TAIL_FIELDS_MIN = 3;
 
 /** Takes the fields of the last message when their bytes are the same, until it has turned out that they never are. */
 function reuseTail(fields: readonly Field[]): string {
-  const lines = fields.map(({ name, isRequired, isRepeated }) => {
-    const take = `message.${name} = last.${name};`;
-    return isRequired || isRepeated ? take : `if (last.${name} !== undefined) ${take}`;
-  });
+  const lines = fields.map(({ name }) => `message.${name} = last.${name};`);
   return `if (misses < ${MISSES_MAX}) {
 t = p;
 if (end - p === lastEnd - lastAt && text.compare(text, lastAt, lastEnd, p, end) === 0) { misses = 0; ${lines.join(' ')} return message; }

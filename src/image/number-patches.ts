@@ -131,14 +131,11 @@ function varintBytes(low: number, high: number): number {
 }
 
 function putVarint(bytes: Uint8Array, at: number, low: number, high: number): void {
-  while (high !== 0) {
+  // With words of 32 bits that have a sign: code for integers is left when a number is above them.
+  while (high !== 0 || (low & ~0x7f) !== 0) {
     bytes[at++] = (low & 0x7f) | 0x80;
-    low = ((low >>> 7) | (high << 25)) >>> 0;
+    low = (low >>> 7) | (high << 25);
     high >>>= 7;
-  }
-  while (low > 0x7f) {
-    bytes[at++] = (low & 0x7f) | 0x80;
-    low >>>= 7;
   }
   bytes[at] = low;
 }

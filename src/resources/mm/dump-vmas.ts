@@ -118,14 +118,23 @@ function isAlike(one: SmapsEntry, other: SmapsEntry | undefined): boolean {
 }
 
 function describeAlike(seen: SmapsEntry, { entry, needsFile, isPlain }: DescribedVma): DescribedVma {
-  const { pgoff, shmid, prot, flags, status, fd } = entry;
-  const copy: VmaEntry = { start: seen.start, end: seen.end, pgoff, shmid, prot, flags, status, fd };
-  if (entry.lock_on_fault_ext !== undefined) copy.lock_on_fault_ext = entry.lock_on_fault_ext;
-  if (isPlain) return { seen, entry: copy, needsFile, isPlain };
-  if (entry.madv !== undefined) copy.madv = entry.madv;
-  if (entry.fdflags !== undefined) copy.fdflags = entry.fdflags;
-  if (entry.sealed_ext !== undefined) copy.sealed_ext = entry.sealed_ext;
-  if (entry.name_ext !== undefined) copy.name_ext = entry.name_ext;
+  const { start, end } = seen;
+  const { pgoff, shmid, prot, flags, status, fd, madv, fdflags, lock_on_fault_ext, sealed_ext, name_ext } = entry;
+  const copy = {
+    start,
+    end,
+    pgoff,
+    shmid,
+    prot,
+    flags,
+    status,
+    fd,
+    madv,
+    fdflags,
+    lock_on_fault_ext,
+    sealed_ext,
+    name_ext,
+  };
   return { seen, entry: copy, needsFile, isPlain };
 }
 
@@ -157,11 +166,12 @@ function refuse({ path, vmFlags, isShared, prot, protectionKey }: SmapsEntry): R
   if (vmFlags.has('um') || vmFlags.has('uw') || vmFlags.has('ui')) {
     return { why: 'it is registered with a userfaultfd', remedy: 'dump when the program has closed that' };
   }
-  if (isShared && path.startsWith('/dev/') && path !== '/dev/zero' && !path.startsWith('/dev/shm/')) {
-    return { why: 'it is a mapped device', remedy: UNMAPPED };
-  }
+  if (isShared && DEVICE.test(path)) return { why: 'it is a mapped device', remedy: UNMAPPED };
   return undefined;
 }
+
+/** A file of a device; memory has names like them. */
+const DEVICE = /^\/dev\/(?!shm\/|zero$)/;
 
 const isSocket = (path: string) => path.startsWith('socket:[');
 export const isIoUring = (path: string) => path.startsWith('anon_inode:[io_uring]');
@@ -178,6 +188,9 @@ function describe(seen: SmapsEntry): DescribedVma {
     sharing | (kind.isAnonymous ? MM.MAP_ANONYMOUS : 0) | hugeSize(seen),
   );
   const madv = ADVICE.reduce((all, [code, advice]) => (vmFlags.has(code) ? all | (1n << BigInt(advice)) : all), 0n);
+  const name = path.startsWith('[anon') ? /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1] : undefined;
+  const hasFile = !kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0;
+  // Entries are of one kind for the compilers, whichever fields each of them has.
   const entry: VmaEntry = {
     start,
     end,
@@ -187,14 +200,12 @@ function describe(seen: SmapsEntry): DescribedVma {
     flags,
     status: kind.status,
     fd: -1,
+    madv: madv === 0n ? undefined : madv,
+    fdflags: !hasFile ? undefined : isShared && vmFlags.has('mw') ? O_RDWR : 0,
+    lock_on_fault_ext: vmFlags.has('lf') ? true : undefined,
+    sealed_ext: vmFlags.has('sl') ? true : undefined,
+    name_ext: name,
   };
-  if (madv !== 0n) entry.madv = madv;
-  if (vmFlags.has('lf')) entry.lock_on_fault_ext = true;
-  if (vmFlags.has('sl')) entry.sealed_ext = true;
-  const name = path.startsWith('[anon') ? /^\[anon(?:_shmem)?:(.*)\]$/s.exec(path)?.[1] : undefined;
-  if (name !== undefined) entry.name_ext = name;
-  if (!kind.isAnonymous || (kind.status & VMA_AREA_SYSVIPC) !== 0)
-    entry.fdflags = isShared && vmFlags.has('mw') ? O_RDWR : 0;
   const needsFile = !kind.isAnonymous && path !== AIO_RING && path !== '' && !isRing(path);
   return { seen, entry, needsFile, isPlain: isPlain(entry) };
 }

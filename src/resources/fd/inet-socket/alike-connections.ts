@@ -130,20 +130,17 @@ function areMadeAlike({ message: a, received, sent }: Stream, { message: b, ...q
   );
 }
 
-/** Of messages that have only numbers and flags, and empty lists; others are never the same unless they are one object. */
-function haveSameFields(a: object | undefined, b: object | undefined): boolean {
+/** Of messages of one type, which have numbers and flags, and empty lists; others are the same only if they are one object. */
+function haveSameFields<T extends object>(a: T | undefined, b: T | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;
-  const [fields, others] = [Object.entries(a), b as Readonly<Record<string, unknown>>];
-  if (fields.length !== Object.keys(others).length) return false;
-  for (const [name, value] of fields) {
-    const other = others[name];
-    if (Array.isArray(value) ? !areEmpty(value, other) : typeof value === 'object' || other !== value) return false;
+  for (const name of Object.keys(a) as (keyof T)[]) {
+    if (a[name] !== b[name] && !(isEmpty(a[name]) && isEmpty(b[name]))) return false;
   }
   return true;
 }
 
-const areEmpty = (a: readonly unknown[], b: unknown) => a.length === 0 && Array.isArray(b) && b.length === 0;
+const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;
 
 /** In the order of the steps (tcp-restore.ts). */
 function findOwn(frame: StepFrame): OwnData[] {
