@@ -14,6 +14,7 @@ export const argumentAt = (index: number) => OP_ARGS / 4 + 2 * index;
 
 /** Room of a new list: most are small. */
 const OPS_MIN = 32;
+const REFERENCES_MIN = 32;
 const WORD = 2 ** 32;
 /** Where the sixth argument is, in words. */
 const EXPECTED_AT = argumentAt(5);
@@ -63,8 +64,11 @@ export class Ops<R extends object> {
   length = 0;
   /** What each op is for; undefined when it may fail. */
   because: (Reason | undefined)[] = [];
-  /** Where arguments that are not known belong, in words, ascending; and what they are. */
-  referenceAt: number[] = [];
+  /**
+   * Where arguments that are not known belong, in words, ascending; and what they are. The places are no array: its kind may be
+   * another one in each build of the executable, and compiled code is left at each look at one of a kind that it has not seen.
+   */
+  referenceAt = new Uint32Array(REFERENCES_MIN);
   references: R[] = [];
 
   copy(): Ops<R> {
@@ -207,10 +211,8 @@ export class Ops<R extends object> {
     this.words.copyWithin(from * OP_WORDS + shift, from * OP_WORDS, to * OP_WORDS);
     for (let op = from; op < to; op++) this.because.push(this.because[op]);
     const count = this.references.length;
-    let first = count;
-    while (first > 0 && (this.referenceAt[first - 1] ?? 0) >= from * OP_WORDS) first--;
     const copied: R[] = [];
-    for (let i = first; i < count && (this.referenceAt[i] ?? 0) < to * OP_WORDS; i++) {
+    for (let i = this.firstReference(from); i < count && (this.referenceAt[i] ?? 0) < to * OP_WORDS; i++) {
       const reference = this.references[i] as R;
       this.addReference((this.referenceAt[i] ?? 0) + shift, reference);
       copied.push(reference);
@@ -218,18 +220,17 @@ export class Ops<R extends object> {
     return copied;
   }
 
-  /**
-   * Notes what belongs at a place (in words) behind those of all others. Places are integers for the compilers, too: a list
-   * with one that is computed as another kind of number is of another kind, and their code is left at each look at it.
-   */
+  /** Notes what belongs at a place (in words) behind those of all others. */
   addReference(at: number, reference: R): void {
-    this.referenceAt.push(at | 0);
+    const { length } = this.references;
+    if (length === this.referenceAt.length) this.referenceAt = grown(this.referenceAt, length + 1);
+    this.referenceAt[length] = at;
     this.references.push(reference);
   }
 
   /** The index of the first reference in the ops from `op` on. */
   firstReference(op: number): number {
-    return lowerBound(this.referenceAt, op * OP_WORDS);
+    return lowerBound(this.referenceAt, op * OP_WORDS, this.references.length);
   }
 
   /** Appends ops of another list, with what their unknown arguments are now. */
@@ -271,10 +272,7 @@ export class Ops<R extends object> {
   }
 
   #grow(length: number): void {
-    // Pages that are not used cost nothing.
-    const grown = new Uint32Array(Math.max(length * OP_WORDS, this.words.length * 4));
-    grown.set(this.words);
-    this.words = grown;
+    this.words = grown(this.words, length * OP_WORDS);
   }
 
   #setAt(at: number, arg: number | bigint | R): void {
@@ -294,4 +292,11 @@ export class Ops<R extends object> {
     this.words[at] = value;
     this.words[at + 1] = Math.floor(value / WORD);
   }
+}
+
+/** The same words, with room for `length` at least: pages that are not used cost nothing. */
+function grown(words: Uint32Array<ArrayBuffer>, length: number): Uint32Array<ArrayBuffer> {
+  const longer = new Uint32Array(Math.max(length, words.length * 4));
+  longer.set(words);
+  return longer;
 }

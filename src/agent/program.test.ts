@@ -99,6 +99,30 @@ describe('a program', () => {
     expect(view(program.assemble(ADDRESS)).getInt32(program.placeOffset(place), true)).toBe(-2);
   });
 
+  test('keeps thousands of references, in a copy that goes on as well', () => {
+    const program = new Program();
+    const add = (to: Program, from: number, end: number) => {
+      for (let i = from; i < end; i++) to.call(1, i, to.at(room, i), 7, to.at(room, i + 1));
+    };
+    const room = program.reserve(5000);
+    add(program, 0, 1000);
+    const copy = program.copy();
+    add(program, 1000, 2000);
+    add(copy, 1000, 4000);
+    for (const [one, count] of [
+      [program, 2000],
+      [copy, 4000],
+    ] as const) {
+      const block = view(one.assemble(ADDRESS));
+      const argument = (op: number, index: number) =>
+        Number(block.getBigUint64(op * OP_BYTES + OP_ARGS + 8 * index, true));
+      const start = ADDRESS + one.placeOffset(room);
+      for (let i = 0; i < count; i++) {
+        expect([0, 1, 2, 3].map((index) => argument(i, index))).toEqual([i, start + i, 7, start + i + 1]);
+      }
+    }
+  });
+
   test('keeps arguments of 64 bits and negative ones, and grows', () => {
     const values = [2 ** 33 + 5, -1, -(2 ** 40), 0xffff_ffff_ffff_fff0n, -3n, 2 ** 32 - 1];
     const program = new Program();

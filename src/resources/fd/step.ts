@@ -47,6 +47,8 @@ export class StepList {
   readonly #ops = new Ops<StepObject>();
   /** What those that may fail are for. */
   readonly #unchecked = new Map<number, TextReason>();
+  /** The last step that can be part of no frame that is made: it may fail, or a frame begins with it. */
+  #lastApart = -1;
   readonly #frames: FrameCopy[] = [];
 
   get length(): number {
@@ -85,6 +87,7 @@ export class StepList {
     const op = ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
     ops.words[(op * OP_BYTES + OP_RESULT) / 4] = args.length;
     this.#unchecked.set(op, because);
+    this.#lastApart = op;
   }
 
   /** The same step for many things. */
@@ -150,8 +153,7 @@ export class StepList {
    * Undefined when they cannot be one: one of them may fail, or has arguments of another kind.
    */
   tryFrameFrom(start: number, given: number): StepFrame | undefined {
-    for (const step of this.#unchecked.keys()) if (step >= start) return undefined;
-    if ((this.#frames.at(-1)?.step ?? -1) >= start) return undefined;
+    if (this.#lastApart >= start) return undefined;
     const { words, length, because, references, referenceAt } = this.#ops;
     const from = start * OP_WORDS;
     const frame = new StepFrame(words.slice(from, length * OP_WORDS), because.slice(start));
@@ -183,6 +185,7 @@ export class StepList {
       ops.addReference(step * OP_WORDS + word, { bytes });
     }
     this.#frames.push({ step, frame, data });
+    this.#lastApart = step;
   }
 
   /** Where the list may be cut: at a step or, when that is within a frame, behind the frame. */

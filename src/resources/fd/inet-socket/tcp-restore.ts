@@ -71,13 +71,17 @@ function readStream({ ino }: InetSkEntry, { images }: RestoreContext, alike?: Al
   const { message, payload } = element;
   const { inq_len, outq_len, unsq_len = 0 } = message;
   const sentEnd = inq_len + Math.max(outq_len - unsq_len, 0);
+  // Most queues are empty, and a view for each would cost more than all the rest.
+  const part = (start: number, end: number) => (start === end ? NOTHING : payload.subarray(start, end));
   return {
     message,
-    received: payload.subarray(0, inq_len),
-    sent: payload.subarray(inq_len, sentEnd),
-    unsent: payload.subarray(sentEnd, inq_len + outq_len),
+    received: part(0, inq_len),
+    sent: part(inq_len, sentEnd),
+    unsent: part(sentEnd, inq_len + outq_len),
   };
 }
+
+const NOTHING = new Uint8Array(0);
 
 /** What speaks against restoring a connection. */
 export function checkConnection(entry: InetSkEntry, context: RestoreContext): CriuErrorFields[] {
