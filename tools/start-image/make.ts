@@ -41,6 +41,8 @@ const NOTHING = new Uint8Array(0);
  * nothing about itself; the third one's takes longer to make. Code of the second that was made for types or shapes of
  * objects which do not come any more is given up and made anew at the second time instead of the hundredth.
  *
+ * Compilers run when it is time for them, not beside: so each build has the same code, whatever else the machine does.
+ *
  * And nothing is left to the dynamic linker: it saves as much of the registers as the processor had on which it started
  * (sysdeps/x86_64/dl-trampoline.h in glibc), so on one with more of them it would write behind the end of its room.
  */
@@ -49,6 +51,7 @@ const RUNTIME_OPTIONS = {
   BUN_JSC_largeHeapSize: String(256 << 20),
   BUN_JSC_forceCodeBlockLiveness: '1',
   BUN_JSC_useFTLJIT: '0',
+  BUN_JSC_useConcurrentJIT: '0',
   BUN_JSC_maxPolymorphicCallVariantListSize: '1',
   BUN_JSC_thresholdForJITAfterWarmUp: '50',
   BUN_JSC_thresholdForJITSoon: '20',
