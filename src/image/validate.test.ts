@@ -76,6 +76,13 @@ test('good images have no problems', () => {
   expect(problemsOf({})).toEqual([]);
 });
 
+test('a descriptor has a number that the kernel would give', () => {
+  const problemsOfNumber = (fd: number) => problemsOfTask({ fds: [{ id: 1, flags: 0, type: 1, fd }] });
+  const problems = ['fdinfo-3.img: fd 2147483584: no descriptor has such a number'];
+  expect(problemsOfNumber(0x7fff_ffc0)).toEqual(expect.arrayContaining(problems));
+  expect(problemsOfNumber(0x7fff_ffbf)).not.toEqual(expect.arrayContaining([expect.stringContaining('such a number')]));
+});
+
 test('all problems are found at once', () => {
   const fds: FdinfoEntry[] = [
     { id: 9, flags: 0, type: 1, fd: 0 },

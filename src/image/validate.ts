@@ -108,6 +108,9 @@ function findContentProblem(file: FileEntry, files: OpenFiles): string | undefin
   return `its name is said to be file ${nameId}, which is not a regular file in files.img`;
 }
 
+/** What the kernel's limit of descriptors may be set to (fs/file.c, sysctl_nr_open_max). */
+const FD_NUMBERS = 0x7fff_ffc0;
+
 /** The descriptors of a table refer to files of the same type, and none comes twice. */
 function findTableProblems({ fds, ids }: TaskImages, files: OpenFiles): CriuErrorFields[] {
   const problems: CriuErrorFields[] = [];
@@ -115,6 +118,7 @@ function findTableProblems({ fds, ids }: TaskImages, files: OpenFiles): CriuErro
     problems.push({ object: `fdinfo-${ids.files_id}.img: fd ${fd}`, action });
   let before = -1;
   for (const { fd, id, type, flags } of fds) {
+    if (fd >= FD_NUMBERS) report(fd, 'no descriptor has such a number');
     if ((flags & ~FD_CLOEXEC) !== 0) report(fd, `it has unknown flags (0x${flags.toString(16)})`);
     const there = typeOf(files, id);
     // They ascend.

@@ -154,7 +154,8 @@ export class KernelTypes {
     const words = this.#words;
     while (this.#types.length < id && this.#walked + TYPE_WORDS <= words.length) {
       this.#types.push(this.#walked);
-      const info = words[this.#walked + 1] ?? 0;
+      // As a word with a sign, for the highest bit is a flag: code for integers is left when a number is above them.
+      const info = (words[this.#walked + 1] as number) | 0;
       const kind = kindOf(info);
       this.#walked += TYPE_WORDS + (ONCE[kind] ?? 0) + (EACH[kind] ?? 0) * (info & COUNT_MASK);
     }

@@ -6,6 +6,12 @@ import type { FileKind } from '../file-kind.ts';
 import type { StepList } from '../step.ts';
 import type { FdTablePlan, Slot } from './fd-table-plan.ts';
 
+/**
+ * More than any number of a descriptor (image/validate.ts), where there is none. Not Infinity, which is no integer:
+ * code for integers is left when it comes.
+ */
+export const NO_NUMBER = 0x7fff_ffff;
+
 /** A descriptor table: one task's, or that of several tasks with the same files_id. */
 export interface Table {
   /** Its place in tree order. */

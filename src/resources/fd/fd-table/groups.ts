@@ -1,7 +1,7 @@
 /** Which open file descriptions are made together or before each other, and in which table. */
 import type { FileKind, RestoreContext } from '../file-kind.ts';
 import { makerOf } from './choose-home.ts';
-import { type Description, slotsIn, type Table } from './description.ts';
+import { type Description, NO_NUMBER, slotsIn, type Table } from './description.ts';
 
 /** For groups that need other files (in flight, or watched): the groups of these. */
 export type NeededGroups = ReadonlyMap<readonly Description[], readonly Description[][]>;
@@ -116,9 +116,9 @@ function setHome(group: readonly Description[], home: Table): void {
   for (const description of group) description.home = home;
 }
 
-/** The lowest number in a table that one of them has; Infinity when they have none. Slots ascend. */
+/** The lowest number in a table that one of them has; NO_NUMBER when they have none. Slots ascend. */
 export function lowestSlot(group: readonly Description[], table: Table): number {
-  let lowest = Number.POSITIVE_INFINITY;
+  let lowest = NO_NUMBER;
   for (const description of group) {
     const slot = slotsIn(description, table)[0];
     if (slot !== undefined && slot.fd < lowest) lowest = slot.fd;

@@ -2,7 +2,7 @@
 import type { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { FileKind, RestoreContext } from '../file-kind.ts';
 import type { ChosenPairs } from './choose-pairs.ts';
-import type { Table } from './description.ts';
+import { NO_NUMBER, type Table } from './description.ts';
 import type { FdTablePlan } from './fd-table-plan.ts';
 import type { PairColumns } from './pair-columns.ts';
 
@@ -29,11 +29,11 @@ export class PairDescriptors {
     }
   }
 
-  /** The lowest number of a pair that is not planned yet; Infinity when there is none. */
+  /** The lowest number of a pair that is not planned yet; NO_NUMBER when there is none. */
   next(table: Table): number {
     const known = this.#tables.get(table);
     const row = known?.firsts[known.done];
-    return row === undefined ? Number.POSITIVE_INFINITY : this.#lowest(row);
+    return row === undefined ? NO_NUMBER : this.#lowest(row);
   }
 
   #lowest(row: number): number {

@@ -5,7 +5,7 @@
 
 import type { PlainFiles } from '../../../image/plain-files.ts';
 import { createPlainFiles, type PlainSource, plainSource } from '../regular-file/create-files.ts';
-import type { Table } from './description.ts';
+import { NO_NUMBER, type Table } from './description.ts';
 import type { Slot } from './fd-table-plan.ts';
 
 /** Instead of the number of a file's descriptor: none so far, or the file is a description. */
@@ -64,11 +64,11 @@ export class PlainDescriptors {
     return { table: home.table, slot: { fd, isCloexec: this.#source.isCloexec[row] === 1 } };
   }
 
-  /** The lowest number of a table that is not planned yet; Infinity when there is none. */
+  /** The lowest number of a table that is not planned yet; NO_NUMBER when there is none. */
   next(table: Table): number {
     const { rows, done } = this.#tables[this.#indexOf(table)] ?? NO_ROWS;
     for (let i = done; i < rows.length; i++) if (this.#fdOf(rows[i]) >= 0) return this.#fdOf(rows[i]);
-    return Number.POSITIVE_INFINITY;
+    return NO_NUMBER;
   }
 
   /** Plans those of a table that have smaller numbers than `end` and are not planned yet. */

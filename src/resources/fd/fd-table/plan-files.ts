@@ -24,7 +24,7 @@ import type { StepArg } from '../step-args.ts';
 import { checkEntries } from './check-entries.ts';
 import { madeElsewhere } from './choose-home.ts';
 import { choosePairs } from './choose-pairs.ts';
-import { addSlot, areInPlace, type Description, slotsIn, type Table } from './description.ts';
+import { addSlot, areInPlace, type Description, NO_NUMBER, slotsIn, type Table } from './description.ts';
 import { FdTablePlan, type Placement, type Slot } from './fd-table-plan.ts';
 import { formGroups, joinNeeded, lowestSlot, type NeededGroups, neededFirst, sortByNumber } from './groups.ts';
 import { planOwner } from './owner.ts';
@@ -273,12 +273,12 @@ class FilesPlanner {
     const pulls = new PeerDescriptors(plan, this.#input.controllerPid, 'criu itself');
     const home = this.#home(table, pulls);
     for (const group of neededFirst(groups, this.#needed)) {
-      const lowest = this.#rows.areNone ? Infinity : lowestSlot(group, table);
+      const lowest = this.#rows.areNone ? NO_NUMBER : lowestSlot(group, table);
       // What nobody has a number of is made at any time.
-      if (lowest !== Infinity) this.#rows.planUntil(table, lowest);
+      if (lowest !== NO_NUMBER) this.#rows.planUntil(table, lowest);
       this.#createGroup(group, table, home);
     }
-    this.#rows.planUntil(table, Infinity);
+    this.#rows.planUntil(table, NO_NUMBER);
     pulls.close();
     table.steps.create = plan.take();
   }

@@ -1,5 +1,5 @@
 /** Descriptors of files that are rows: plain files and pairs. They are planned in the order of their numbers, whatever they are. */
-import type { Table } from './description.ts';
+import { NO_NUMBER, type Table } from './description.ts';
 import type { PairDescriptors } from './pair-descriptors.ts';
 import type { PlainDescriptors } from './plain-descriptors.ts';
 
@@ -19,8 +19,8 @@ export class RowDescriptors {
   /** Plans those of a table that have smaller numbers than `end` and are not planned yet. */
   planUntil(table: Table, end: number): void {
     for (;;) {
-      const file = this.plain?.next(table) ?? Number.POSITIVE_INFINITY;
-      const pair = this.#pairs?.next(table) ?? Number.POSITIVE_INFINITY;
+      const file = this.plain?.next(table) ?? NO_NUMBER;
+      const pair = this.#pairs?.next(table) ?? NO_NUMBER;
       if (Math.min(file, pair) >= end) return;
       if (file < pair) this.plain?.planUntil(table, Math.min(pair, end));
       else this.#pairs?.planUntil(table, Math.min(file, end));
