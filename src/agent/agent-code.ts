@@ -91,9 +91,8 @@ export function putResumeCode(
   for (let i = 0; i < places.length; i++) {
     const place = at + (places[i] ?? 0);
     const index = (indexes[i] ?? 0) * 2;
-    // As words with a sign: code for integers is left when a number is above them.
-    view.setInt32(place, (registers[index] as number) | 0, true);
-    view.setInt32(place + 4, (registers[index + 1] as number) | 0, true);
+    view.setUint32(place, registers[index] ?? 0, true);
+    view.setUint32(place + 4, registers[index + 1] ?? 0, true);
   }
   return code.length;
 }

@@ -2,6 +2,7 @@
  * The start image: criu's own memory after it was loaded and its code was run, from which each run of criu starts
  * (tools/start-image makes it; ARCHITECTURE.md says how it works).
  */
+import { byteString } from '../base/bytes.ts';
 import { CriuError } from '../base/errors.ts';
 import { type Invocation, invocationOf } from '../base/invocation.ts';
 import { CLOSE_RANGE_CLOEXEC, F_DUPFD_CLOEXEC, F_GETFD, O_CLOEXEC, O_RDWR } from '../linux/abi/fcntl.ts';
@@ -10,9 +11,10 @@ import { PR_GET_TID_ADDRESS } from '../linux/abi/prctl.ts';
 import { RLIMIT_NOFILE } from '../linux/abi/resource.ts';
 import { SIG_UNBLOCK, SIGPWR, SIGSET_BYTES, SIGSTOP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
-import { addressOf, check, cString, syscall } from '../linux/kernel.ts';
+import { addressOf, check, cString, memoryAt, syscall } from '../linux/kernel.ts';
 import { close, readFile, tryListNumbers, tryReadFile } from '../linux/syscalls/fs.ts';
 import { descriptorLimit, getpid } from '../linux/syscalls/process.ts';
+import { parseStat } from '../proc/stat.ts';
 import { FIRST_FD } from './layout.ts';
 
 /** What a process says of itself for an image, as far as it cannot be seen from outside. Numbers as text. */
@@ -137,5 +139,12 @@ function endHeap(): number {
   return end;
 }
 
-const readInvocation = (): Invocation =>
-  invocationOf(readFile('/proc/self/cmdline'), () => readFile('/proc/self/environ'));
+const readInvocation = (): Invocation => invocationOf(readFile('/proc/self/cmdline'), readEnvironment);
+
+/** The file is root's alone when criu has capabilities of its file (fs/proc/base.c, task_dump_owner); the memory is ours. */
+function readEnvironment(): string {
+  const text = tryReadFile('/proc/self/environ');
+  if (typeof text === 'string') return text;
+  const { envStart, envEnd } = parseStat(readFile('/proc/self/stat'));
+  return byteString(memoryAt(envStart, envEnd - envStart));
+}
