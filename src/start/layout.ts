@@ -1,4 +1,4 @@
-/** Where the launcher of a start image (tools/start-image/launcher.ts) has what the image's own code looks at. */
+/** What the launcher of a start image (tools/start-image/launcher.ts) and the image's own code agree about. */
 
 /** Its code: below the runtime's own segments, above the lowest address that may be mapped (vm.mmap_min_addr). */
 export const CODE_AT = 0x10_0000;

@@ -94,6 +94,12 @@ sameTest(
   'a variable that is not UTF-8',
   "cd $(mktemp -d) && echo no-such-option > $'\\xff' && CRIU_CONFIG_FILE=$'\\xff' $CRIU check; rm $'\\xff' && rmdir $PWD",
 );
+sameTest(
+  'an environment whose file may not be read',
+  'cd $(mktemp -d) && echo no-such-option > conf && export CRIU_CONFIG_FILE=conf && ' +
+    'strace -o /dev/null -P /proc/self/environ -e inject=openat:error=EACCES $CRIU check; rm conf && rmdir $PWD',
+  ['strace'],
+);
 sameTest('a long command line', `$CRIU dump -t 1 -D "$(head -c 100000 /dev/zero | tr '\\0' a)"`);
 sameTest(
   'a long environment',
