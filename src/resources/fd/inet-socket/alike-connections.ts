@@ -134,7 +134,9 @@ function areMadeAlike({ message: a, received, sent }: Stream, { message: b, ...q
 function haveSameFields<T extends object>(a: T | undefined, b: T | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;
-  for (const name of Object.keys(a) as (keyof T)[]) {
+  const names = Object.keys(a) as (keyof T)[];
+  if (names.length !== Object.keys(b).length) return false;
+  for (const name of names) {
     if (a[name] !== b[name] && !(isEmpty(a[name]) && isEmpty(b[name]))) return false;
   }
   return true;
