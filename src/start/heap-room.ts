@@ -3,8 +3,12 @@
  * hundreds of pages of the image, each of which has to be copied when it is written, and dead strings in it are taken apart
  * first. So none is left: what a run allocates comes from memory that is empty still, in one piece, and so in huge pages.
  */
-import { assert } from '../base/errors.ts';
-import { addressOf } from '../linux/kernel.ts';
+import { PAGE_BYTES } from '../image/pagemap.ts';
+import { MADV_DONTNEED } from '../linux/abi/mman.ts';
+import { SYS } from '../linux/abi/syscall-numbers.ts';
+import { addressOf, check, syscall } from '../linux/kernel.ts';
+import { HUGE_PAGE_BYTES } from './layout.ts';
+import { renewFractionTexts, renewIntegerTexts } from './number-texts.ts';
 
 /** What the runtime's collector asks the allocator for (MarkedBlock.h in WebKit). */
 const BLOCK_BYTES = 16 << 10;
@@ -17,40 +21,68 @@ const BLOCKS_MAX = 1 << 16;
 const plugs: Uint8Array[] = [];
 
 /**
- * Takes all holes between what is allocated, without touching them. Returns an address in memory that nobody has used
+ * Takes all holes between what is allocated, without touching the big ones. Returns an address in memory that nobody has used
  * before, and from which the next blocks come. Throws RangeError when there is no memory.
  */
 export function plugHoles(): number {
   // What it has freed itself is a hole, too.
   Bun.gc(true);
-  const behind = Buffer.allocUnsafeSlow(BEHIND_BYTES);
-  plugs.push(behind);
-  const end = addressOf(behind);
-  let at = 0;
-  for (let i = 0; at < end && i < BLOCKS_MAX; i++) {
-    const plug = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-    plugs.push(plug);
-    at = addressOf(plug);
-  }
-  renewNumberTexts();
+  const at = plugBlocks();
+  plugSmallHoles();
+  renewFractionTexts();
   // These count as memory to be collected: from here on there is as much until the next collection as after a start.
   Bun.gc(true);
   return at;
 }
 
-/** Those below are remembered in another way. */
-const FIRST_NUMBER = 1_000_000;
-/** Enough for each of the 1,024 places that the runtime has for texts of integers, and as many for other numbers. */
-const NUMBERS = 20_000;
+/** The biggest of those that many of are allocated. */
+const SMALL_BYTES_MAX = 4096;
+/** So much in a row lies in no hole. */
+const ROW_BYTES = 32 << 10;
+/** For each size. */
+const SMALL_PLUGS_MAX = 20_000;
+
+/** The same for what is allocated in other sizes, as strings are. */
+function plugSmallHoles(): void {
+  for (let bytes = 16; bytes <= SMALL_BYTES_MAX; bytes += stepBehind(bytes)) {
+    let [last, row] = [0, 0];
+    for (let i = 0; i < SMALL_PLUGS_MAX && row < ROW_BYTES; i++) {
+      const buffer = new Uint8Array(new ArrayBuffer(bytes));
+      plugs.push(buffer);
+      const at = addressOf(buffer);
+      // Buffers have objects of their own, some of the same size.
+      row = at > last && at < last + 4 * bytes ? row + bytes : 0;
+      last = at;
+    }
+  }
+}
+
+/** To the next size that the allocator has: four for each power of two, from 16 bytes on. */
+const stepBehind = (bytes: number) => Math.max(16, 1 << (29 - Math.clz32(bytes)));
 
 /**
- * The texts of numbers that the runtime remembers (NumericStrings.h in WebKit) lie everywhere, and each one that another takes
- * the place of is freed, which writes to its page. So they are replaced, by texts in a row.
+ * The last thing before the image is taken: blocks come from behind everything from here on, and begin where a huge page can
+ * be. Throws RangeError when there is no memory.
  */
-function renewNumberTexts(): void {
-  let length = 0;
-  for (let number = FIRST_NUMBER; number < FIRST_NUMBER + NUMBERS; number++) {
-    length += String(number).length + String(number + 0.5).length;
-  }
-  assert(length > 0, 'numbers have texts');
+export function finishHeap(): void {
+  renewIntegerTexts();
+  let at = plugBlocks();
+  for (let i = 0; at % HUGE_PAGE_BYTES !== 0 && i < HUGE_PAGE_BYTES / BLOCK_BYTES; i++)
+    at = addressOf(plug(BLOCK_BYTES));
+}
+
+/** Returns the address of the last block, behind all holes. */
+function plugBlocks(): number {
+  const behind = addressOf(plug(BEHIND_BYTES));
+  let at = 0;
+  for (let i = 0; at < behind && i < BLOCKS_MAX; i++) at = addressOf(plug(BLOCK_BYTES));
+  return at;
+}
+
+function plug(bytes: number): Uint8Array {
+  const memory = Buffer.allocUnsafeSlow(bytes);
+  plugs.push(memory);
+  // What the allocator has written there, or somebody before, does not have to be in the image: it would be 60 MB longer.
+  if (addressOf(memory) % PAGE_BYTES === 0) check('madvise', syscall(SYS.madvise, memory, bytes, MADV_DONTNEED));
+  return memory;
 }

@@ -10,3 +10,5 @@ export const DATA_END = 0x20_0000;
 export const FIRST_FD = 190;
 /** The word of the command line with which an image is taken. */
 export const MAKE_IMAGE = 'make-start-image';
+/** What a page table of the second level maps on x86-64. */
+export const HUGE_PAGE_BYTES = 2 << 20;

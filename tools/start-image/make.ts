@@ -18,7 +18,7 @@ import { SIGKILL } from '../../src/linux/abi/signal.ts';
 
 import { kill, tryWait } from '../../src/linux/syscalls/process.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
-import { MAKE_IMAGE } from '../../src/start/layout.ts';
+import { HUGE_PAGE_BYTES, MAKE_IMAGE } from '../../src/start/layout.ts';
 import { spawnProgram } from '../../src/start/ordinary-program.ts';
 import { OwnRequest, type Wanted } from '../../src/start/own-request.ts';
 import type { SelfDescription } from '../../src/start/start-image.ts';
@@ -28,7 +28,7 @@ import { type Capture, capture } from './capture.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { withLauncher } from './executable.ts';
 import { findTouchedPages, type HotPages, hotPages, type Range, type Touched } from './hot-pages.ts';
-import { type Command, HUGE_PAGE_BYTES, planStart, resumeFrom } from './plan-start.ts';
+import { type Command, planStart, resumeFrom } from './plan-start.ts';
 
 const NOTHING = new Uint8Array(0);
 

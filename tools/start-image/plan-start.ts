@@ -20,9 +20,9 @@ import { SIGSET_BYTES } from '../../src/linux/abi/signal.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { UIO_MAXIOV } from '../../src/linux/abi/uio.ts';
 import type { MapsEntry } from '../../src/proc/maps.ts';
-import { FIRST_FD } from '../../src/start/layout.ts';
+import { FIRST_FD, HUGE_PAGE_BYTES } from '../../src/start/layout.ts';
 import type { Capture } from './capture.ts';
-import { type HotPages, type Pages, pagesOf, type Range, WINDOW_BYTES } from './hot-pages.ts';
+import { type HotPages, type Pages, pagesOf, type Range, rangesIn, WINDOW_BYTES } from './hot-pages.ts';
 import { FILE_FD, RESUME_AT } from './launcher.ts';
 
 /** What the launcher's agent executes, one after the other. */
@@ -58,13 +58,13 @@ export function planStart(
   for (const command of COMMANDS) {
     const pages = hot[command];
     if (pages === undefined) continue;
-    hotPages[command] = { cheap: planHotPages(capture, pages.always.written), dear: planDearPages(pages.sometimes) };
+    hotPages[command] = {
+      cheap: planHotPages(capture, pages.always.written),
+      dear: planDearPages(pages.sometimes, dearHugePages(capture, hot, command)),
+    };
   }
   return { memory, hotPages, rest };
 }
-
-/** What a page table of the second level maps on x86-64. */
-export const HUGE_PAGE_BYTES = 2 << 20;
 
 /** From so many bytes on one call for all pages takes less time than to write to each: 2.6 and 1.9 microseconds for one. */
 const CALL_BYTES_MIN = 3 * PAGE_BYTES;
@@ -88,8 +88,10 @@ export function planHotPages(capture: Pick<Capture, 'runs' | 'content'>, ranges:
  * that will be read one page is asked for, and the kernel maps the others with it; not one that is written, for it is there
  * already.
  */
-export function planDearPages({ written, read }: Pages): Program {
+export function planDearPages({ written, read }: Pages, huge: readonly Range[]): Program {
   const program = new Program();
+  for (const { address, bytes } of huge) program.call(SYS.madvise, address, bytes, MADV_HUGEPAGE);
+  const small = written.flatMap(pagesOf).filter((page) => !huge.some((piece) => isInside(page, piece)));
   const populate = (ranges: readonly Range[], advice: number) => {
     for (let at = 0; at < ranges.length; at += UIO_MAXIOV) {
       const some = ranges.slice(at, at + UIO_MAXIOV);
@@ -97,7 +99,7 @@ export function planDearPages({ written, read }: Pages): Program {
       program.call(SYS.process_madvise, PIDFD_SELF_THREAD_GROUP, list, some.length, advice, 0);
     }
   };
-  populate(written, MADV_POPULATE_WRITE);
+  populate(rangesIn([new Set(small)], 1, PAGE_BYTES), MADV_POPULATE_WRITE);
   populate(oneOfEachWindow(read, new Set(written.flatMap(pagesOf))), MADV_POPULATE_READ);
   return program;
 }
@@ -148,30 +150,23 @@ function planMemory(p: Program, { areas, own, runs }: Capture, fileOffset: numbe
   p.call(SYS.close, FILE_FD);
 }
 
+/** A huge page takes as long as so many others, where faults are dear. */
+const HUGE_PAGE_WORTH = 16;
+
+type Heap = Pick<Capture, 'runs' | 'self'> & { readonly areas: readonly Pick<MapsEntry, 'start' | 'end'>[] };
+type Written = Partial<Record<Command, { readonly sometimes: Pick<Pages, 'written'> }>>;
+
 /**
- * Where the heap is and will be: what is empty of it comes in huge pages, but for those pieces where a small run writes
+ * Where the heap is and will be: what is empty of it comes in huge pages, but for those pieces where small runs write
  * some pages, for a huge one takes as long as a hundred of them. None while these are not known.
  */
-export function hugeRoom(
-  {
-    areas,
-    runs,
-    self: { heap },
-  }: Pick<Capture, 'runs' | 'self'> & { areas: readonly Pick<MapsEntry, 'start' | 'end'>[] },
-  hot: Partial<Record<Command, { readonly always: Pick<Pages, 'written'> }>>,
-): Range[] {
-  const written = Object.values(hot).flatMap((pages) => pages.always.written);
-  const area = heap === undefined ? undefined : areas.find(({ start, end }) => heap >= start && heap < end);
-  if (area === undefined || written.length === 0) return [];
-  const pieces = new Set<number>();
-  for (const page of written.flatMap(pagesOf)) {
-    const isEmpty = page >= area.start && page < area.end && !runs.some((run) => isInside(page, run));
-    if (isEmpty) pieces.add(Math.floor(page / HUGE_PAGE_BYTES));
-  }
+export function hugeRoom(heap: Heap, hot: Written): Range[] {
+  const area = areaOfHeap(heap);
+  const isKnown = Object.values(hot).some(({ sometimes }) => sometimes.written.length > 0);
+  if (area === undefined || !isKnown) return [];
   const ranges: Range[] = [];
   let address = area.start;
-  for (const piece of [...pieces].sort((a, b) => a - b)) {
-    const at = piece * HUGE_PAGE_BYTES;
+  for (const at of piecesWritten(heap, hot)) {
     if (at > address) ranges.push({ address, bytes: at - address });
     address = at + HUGE_PAGE_BYTES;
   }
@@ -179,6 +174,38 @@ export function hugeRoom(
   return ranges;
 }
 
+/** The pieces left out of hugeRoom that are worth a huge page when a command runs where faults are dear. */
+export function dearHugePages(heap: Heap, hot: Written, command: Command): Range[] {
+  const counts = pagesInPieces(heap, hot[command]?.sometimes.written ?? []);
+  return piecesWritten(heap, hot)
+    .map((address) => ({ address, bytes: HUGE_PAGE_BYTES }))
+    .filter(({ address }) => !counts.has(address) || (counts.get(address) ?? 0) >= HUGE_PAGE_WORTH)
+    .filter((piece) => !heap.runs.some((run) => overlaps(piece, run)));
+}
+
+/** Addresses of pieces of the heap's empty memory, as big as a huge page, to which small runs write. In order. */
+function piecesWritten(heap: Heap, hot: Written): number[] {
+  const written = Object.values(hot).flatMap(({ sometimes }) => sometimes.written);
+  return [...pagesInPieces(heap, written).keys()].sort((a, b) => a - b);
+}
+
+/** How many of the pages are in which piece. */
+function pagesInPieces(heap: Heap, written: readonly Range[]): Map<number, number> {
+  const pieces = new Map<number, number>();
+  const area = areaOfHeap(heap);
+  if (area === undefined) return pieces;
+  for (const page of written.flatMap(pagesOf)) {
+    const isEmpty = page >= area.start && page < area.end && !heap.runs.some((run) => isInside(page, run));
+    const piece = page - (page % HUGE_PAGE_BYTES);
+    if (isEmpty) pieces.set(piece, (pieces.get(piece) ?? 0) + 1);
+  }
+  return pieces;
+}
+
+const areaOfHeap = ({ areas, self: { heap } }: Heap) =>
+  heap === undefined ? undefined : areas.find(({ start, end }) => heap >= start && heap < end);
+
+const overlaps = (a: Range, b: Range) => a.address < b.address + b.bytes && b.address < a.address + a.bytes;
 const isInside = (page: number, { address, bytes }: Range) => page >= address && page < address + bytes;
 
 /** What belongs to the thread, and actions for signals. */

@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KIND, OP_ARGS, OP_BYTES } from '../../src/agent/agent-code.ts';
 import { Program } from '../../src/agent/program.ts';
-import { MADV_POPULATE_READ, MADV_POPULATE_WRITE } from '../../src/linux/abi/mman.ts';
+import { MADV_HUGEPAGE, MADV_POPULATE_READ, MADV_POPULATE_WRITE } from '../../src/linux/abi/mman.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
-import { CODE_AT, DATA_AT } from '../../src/start/layout.ts';
+import { CODE_AT, DATA_AT, HUGE_PAGE_BYTES } from '../../src/start/layout.ts';
 import { readCpuNeeds } from './cpu-needs.ts';
 import { readExecutable } from './elf.ts';
 import { withLauncher } from './executable.ts';
 import { hotPages, rangesIn } from './hot-pages.ts';
 import { launcherPage, PROGRAM_AT } from './launcher.ts';
-import { hugeRoom, planDearPages, planHotPages } from './plan-start.ts';
+import { dearHugePages, hugeRoom, planDearPages, planHotPages } from './plan-start.ts';
 
 const PAGE = 4096;
 const NOTHING = new Uint8Array(0);
@@ -208,13 +208,16 @@ test('a few of them are written to with what they have, and many are asked for',
 
 test('where faults are dear all are asked for in one go, and then a page of each window that is read', () => {
   const at = 0x10_0000;
-  const program = planDearPages({
-    written: [
-      { address: 0x3000, bytes: PAGE },
-      { address: 0x2_0000, bytes: 2 * PAGE },
-    ],
-    read: [{ address: 0x1_8000, bytes: 0x2_8000 }],
-  });
+  const program = planDearPages(
+    {
+      written: [
+        { address: 0x3000, bytes: PAGE },
+        { address: 0x2_0000, bytes: 2 * PAGE },
+      ],
+      read: [{ address: 0x1_8000, bytes: 0x2_8000 }],
+    },
+    [],
+  );
   const view = new DataView(program.assemble(at).buffer);
   const word = (offset: number) => Number(view.getBigUint64(offset, true));
   const lists = [0, 1].map((op) => {
@@ -251,7 +254,7 @@ test('the heap is in huge pages where it is empty, but not where a small run wri
     hugeRoom(
       { areas: [area], runs, self: { ...SELF, heap: at } },
       {
-        dump: { always: { written: pages.map((address) => ({ address, bytes: PAGE })) } },
+        dump: { sometimes: { written: pages.map((address) => ({ address, bytes: PAGE })) } },
       },
     );
   const used = [heap + 3 * MIB, heap + 5 * MIB, heap + 9 * MIB, heap + 10 * MIB - PAGE, heap + 40 * MIB];
@@ -264,6 +267,34 @@ test('the heap is in huge pages where it is empty, but not where a small run wri
   expect(room(heap, [])).toEqual([]);
   expect(room(undefined, used)).toEqual([]);
   expect(room(heap + 20 * MIB, used)).toEqual([]);
+});
+
+test('where faults are dear, memory that a command fills is in huge pages as well, and asked for in no other way', () => {
+  const at = 4 * HUGE_PAGE_BYTES;
+  const piece = (index: number) => at + index * HUGE_PAGE_BYTES;
+  const pages = (address: number, count: number) => ({ address, bytes: count * PAGE });
+  const heap = {
+    areas: [{ start: at, end: piece(6) }],
+    runs: [{ address: piece(4), bytes: PAGE, prot: 3 }],
+    self: { ...SELF, heap: at },
+  };
+  const dumped = [pages(piece(0), 16), pages(piece(1), 15), pages(piece(4) + PAGE, 20)];
+  const hot = { dump: { sometimes: { written: dumped } }, restore: { sometimes: { written: [pages(piece(2), 1)] } } };
+  const huge = (index: number) => ({ address: piece(index), bytes: HUGE_PAGE_BYTES });
+  expect(dearHugePages(heap, hot, 'dump')).toEqual([huge(0), huge(2)]);
+  expect(dearHugePages(heap, hot, 'restore')).toEqual([huge(0), huge(1)]);
+  const program = planDearPages({ written: dumped, read: [] }, [huge(0)]);
+  const view = new DataView(program.assemble(at).buffer);
+  const word = (offset: number) => Number(view.getBigUint64(offset, true));
+  const argument = (op: number, index: number) => word(op * OP_BYTES + OP_ARGS + 8 * index);
+  expect([0, 1, 2].map((index) => argument(0, index))).toEqual([piece(0), HUGE_PAGE_BYTES, MADV_HUGEPAGE]);
+  const list = argument(1, 1) - at;
+  expect([0, 1, 2, 3].map((index) => word(list + 8 * index))).toEqual([
+    piece(1),
+    15 * PAGE,
+    piece(4) + PAGE,
+    20 * PAGE,
+  ]);
 });
 
 /** A header, PT_PHDR, PT_INTERP and one segment. */

@@ -2,6 +2,7 @@
 import { setInvocation } from '../../base/invocation.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
 import { syscall } from '../../linux/kernel.ts';
+import { finishHeap } from '../../start/heap-room.ts';
 import { describeSelf, stopForImage, waitForThreads } from '../../start/start-image.ts';
 import { warmUp } from '../../start/warm-up.ts';
 import { type Programs, runProgram } from '../run-program.ts';
@@ -29,6 +30,7 @@ export async function run(folder: string): Promise<number> {
   const description = describeSelf(heap);
   const text = new TextEncoder().encode(`${JSON.stringify(description)}\n`);
   syscall(SYS.write, 1, text, text.length);
+  finishHeap();
   const called = stopForImage();
   if (called === undefined) return 1;
   setInvocation(called);
