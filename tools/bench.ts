@@ -14,6 +14,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { errorText } from '../src/base/errors.ts';
 import { findWay } from './bench/at-once.ts';
 import { measureLimits } from './bench/limits.ts';
 import { measure, type Sample, type Setup } from './bench/measure.ts';
@@ -41,19 +42,23 @@ function fail(text: string): never {
   process.exit(1);
 }
 
+const USAGE = `npm run bench -- [options]
+
+  --against FILE    compare with this criu
+  --criu FILE       ours (default: dist/criu)
+  --only NAME,...   these workloads
+  --runs N          so many of each (default: ${RUNS}, fewer of big ones)
+  --json FILE       write all samples there
+  --list            name the workloads
+  --limits          measure what the kernel alone takes for the main part of each
+  --help            show this text`;
+
 function parseOptions(): Options {
-  const { values } = parseArgs({
-    args: Bun.argv.slice(2),
-    options: {
-      against: { type: 'string' },
-      criu: { type: 'string', default: join(import.meta.dir, '..', 'dist', 'criu') },
-      runs: { type: 'string' },
-      only: { type: 'string' },
-      json: { type: 'string' },
-      list: { type: 'boolean', default: false },
-      limits: { type: 'boolean', default: false },
-    },
-  });
+  const { values } = readArguments();
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
   if (values.list) {
     for (const { name, what, isOptional } of WORKLOADS) {
       console.log(`${name.padEnd(16)} ${what}${isOptional ? ' (only when named)' : ''}`);
@@ -76,6 +81,26 @@ function parseOptions(): Options {
     json: values.json === undefined ? undefined : resolve(values.json),
     limits: values.limits,
   };
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      args: Bun.argv.slice(2),
+      options: {
+        against: { type: 'string' },
+        criu: { type: 'string', default: join(import.meta.dir, '..', 'dist', 'criu') },
+        runs: { type: 'string' },
+        only: { type: 'string' },
+        json: { type: 'string' },
+        list: { type: 'boolean', default: false },
+        limits: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    return fail(`${errorText(error)}\n\n${USAGE}`);
+  }
 }
 
 /** Starts this program again in a mount namespace of its own and passes its exit status on. */
