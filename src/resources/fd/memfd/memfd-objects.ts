@@ -8,7 +8,17 @@ import { CriuError } from '../../../base/errors.ts';
 import type { MemfdInodeEntry } from '../../../image/gen/memfd.ts';
 import type { ImageDir } from '../../../image/image-dir.ts';
 import { ERRNO, errnoName } from '../../../linux/abi/errno.ts';
-import { F_ADD_SEALS, F_SEAL_EXEC, F_SEAL_SEAL, O_CLOEXEC, O_RDWR } from '../../../linux/abi/fcntl.ts';
+import {
+  F_ADD_SEALS,
+  F_SEAL_EXEC,
+  F_SEAL_FUTURE_WRITE,
+  F_SEAL_GROW,
+  F_SEAL_SEAL,
+  F_SEAL_SHRINK,
+  F_SEAL_WRITE,
+  O_CLOEXEC,
+  O_RDWR,
+} from '../../../linux/abi/fcntl.ts';
 import {
   MAP_ANONYMOUS,
   MAP_HUGE_MASK,
@@ -56,6 +66,7 @@ export class MemfdObjects {
 
   /** Makes all objects. Throws CriuError. */
   create(): void {
+    for (const entry of this.#entries.values()) checkSeals(entry);
     for (const [id, entry] of this.#entries) {
       const { fd, address, bytes } = makeObject(entry);
       this.#fds.set(id, fd);
@@ -99,6 +110,15 @@ export class MemfdObjects {
     for (const fd of this.#fds.values()) close(fd);
     this.#fds.clear();
   }
+}
+
+const SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
+
+function checkSeals({ name, seals }: MemfdInodeEntry): void {
+  const unknown = (seals & ~SEALS) >>> 0;
+  if (unknown === 0) return;
+  const why = `memfd.img has seals for it that are not known: 0x${unknown.toString(16)}`;
+  throw new CriuError({ object: `memfd:${name}`, action: 'cannot be restored', why });
 }
 
 interface MadeObject {

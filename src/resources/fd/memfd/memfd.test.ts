@@ -56,6 +56,13 @@ test('a description without an object is refused', () => {
   ]);
 });
 
+test('seals that nobody knows are refused before anything is made', () => {
+  const images = { tryRead: () => [INODE, { ...INODE, inode_id: 2, name: 'y', seals: 0x8000_0041 }] };
+  expect(() => new MemfdObjects(images as unknown as ImageDir).create()).toThrow(
+    'memfd:y: cannot be restored: memfd.img has seals for it that are not known: 0x80000040',
+  );
+});
+
 test('System V shared memory that is open as a file is refused', () => {
   const file = { link: '/SYSV00000000 (deleted)', isKernelShmem: true } as OpenFile;
   expect(memfd.recognise(file)).toBe(true);
