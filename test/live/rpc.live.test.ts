@@ -2,17 +2,16 @@
  * Requests (RPC) to `criu swrk`, from a client on SOCK_SEQPACKET, as CRIU's own clients are.
  */
 import { expect } from 'bun:test';
-import { chmodSync, closeSync, constants, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuReq, CriuReqType, type CriuResp } from '../../src/image/gen/rpc.ts';
 import { O_CLOEXEC } from '../../src/linux/abi/fcntl.ts';
-import { TIOCGPTN, TIOCSPTLCK } from '../../src/linux/abi/tty.ts';
-import { ioctl } from '../../src/linux/syscalls/fs.ts';
 import { pipe2, tryRead } from '../../src/linux/syscalls/pipe.ts';
 import { criuBinary } from '../harness/criu-command.ts';
 import { checkRound, expectGone, makeFolder, makeImagesDir, startProgram } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
 import { readTree } from '../harness/processes.ts';
+import { openTerminal, readTerminal } from '../harness/pseudo-terminal.ts';
 import { callOnce, RpcClient, requestOptions } from '../harness/rpc-client.ts';
 
 const { DUMP, RESTORE, CHECK, VERSION, FEATURE_CHECK, WAIT_PID, PAGE_SERVER, PAGE_SERVER_CHLD } = CriuReqType;
@@ -163,29 +162,6 @@ liveCase('a configuration file of the request overrides it, and its scripts run 
   expect([existsSync(join(images_dir, 'mine.log')), existsSync(join(images_dir, 'other.log'))]).toEqual([true, false]);
   expect(readFileSync(join(specimen.dir, 'hooks'), 'utf8')).toBe('pre-dump\npost-dump\n');
 });
-
-/** A new pseudo terminal: its master side and the path of its slave. */
-function openTerminal(): { master: number; path: string } {
-  const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
-  const number = new Uint32Array(1);
-  ioctl(master, TIOCSPTLCK, Uint32Array.of(0));
-  ioctl(master, TIOCGPTN, number);
-  return { master, path: `/dev/pts/${number[0]}` };
-}
-
-const FIONREAD = 0x541b;
-
-async function readTerminal(master: number, wanted: string): Promise<string> {
-  const pending = new Uint32Array(1);
-  let said = '';
-  for (let naps = 0; naps < 500 && !said.includes(wanted); naps++) {
-    const chunk = Buffer.alloc(1000);
-    if (ioctl(master, FIONREAD, pending) === 0 && (pending[0] ?? 0) > 0)
-      said += chunk.subarray(0, readSync(master, chunk));
-    else await Bun.sleep(5);
-  }
-  return said;
-}
 
 liveCase('the master side of a terminal is handed to the client', async () => {
   let { master, path } = openTerminal();
