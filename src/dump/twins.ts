@@ -7,21 +7,19 @@
  * that pipes, sockets and seals behave as if it were not there. When it has served, it is killed, and the task is stopped
  * once more, for about a millisecond, to reap it: nobody else can.
  *
- * When criu is killed, the twin dies too (PTRACE_O_EXITKILL; before that is set it would exit by itself). Its zombie stays
- * until the task ends or is dumped the next time; it is recognised by its name.
+ * It stands still in the middle of its exit. So when criu is killed, the twin ends too. Its zombie stays until the task ends
+ * or is dumped the next time; it is recognised by its name.
  *
  * What a fork does not copy as it is comes from the frozen task itself: see `isInTwin` in resources/mm/dump-pages.ts.
  */
-import { OP_BYTES } from '../agent/agent-code.ts';
 import type { Program, Result } from '../agent/program.ts';
 import { CriuError, SyscallError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { errnoName } from '../linux/abi/errno.ts';
 import { CLOSE_RANGE_UNSHARE } from '../linux/abi/fcntl.ts';
 import { PR_SET_NAME } from '../linux/abi/prctl.ts';
-import { PTRACE_O_EXITKILL } from '../linux/abi/ptrace.ts';
+import { PTRACE_EVENT_EXIT, PTRACE_O_TRACEEXIT } from '../linux/abi/ptrace.ts';
 import { CLONE_FILES, CLONE_PTRACE } from '../linux/abi/sched.ts';
-import { SIGTRAP } from '../linux/abi/signal.ts';
 import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { __WALL, WNOHANG } from '../linux/abi/wait.ts';
 import { tryReadFile } from '../linux/syscalls/fs.ts';
@@ -31,7 +29,6 @@ import { parseStatus, type Status } from '../proc/status.ts';
 import type { Range } from '../resources/mm/address-space.ts';
 import { CLONE_ARGS_BYTES, cloneArgs } from '../tracee/clone-agent.ts';
 import type { Guest, VisitResult } from '../tracee/guest.ts';
-import { readRegisters, register, setRegister, writeRegisters } from '../tracee/registers.ts';
 import { killTracee, resume, setOptions, waitForStop } from '../tracee/stop.ts';
 import { type FrozenTask, type FrozenTree, TWIN_NAME } from './frozen-tree.ts';
 import { runInTask } from './run-in-task.ts';
@@ -73,11 +70,11 @@ export class Twins {
    * ready, or says in the log why there is none.
    */
   ask(program: Program, task: FrozenTask, sharedMappings: readonly Range[]) {
-    const plan = planTwin(program, sharedMappings);
+    const made = planTwin(program, sharedMappings);
     this.#asked.add(task);
     return (result: VisitResult, guest: Guest): void => {
       this.#asked.delete(task);
-      const ownPid = result.result(plan.made);
+      const ownPid = result.result(made);
       if (ownPid <= 0) {
         this.#log.info(`${task.label}: no copy-on-write twin (clone3: ${errnoName(-ownPid)}), it stays frozen longer`);
         return;
@@ -86,7 +83,7 @@ export class Twins {
       if (pid === undefined) throw new CriuError({ object: task.label, action: `has no child ${ownPid}` });
       const twin = { task, pid, ownPid };
       this.#twins.set(task.pid, twin);
-      if (arm(twin, plan)) {
+      if (arm(twin)) {
         guest.clearIn(pid);
         return;
       }
@@ -106,6 +103,8 @@ export class Twins {
 
   #end({ pid, ownPid, task }: Twin): void {
     killTracee(pid);
+    // A signal does nothing to a process that exits (kernel/signal.c, prepare_signal()): it has to be let go.
+    do resume(pid);
     while (waitForStop(pid) !== 'gone');
     try {
       runInTask(task.pid, (program) => addReap(program, ownPid));
@@ -121,50 +120,36 @@ export function addReap(program: Program, ownPid: number): void {
   program.call(SYS.wait4, ownPid, 0, __WALL | WNOHANG, 0);
 }
 
-interface TwinPlan {
-  readonly made: Result;
-  /** Op where the twin begins, where it goes on when it is armed, and where it stops. */
-  readonly child: number;
-  readonly armed: number;
-  readonly end: number;
-}
-
-/** Descriptors are shared for a moment, which costs less than a copy, and then let go of all at once. */
-function planTwin(program: Program, sharedMappings: readonly Range[]): TwinPlan {
+/**
+ * Descriptors are shared for a moment, which costs less than a copy, and then let go of all at once. The twin is on its way
+ * to its end from the start, with its name first, so that one whose tracer has died leaves nothing but a zombie of that name.
+ */
+function planTwin(program: Program, sharedMappings: readonly Range[]): Result {
   const args = program.words(...cloneArgs({ flags: CLONE_PTRACE | CLONE_FILES, exitSignal: 0 }));
   const [start, after] = [program.label(), program.label()];
   const made = program.fork(SYS.clone3, args, CLONE_ARGS_BYTES, start);
   program.jump(after);
   program.place(start);
-  const child = program.length;
-  // Only if criu died before it was armed.
-  program.call(SYS.prctl, PR_SET_NAME, program.string(TWIN_NAME));
-  program.call(SYS.exit_group, 0);
-  const armed = program.length;
   program.call(SYS.prctl, PR_SET_NAME, program.string(TWIN_NAME));
   program.must('leave the session', SYS.setsid);
   program.must('let go of all descriptors', SYS.close_range, 0, 0xffff_ffff, CLOSE_RANGE_UNSHARE);
   for (const { start: from, end } of sharedMappings) program.call(SYS.munmap, from, end - from);
-  const end = program.length;
-  program.stop();
+  program.call(SYS.exit_group, 0);
   program.place(after);
-  return { made, child, armed, end };
+  return made;
 }
 
-/** From now on the twin dies with us. False when it did not do all of its program. */
-function arm({ pid, task }: Twin, { child, armed, end }: TwinPlan): boolean {
+/**
+ * Lets the twin go on to its exit, where it stands still with its memory (PTRACE_EVENT_EXIT comes before exit_mm,
+ * kernel/exit.c, do_exit()). False when it did not do all of its program.
+ */
+function arm({ pid, task }: Twin): boolean {
   const stop = waitForStop(pid);
   if (stop === 'gone' || stop.kind !== 'trap') return false;
-  setOptions(pid, PTRACE_O_EXITKILL, task.leader.status.seccomp !== 0);
-  const registers = readRegisters(pid);
-  // The child of a fork op jumps to the address in r9.
-  const start = Number(register(registers, 'r9'));
-  setRegister(registers, 'r9', start + (armed - child) * OP_BYTES);
-  writeRegisters(pid, registers);
+  setOptions(pid, PTRACE_O_TRACEEXIT, task.leader.status.seccomp !== 0);
   resume(pid);
   const stopped = waitForStop(pid);
-  if (stopped === 'gone' || stopped.kind !== 'signal' || stopped.signal !== SIGTRAP) return false;
-  return Number(register(readRegisters(pid), 'r15')) === start + (end - child) * OP_BYTES;
+  return stopped !== 'gone' && stopped.kind === 'event' && stopped.event === PTRACE_EVENT_EXIT;
 }
 
 /** The pid, for us, of the child that is `ownPid` for the task. */

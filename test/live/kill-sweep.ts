@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setCriuBinary, spawnCriu } from '../harness/criu-command.ts';
 import { cleanUp, makeImagesDir, type Specimen, startProgram } from '../harness/harness.ts';
-import { isAlive, killAll, readTree } from '../harness/processes.ts';
+import { isAlive, killAll, readState, readTree } from '../harness/processes.ts';
 import { scriptOption } from '../harness/script-option.ts';
 
 const threadsPerTask = 20;
@@ -164,7 +164,10 @@ async function findLoss(specimen: Specimen, tree: readonly number[], tasks: numb
     waiting = readCounters(specimen).filter((value, index) => value === before[index]).length;
   }
   const ended = tree.filter((pid) => !isAlive(pid));
-  if (ended.length > 0) return `ended: ${ended.length} of ${tree.length} tasks`;
+  if (ended.length > 0) {
+    const which = ended.map((pid) => `${pid} '${readName(pid)}' ${readState(pid) ?? 'gone'}`);
+    return `ended: ${which.join(', ')} of ${tree.length} tasks`;
+  }
   if (waiting > 0) return `${waiting} threads stand still`;
   const threads = tree.map((pid) => readdirSync(`/proc/${pid}/task`).length);
   return threads.every((count) => count === threadsPerTask) ? undefined : `threads per task are ${threads}`;
