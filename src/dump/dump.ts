@@ -11,9 +11,8 @@ import type { TimensEntry } from '../image/gen/timens.ts';
 import type { ImageDir } from '../image/image-dir.ts';
 import { IMAGES_V1_1 } from '../image/image-kinds.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
+import { readClock } from '../linux/clock.ts';
 import { stopIfInterrupted } from '../linux/interrupts.ts';
-import { readProc } from '../linux/syscalls/fs.ts';
-import { parseTimensOffsets, type TimeOffset } from '../proc/timens.ts';
 import { OWN_SET } from '../resources/cgroup/cgroup-sets.ts';
 import { readLsmModule } from '../resources/creds/lsm.ts';
 import type { FilesDump } from '../resources/fd/fd-table/collect-files.ts';
@@ -26,7 +25,7 @@ import { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP } from 
 import { SeccompFilters } from '../resources/seccomp/seccomp.ts';
 import type { DumpedSegments } from '../resources/sysv/dump-segments.ts';
 import { readHeldSemaphores } from '../resources/sysv/semaphores.ts';
-import { readClock } from '../restore/clocks.ts';
+import { clocksAhead } from '../resources/timers/task-clocks.ts';
 import { findBase, splitBase } from './base-pages.ts';
 import type { EarlyMappings } from './early-mappings.ts';
 import type { FrozenTask, FrozenTree } from './frozen-tree.ts';
@@ -177,17 +176,8 @@ function readClocks(pid?: number): TimensEntry {
     const now = readClock(id) + offset;
     return { tv_sec: Number(now / 1_000_000_000n), tv_nsec: Number(now % 1_000_000_000n) };
   };
-  const offsets = pid === undefined ? undefined : readOffsets(pid);
+  const offsets = pid === undefined ? undefined : clocksAhead(pid);
   return { monotonic: clock(CLOCK_MONOTONIC, offsets?.monotonic), boottime: clock(CLOCK_BOOTTIME, offsets?.boottime) };
-}
-
-/** How far the clocks of a task are ahead of ours, in ns. */
-function readOffsets(pid: number) {
-  const path = `/proc/${pid}/timens_offsets`;
-  const theirs = parseTimensOffsets(readProc(path), path);
-  const ours = parseTimensOffsets(readProc('/proc/self/timens_offsets'));
-  const ns = ({ sec, nsec }: TimeOffset) => sec * 1_000_000_000n + BigInt(nsec);
-  return { monotonic: ns(theirs.monotonic) - ns(ours.monotonic), boottime: ns(theirs.boottime) - ns(ours.boottime) };
 }
 
 function writePstree(tree: FrozenTree, images: ImageDir): void {

@@ -4,20 +4,12 @@
  */
 import { CriuError } from '../base/errors.ts';
 import type { TimensEntry } from '../image/gen/timens.ts';
-import { SYS } from '../linux/abi/syscall-numbers.ts';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux/abi/time.ts';
-import { check, syscall } from '../linux/kernel.ts';
+import { readClock } from '../linux/clock.ts';
 
 const NS = 1_000_000_000n;
 /** The kernel lets no clock of a time namespace go further: half of what it can count (kernel/time/namespace.c). */
 const CLOCK_SECONDS_MAX = 4_611_686_018;
-const time = new BigInt64Array(2);
-
-/** A clock of our own, in nanoseconds. */
-export function readClock(clock: number): bigint {
-  check('clock_gettime', syscall(SYS.clock_gettime, clock, new BigUint64Array(time.buffer)), `${clock}`);
-  return (time[0] ?? 0n) * NS + (time[1] ?? 0n);
-}
 
 /** Offsets of a time namespace, in nanoseconds. */
 export interface ClockOffsets {

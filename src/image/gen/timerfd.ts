@@ -14,6 +14,7 @@ export interface TimerfdEntry {
   vnsec: number;
   isec: number;
   insec: number;
+  deadline_ext?: bigint | undefined;
 }
 export const TimerfdEntry: MessageType<TimerfdEntry> = {
   name: 'timerfd_entry',
@@ -28,5 +29,6 @@ export const TimerfdEntry: MessageType<TimerfdEntry> = {
     [8, 'vnsec', 'uint64', 'required', { number: true }],
     [9, 'isec', 'uint64', 'required', { number: true }],
     [10, 'insec', 'uint64', 'required', { number: true }],
+    [20000, 'deadline_ext', 'uint64', 'optional'],
   ],
 };

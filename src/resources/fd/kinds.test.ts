@@ -1,9 +1,11 @@
 /** All registered kinds over shared cases, and what each of them plans. */
 import { describe, expect, test } from 'bun:test';
 import { FdTypes, type FileEntry } from '../../image/gen/fdinfo.ts';
+import type { TimerfdEntry } from '../../image/gen/timerfd.ts';
 import { EFD_SEMAPHORE } from '../../linux/abi/event.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_PATH, O_RDWR, S_IFCHR, S_IFDIR, S_IFIFO, S_IFREG } from '../../linux/abi/fcntl.ts';
 import { SYS } from '../../linux/abi/syscall-numbers.ts';
+import { CLOCK_MONOTONIC, TFD_TIMER_ABSTIME } from '../../linux/abi/time.ts';
 import type { Stat } from '../../linux/syscalls/fs.ts';
 import { parseFdinfo } from '../../proc/fdinfo.ts';
 import { eventfd } from './eventfd/eventfd.ts';
@@ -133,54 +135,64 @@ test('signalfd keeps its signals', () => {
 });
 
 describe('timerfd', () => {
-  const text = (flags: string, value: string, clock = 1) =>
-    `clockid: ${clock}\nticks: 3\nsettime flags: ${flags}\nit_value: ${value}\nit_interval: (7, 8)\n`;
+  const state = {
+    id: 7,
+    flags: O_RDWR,
+    fown,
+    clockid: CLOCK_MONOTONIC,
+    ticks: 0,
+    settime_flags: 0,
+    vsec: 5,
+    vnsec: 6,
+    isec: 7,
+    insec: 8,
+  };
+  const plan = (tfd: Partial<TimerfdEntry>) =>
+    planned(timerfd, { type: FdTypes.TIMERFD, id: 7, tfd: { ...state, ...tfd } });
 
-  test('goes on with the time that was left, and keeps expirations nobody has read', () => {
-    const entry = dumped(timerfd, openFile('anon_inode:[timerfd]', text('01', '(5, 6)')));
-    const [make, arm, ticks] = planned(timerfd, entry);
-    expect(make?.args).toEqual([1, 0]);
-    expect([arm?.nr, arm?.args[1], words(arm, 2)]).toEqual([SYS.timerfd_settime, 0, [7n, 8n, 5n, 6n]]);
+  test('expires when it would have', () => {
+    const [make, arm, ...others] = plan({ deadline_ext: 9_000_000_001n });
+    expect(make?.args).toEqual([CLOCK_MONOTONIC, 0]);
+    expect([arm?.nr, arm?.args[1]]).toEqual([SYS.timerfd_settime, TFD_TIMER_ABSTIME]);
+    expect([words(arm, 2), others]).toEqual([[7n, 8n, 9n, 1n], []]);
+  });
+
+  test('is started at the first expiration that nobody has read', () => {
+    const [, arm, ...others] = plan({ ticks: 3, deadline_ext: 90_000_000_100n });
+    expect([words(arm, 2), others]).toEqual([[7n, 8n, 69n, 76n], []]);
+    const [, early, ticks] = plan({ ticks: 100, deadline_ext: 90_000_000_100n });
+    expect([words(early, 2), words(ticks, 2)]).toEqual([[7n, 8n, 90n, 100n], [100n]]);
+  });
+
+  test('goes on with the time that was left, where the image tells no more', () => {
+    const [, arm, ticks] = plan({ ticks: 3 });
+    expect([arm?.args[1], words(arm, 2)]).toEqual([0, [7n, 8n, 5n, 6n]]);
     expect([ticks?.nr, words(ticks, 2)]).toEqual([SYS.ioctl, [3n]]);
+    const [, again] = plan({ ticks: 3, vsec: 0, vnsec: 0 });
+    expect([again?.args[1], words(again, 2)]).toEqual([0, [7n, 8n, 7n, 8n]]);
   });
 
   test('stays absolute on the wall clock', () => {
-    const entry = dumped(timerfd, openFile('anon_inode:[timerfd]', text('03', '(5, 999999500)', 0)));
-    const [, arm] = planned(timerfd, entry);
+    const onWallClock = { clockid: 0, settime_flags: 3 };
+    const [, arm] = plan({ ...onWallClock, deadline_ext: 1006_000_000_200n });
     expect([arm?.args[1], words(arm, 2)]).toEqual([3, [7n, 8n, 1006n, 200n]]);
-  });
-
-  test('starts again when it is periodic and its expirations were not read', () => {
-    const entry = dumped(timerfd, openFile('anon_inode:[timerfd]', text('03', '(0, 0)', 0)));
-    const [, arm, ticks] = planned(timerfd, entry);
-    expect([arm?.args[1], words(arm, 2), words(ticks, 2)]).toEqual([0, [7n, 8n, 7n, 8n], [3n]]);
+    const [, guessed] = plan({ ...onWallClock, vnsec: 999999500 });
+    expect([guessed?.args[1], words(guessed, 2)]).toEqual([3, [7n, 8n, 1006n, 200n]]);
   });
 
   test('is not armed when it was not', () => {
-    const disarmed = text('00', '(0, 0)').replace('ticks: 3', 'ticks: 0').replace('(7, 8)', '(0, 0)');
-    expect(planned(timerfd, dumped(timerfd, openFile('anon_inode:[timerfd]', disarmed))).length).toBe(1);
+    expect(plan({ vsec: 0, vnsec: 0, isec: 0, insec: 0 }).length).toBe(1);
   });
 
+  const check = (tfd: Partial<TimerfdEntry>) => {
+    const entry = { type: FdTypes.TIMERFD, id: 7, tfd: { ...state, ...tfd } };
+    return timerfd.check?.(entry, {} as RestoreContext).map(({ why }) => why);
+  };
+
   test('with impossible times is refused', () => {
-    const tfd = {
-      id: 4,
-      flags: 2,
-      fown,
-      clockid: 1,
-      ticks: 0,
-      settime_flags: 0,
-      vsec: 1,
-      vnsec: 1e9,
-      isec: 0,
-      insec: 0,
-    };
-    expect(timerfd.check?.({ type: FdTypes.TIMERFD, id: 4, tfd }, {} as RestoreContext)).toEqual([
-      {
-        object: 'timerfd (file 4)',
-        action: 'cannot be restored',
-        why: '1000000000 nanoseconds are more than a second',
-      },
-    ]);
+    expect(check({})).toEqual([]);
+    expect(check({ vnsec: 1e9 })).toEqual(['1000000000 nanoseconds are more than a second']);
+    expect(check({ isec: 1e10 })).toEqual(['the kernel counts no 10000000000 seconds']);
   });
 });
 

@@ -2,8 +2,7 @@
 import type { Program } from '../../agent/program.ts';
 import type { FrozenThread, FrozenTree } from '../../dump/frozen-tree.ts';
 import type { InterruptedCallExt } from '../../image/gen/core.ts';
-import { SYS } from '../../linux/abi/syscall-numbers.ts';
-import { check, syscall } from '../../linux/kernel.ts';
+import { readClock } from '../../linux/clock.ts';
 import { tryReadMemory } from '../../tracee/memory.ts';
 import { hasRestartBlock } from '../registers/registers.ts';
 import { canBeMadeAgain, describeInterruptedCall } from './interrupted-call.ts';
@@ -48,6 +47,7 @@ export class InterruptedCalls {
     const index = blocks?.ask(program);
     return () => {
       const block = index === undefined ? undefined : blocks?.read(index);
+      // Our own clocks are the kernel's: restart blocks know nothing of time namespaces.
       const rest = block === undefined ? undefined : describeInterruptedCall(thread.registers, block, readClock);
       return { isMadeAgain: false, rest };
     };
@@ -58,17 +58,8 @@ export class InterruptedCalls {
   }
 }
 
-const NS = 1_000_000_000n;
-
 /** Undefined when there is no such memory: then the call would have failed. */
 function tryReadTimespec(pid: number, address: bigint, { wordBytes }: TimedCall): bigint | undefined {
   const bytes = tryReadMemory(pid, Number(address), 2 * wordBytes);
   return bytes === undefined ? undefined : parseTimespec(bytes);
-}
-
-/** A clock of our own, which is the kernel's: restart blocks know nothing of time namespaces. */
-function readClock(clock: number): bigint {
-  const time = new BigInt64Array(2);
-  check('clock_gettime', syscall(SYS.clock_gettime, clock, time), `${clock}`);
-  return (time[0] ?? 0n) * NS + (time[1] ?? 0n);
 }

@@ -1,21 +1,30 @@
 /**
  * timerfd (man 2 timerfd_create): clock, time left, interval, expirations that were not read.
  *
- * A timer goes on with the time that was left at the dump, also one that was set to an absolute time: the kernel shows
- * only the rest (fs/timerfd.c timerfd_show()), and so does CRIU. Timers are armed last.
+ * A timer keeps its deadline: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on where they were, so for them that is the time that
+ * was left, and one that was set to a time of the wall clock expires at that time, at once if it has passed meanwhile. CRIU
+ * keeps the time that was left at the dump, and so it is for its images. Timers are armed last.
  *
- * A periodic timer that has expired, and was not read since, is shown without a time left: the kernel starts it again
- * when it is read. Such a timer is started again at once, with its whole interval.
+ * A periodic timer with expirations that nobody has read is started at the first of them: then the kernel counts them.
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
 import type { TimerfdEntry } from '../../../image/gen/timerfd.ts';
 import { O_NONBLOCK } from '../../../linux/abi/fcntl.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
-import { CLOCK_REALTIME, CLOCK_REALTIME_ALARM, TFD_IOC_SET_TICKS, TFD_TIMER_ABSTIME } from '../../../linux/abi/time.ts';
-import type { FileKind, RestoreContext, RestoreHome } from '../file-kind.ts';
+import {
+  CLOCK_REALTIME,
+  CLOCK_REALTIME_ALARM,
+  TFD_IOC_SET_TICKS,
+  TFD_TIMER_ABSTIME,
+  TFD_TIMER_CANCEL_ON_SET,
+} from '../../../linux/abi/time.ts';
+import type { FileKind, RestoreHome, RestoreSystem } from '../file-kind.ts';
+import { readTimer } from './read-timer.ts';
 
-const NSEC_PER_SEC = 1_000_000_000;
+const NSEC_PER_SEC = 1_000_000_000n;
+/** KTIME_SEC_MAX, linux/ktime.h. */
+const SECONDS_MAX = 9_223_372_036;
 
 export const timerfd: FileKind = {
   type: FdTypes.TIMERFD,
@@ -23,22 +32,10 @@ export const timerfd: FileKind = {
   recognise: (file) => file.link === 'anon_inode:[timerfd]',
 
   dump(file, id) {
-    const info = file.fdinfo.timerfd;
-    if (info === undefined) return { unsupported: 'the kernel does not show its state' };
-    const { clockId, ticks, settimeFlags, value, interval } = info;
-    const tfd: TimerfdEntry = {
-      id,
-      flags: file.flags,
-      fown: file.fown,
-      clockid: clockId,
-      ticks: Number(ticks),
-      settime_flags: settimeFlags,
-      vsec: Number(value.sec),
-      vnsec: value.nsec,
-      isec: Number(interval.sec),
-      insec: interval.nsec,
-    };
-    return { type: FdTypes.TIMERFD, id, tfd };
+    const clockId = file.fdinfo.timerfd?.clockId;
+    const state = clockId === undefined ? undefined : readTimer(file.localFd, clockId, file.task.pid);
+    if (state === undefined) return { unsupported: 'the kernel does not show its state' };
+    return { type: FdTypes.TIMERFD, id, tfd: { id, flags: file.flags, fown: file.fown, ...state } };
   },
 
   check: (entry) => (entry.tfd === undefined ? [] : checkTimes(entry.tfd)),
@@ -58,19 +55,18 @@ export const timerfd: FileKind = {
   fown: (entry) => entry.tfd?.fown,
 };
 
-function checkTimes({ id, vnsec, insec }: TimerfdEntry): CriuErrorFields[] {
-  if (vnsec < NSEC_PER_SEC && insec < NSEC_PER_SEC) return [];
-  const why = `${Math.max(vnsec, insec)} nanoseconds are more than a second`;
-  return [{ object: `timerfd (file ${id})`, action: 'cannot be restored', why }];
+function checkTimes({ id, vsec, vnsec, isec, insec }: TimerfdEntry): CriuErrorFields[] {
+  const problem = (why: string) => [{ object: `timerfd (file ${id})`, action: 'cannot be restored', why }];
+  const [sec, nsec] = [Math.max(vsec, isec), Math.max(vnsec, insec)];
+  if (nsec >= NSEC_PER_SEC) return problem(`${nsec} nanoseconds are more than a second`);
+  return sec > SECONDS_MAX ? problem(`the kernel counts no ${sec} seconds`) : [];
 }
 
-function arm(seen: TimerfdEntry, fd: number, { table, context }: RestoreHome): void {
-  const entry = seen.ticks > 0 ? startedAgain(seen) : seen;
-  const { ticks, vsec, vnsec, isec, insec } = entry;
-  const isSet = vsec !== 0 || vnsec !== 0;
-  if (isSet || isec !== 0 || insec !== 0) {
-    const { flags, sec, nsec } = expiry(entry, context);
-    const bytes = new Uint8Array(BigInt64Array.of(BigInt(isec), BigInt(insec), BigInt(sec), BigInt(nsec)).buffer);
+function arm(entry: TimerfdEntry, fd: number, { table, context }: RestoreHome): void {
+  const { flags, startNs, intervalNs, ticks } = startOf(entry, context.system);
+  if (startNs !== 0n || intervalNs !== 0n) {
+    const words = [intervalNs, startNs].flatMap((ns) => [ns / NSEC_PER_SEC, ns % NSEC_PER_SEC]);
+    const bytes = new Uint8Array(BigInt64Array.from(words).buffer);
     table.do('arm a timerfd', SYS.timerfd_settime, fd, flags, { bytes }, 0);
   }
   if (ticks > 0) {
@@ -79,21 +75,34 @@ function arm(seen: TimerfdEntry, fd: number, { table, context }: RestoreHome): v
   }
 }
 
-/** Settime flags are dropped: the interval is a time from now on. */
-function startedAgain(entry: TimerfdEntry): TimerfdEntry {
-  const { vsec, vnsec, isec, insec } = entry;
-  return vsec !== 0 || vnsec !== 0 ? entry : { ...entry, vsec: isec, vnsec: insec, settime_flags: 0 };
+interface Start {
+  /** TFD_TIMER_*. */
+  readonly flags: number;
+  readonly startNs: bigint;
+  readonly intervalNs: bigint;
+  /** Expirations to be set. */
+  readonly ticks: number;
 }
 
-/** Wall clock timers stay absolute, so that TFD_TIMER_CANCEL_ON_SET goes on working; all others are set relative. */
-function expiry(entry: TimerfdEntry, { system }: RestoreContext): { flags: number; sec: number; nsec: number } {
-  const { clockid, settime_flags, vsec, vnsec } = entry;
-  const isWallClock = clockid === CLOCK_REALTIME || clockid === CLOCK_REALTIME_ALARM;
-  const isSet = vsec !== 0 || vnsec !== 0;
-  if (!isSet || !isWallClock || (settime_flags & TFD_TIMER_ABSTIME) === 0) return { flags: 0, sec: vsec, nsec: vnsec };
-  const now = system.wallClockNs();
-  const nsec = Number(now % BigInt(NSEC_PER_SEC)) + vnsec;
-  const carry = nsec >= NSEC_PER_SEC ? 1 : 0;
-  const sec = Number(now / BigInt(NSEC_PER_SEC)) + vsec + carry;
-  return { flags: settime_flags, sec, nsec: nsec - carry * NSEC_PER_SEC };
+function startOf(entry: TimerfdEntry, system: RestoreSystem): Start {
+  const { ticks, vsec, vnsec, isec, insec } = entry;
+  const intervalNs = inNs(isec, insec);
+  const restNs = inNs(vsec, vnsec);
+  const deadlineNs =
+    entry.deadline_ext ?? (restNs !== 0n && isWallClock(entry) ? system.wallClockNs() + restNs : undefined);
+  if (deadlineNs !== undefined) {
+    const flags = (entry.settime_flags & TFD_TIMER_CANCEL_ON_SET) | TFD_TIMER_ABSTIME;
+    const firstNs = deadlineNs - BigInt(ticks) * intervalNs;
+    if (intervalNs !== 0n && firstNs > 0n) return { flags, startNs: firstNs, intervalNs, ticks: 0 };
+    return { flags, startNs: deadlineNs, intervalNs, ticks };
+  }
+  // It has expired and was not read, and the image does not tell more.
+  const isOver = restNs === 0n && ticks > 0;
+  return { flags: 0, startNs: isOver ? intervalNs : restNs, intervalNs, ticks };
 }
+
+/** TFD_TIMER_CANCEL_ON_SET only works for such a timer. */
+const isWallClock = ({ clockid, settime_flags }: TimerfdEntry) =>
+  (settime_flags & TFD_TIMER_ABSTIME) !== 0 && (clockid === CLOCK_REALTIME || clockid === CLOCK_REALTIME_ALARM);
+
+const inNs = (sec: number, nsec: number) => BigInt(sec) * NSEC_PER_SEC + BigInt(nsec);

@@ -1,0 +1,80 @@
+/**
+ * What a timerfd of a frozen task shows. The kernel tells the time that is left; together with the clock at that moment it
+ * is the deadline, which stays the same however long a dump and a restore take.
+ */
+import type { TimerfdEntry } from '../../../image/gen/timerfd.ts';
+import { SYS } from '../../../linux/abi/syscall-numbers.ts';
+import {
+  CLOCK_BOOTTIME,
+  CLOCK_BOOTTIME_ALARM,
+  CLOCK_MONOTONIC,
+  CLOCK_REALTIME,
+  CLOCK_REALTIME_ALARM,
+  TFD_TIMER_ABSTIME,
+} from '../../../linux/abi/time.ts';
+import { readClock } from '../../../linux/clock.ts';
+import { check, syscall } from '../../../linux/kernel.ts';
+import { readProc } from '../../../linux/syscalls/fs.ts';
+import { parseFdinfo } from '../../../proc/fdinfo.ts';
+import { clocksAhead } from '../../timers/task-clocks.ts';
+
+/** The fields of the entry that say how the timer stands. */
+export type TimerState = Omit<TimerfdEntry, 'id' | 'flags' | 'fown'>;
+
+/** The clock that each of those of a timerfd shows. */
+const BASES: Partial<Record<number, number>> = {
+  [CLOCK_REALTIME]: CLOCK_REALTIME,
+  [CLOCK_REALTIME_ALARM]: CLOCK_REALTIME,
+  [CLOCK_MONOTONIC]: CLOCK_MONOTONIC,
+  [CLOCK_BOOTTIME]: CLOCK_BOOTTIME,
+  [CLOCK_BOOTTIME_ALARM]: CLOCK_BOOTTIME,
+};
+
+/** A timer that expires between two looks is looked at again; after so many it is one that expires all the time. */
+const LOOKS_MAX = 10;
+
+/** struct itimerspec: seconds and nanoseconds of the interval, and of the time left. */
+const spec = new BigInt64Array(4);
+
+/**
+ * @param localFd a duplicate of it
+ * @param pid a task, by whose CLOCK_MONOTONIC and CLOCK_BOOTTIME the deadline is
+ *
+ * A periodic timer that has expired is started again by timerfd_gettime(2), in step with before (fs/timerfd.c,
+ * do_timerfd_gettime()). Then its expirations are counted and its time left is known; whoever reads it later gets the same.
+ * Undefined when the kernel does not show it. Throws SyscallError.
+ */
+export function readTimer(localFd: number, clockId: number, pid: number): TimerState | undefined {
+  const base = BASES[clockId] ?? CLOCK_REALTIME;
+  for (let look = 1; ; look++) {
+    check('timerfd_gettime', syscall(SYS.timerfd_gettime, localFd, spec));
+    // The clock comes second: a deadline may be late by the time between the two, but no timer ever expires early.
+    const now = readClock(base);
+    const [isec = 0n, insec = 0n, vsec = 0n, vnsec = 0n] = spec;
+    const info = parseFdinfo(readProc(`/proc/self/fdinfo/${localFd}`)).timerfd;
+    if (info === undefined) return undefined;
+    const isArmed = vsec !== 0n || vnsec !== 0n;
+    const hasExpired = isArmed && info.value.sec === 0n && info.value.nsec === 0;
+    if (hasExpired && look < LOOKS_MAX) continue;
+    const { ticks, settimeFlags } = info;
+    // What was set to a time from then on does not go by what the wall clock shows.
+    const hasDeadline = isArmed && (base !== CLOCK_REALTIME || (settimeFlags & TFD_TIMER_ABSTIME) !== 0);
+    return {
+      clockid: clockId,
+      ticks: Number(ticks),
+      settime_flags: settimeFlags,
+      vsec: Number(vsec),
+      vnsec: Number(vnsec),
+      isec: Number(isec),
+      insec: Number(insec),
+      ...(hasDeadline ? { deadline_ext: now + ahead(base, pid) + vsec * 1_000_000_000n + vnsec } : {}),
+    };
+  }
+}
+
+/** How far the clock is ahead of ours for that task, in nanoseconds. */
+function ahead(base: number, pid: number): bigint {
+  if (base === CLOCK_REALTIME) return 0n;
+  const { monotonic, boottime } = clocksAhead(pid);
+  return base === CLOCK_MONOTONIC ? monotonic : boottime;
+}
