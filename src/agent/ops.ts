@@ -115,13 +115,14 @@ export class Ops<R extends object> {
     return op;
   }
 
-  /** Copies the last op until it is there `count` times. The caller changes the copies, and adds a reason for each. */
-  repeatLast(count: number): void {
-    const start = (this.length - 1) * OP_WORDS;
-    const end = start + count * OP_WORDS;
-    this.length += count - 1;
+  /** Copies the ops from `first` on until they are there `count` times. The caller changes the copies, and adds a reason for each. */
+  repeatFrom(first: number, count: number): void {
+    const start = first * OP_WORDS;
+    let done = this.length * OP_WORDS;
+    const end = start + count * (done - start);
+    this.length = end / OP_WORDS;
     if (end > this.words.length) this.#grow(this.length);
-    for (let done = start + OP_WORDS; done < end; ) {
+    while (done < end) {
       const more = Math.min(done - start, end - done);
       this.words.copyWithin(done, start, start + more);
       done += more;

@@ -63,7 +63,7 @@ const MANY: readonly Omit<WarmUpTree, 'ways'>[] = [
     },
   },
   { name: 'sparse memory', rounds: 5, prepare: (p) => addSparseMemory(p, 2000) },
-  { name: 'much memory', rounds: 8, prepare: (p) => addMemory(p, 24 << 20) },
+  { name: 'much memory', rounds: 8, prepare: (p) => addMemory(p, 36 << 20) },
   {
     name: 'memory that comes later',
     rounds: 5,

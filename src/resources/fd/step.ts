@@ -95,7 +95,7 @@ export class StepList {
     const ops = this.#ops;
     this.add('', nr, args, expected);
     ops.because.pop();
-    ops.repeatLast(count);
+    ops.repeatFrom(ops.length - 1, count);
     return new ManySteps(ops, ops.length - count);
   }
 

@@ -5,6 +5,8 @@
  * there.
  */
 
+import { KIND } from '../../agent/agent-code.ts';
+import { CHECKS, Ops } from '../../agent/ops.ts';
 import type { Program } from '../../agent/program.ts';
 import { CriuError } from '../../base/errors.ts';
 import { errnoName } from '../../linux/abi/errno.ts';
@@ -151,8 +153,7 @@ function startLane(copies: readonly PlannedCopy[], turn: number, count: number) 
   const thread = new Running((program) => {
     for (const { copy, plan } of copies) {
       const first = program.length;
-      for (let call = turn; call < plan.length; call += count)
-        addCall(program, copy, plan, call, addressOf(local), buffer);
+      addCalls(program, { copy, plan }, turn, count, addressOf(local), buffer);
       const reads = new PlannedOps(plan, first, 2, turn, count);
       pieces.push({ copy, plan, reads, writes: new PlannedOps(plan, first + 1, 2, turn, count) });
     }
@@ -160,20 +161,39 @@ function startLane(copies: readonly PlannedCopy[], turn: number, count: number) 
   return { thread, buffer, local, pieces };
 }
 
-/** A read and a write for a call of the plan. */
-function addCall(
+/** A read and a write for every `count`th call of the plan, `turn` the first of them. There may be many thousands. */
+function addCalls(
   program: Program,
-  { source: { pid, memFd }, fd }: Copy,
-  plan: CallPlan,
-  call: number,
+  { copy, plan }: PlannedCopy,
+  turn: number,
+  count: number,
   local: number,
   buffer: number,
 ): void {
-  const bytes = plan.bytes[call] ?? 0;
-  if (memFd === undefined) {
-    program.call(SYS.process_vm_readv, pid, local, 1, plan.iovAddress(call), plan.iovCount(call), 0);
-  } else program.call(SYS.pread64, memFd, buffer, bytes, plan.start(call));
-  program.call(SYS.pwrite64, fd, buffer, bytes, plan.offsets[call] ?? 0);
+  const { fd, source } = copy;
+  const { pid, memFd } = source;
+  const calls = Math.ceil((plan.length - turn) / count);
+  if (calls <= 0) return;
+  const ops = new Ops<never>();
+  const add = (nr: number, ...args: number[]) => ops.add(KIND.syscall, nr, CHECKS.call, args, undefined);
+  if (memFd === undefined) add(SYS.process_vm_readv, pid, local, 1, 0, 0, 0);
+  else add(SYS.pread64, memFd, buffer, 0, 0);
+  add(SYS.pwrite64, fd, buffer, 0, 0);
+  ops.repeatFrom(0, calls);
+  for (let call = turn, op = 0; call < plan.length; call += count, op += 2) {
+    const bytes = plan.bytes[call] ?? 0;
+    if (memFd === undefined) {
+      ops.set(op, 3, plan.iovAddress(call));
+      ops.set(op, 4, plan.iovCount(call));
+    } else {
+      ops.set(op, 2, bytes);
+      ops.set(op, 3, plan.start(call));
+    }
+    ops.set(op + 1, 2, bytes);
+    ops.set(op + 1, 3, plan.offsets[call] ?? 0);
+    if (op > 0) ops.because.push(undefined, undefined);
+  }
+  program.append(ops, []);
 }
 
 function notCopied(copy: Copy, plan: CallPlan, call: number, result: number): FailedCopy {
