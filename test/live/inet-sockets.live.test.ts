@@ -79,6 +79,19 @@ for (const [family, argument] of [
   });
 }
 
+for (const [who, has] of [
+  ['passed', 'a child alone has them'],
+  ['ended', 'the task that opened them has ended'],
+  ['shared', 'a child has them too'],
+] as const) {
+  liveTest(`TCP connections to others survive in every state: ${has}`, 'inet-peers', {
+    args: ['4', who],
+    dumpArgs: established,
+    restoreArgs: ['--tcp-established'],
+    ignore: newInodes,
+  });
+}
+
 /** An action script that fails at this hook. */
 function failAt(hook: string, { dir }: Specimen): string[] {
   const script = join(dir, `fail-at-${hook}`);
