@@ -67,3 +67,26 @@ liveCase('a terminal declared with --external is another one with --inherit-fd',
   }
   closeBoth(terminal);
 });
+
+liveCase('a terminal that was not declared external can be another one, too', async () => {
+  const [before, after] = [openBoth(), openBoth()];
+  const images = makeFolder('terminal');
+  const { pid, exited } = Bun.spawn(['setsid', 'cat'], { stdio: [before.slave, before.slave, before.slave] });
+  trackProcess(pid);
+  await expectAnswer(before, 'before');
+  const dumped = run(after.slave, 'dump', '-t', String(pid), '-D', images, '-o', 'd.log', '--shell-job');
+  expect(dumped).toEqual({ exitCode: 0, stderr: '' });
+  await exited;
+  await expectGone([pid], 'the dump');
+  const restore = ['restore', '-d', '-D', images, '-o', 'r.log'];
+  const refused = run(after.slave, ...restore);
+  expect(refused.exitCode).toBe(1);
+  expect(refused.stderr).toContain(
+    'take over the terminal of criu with --shell-job, or give another one with --inherit-fd fd[N]:' + before.key,
+  );
+  expect(run(after.slave, ...restore, '--inherit-fd', `fd[${FD}]:${before.key}`)).toEqual({ exitCode: 0, stderr: '' });
+  trackProcess(pid);
+  await expectAnswer(after, 'after');
+  closeBoth(before);
+  closeBoth(after);
+});
