@@ -82,7 +82,7 @@ liveCase('a terminal that was not declared external can be another one, too', as
   const refused = run(after.slave, ...restore);
   expect(refused.exitCode).toBe(1);
   expect(refused.stderr).toContain(
-    'take over the terminal of criu with --shell-job, or give another one with --inherit-fd fd[N]:' + before.key,
+    `take over the terminal of criu with --shell-job, or give another one with --inherit-fd fd[N]:${before.key}`,
   );
   expect(run(after.slave, ...restore, '--inherit-fd', `fd[${FD}]:${before.key}`)).toEqual({ exitCode: 0, stderr: '' });
   trackProcess(pid);

@@ -85,9 +85,3 @@ liveCase('TCP connections that were made without extensions have none afterwards
     await cleanUp();
   }),
 );
-
-liveTest('descriptors on their way from one task to another arrive, and sockets among them go on', 'flight-tasks', {
-  dumpArgs: ['--tcp-established'],
-  restoreArgs: ['--tcp-established'],
-  ignore: newInodes,
-});

@@ -64,6 +64,15 @@ liveTest('TCP connections inside the tree survive with --tcp-established', 'inet
   ignore: newInodes,
 });
 
+for (const program of ['inet-sockets', 'udp-queued', 'inet-connected', 'inet-options']) {
+  liveTest(`sockets survive in a task that did not open them: ${program}`, program, {
+    args: ['passed'],
+    dumpArgs: ['--tcp-established'],
+    restoreArgs: ['--tcp-established'],
+    ignore: newInodes,
+  });
+}
+
 const established = ['--tcp-established', '--network-lock', 'nftables'];
 
 for (const [family, argument] of [

@@ -2,7 +2,7 @@
  * Options of established TCP connections, the same ones over all rounds: what was negotiated (window scale, timestamps,
  * SACK), what was set, and what was not; to a peer that is not in the tree and sends back what it gets, and inside of the
  * tree. One of them is corked, and holds data back. Arguments: "quiet" leaves nothing on its way, "bare" wants connections
- * without any extension.
+ * without any extension, "passed" gives all to a child of the task that opened them.
  */
 #include "selftest.h"
 
@@ -150,6 +150,7 @@ int main(int argc, char **argv) {
   CHECK_EQ(before[PLAIN].extensions, is_bare ? 0 : 7);
   CHECK(is_bare || before[SMALL].receive_scale != before[PLAIN].receive_scale, "the window scales are alike");
   CHECK(before[SET].values[1] == 1 && strcmp(before[SET].device, "lo") == 0, "options were not set");
+  if (argc > 2 && strcmp(argv[2], "passed") == 0) st_hand_over();
   for (;;) {
     if (!is_quiet) say(fds[CORKED], "held ");
     st_next();
