@@ -29,6 +29,13 @@ liveTest('TCP connections that nobody has accepted are forgotten with --skip-in-
   ignore: newInodes,
 });
 
+liveTest('a client in the tree is reset when its connection is forgotten with --skip-in-flight', 'inet-in-flight', {
+  args: ['inside'],
+  dumpArgs: ['--skip-in-flight', '--tcp-established'],
+  restoreArgs: ['--tcp-established'],
+  ignore: newInodes,
+});
+
 liveCase('a TCP connection that nobody has accepted is refused, naming --skip-in-flight', async () => {
   const specimen = await startProgram('inet-in-flight', { args: ['kept'] });
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));
