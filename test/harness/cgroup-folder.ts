@@ -4,7 +4,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Hierarchy } from '../../src/resources/cgroup/hierarchy.ts';
-import { SkippedByProgram } from './harness.ts';
+import {
+  dump,
+  expectGone,
+  expectSuccess,
+  makeImagesDir,
+  SkippedByProgram,
+  type Specimen,
+  startProgram,
+} from './harness.ts';
 
 let count = 0;
 
@@ -86,4 +94,29 @@ function removeTree(folder: string): void {
       Bun.sleepSync(5);
     }
   }
+}
+
+/** A program in a cgroup that has a property, and an empty one below it. */
+export async function startInCgroup(cgroups: CgroupFolder): Promise<Specimen> {
+  const specimen = await startProgram('static-counter');
+  cgroups.make('a/empty');
+  cgroups.write('a/cgroup.procs', String(specimen.pid));
+  return specimen;
+}
+
+/** Dumps it, and sees that it is gone. */
+export async function dumpAway(specimen: Specimen, name: string, args: readonly string[] = []): Promise<string> {
+  const images = makeImagesDir(specimen, name);
+  expectSuccess(await dump(specimen, images, args));
+  await expectGone([specimen.pid], 'after the dump');
+  return images;
+}
+
+/** A cgroup with a property that has no effect here: pids.max, far away. */
+export function pidsCgroup(): CgroupFolder {
+  const cgroups = new CgroupFolder(['pids']);
+  cgroups.make('a');
+  if (cgroups.has('a/pids.max')) return cgroups;
+  cgroups[Symbol.dispose]();
+  throw new SkippedByProgram('no controller pids in a hierarchy of version 1');
 }

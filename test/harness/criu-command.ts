@@ -47,6 +47,8 @@ export interface CriuRun {
   readonly logName: string;
   readonly logDir?: string;
   readonly timeoutMs?: number;
+  /** Descriptors that become 3, 4 and so on of criu (--inherit-fd). */
+  readonly descriptors?: readonly number[];
 }
 
 /** Starts criu and gives the running process; see `runCriu` for the plain case. */
@@ -54,7 +56,13 @@ export function spawnCriu(run: CriuRun): Bun.Subprocess<'ignore', Bun.BunFile, B
   const binary = binaryFor(run);
   if (!existsSync(binary)) throw new Error(`there is no ${binary}: build it (npm run build) or set CRIU_BIN`);
   const output = Bun.file(outputPath(run));
-  return Bun.spawn([binary, ...run.args], { env: process.env, stdin: 'ignore', stdout: output, stderr: output });
+  const stdio: ['ignore', Bun.BunFile, Bun.BunFile, ...number[]] = [
+    'ignore',
+    output,
+    output,
+    ...(run.descriptors ?? []),
+  ];
+  return Bun.spawn([binary, ...run.args], { env: process.env, stdio });
 }
 
 /** Runs criu to its end; kills it (and says so in the result) when it takes too long. */

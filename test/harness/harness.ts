@@ -176,14 +176,15 @@ export function dump(
   return runCriu({ args: [...base, ...args], imagesDir, logName: 'dump.log' });
 }
 
-/** `criu restore -d`. Never throws for a failure of criu. */
+/** `criu restore -d`, which has `descriptors` from 3 on. Never throws for a failure of criu. */
 export async function restore(
   specimen: Pick<Specimen, 'pid'>,
   imagesDir: string,
   args: readonly string[] = [],
+  descriptors: readonly number[] = [],
 ): Promise<CriuResult> {
   const base = ['restore', '-d', '-D', imagesDir, '-v4', '-o', 'restore.log'];
-  const result = await runCriu({ args: [...base, ...args], imagesDir, logName: 'restore.log' });
+  const result = await runCriu({ args: [...base, ...args], imagesDir, logName: 'restore.log', descriptors });
   started.add(specimen.pid);
   return result;
 }

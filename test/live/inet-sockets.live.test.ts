@@ -64,6 +64,15 @@ liveTest('TCP connections inside the tree survive with --tcp-established', 'inet
   ignore: newInodes,
 });
 
+for (const program of ['inet-sockets', 'udp-queued', 'inet-connected', 'inet-options']) {
+  liveTest(`sockets survive in a task that did not open them: ${program}`, program, {
+    args: ['passed'],
+    dumpArgs: ['--tcp-established'],
+    restoreArgs: ['--tcp-established'],
+    ignore: newInodes,
+  });
+}
+
 const established = ['--tcp-established', '--network-lock', 'nftables'];
 
 for (const [family, argument] of [
@@ -73,6 +82,19 @@ for (const [family, argument] of [
 ] as const) {
   liveTest(`TCP connections to others survive in every state: ${family}`, 'inet-peers', {
     args: [argument],
+    dumpArgs: established,
+    restoreArgs: ['--tcp-established'],
+    ignore: newInodes,
+  });
+}
+
+for (const [who, has] of [
+  ['passed', 'a child alone has them'],
+  ['ended', 'the task that opened them has ended'],
+  ['shared', 'a child has them too'],
+] as const) {
+  liveTest(`TCP connections to others survive in every state: ${has}`, 'inet-peers', {
+    args: ['4', who],
     dumpArgs: established,
     restoreArgs: ['--tcp-established'],
     ignore: newInodes,

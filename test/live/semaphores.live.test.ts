@@ -16,6 +16,7 @@ import {
   startProgram,
 } from '../harness/harness.ts';
 import { liveCase } from '../harness/live-test.ts';
+import { readTree } from '../harness/processes.ts';
 import { dumpWithoutBpf } from '../harness/without-bpf.ts';
 
 /** Runs `body` with the program sysv-semaphore, and removes its semaphores. */
@@ -32,18 +33,20 @@ async function withSemaphores(
   }
 }
 
-for (const undo of [false, true]) {
-  const name = undo
-    ? 'what a program holds with SEM_UNDO is taken again'
-    : 'a program goes on with its SysV semaphores';
+for (const [name, args] of [
+  ['a program goes on with its SysV semaphores', []],
+  ['what a program holds with SEM_UNDO is taken again', ['undo']],
+  ['two tasks go on with the same SysV semaphores, for which one of them waits', ['shared']],
+] as const) {
   liveCase(name, () =>
-    withSemaphores(undo ? ['undo'] : [], async (specimen) => {
+    withSemaphores(args, async (specimen) => {
       for (const round of [1, 2, 3]) {
         const images = makeImagesDir(specimen, `images-${round}`);
+        const tree = readTree(specimen.pid);
         const dumped = await dump(specimen, images);
         expectSuccess(dumped);
         expect(dumped.log).not.toContain('System V semaphores');
-        await expectGone([specimen.pid], 'after the dump');
+        await expectGone(tree, 'after the dump');
         expectSuccess(await restore(specimen, images));
         await checkRound(specimen, round);
       }

@@ -100,6 +100,12 @@ liveCase('where criu may not look, what waits to be accepted is refused, and the
   await checkRound(specimen, 1);
 });
 
+liveTest('descriptors on their way from one task to another arrive, and sockets among them go on', 'flight-tasks', {
+  dumpArgs: ['--tcp-established'],
+  restoreArgs: ['--tcp-established'],
+  ignore: [/\/fd\/\d+$/, /\/fdinfo\//],
+});
+
 liveCase('sockets in flight to each other are refused, and the program runs on', async () => {
   const specimen = await startProgram('flight-circle');
   const result = await dump(specimen, makeImagesDir(specimen, 'images'));

@@ -1,7 +1,7 @@
 /*
  * A TCP connection of the program with itself, IPv4 and IPv6, with data on its way in both directions: read by nobody, as
  * much as fits. The listening socket, on the same port as one end, goes on to listen. Neither end may send more than the
- * other has room for.
+ * other has room for. With "passed" all of it belongs to a child of the task that opened it.
  */
 #include "selftest.h"
 
@@ -83,6 +83,7 @@ int main(int argc, char **argv) {
   struct connection all[2] = {make(AF_INET), make(AF_INET6)};
   int yes = 1;
   MUST(setsockopt(all[0].client, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes));
+  if (argc > 2) st_hand_over();
   for (unsigned round = 0;; round++) {
     size_t to_server[2], to_client[2];
     for (unsigned i = 0; i < 2; i++) {

@@ -1,6 +1,8 @@
 /*
  * TCP connections in every state, to a peer that is not in the tree and goes on meanwhile: a process that obeys commands on
- * the first connection. Argument: 4, 6, or m (IPv4 through IPv6 sockets).
+ * the first connection. Arguments: 4, 6, or m (IPv4 through IPv6 sockets); and who has the connections at the dump when
+ * it is not the one task that opened them: "passed" to a child alone, by a task that has closed them, or that has "ended",
+ * or "shared" with it. The child goes on with them.
  */
 #include "selftest.h"
 
@@ -228,6 +230,53 @@ static void check_all(const int *fds, const size_t *sent) {
   TELL('F', FULL, 0);
 }
 
+/* ---- connections that another task goes on with ---- */
+
+static void close_all(const int *fds) {
+  for (int i = 0; i < COUNT; i++) close(fds[i]);
+}
+
+/* Waits for a word of the parent, and tells it what was wrong. */
+static void use(const int *fds, const size_t *sent, const int go[2], const int report[2]) {
+  char byte;
+  close(go[1]), close(report[0]);
+  CHECK(read(go[0], &byte, 1) == 1, "the parent has ended");
+  check_all(fds, sent);
+  size_t bytes = strlen(st_failures);
+  _exit(write(report[1], st_failures, bytes) == (ssize_t)bytes ? 0 : 1);
+}
+
+static void with_child(char who, int *fds, size_t *sent) {
+  int go[2], report[2];
+  char said[sizeof st_failures] = "";
+  MUST(pipe(go)), MUST(pipe(report));
+  pid_t opener = who == 'e' ? MUST(fork()) : 0;
+  if (opener == 0) {
+    set_up(fds, sent);
+    if (MUST(fork()) == 0) use(fds, sent, go, report);
+    if (who == 'e') _exit(0);
+  } else {
+    waitpid(opener, NULL, 0);
+  }
+  close(go[0]), close(report[1]);
+  if (who == 'p') close_all(fds);
+  st_next();
+  if (who == 's') {
+    for (unsigned i = 0; i < FULL; i++) CHECK(state_of(fds[i]) == states[i].state, "%s is now %d here", states[i].name, state_of(fds[i]));
+    close_all(fds);
+  }
+  CHECK(write(go[1], "g", 1) == 1, "the child has ended");
+  for (size_t done = 0; done < sizeof said - 1;) {
+    ssize_t got = read(report[0], said + done, sizeof said - 1 - done);
+    if (got <= 0) break;
+    done += (size_t)got;
+  }
+  CHECK(said[0] == 0, "child: %s", said);
+  int status = -1;
+  CHECK(wait(&status) > 0 && status == 0, "the child: status %x", status);
+  close(go[1]), close(report[0]);
+}
+
 int main(int argc, char **argv) {
   char family = argc > 2 ? argv[2][0] : '4';
   int reports[2];
@@ -248,6 +297,8 @@ int main(int argc, char **argv) {
   control = connect_to(&name, 0);
   int fds[COUNT];
   size_t sent[COUNT] = {0};
+  if (argc > 3) MUST(prctl(PR_SET_CHILD_SUBREAPER, 1));
+  while (argc > 3) with_child(argv[3][0], fds, sent);
   for (;;) {
     set_up(fds, sent);
     st_next();

@@ -1,6 +1,7 @@
 /*
  * Internet sockets without connections, on the loopback device only: UDP bound, connected, shut down and between parent
- * and child, TCP new, bound and listening (also two on one port), raw and ping sockets, IPv4, IPv6 and both in one.
+ * and child, TCP new, bound and listening (also two on one port), raw and ping sockets, IPv4, IPv6 and both in one. With
+ * "passed" they belong to a child of the task that opened them.
  */
 #include "selftest.h"
 
@@ -160,6 +161,7 @@ int main(int argc, char **argv) {
   int sndbuf = get(fresh, SOL_SOCKET, SO_SNDBUF), lock = get(fresh, SOL_SOCKET, SO_BUF_LOCK);
   int rcvbuf = get(udp, SOL_SOCKET, SO_RCVBUF), udp_lock = get(udp, SOL_SOCKET, SO_BUF_LOCK);
 
+  if (argc > 2) st_hand_over();
   if (MUST(fork()) == 0) {
     st_child("child");
     while (st_next()) CHECK_EQ(send(client, "child", 5, 0), 5);

@@ -13,7 +13,8 @@
  *     }
  *
  * A child process that checks itself calls st_child("name") and then runs its own st_next() loop: it publishes in
- * STATUS.name, and the harness waits for every such file it saw at the start.
+ * STATUS.name, and the harness waits for every such file it saw at the start. st_hand_over() is for what a task has that
+ * did not open it.
  *
  * While it waits, a program holds no file open and sleeps in short naps. It ends by itself after two minutes.
  */
@@ -236,6 +237,22 @@ static inline int st_next(void) {
   st_publish(text);
   st_wait_go(++st_round);
   return 1;
+}
+
+/*
+ * Hands over what has been set up to a child, which goes on and publishes as STATUS.heir. The task that opened all of it
+ * closes it, and only waits from then on.
+ */
+static inline void st_hand_over(void) {
+  pid_t pid = fork();
+  if (pid < 0) st_die(__FILE_NAME__, __LINE__, "fork");
+  if (pid == 0) {
+    st_child("heir");
+    return;
+  }
+  st_wait_child("heir");
+  for (int fd = 3; fd < 1024; fd++) close(fd);
+  while (st_next()) continue;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Datagrams that nobody has received yet, from several senders that are gone meanwhile: to sockets bound to an address or
  * to all, IPv4 and IPv6, connected, and two that share a port; to one that has a filter and a smaller buffer since, and
- * one bound to a device. Contents, senders, order, and to whom they were sent. With "one" only the first gets something.
+ * one bound to a device. Contents, senders, order, and to whom they were sent. With "one" only the first gets something;
+ * with "passed" they belong to a child of the task that opened them.
  */
 #include "selftest.h"
 
@@ -60,7 +61,8 @@ int main(int argc, char **argv) {
   struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
   struct sock_fprog nothing = {1, &drop};
   unsigned char bytes[40000];
-  int count = argc > 2 ? 1 : SOCKETS;
+  int is_passed = argc > 2 && strcmp(argv[2], "passed") == 0, count = argc > 2 && !is_passed ? 1 : SOCKETS;
+  if (is_passed) st_hand_over();
   for (unsigned round = 0;; round++) {
     for (int s = 0; s < count; s++) {
       int through = s == 3 ? AF_INET : family[s];

@@ -84,8 +84,9 @@ describe('checkTerminal', () => {
     expect(check({ infos: [info({ termios: undefined, termios_locked: undefined, winsize: undefined })] })).toEqual([]);
   });
 
-  test('a slave without its master is for --shell-job', () => {
-    const remedy = 'take over the terminal of criu with --shell-job';
+  test('a slave without its master is for --shell-job, or for another terminal', () => {
+    const remedy =
+      'take over the terminal of criu with --shell-job, or give another one with --inherit-fd fd[N]:tty[8803:1a]';
     const why = 'it is the terminal of the shell that the program was started from';
     expect(check({ infos: [info({})] })).toEqual([{ object, action, why, remedy }]);
     expect(check({ infos: [info({})], shellJob: true })).toEqual([]);
@@ -93,7 +94,9 @@ describe('checkTerminal', () => {
 
   test('a terminal of a session outside is for --shell-job', () => {
     const infos = [info({ sid: 99 }), info({ id: 7, rdev: PTMX, sid: 99 })];
-    expect(check({ infos })).toHaveLength(1);
+    const remedy = 'take over the terminal of criu with --shell-job';
+    const why = 'it is the terminal of the shell that the program was started from';
+    expect(check({ infos })).toEqual([{ object, action, why, remedy }]);
     expect(check({ infos, pids: [10, 99] })).toEqual([]);
     expect(check({ infos, shellJob: true })).toEqual([]);
   });

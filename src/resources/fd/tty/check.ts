@@ -100,11 +100,15 @@ export function checkTerminal(entry: TtyFileEntry, context: RestoreContext): Cri
     const why = 'this terminal was declared external at the dump, and no descriptor was given for it';
     return [{ object, action, why, remedy: `add --inherit-fd fd[N]:${key}` }];
   }
-  if (!context.options.shellJob && (isTakenOver(file, context) || isOfOutside(file, context))) {
-    const why = 'it is the terminal of the shell that the program was started from';
-    return [{ object, action, why, remedy: 'take over the terminal of criu with --shell-job' }];
-  }
-  return [];
+  if (context.options.shellJob) return [];
+  const isAlone = isTakenOver(file, context);
+  if (!isAlone && !isOfOutside(file, context)) return [];
+  const why = 'it is the terminal of the shell that the program was started from';
+  const remedy = 'take over the terminal of criu with --shell-job';
+  // The other side of a pair would not be that of another terminal.
+  if (!isAlone) return [{ object, action, why, remedy }];
+  const key = terminalKey(info.rdev, info.dev ?? 0);
+  return [{ object, action, why, remedy: `${remedy}, or give another one with --inherit-fd fd[N]:${key}` }];
 }
 
 const needsPath = ({ type }: TtyInfoEntry) => type !== TtyType.PTY && type !== TtyType.EXT_TTY;
