@@ -74,7 +74,14 @@ liveCase('a terminal that was not declared external can be another one, too', as
   const { pid, exited } = Bun.spawn(['setsid', 'cat'], { stdio: [before.slave, before.slave, before.slave] });
   trackProcess(pid);
   await expectAnswer(before, 'before');
-  const dumped = run(after.slave, 'dump', '-t', String(pid), '-D', images, '-o', 'd.log', '--shell-job');
+  const dump = ['dump', '-t', String(pid), '-D', images, '-o', 'd.log'];
+  const undumped = run(after.slave, ...dump);
+  expect(undumped.exitCode).toBe(1);
+  expect(undumped.stderr).toContain(
+    `or declare it with --external ${before.key} and give another one with --inherit-fd`,
+  );
+  await expectAnswer(before, 'it goes on');
+  const dumped = run(after.slave, ...dump, '--shell-job');
   expect(dumped).toEqual({ exitCode: 0, stderr: '' });
   await exited;
   await expectGone([pid], 'the dump');

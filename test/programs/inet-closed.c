@@ -64,6 +64,7 @@ static void expect_closed(int fd, const char *who) {
   CHECK(recv(fd, &byte, 1, MSG_DONTWAIT) == 0, "%s: it is not at its end: %s", who, strerror(errno));
   CHECK(send(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == -1 && errno == EPIPE, "%s: send: %s", who, strerror(errno));
   CHECK(get_int(fd, SOL_SOCKET, SO_KEEPALIVE) == 1, "%s: SO_KEEPALIVE", who);
+  CHECK(get_int(fd, SOL_TCP, TCP_NODELAY) == 1 && get_int(fd, SOL_TCP, TCP_KEEPIDLE) == 77, "%s: options of TCP", who);
 }
 
 int main(int argc, char **argv) {
@@ -79,6 +80,8 @@ int main(int argc, char **argv) {
     made[0] = connected(peer), made[1] = connected(own), made[2] = MUST(accept(listener, NULL, NULL));
     for (int i = 0; i < KEPT; i++) {
       MUST(setsockopt(made[i], SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes));
+      MUST(setsockopt(made[i], SOL_TCP, TCP_NODELAY, &yes, sizeof yes));
+      MUST(setsockopt(made[i], SOL_TCP, TCP_KEEPIDLE, &(int){77}, sizeof(int)));
       MUST(send(made[i], "lost", 4, 0));
       CHECK_EQ(state_of(made[i]), ESTABLISHED);
     }

@@ -127,6 +127,7 @@ export function planConnection(
 ): void {
   const stream = context.options.tcpClose === true ? undefined : streamOf(entry, context);
   if (stream === undefined) {
+    if (entry.tcp_opts !== undefined) planTcpOptions(table, fd, entry.tcp_opts, what);
     table.doUnchecked(['shut down', what], SYS.shutdown, fd, SOCKET.SHUT_RDWR);
     return;
   }
@@ -302,10 +303,7 @@ export function finishConnection(
   // Leaving repair mode clears it.
   if (opts.reuseaddr === true) set(SOCKET.SO_REUSEADDR, 1);
   if (opts.so_reuseport === true) set(SOCKET.SO_REUSEPORT, 1);
-  if (stream === undefined) {
-    if (tcp_opts !== undefined) planTcpOptions(table, fd, tcp_opts, what);
-    return;
-  }
+  if (stream === undefined) return;
   if (state === INET.TCP_SYN_SENT) planSyn(table, fd, entry, what);
   if (isHeld) {
     // Pulling the cork sends all that there is room for; when it was in, it has nothing to hold back any more.

@@ -105,7 +105,10 @@ export class DumpedTerminals {
     const [first, second] = alone;
     if (orphanMasters) return [...problems, ...this.#lostTerminals()];
     if (first !== undefined && !shellJob) {
-      problems.push(dangling(first.object, 'the master side of this terminal is not'));
+      const { info, object } = first;
+      const key = terminalKey(info.rdev, info.dev ?? 0);
+      const other = `, or declare it with --external ${key} and give another one with --inherit-fd on restore`;
+      problems.push(dangling(object, 'the master side of this terminal is not', other));
     } else if (first !== undefined && second !== undefined) {
       problems.push({
         object: second.object,
@@ -239,11 +242,12 @@ function keyOf({ stat, object }: OpenFile, { type, index }: Terminal, sid: numbe
   }
 }
 
-function dangling(object: string, what: string): CriuErrorFields {
+/** `other`: what would do as well. */
+function dangling(object: string, what: string, other = ''): CriuErrorFields {
   return {
     object,
     action: 'cannot be dumped',
     why: `${what} part of the tree: the program was started from a shell`,
-    remedy: 'use --shell-job (on restore too), or start the program with other files as its input and output',
+    remedy: `use --shell-job (on restore too), or start the program with other files as its input and output${other}`,
   };
 }
