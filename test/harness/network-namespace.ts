@@ -1,4 +1,5 @@
 /** A network namespace for one test: what is started in it, criu too, has nothing to do with the machine's network. */
+import { writeFileSync } from 'node:fs';
 import { CLONE_NEWNET } from '../../src/linux/abi/sched.ts';
 import { AF_INET, SOCK_DGRAM } from '../../src/linux/abi/socket.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
@@ -30,6 +31,12 @@ export function raiseLoopback(): void {
   check('ioctl', ioctl(fd, SIOCSIFFLAGS, request), 'SIOCSIFFLAGS');
   close(fd);
 }
+
+/** Lets all programs of the namespace make ping sockets. */
+export const allowPing = () => writeFileSync('/proc/sys/net/ipv4/ping_group_range', '0 2147483647');
+
+/** New devices of the namespace get no addresses of IPv6, and send nothing by themselves. */
+export const silenceNewDevices = () => writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
 
 /** Has the namespace drop all packets of a protocol that arrive. */
 export function dropPackets(protocol: number): void {
