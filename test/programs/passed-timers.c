@@ -92,8 +92,8 @@ static void check_deadline(const struct timer *timer, int fd, int rounds) {
   } while (after - before > 5000 && ++tries < 1000);
   rest = spec.it_value.tv_sec * SECOND + spec.it_value.tv_nsec;
   int64_t late = before + rest - *first_of(timer), early = *first_of(timer) - (after + rest);
-  CHECK(late <= allowance(timer, rounds), "%s: its deadline is %ld ns too late", timer->name, (long)late);
-  CHECK(early <= EARLY_MAX, "%s: its deadline is %ld ns too early", timer->name, (long)early);
+  CHECK(late <= allowance(timer, rounds), "%s (set %d): its deadline is %ld ns too late", timer->name, set_number(), (long)late);
+  CHECK(early <= EARLY_MAX, "%s (set %d): its deadline is %ld ns too early", timer->name, set_number(), (long)early);
   CHECK(spec.it_interval.tv_sec == 3 && spec.it_interval.tv_nsec == 0, "%s: its interval is another", timer->name);
 }
 
@@ -108,8 +108,8 @@ static void check_ticks(const struct timer *timer, int fd) {
   after = now_of(timer);
   *read_of(timer) += (int64_t)got;
   int64_t least = (before - first) / INTERVAL + 1, most = (after - first) / INTERVAL + 1;
-  CHECK(*read_of(timer) >= least && *read_of(timer) <= most, "%s: it has expired %ld times, and not %ld", timer->name,
-        (long)*read_of(timer), (long)least);
+  CHECK(*read_of(timer) >= least && *read_of(timer) <= most, "%s (set %d): it has expired %ld times, %ld of them now, and not %ld",
+        timer->name, set_number(), (long)*read_of(timer), (long)got, (long)least);
 }
 
 /* The own set keeps its deadlines over all rounds; in the common one, who has looked sets another. */
