@@ -2,7 +2,7 @@
  * Builds the C programs of test/programs into a cache folder, keyed by their content: a program is compiled once.
  * Extra compiler flags stand in the program itself, in a comment line of its own that begins with "flags:".
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from '../../src/base/per-run.ts';
@@ -47,8 +47,9 @@ export function buildProgram(name: string, bits: Bits = defaultBits): string {
   const text = readFileSync(source, 'utf8');
   const flags = /^\/\* flags: (.*) \*\/$/m.exec(text)?.[1]?.trim().split(/\s+/) ?? [];
   if (bits === 32) flags.push('-m32', '-msse2', '-mfpmath=sse');
-  const header = readFileSync(join(programsDir, 'selftest.h'), 'utf8');
-  const key = Bun.hash(`${compiler}\n${flags}\n${header}\n${text}`).toString(16);
+  const headers = readdirSync(programsDir).filter((file) => file.endsWith('.h'));
+  const included = headers.sort().map((file) => readFileSync(join(programsDir, file), 'utf8'));
+  const key = Bun.hash(`${compiler}\n${flags}\n${included.join('\n')}\n${text}`).toString(16);
   const folder = join(tmpdir(), `criu-test-programs-${process.getuid?.() ?? 0}`, key);
   const binary = join(folder, name);
   if (existsSync(binary)) return binary;

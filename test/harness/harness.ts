@@ -116,7 +116,14 @@ export async function startProgram(name: string, options: StartOptions = {}): Pr
     const said = readFileSync(join(dir, file), 'utf8');
     if (!said.startsWith('ready')) throw new Error(`${name}: ${file}: ${said}`);
   }
+  tellMissing(name, `${status}-missing`);
   return { dir, pid, status, reporters };
+}
+
+/** Tells which parts of its test a program can't do on this machine. */
+function tellMissing(name: string, path: string): void {
+  const lines = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
+  for (const line of new Set(lines)) console.log(`skipped in part: ${name}: ${line}`);
 }
 
 /**

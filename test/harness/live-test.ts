@@ -50,9 +50,15 @@ async function runCase(name: string, obstacle: string | undefined, body: () => P
   }
 }
 
+export interface LiveTestOptions extends RoundTripOptions {
+  /** Where it happens: a namespace of the test, for example. */
+  readonly within?: (body: () => Promise<void>) => Promise<void>;
+}
+
 /** One program, dumped and restored three times unless the options say otherwise. */
-export function liveTest(name: string, program: string, options: RoundTripOptions = {}): void {
-  const body = () => roundTrip(program, options);
+export function liveTest(name: string, program: string, options: LiveTestOptions = {}): void {
+  const { within = (inside) => inside() } = options;
+  const body = () => within(() => roundTrip(program, options));
   if (!isInterop) liveCase(name, body);
   else if (options.leaveRunning !== true) test(name, () => runCase(name, findObstacle(), body), testTimeoutMs);
 }

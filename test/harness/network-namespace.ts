@@ -1,10 +1,12 @@
 /** A network namespace for one test: what is started in it, criu too, has nothing to do with the machine's network. */
+import { existsSync, writeFileSync } from 'node:fs';
 import { CLONE_NEWNET } from '../../src/linux/abi/sched.ts';
 import { AF_INET, SOCK_DGRAM } from '../../src/linux/abi/socket.ts';
 import { SYS } from '../../src/linux/abi/syscall-numbers.ts';
 import { check, syscall } from '../../src/linux/kernel.ts';
 import { close, ioctl, open } from '../../src/linux/syscalls/fs.ts';
 import * as NFT from '../../src/netlink/nf-tables.ts';
+import { cleanUp } from './harness.ts';
 
 /** Runs `body` with the main thread, whose children inherit it, in a new network namespace. */
 export async function inNetworkNamespace<T>(body: () => Promise<T>): Promise<T> {
@@ -29,6 +31,20 @@ export function raiseLoopback(): void {
   const fd = check('socket', syscall(SYS.socket, AF_INET, SOCK_DGRAM, 0), 'AF_INET');
   check('ioctl', ioctl(fd, SIOCSIFFLAGS, request), 'SIOCSIFFLAGS');
   close(fd);
+}
+
+/**
+ * A network namespace with loopback in which everybody may make ping sockets; new devices get no addresses of IPv6, and send
+ * nothing by themselves. What was started in it ends before it does.
+ */
+export function inQuietNamespace(body: () => Promise<void>): Promise<void> {
+  return inNetworkNamespace(async () => {
+    raiseLoopback();
+    writeFileSync('/proc/sys/net/ipv4/ping_group_range', '0 2147483647');
+    if (existsSync('/proc/sys/net/ipv6')) writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
+    await body();
+    await cleanUp();
+  });
 }
 
 /** Has the namespace drop all packets of a protocol that arrive. */

@@ -19,12 +19,15 @@ import {
   startProgram,
 } from '../harness/harness.ts';
 import { liveCase, liveTest } from '../harness/live-test.ts';
-import { dropPackets, inNetworkNamespace, raiseLoopback } from '../harness/network-namespace.ts';
+import { dropPackets, inNetworkNamespace, inQuietNamespace, raiseLoopback } from '../harness/network-namespace.ts';
 import { isAlive, killAll, readState, readTree } from '../harness/processes.ts';
 
 // A restored socket has another inode number; the program compares the rest.
 const newInodes = [/\/fd\/\d+$/, /\/fdinfo\/\d+$/];
-liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', { ignore: newInodes });
+liveTest('UDP, raw, ping and listening sockets survive', 'inet-sockets', {
+  within: inQuietNamespace,
+  ignore: newInodes,
+});
 
 liveTest('UDP datagrams that nobody has received yet survive', 'udp-queued', { ignore: newInodes });
 

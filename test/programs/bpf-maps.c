@@ -1,6 +1,6 @@
 /*
  * BPF maps: a hash table that is frozen, an array that two tasks share, one of which writes through a second description
- * of it, a table with a value for each CPU, and a description for reading only.
+ * of it and each of which sees what the other has written, a table with a value for each CPU, and a description for reading only.
  */
 #include "selftest.h"
 
@@ -47,6 +47,12 @@ static void check_value(const char *what, int fd, unsigned key, unsigned seed) {
     CHECK(value[i] == seed + i, "%s[%u].%u is %u instead of %u", what, key, i, value[i], seed + i);
 }
 
+static unsigned value_at(int fd, unsigned key) {
+  unsigned value[CPUS_MAX * 4] = {0};
+  CHECK_EQ(element(BPF_MAP_LOOKUP_ELEM, fd, key, value), 0);
+  return value[0];
+}
+
 static unsigned map_id(int fd) {
   struct bpf_map_info info;
   memset(&info, 0, sizeof info);
@@ -84,7 +90,12 @@ int main(int argc, char **argv) {
   if (MUST(fork()) == 0) {
     int other = open_again(array, 0);
     st_child("child");
-    for (put(other, 3, round); st_next(); put(other, 3, ++round)) check_value("child's array", other, 3, round);
+    for (put(other, 3, round); st_next(); put(other, 3, ++round)) {
+      check_value("child's array", other, 3, round);
+      // What the parent writes in this round comes to the child, and the child's answer to the parent.
+      WAIT_FOR(value_at(other, 5) == 100 + round);
+      put(other, 6, 200 + round);
+    }
     return 0;
   }
   st_wait_child("child");
@@ -99,6 +110,10 @@ int main(int argc, char **argv) {
     CHECK_EQ(errno, EPERM);
     check_value("array", array, 7, round);
     check_value("array", read_only, 7, round);
+    check_value("the child's part of the array", array, 3, round);
+    put(array, 5, 100 + round);
+    WAIT_FOR(value_at(array, 6) == 200 + round);
+    CHECK_EQ(value_at(read_only, 6), 200 + round);
     CHECK_EQ(element(BPF_MAP_UPDATE_ELEM, read_only, 1, none), -1);
     CHECK_EQ(map_id(array), map_id(read_only));
     CHECK_EQ(element(BPF_MAP_LOOKUP_ELEM, empty, 1, none), -1);

@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   int empty = MUST(open("empty", O_RDWR | O_CREAT | O_EXCL, 0600));
   MUST(unlink("empty"));
   int unnamed = open(".", O_TMPFILE | O_RDWR, 0600);
+  if (unnamed < 0) st_missing("O_TMPFILE: %s", strerror(errno));
   if (unnamed >= 0) MUST(write(unnamed, content, 5000));
   if (MUST(fork()) == 0) {
     st_child("child");

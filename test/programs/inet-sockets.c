@@ -121,6 +121,7 @@ int main(int argc, char **argv) {
   st_init(argc, argv);
   int udp = bound(AF_INET, SOCK_DGRAM, 0), udp6 = bound(AF_INET6, SOCK_DGRAM, 0), client = bound(AF_INET, SOCK_DGRAM, 0);
   int filtered = bound(AF_INET, SOCK_DGRAM, 0), lite = socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE);
+  if (lite < 0) st_missing("UDP-Lite: %s", strerror(errno));
   union address udp_name = name_of(udp), udp6_name = name_of(udp6);
   MUST(connect(client, &udp_name.any, length_of(&udp_name)));
   attach(filtered, 8 + 4); /* with the UDP header */
@@ -143,6 +144,7 @@ int main(int argc, char **argv) {
 
   int raw = MUST(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), raw6 = MUST(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6));
   int raw_to = MUST(socket(AF_INET, SOCK_RAW, 253)), ping = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+  if (ping < 0) st_missing("ping sockets: %s (net.ipv4.ping_group_range)", strerror(errno));
   union address nowhere = loopback(AF_INET, 0);
   MUST(connect(raw_to, &nowhere.any, sizeof nowhere.v4));
   uint32_t only_echo[8] = {0xfffffffe, 1, 2, 3, 0xffffffff, 4, 5, 6};

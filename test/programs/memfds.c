@@ -69,6 +69,7 @@ int main(int argc, char **argv) {
   int has_future = fcntl(future, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0;
   int open_for_seals = make("open", MFD_ALLOW_SEALING, 10, 4);
   int no_exec = memfd_create("no exec", MFD_NOEXEC_SEAL);
+  if (no_exec < 0) st_missing("MFD_NOEXEC_SEAL: %s", strerror(errno));
   int seals = no_exec < 0 ? 0 : fcntl(no_exec, F_GET_SEALS);
 
   while (st_next()) {

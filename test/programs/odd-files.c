@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
 
   int unnamed = open(".", O_TMPFILE | O_RDWR, 0600), named = open(".", O_TMPFILE | O_RDWR, 0600);
   char path[64];
+  if (unnamed < 0 || named < 0) st_missing("O_TMPFILE: %s", strerror(errno));
   if (unnamed >= 0) MUST(write(unnamed, "never had a name", 16));
   if (named >= 0) {
     MUST(write(named, "got a name", 10));
@@ -62,7 +63,11 @@ int main(int argc, char **argv) {
   int control = open("/dev/loop-control", O_RDWR), block = -1;
   static const char *const blocks[] = {"/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0", "/dev/ram0"};
   for (int i = 0; i < 5 && block < 0; i++) block = open(blocks[i], O_RDONLY);
+  if (block < 0) st_missing("there is no block device to be opened");
+  if (kmsg < 0) st_missing("there is no /dev/kmsg to be opened");
+  if (control < 0) st_missing("there is no /dev/loop-control to be opened");
   off_t position = block < 0 ? 0 : lseek(block, 4096, SEEK_SET); /* an empty device has no such place */
+  if (position < 0) st_missing("the block device is empty: its position");
 
   while (st_next()) {
     struct stat info;

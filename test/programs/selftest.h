@@ -4,7 +4,8 @@
  * A program is started as `program STATUS [ARGS...]`. It sets up its state, publishes "ready 0 PID" in the file
  * STATUS (written aside, then renamed, so a reader never sees half of it), and waits until the file STATUS.go1 exists.
  * In between it may be checkpointed and restored. Then it checks itself and publishes "ok 1", or "FAIL 1: what, got,
- * wanted", and waits for STATUS.go2. A program that can't run here publishes "SKIP why" and ends.
+ * wanted", and waits for STATUS.go2. A program that can't run here publishes "SKIP why" and ends; one that can't test some
+ * part of what it is for says so by st_missing().
  *
  *     int main(int argc, char **argv) {
  *       st_init(argc, argv);
@@ -51,6 +52,7 @@ static char st_base[PATH_MAX];   /* STATUS as given: go files are next to it. */
 static char st_status[PATH_MAX]; /* where this process publishes */
 static char st_failures[2048];
 static int st_failure_count;
+static int st_missing_count;
 static int st_round;
 static int st_published;
 
@@ -75,6 +77,20 @@ static inline void st_skip(const char *format, ...) {
   snprintf(text, sizeof text, "SKIP %s", why);
   st_publish(text);
   _exit(0);
+}
+
+/* Says, before the program is ready, that a part of what it tests can't be tested here: the test tells, and goes on with the rest. */
+static inline void st_missing(const char *format, ...) {
+  char path[PATH_MAX + 32], why[512];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(why, sizeof why, format, list);
+  va_end(list);
+  snprintf(path, sizeof path, "%s-missing", st_base);
+  int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0 || dprintf(fd, "%s\n", why) < 0) _exit(95);
+  close(fd);
+  st_missing_count++;
 }
 
 /* Remembers a failed check; st_next() publishes what was remembered. */
