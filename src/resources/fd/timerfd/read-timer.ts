@@ -30,8 +30,12 @@ const BASES: Partial<Record<number, number>> = {
   [CLOCK_BOOTTIME_ALARM]: CLOCK_BOOTTIME,
 };
 
-/** A timer that expires between two looks is looked at again; after so many it is one that expires all the time. */
-const LOOKS_MAX = 10;
+/** After so many looks a timer is one that expires all the time, or the machine is very busy. */
+const LOOKS_MAX = 7;
+/** From this look on the kernel gets a millisecond to let a timer expire whose time has come. */
+const LOOKS_AT_ONCE = 5;
+/** So near to the clock a look has to be: nobody else had the processor meanwhile. */
+const NEAR_NS = 20_000n;
 
 /** struct itimerspec: seconds and nanoseconds of the interval, and of the time left. */
 const spec = new BigInt64Array(4);
@@ -47,15 +51,21 @@ const spec = new BigInt64Array(4);
 export function readTimer(localFd: number, clockId: number, pid: number): TimerState | undefined {
   const base = BASES[clockId] ?? CLOCK_REALTIME;
   for (let look = 1; ; look++) {
+    const before = readClock(base);
     check('timerfd_gettime', syscall(SYS.timerfd_gettime, localFd, spec));
-    // The clock comes second: a deadline may be late by the time between the two, but no timer ever expires early.
+    // A deadline may be late by the time between the two, but no timer ever expires early.
     const now = readClock(base);
     const [isec = 0n, insec = 0n, vsec = 0n, vnsec = 0n] = spec;
     const info = parseFdinfo(readProc(`/proc/self/fdinfo/${localFd}`)).timerfd;
     if (info === undefined) return undefined;
     const isArmed = vsec !== 0n || vnsec !== 0n;
     const hasExpired = isArmed && info.value.sec === 0n && info.value.nsec === 0;
-    if (hasExpired && look < LOOKS_MAX) continue;
+    const isOverdue = !isArmed && (isec !== 0n || insec !== 0n);
+    const isFar = isArmed && now - before > NEAR_NS;
+    if ((hasExpired || isOverdue || isFar) && look < LOOKS_MAX) {
+      if (look >= LOOKS_AT_ONCE) Bun.sleepSync(1);
+      continue;
+    }
     const { ticks, settimeFlags } = info;
     // What was set to a time from then on does not go by what the wall clock shows.
     const hasDeadline = isArmed && (base !== CLOCK_REALTIME || (settimeFlags & TFD_TIMER_ABSTIME) !== 0);
@@ -70,6 +80,14 @@ export function readTimer(localFd: number, clockId: number, pid: number): TimerS
       ...(hasDeadline ? { deadline_ext: now + ahead(base, pid) + vsec * 1_000_000_000n + vnsec } : {}),
     };
   }
+}
+
+/**
+ * One that is not set, when it was looked at, may be one whose time had come and which the kernel had not let expire yet:
+ * the expirations that it has by now.
+ */
+export function readTicks(pid: number, fd: number): number {
+  return Number(parseFdinfo(readProc(`/proc/${pid}/fdinfo/${fd}`)).timerfd?.ticks ?? 0);
 }
 
 /** How far the clock is ahead of ours for that task, in nanoseconds. */

@@ -20,7 +20,7 @@ import {
   TFD_TIMER_CANCEL_ON_SET,
 } from '../../../linux/abi/time.ts';
 import type { FileKind, RestoreHome, RestoreSystem } from '../file-kind.ts';
-import { readTimer } from './read-timer.ts';
+import { readTicks, readTimer } from './read-timer.ts';
 
 const NSEC_PER_SEC = 1_000_000_000n;
 /** KTIME_SEC_MAX, linux/ktime.h. */
@@ -36,6 +36,10 @@ export const timerfd: FileKind = {
     const state = clockId === undefined ? undefined : readTimer(file.localFd, clockId, file.task.pid);
     if (state === undefined) return { unsupported: 'the kernel does not show its state' };
     return { type: FdTypes.TIMERFD, id, tfd: { id, flags: file.flags, fown: file.fown, ...state } };
+  },
+
+  complete({ tfd }, { pid, fd }) {
+    if (tfd !== undefined && tfd.ticks === 0 && tfd.vsec === 0 && tfd.vnsec === 0) tfd.ticks = readTicks(pid, fd);
   },
 
   check: (entry) => (entry.tfd === undefined ? [] : checkTimes(entry.tfd)),
