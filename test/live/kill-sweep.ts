@@ -165,8 +165,10 @@ async function findLoss(specimen: Specimen, tree: readonly number[], tasks: numb
   }
   const ended = tree.filter((pid) => !isAlive(pid));
   if (ended.length > 0) {
-    const which = ended.map((pid) => `${pid} '${readName(pid)}' ${readState(pid) ?? 'gone'}`);
-    return `ended: ${which.join(', ')} of ${tree.length} tasks`;
+    // The last field of stat is the wait status.
+    const status = (pid: number) => tryRead(`/proc/${pid}/stat`).trimEnd().split(' ').at(-1) ?? '';
+    const which = ended.map((pid) => `${pid} '${readName(pid)}' ${readState(pid) ?? 'gone'}, status ${status(pid)}`);
+    return `ended: ${which.join(', ')}, of ${tree.length} tasks; ${tryRead(join(specimen.dir, 'lost'))}`;
   }
   if (waiting > 0) return `${waiting} threads stand still`;
   const threads = tree.map((pid) => readdirSync(`/proc/${pid}/task`).length);

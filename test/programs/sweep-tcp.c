@@ -29,13 +29,22 @@ static void echo(int listener) {
     }
 }
 
+/* Says in the file "lost" what has gone wrong. */
+static void lose(const char *call, ssize_t result, uint64_t step, uint64_t answer) {
+  int error = errno, fd = open("lost", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  dprintf(fd, "%s: %zd (%s), step %lu, answer %lu", call, result, strerror(error), step, answer);
+  abort();
+}
+
 static void *run(void *argument) {
   int index = (int)(intptr_t)argument, fd = socket(AF_INET, SOCK_STREAM, 0);
   if (connect(fd, (struct sockaddr *)&name, sizeof name) != 0) abort();
   for (uint64_t step = 1;; step++) {
     uint64_t answer = 0;
-    if (send(fd, &step, sizeof step, MSG_NOSIGNAL) != sizeof step) abort();
-    if (recv(fd, &answer, sizeof answer, MSG_WAITALL) != sizeof answer || answer != step) abort();
+    ssize_t sent = send(fd, &step, sizeof step, MSG_NOSIGNAL);
+    if (sent != sizeof step) lose("send", sent, step, 0);
+    ssize_t got = recv(fd, &answer, sizeof answer, MSG_WAITALL);
+    if (got != sizeof answer || answer != step) lose("recv", got, step, answer);
     counters[index] = step;
     usleep(5000);
     if (time(NULL) > ends_at) _exit(94);
