@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, trackProcess } from '../../test/harness/harness.ts';
 import { liveCase } from '../../test/harness/live-test.ts';
-import { readState, SIGKILL } from '../../test/harness/processes.ts';
+import { readState, readTree, SIGKILL, waitGone } from '../../test/harness/processes.ts';
 
 /** Traces a task, and has its own program done, which makes a file before and after a sleep of half a second. */
 const SCRIPT = `
@@ -35,6 +35,8 @@ liveCase('tasks stand still until what outlives us is done, though we are killed
   });
   trackProcess(tracer.pid);
   for (let waitedMs = 0; !existsSync(began) && waitedMs < 5000; waitedMs++) await Bun.sleep(1);
+  const children = readTree(tracer.pid).slice(1);
+  expect(children).toHaveLength(1);
   tracer.kill(SIGKILL);
   let looks = 0;
   for (; !existsSync(ended); looks++) {
@@ -45,6 +47,10 @@ liveCase('tasks stand still until what outlives us is done, though we are killed
   expect(looks).toBeGreaterThan(100);
   await tracer.exited;
   expect(tracer.signalCode).toBe('SIGKILL');
-  for (let waitedMs = 0; readState(task.pid) === 't' && waitedMs < 1000; waitedMs++) await Bun.sleep(1);
+  // We are the parent of its child now.
+  expect(await waitGone(children, 5000)).toEqual([]);
+  for (let waitedMs = 0; readState(task.pid) !== 'S' && waitedMs < 1000; waitedMs++) await Bun.sleep(1);
   expect(readState(task.pid)).toBe('S');
+  task.kill(SIGKILL);
+  await task.exited;
 });
