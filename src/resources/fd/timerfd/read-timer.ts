@@ -1,6 +1,6 @@
 /**
  * What a timerfd of a frozen task shows. The kernel tells the time that is left; together with the clock at that moment it
- * is the deadline, which stays the same however long a dump and a restore take.
+ * is the deadline of one that was set to an absolute time: it stays the same however long a dump and a restore take.
  */
 import type { TimerfdEntry } from '../../../image/gen/timerfd.ts';
 import { SYS } from '../../../linux/abi/syscall-numbers.ts';
@@ -67,8 +67,7 @@ export function readTimer(localFd: number, clockId: number, pid: number): TimerS
       continue;
     }
     const { ticks, settimeFlags } = info;
-    // What was set to a time from then on does not go by what the wall clock shows.
-    const hasDeadline = isArmed && (base !== CLOCK_REALTIME || (settimeFlags & TFD_TIMER_ABSTIME) !== 0);
+    const hasDeadline = isArmed && (settimeFlags & TFD_TIMER_ABSTIME) !== 0;
     return {
       clockid: clockId,
       ticks: Number(ticks),

@@ -1,11 +1,12 @@
 /**
  * timerfd (man 2 timerfd_create): clock, time left, interval, expirations that were not read.
  *
- * A timer keeps its deadline: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on where they were, so for them that is the time that
- * was left, and one that was set to a time of the wall clock expires at that time, at once if it has passed meanwhile. CRIU
- * keeps the time that was left at the dump, and so it is for its images. Timers are armed last.
+ * One that was set to an absolute time keeps its deadline: CLOCK_MONOTONIC and CLOCK_BOOTTIME go on where they were, and a time of
+ * the wall clock that has passed meanwhile has come at once. All others go on with the time that was left at the dump, as with
+ * CRIU: their flags, which the kernel shows, are those of the call that sets them. Timers are armed last.
  *
- * A periodic timer with expirations that nobody has read is started at the first of them: then the kernel counts them.
+ * A periodic timer with a deadline and expirations that nobody has read is started at the first of them: then the kernel counts
+ * them.
  */
 import type { CriuErrorFields } from '../../../base/errors.ts';
 import { FdTypes } from '../../../image/gen/fdinfo.ts';
